@@ -1,0 +1,20 @@
+import type { Backend } from '../model/backend.ts'
+import type { ExchangeView } from '../model/exchange.ts'
+import type { Outcome } from '../model/outcome.ts'
+
+/** At least one backend. The array is the same object from one request to the next while nothing has changed. */
+export type Candidates = readonly [Backend, ...Backend[]]
+
+/** Chooses the backend for one attempt. */
+export interface Balancer {
+  /** Stable label for logs and metrics, such as `power-of-two`. */
+  readonly name: string
+  /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O, must not throw. */
+  pick(candidates: Candidates, exchange: ExchangeView): Backend
+  /** An attempt begins at `backend`; `backend.pending` counts it already. */
+  onStart?(backend: Backend, exchange: ExchangeView): void
+  /** The last byte of the attempt is gone, or it failed; `backend.pending` has fallen already. */
+  onEnd?(backend: Backend, outcome: Outcome): void
+  /** The group's backends are now these, available or not. Called once before the first pick. */
+  onChange?(backends: readonly Backend[]): void
+}

@@ -1,0 +1,7 @@
+/** Diagnostics, in pino's order of arguments: a `pino()` instance fits as it is, and so do most structured loggers. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}

@@ -1,0 +1,107 @@
+/** 32-bit cells of one backend: 16 of them fill one 64-byte cache line, so that threads never share a line. */
+const CELLS_PER_BACKEND = 16
+
+/** What each cell of a line holds. Times wrap after 24 days and are compared by difference only. */
+const PENDING = 0
+const FAILURES = 1
+const EJECTED = 2
+const EJECTED_UNTIL = 3
+const EJECTIONS = 4
+const RTT_US = 5
+const RTT_AT = 6
+const UNHEALTHY = 7
+const DRAINING = 8
+const DISABLED = 9
+
+/**
+ * The numbers that balancers and health checks read, for one backend: a line in an ArrayBuffer, or in a
+ * SharedArrayBuffer where several threads serve one proxy. All access is by `Atomics` (about 12 ns), so the
+ * same code serves both.
+ */
+export class Cells {
+  readonly #line: Int32Array
+
+  constructor(memory: ArrayBufferLike, index: number) {
+    this.#line = new Int32Array(memory, index * CELLS_PER_BACKEND * 4, CELLS_PER_BACKEND)
+  }
+
+  /** Bytes that `count` backends need. */
+  static bytes(count: number): number {
+    return count * CELLS_PER_BACKEND * 4
+  }
+
+  /** Attempts that have begun and whose last byte is not yet gone. */
+  get pending(): number {
+    return Atomics.load(this.#line, PENDING)
+  }
+  addPending(by: 1 | -1): void {
+    Atomics.add(this.#line, PENDING, by)
+  }
+
+  /** Failures in a row. */
+  get failures(): number {
+    return Atomics.load(this.#line, FAILURES)
+  }
+  /** @returns the new count. */
+  addFailure(): number {
+    return Atomics.add(this.#line, FAILURES, 1) + 1
+  }
+  clearFailures(): void {
+    Atomics.store(this.#line, FAILURES, 0)
+  }
+
+  get isEjected(): boolean {
+    return Atomics.load(this.#line, EJECTED) === 1
+  }
+  /** ms on the clock's scale, only meaningful while {@link isEjected}: time left is `ejectedUntil - now`, wrapped to 32 bits. */
+  ejectionLeftMs(nowMs: number): number {
+    return (Atomics.load(this.#line, EJECTED_UNTIL) - (nowMs | 0)) | 0
+  }
+  eject(untilMs: number): void {
+    Atomics.store(this.#line, EJECTED_UNTIL, untilMs | 0)
+    Atomics.store(this.#line, EJECTED, 1)
+  }
+  uneject(): void {
+    Atomics.store(this.#line, EJECTED, 0)
+  }
+
+  /** How often it was ejected in a row; the ejection time doubles with it. */
+  get ejections(): number {
+    return Atomics.load(this.#line, EJECTIONS)
+  }
+  set ejections(count: number) {
+    Atomics.store(this.#line, EJECTIONS, count)
+  }
+
+  /** Exponentially weighted moving average of the time to the first response byte, ms; 0 before the first sample. */
+  get rttMs(): number {
+    return Atomics.load(this.#line, RTT_US) / 1000
+  }
+  /** ms since {@link rttMs} was written. */
+  rttAgeMs(nowMs: number): number {
+    return Math.max(0, ((nowMs | 0) - Atomics.load(this.#line, RTT_AT)) | 0)
+  }
+  setRtt(rttMs: number, nowMs: number): void {
+    Atomics.store(this.#line, RTT_US, Math.min(2_000_000_000, Math.max(1, Math.round(rttMs * 1000))))
+    Atomics.store(this.#line, RTT_AT, nowMs | 0)
+  }
+
+  get isUnhealthy(): boolean {
+    return Atomics.load(this.#line, UNHEALTHY) === 1
+  }
+  set isUnhealthy(value: boolean) {
+    Atomics.store(this.#line, UNHEALTHY, value ? 1 : 0)
+  }
+  get isDraining(): boolean {
+    return Atomics.load(this.#line, DRAINING) === 1
+  }
+  set isDraining(value: boolean) {
+    Atomics.store(this.#line, DRAINING, value ? 1 : 0)
+  }
+  get isDisabled(): boolean {
+    return Atomics.load(this.#line, DISABLED) === 1
+  }
+  set isDisabled(value: boolean) {
+    Atomics.store(this.#line, DISABLED, value ? 1 : 0)
+  }
+}

@@ -1,0 +1,26 @@
+/** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
+export interface Clock {
+  /** Monotonic time in milliseconds, from an arbitrary origin. Never goes back. */
+  now(): number
+  /** Wall-clock time in milliseconds since the Unix epoch; for log lines only. */
+  epoch(): number
+  /** A number in [0, 1). */
+  random(): number
+  /**
+   * Runs `task` once after `delayMs`. The timer does not keep the process alive.
+   * @returns a function that cancels it; calling it late or twice does nothing.
+   */
+  schedule(delayMs: number, task: () => void): () => void
+}
+
+/** The machine's own time and `Math.random`. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  epoch: () => Date.now(),
+  random: () => Math.random(),
+  schedule(delayMs, task) {
+    const timer = setTimeout(task, delayMs)
+    timer.unref()
+    return () => clearTimeout(timer)
+  },
+}

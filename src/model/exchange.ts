@@ -1,0 +1,25 @@
+/** Headers as they travel: `[name, value, name, value]`, names as received, order and duplicates kept. */
+export type HeaderList = string[]
+
+/** What policies may know of the request that is being served. */
+export interface ExchangeView {
+  /** Distinguishes exchanges of one proxy in logs; counts up from 1. */
+  readonly id: number
+  readonly method: string
+  /** Path and query as received. */
+  readonly target: string
+  /** `Host` as received, or empty. */
+  readonly host: string
+  /** Address of the peer, or empty where it has none (a unix socket). */
+  readonly clientAddress: string
+  /** Received headers. Do not write. */
+  readonly headers: Readonly<HeaderList>
+  /** Name of the matched route's group; `default` for the unnamed one. */
+  readonly group: string
+  /** Tries begun so far, the current one included. */
+  readonly attempts: number
+  /** Aborted when the exchange needs no answer any more. Made on first use: not for the hot path. */
+  readonly signal: AbortSignal
+  /** First value of a header, by lower-case name. */
+  header(name: string): string | undefined
+}

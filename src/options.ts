@@ -1,0 +1,216 @@
+import type { Balancer } from './contracts/balancer.ts'
+import type { HealthCheck } from './contracts/health-check.ts'
+import type { Logger } from './contracts/logger.ts'
+import type { Pool } from './contracts/pool.ts'
+import type { RetryPolicy } from './contracts/retry-policy.ts'
+import type { Transform } from './contracts/transform.ts'
+import type { BackendInit } from './model/backend.ts'
+import type { Clock } from './model/clock.ts'
+
+/** Time limits in ms, by phase. `0` switches a limit off. */
+export interface TimeoutOptions {
+  /** To establish a connection to a backend, TLS included. Default 5000. */
+  connect?: number
+  /** To wait for a free connection once a backend has as many as it may have. Default 3000. */
+  acquire?: number
+  /** From the request being sent to the first byte of the response head. Default 30000. */
+  headers?: number
+  /** Without a byte of body in either direction, client's or backend's. Default 60000. */
+  idle?: number
+  /** For the whole exchange, all attempts and waits included. Default 0: off, so that long downloads live. */
+  total?: number
+  /** Without a byte in either direction on an upgraded connection (WebSocket). Default 0: off. */
+  upgradeIdle?: number
+}
+
+/** Bounds of the built-in pool; all are per backend. */
+export interface PoolOptions {
+  /** Connections at the most. Default 64. */
+  maxConnections?: number
+  /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
+  maxWaiting?: number
+  /** How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000. 0: every request gets a new connection. */
+  keepAliveMs?: number
+  /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
+  maxResponseHeadBytes?: number
+}
+
+/** When to take a backend out of the balance on the evidence of real requests. */
+export interface EjectionOptions {
+  /** Failures in a row (no connection, reset, timeout, garbage, or one of `statuses`). Default 5. */
+  consecutiveFailures?: number
+  /** Statuses that count as failures. Default [502, 503, 504]. */
+  statuses?: number[]
+  /** Length of the first ejection, ms; doubles with each one in a row. Default 30000. */
+  baseMs?: number
+  /** Longest ejection, ms. Default 300000. */
+  maxMs?: number
+  /** Share of the group that may be ejected at one time, percent. Default 50. */
+  maxEjectedPercent?: number
+}
+
+/** When to repeat what can safely be repeated. */
+export interface RetryOptions {
+  /** Further attempts of one exchange. Default 2. */
+  attempts?: number
+  /** Retries in relation to first attempts over the last ten seconds, percent. Default 20. */
+  budgetPercent?: number
+  /** Retries a second that are always allowed. Default 10. */
+  minPerSecond?: number
+  /** First wait of a backoff, ms; none before the first retry on another backend. Default 25. */
+  baseDelayMs?: number
+  /** Longest wait, ms. Default 250. */
+  maxDelayMs?: number
+}
+
+/** A built-in balancer by name, with its options, for where only data fits (a configuration file). */
+export interface NamedBalancer {
+  name: BalancerName
+  [option: string]: unknown
+}
+
+/** The built-in balancers. */
+export type BalancerName =
+  | 'round-robin'
+  | 'least-connections'
+  | 'power-of-two'
+  | 'random'
+  | 'peak-ewma'
+  | 'consistent-hash'
+  | 'first-available'
+
+/** A set of backends and how to treat them. */
+export interface GroupOptions {
+  /** The servers to share the load between. */
+  backends?: (string | URL | BackendInit)[]
+  /** Shorthand for a single backend. */
+  target?: string | URL | BackendInit
+  /** Who picks. A value, a built-in's name, or `{ name, ...options }`. Default `power-of-two`. */
+  balancer?: Balancer | BalancerName | NamedBalancer
+  /** Who owns the connections: a pool of your own, or the bounds of the built-in one. */
+  pool?: Pool | PoolOptions
+  /** Passive ejection: a check of your own, the built-in's options, or `false`. */
+  healthCheck?: HealthCheck | EjectionOptions | false
+  /** A policy of your own, the built-in's options, or `false`. */
+  retry?: RetryPolicy | RetryOptions | false
+  /** Limits for this group, over the proxy's. */
+  timeouts?: TimeoutOptions
+}
+
+/** Headers to set (replacing) and to remove. */
+export interface HeaderChanges {
+  set?: Record<string, string>
+  remove?: string[]
+}
+
+/** What to match and what to do with it. The longest match wins; see docs/configuration.md. */
+export interface RouteOptions {
+  /** `example.com`, or `*.example.com` for any name below it (not itself). Default: any. */
+  host?: string
+  /** Path prefix in whole segments: `/api` matches `/api` and `/api/x`, not `/apix`. Default `/`. */
+  path?: string
+  /** `path` must be the whole path. Default false. */
+  exact?: boolean
+  /** Methods to match. Default: any. */
+  method?: string | string[]
+  /** Name of the group that answers. Default: the unnamed group. */
+  group?: string
+  /** Removed from the start of the path before the request is sent. */
+  stripPrefix?: string
+  /** Put before the path after `stripPrefix`. */
+  addPrefix?: string
+  /** Changes to the request's headers. */
+  requestHeaders?: HeaderChanges
+  /** Changes to the response's headers. */
+  responseHeaders?: HeaderChanges
+  /** Further transforms of your own, after the above. */
+  transforms?: Transform[]
+  /** Limits for this route, over the group's. */
+  timeouts?: TimeoutOptions
+}
+
+/** Bounds on what a client may send. */
+export interface LimitOptions {
+  /** Request body, bytes; 413 past it, before a backend is bothered where the length is announced. Default 0: none. */
+  maxBodyBytes?: number
+  /** How much of a request body is kept for a retry, bytes. Default 65536. */
+  replayBytes?: number
+}
+
+/** Names of the access log formats. */
+export type AccessLogFormat = 'off' | 'common' | 'combined' | 'json'
+
+/** Options of `createProxy()`. One unnamed group (`backends` or `target`), or `groups` and `routes`, or both. */
+export interface ProxyOptions extends GroupOptions {
+  /** Named sets of backends for `routes`. */
+  groups?: Record<string, GroupOptions>
+  /** Which request goes to which group. Without routes everything goes to the unnamed group. */
+  routes?: RouteOptions[]
+  /** Diagnostics: a pino-shaped logger, `console`, or `'silent'` (default) or `'console'`. */
+  logger?: Logger | Console | 'silent' | 'console'
+  /** One line for each exchange on standard output, or to `write`. Default `off`. */
+  accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void }
+  /** Addresses or CIDR ranges (or `loopback`, `private`) of proxies in front of us, whose X-Forwarded-* are kept. Default: none. */
+  trustedProxies?: string[]
+  /** Set X-Forwarded-For, -Proto, -Host and -Port. Default true. `false` passes on none, not even received ones. */
+  xfwd?: boolean
+  /** `Host` that backends see: the client's (`client`, default) or their own (`backend`; what http-proxy calls `changeOrigin`). */
+  hostHeader?: 'client' | 'backend'
+  /** Our name in `Via`, added both ways. Default: no `Via`. */
+  via?: string
+  /** Time limits for all groups and routes that have none of their own. */
+  timeouts?: TimeoutOptions
+  /** Bounds on what a client may send. */
+  limits?: LimitOptions
+  /** How long `close()` lets exchanges and upgraded connections finish, ms. Default 10000. */
+  closeGraceMs?: number
+  /** Time and chance, for tests. Default: the machine's. */
+  clock?: Clock
+}
+
+/** {@link TimeoutOptions} with every default filled in. */
+export type ResolvedTimeouts = Readonly<Required<TimeoutOptions>>
+
+/** {@link GroupOptions} with every default filled in and every policy built. */
+export interface ResolvedGroup {
+  readonly name: string
+  readonly backends: readonly BackendInit[]
+  readonly balancer: Balancer
+  /** A user's pool, or bounds for the built-in one. */
+  readonly pool: Pool | Readonly<Required<PoolOptions>>
+  readonly healthCheck: HealthCheck | null
+  readonly maxEjectedPercent: number
+  readonly retry: RetryPolicy | null
+  readonly timeouts: ResolvedTimeouts
+}
+
+/** {@link RouteOptions} with every default filled in. */
+export interface ResolvedRoute {
+  /** Lower case; empty: any; `*.example.com`: any name below. */
+  readonly host: string
+  readonly path: string
+  readonly exact: boolean
+  /** Upper case; empty: any. */
+  readonly methods: readonly string[]
+  readonly group: string
+  readonly transforms: readonly Transform[]
+  readonly timeouts: ResolvedTimeouts
+}
+
+/** {@link ProxyOptions}, checked, with every default filled in; frozen. */
+export interface ResolvedOptions {
+  /** By name; the unnamed group is `default`. */
+  readonly groups: ReadonlyMap<string, ResolvedGroup>
+  /** At least one; without routes, one that matches everything. */
+  readonly routes: readonly ResolvedRoute[]
+  readonly logger: Logger
+  readonly accessLog: { readonly format: AccessLogFormat; readonly write: ((line: string) => void) | null }
+  readonly trustedProxies: readonly string[]
+  readonly xfwd: boolean
+  readonly hostHeader: 'client' | 'backend'
+  readonly via: string
+  readonly timeouts: ResolvedTimeouts
+  readonly limits: Readonly<Required<LimitOptions>>
+  readonly closeGraceMs: number
+  readonly clock: Clock
+}
