@@ -4,8 +4,15 @@ import type { Logger } from './contracts/logger.ts'
 import type { Pool } from './contracts/pool.ts'
 import type { RetryPolicy } from './contracts/retry-policy.ts'
 import type { Transform } from './contracts/transform.ts'
+import type { EjectionOptions } from './health-checks/index.ts'
 import type { BackendInit } from './model/backend.ts'
 import type { Clock } from './model/clock.ts'
+import type { Timeouts } from './model/exchange.ts'
+import type { RetryOptions } from './retry-policies/index.ts'
+import type { HeaderChanges } from './transforms/index.ts'
+
+// The options of a built-in are declared beside it.
+export type { EjectionOptions, HeaderChanges, RetryOptions }
 
 /** Time limits in ms, by phase. `0` switches a limit off. */
 export interface TimeoutOptions {
@@ -33,34 +40,6 @@ export interface PoolOptions {
   keepAliveMs?: number
   /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
   maxResponseHeadBytes?: number
-}
-
-/** When to take a backend out of the balance on the evidence of real requests. */
-export interface EjectionOptions {
-  /** Failures in a row (no connection, reset, timeout, garbage, or one of `statuses`). Default 5. */
-  consecutiveFailures?: number
-  /** Statuses that count as failures. Default [502, 503, 504]. */
-  statuses?: number[]
-  /** Length of the first ejection, ms; doubles with each one in a row. Default 30000. */
-  baseMs?: number
-  /** Longest ejection, ms. Default 300000. */
-  maxMs?: number
-  /** Share of the group that may be ejected at one time, percent. Default 50. */
-  maxEjectedPercent?: number
-}
-
-/** When to repeat what can safely be repeated. */
-export interface RetryOptions {
-  /** Further attempts of one exchange. Default 2. */
-  attempts?: number
-  /** Retries in relation to first attempts over the last ten seconds, percent. Default 20. */
-  budgetPercent?: number
-  /** Retries a second that are always allowed. Default 10. */
-  minPerSecond?: number
-  /** First wait of a backoff, ms; none before the first retry on another backend. Default 25. */
-  baseDelayMs?: number
-  /** Longest wait, ms. Default 250. */
-  maxDelayMs?: number
 }
 
 /** A built-in balancer by name, with its options, for where only data fits (a configuration file). */
@@ -97,21 +76,15 @@ export interface GroupOptions {
   timeouts?: TimeoutOptions
 }
 
-/** Headers to set (replacing) and to remove. */
-export interface HeaderChanges {
-  set?: Record<string, string>
-  remove?: string[]
-}
-
 /** What to match and what to do with it. The longest match wins; see docs/configuration.md. */
 export interface RouteOptions {
-  /** `example.com`, or `*.example.com` for any name below it (not itself). Default: any. */
+  /** Without a port: `example.com`, or `*.example.com` for any name below it (not itself). Default: any. */
   host?: string
-  /** Path prefix in whole segments: `/api` matches `/api` and `/api/x`, not `/apix`. Default `/`. */
+  /** Path prefix in whole segments: `/api` (or `/api/`) matches `/api` and `/api/x`, not `/apix`. Default `/`. */
   path?: string
   /** `path` must be the whole path. Default false. */
   exact?: boolean
-  /** Methods to match. Default: any. */
+  /** Methods to match, in any case. Default: any. */
   method?: string | string[]
   /** Name of the group that answers. Default: the unnamed group. */
   group?: string
@@ -169,7 +142,7 @@ export interface ProxyOptions extends GroupOptions {
 }
 
 /** {@link TimeoutOptions} with every default filled in. */
-export type ResolvedTimeouts = Readonly<Required<TimeoutOptions>>
+export type ResolvedTimeouts = Timeouts
 
 /** {@link GroupOptions} with every default filled in and every policy built. */
 export interface ResolvedGroup {

@@ -1,6 +1,16 @@
 /** Headers as they travel: `[name, value, name, value]`, names as received, order and duplicates kept. */
 export type HeaderList = string[]
 
+/** Time limits of an exchange, ms; 0: none. */
+export interface Timeouts {
+  readonly connect: number
+  readonly acquire: number
+  readonly headers: number
+  readonly idle: number
+  readonly total: number
+  readonly upgradeIdle: number
+}
+
 /** What policies may know of the request that is being served. */
 export interface ExchangeView {
   /** Distinguishes exchanges of one proxy in logs; counts up from 1. */
@@ -18,6 +28,8 @@ export interface ExchangeView {
   readonly group: string
   /** Tries begun so far, the current one included. */
   readonly attempts: number
+  /** The limits that apply to it. */
+  readonly timeouts: Timeouts
   /** Aborted when the exchange needs no answer any more. Made on first use: not for the hot path. */
   readonly signal: AbortSignal
   /** First value of a header, by lower-case name. */

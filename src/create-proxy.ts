@@ -1,0 +1,347 @@
+import type http from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type https from 'node:https'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { EventEmitter } from 'eventemitter3'
+import type { PoolStats } from './contracts/pool.ts'
+import { createListener, type ListenAddress, type ListenOptions, listen } from './fronts/listener.ts'
+import { peerLookup } from './fronts/peer.ts'
+import { createUpgrades, type Upgrades } from './fronts/upgrade.ts'
+import { serveWeb, type WebCall } from './fronts/web.ts'
+import { lineWriter, recordFormatter } from './loggers/index.ts'
+import { Backend } from './model/backend.ts'
+import { Deadlines } from './model/deadlines.ts'
+import { describeError, type ProxyError } from './model/errors.ts'
+import type { ExchangeRecord } from './model/record.ts'
+import type { ProxyOptions, ResolvedGroup, ResolvedOptions, TimeoutOptions } from './options.ts'
+import { http1Pool } from './pools/http1-pool.ts'
+import { Events, type ProxyEvents } from './request/events.ts'
+import { Group } from './request/group.ts'
+import type { Destination, Parts, ProxyState } from './request/parts.ts'
+import { createRouter } from './request/router.ts'
+import { parseTarget, withoutDotSegments } from './request/target.ts'
+import { trustMatcher } from './request/trusted.ts'
+import { resolveOptions } from './resolve-options.ts'
+
+/** What one call may say differently from the proxy's options. */
+export interface CallOverrides {
+  /** Send it to this backend, whatever the routes say. */
+  target?: string | URL
+  /** Send it to this group, whatever the routes say. */
+  group?: string
+  timeouts?: TimeoutOptions
+}
+
+/** {@link CallOverrides} of `proxy.web`. */
+export interface WebOverrides extends CallOverrides {
+  /** The request's body, where the application has read it. */
+  body?: Buffer
+  /** Answer failures yourself; called at most once, when nothing has been sent to the client. */
+  onError?: (error: ProxyError) => void
+}
+
+/** Options of `proxy.middleware()`. */
+export interface MiddlewareOptions {
+  /** Give failures to the framework (`next(error)`) in place of our own answer. Default false. */
+  passErrors?: boolean
+}
+
+/** A connect-style handler: express, connect, polka, restify. */
+export type Middleware = (req: IncomingMessage, res: ServerResponse, next: (error?: unknown) => void) => void
+
+/** Any of node's HTTP/1.1 servers. */
+export type HttpServer = http.Server | https.Server
+
+/** Figures of one backend. */
+export interface BackendStats {
+  readonly id: string
+  readonly url: string
+  readonly weight: number
+  readonly pending: number
+  readonly isAvailable: boolean
+  readonly isEjected: boolean
+}
+
+/** Figures of a proxy. */
+export interface ProxyStats {
+  /** Exchanges since the start. */
+  readonly exchanges: number
+  /** Exchanges that have not ended, upgraded connections among them. */
+  readonly active: number
+  readonly groups: readonly {
+    readonly name: string
+    readonly backends: readonly BackendStats[]
+    readonly pool: PoolStats
+  }[]
+}
+
+/** A reverse proxy, to compose into a server or to listen by itself. */
+export interface Proxy extends AsyncDisposable {
+  /** Answers a request through a backend. Bound; never throws. */
+  readonly web: (req: IncomingMessage, res: ServerResponse, overrides?: WebOverrides) => void
+  /** Carries an upgrade (WebSocket) through to a backend. Bound; never throws. */
+  readonly ws: (req: IncomingMessage, socket: Duplex, head: Buffer, overrides?: CallOverrides) => void
+  /**
+   * Serves `server`: its upgrades always, its requests where it has no handler of its own yet (and then `Expect:
+   * 100-continue` end to end). Upgrades that no route matches are left to the server's other listeners.
+   */
+  attach(server: HttpServer): Proxy
+  /** Listens with a server of its own. @returns where. Rejects where it cannot. */
+  listen(where: number | ListenOptions): Promise<ListenAddress>
+  /** For connect-style hosts: what no route matches goes to the next middleware. */
+  middleware(options?: MiddlewareOptions): Middleware
+  on<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
+  once<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
+  off<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
+  stats(): ProxyStats
+  /**
+   * Ends gracefully: stops listening, lets exchanges finish, asks WebSockets to close (1001), and after
+   * `closeGraceMs` ends what is left. Calling it again returns the same promise.
+   */
+  close(): Promise<void>
+}
+
+/** Single-backend groups made for `target` overrides are kept for their connections, this many. */
+const MAX_TARGET_GROUPS = 256
+
+/**
+ * Makes a proxy.
+ * @throws {@link OptionsError} that names every fault of the options.
+ */
+export function createProxy(options: ProxyOptions): Proxy {
+  const resolved = resolveOptions(options)
+  const { clock, logger } = resolved
+  const events = new Events(logger)
+  const deadlines = new Deadlines(clock)
+  const state: ProxyState = { exchanges: 0, active: 0, isClosing: false, isClosed: false, onIdle: null }
+  const groups = new Map(Array.from(resolved.groups, ([name, group]) => [name, buildGroup(group)]))
+  const targets = new Map<string, Destination>()
+  const router = createRouter(resolved.routes)
+  const isTrusted = trustMatcher(resolved.trustedProxies)
+  const accessLog = openAccessLog(resolved)
+  const parts: Parts = {
+    clock,
+    deadlines,
+    events,
+    logger,
+    accessLog: accessLog?.write ?? null,
+    router,
+    find(method, host, path) {
+      const route = router.match(method, host, path.includes('?') ? path.slice(0, path.indexOf('?')) : path)
+      return route === null ? null : { route, group: groups.get(route.group) as Group }
+    },
+    headerPolicy: { xfwd: resolved.xfwd, via: resolved.via },
+    hostHeader: resolved.hostHeader,
+    via: resolved.via,
+    limits: resolved.limits,
+    timeouts: resolved.timeouts,
+    isTrusted,
+    state,
+  }
+  const peerOf = peerLookup(isTrusted)
+  const servers = new Set<http.Server>()
+  let upgrades: Upgrades | null = null
+  let closing: Promise<void> | null = null
+
+  function buildGroup(group: ResolvedGroup): Group {
+    return new Group({
+      name: group.name,
+      backends: group.backends.map((init) => new Backend(init)),
+      balancer: group.balancer,
+      pool: 'acquire' in group.pool ? group.pool : http1Pool(group.pool, { clock, deadlines }),
+      healthCheck: group.healthCheck,
+      maxEjectedPercent: group.maxEjectedPercent,
+      retry: group.retry,
+      clock,
+      onEject(backend, ms, reason) {
+        logger.warn(
+          { backend: backend.id, group: group.name, ms },
+          `ejected backend ${backend.id} for ${ms} ms: ${reason}`,
+        )
+        events.emit('eject', backend, ms, reason)
+      },
+      onUneject(backend) {
+        logger.info({ backend: backend.id, group: group.name }, `backend ${backend.id} is back in the balance`)
+        events.emit('uneject', backend)
+      },
+    })
+  }
+
+  /** Where the overrides send it. A mistake in them ends the one exchange, not the application. */
+  function routed({
+    target,
+    group: name,
+    timeouts,
+  }: CallOverrides): Pick<WebCall, 'destination' | 'timeouts' | 'fault'> {
+    if (target !== undefined) {
+      try {
+        return { destination: targetDestination(String(target)), timeouts }
+      } catch (error) {
+        return { fault: `the override target: ${describeError(error)}` }
+      }
+    }
+    if (name === undefined) return { timeouts }
+    const group = groups.get(name)
+    if (group !== undefined) return { destination: { group, route: everything(name, groupTimeouts(name)) }, timeouts }
+    const names = Array.from(groups.keys(), (known) => JSON.stringify(known)).join(', ')
+    return { fault: `the override group ${JSON.stringify(name)} does not exist; the groups are ${names}` }
+  }
+
+  /** A group of one, made on first use; the least recently made goes when there are too many. */
+  function targetDestination(url: string): Destination {
+    let found = targets.get(url)
+    if (found === undefined) {
+      const template = resolved.groups.values().next().value as ResolvedGroup
+      const group = buildGroup({ ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null })
+      found = { group, route: everything(url, template.timeouts) }
+      targets.set(url, found)
+      if (targets.size > MAX_TARGET_GROUPS) {
+        const [oldest, destination] = targets.entries().next().value as [string, Destination]
+        targets.delete(oldest)
+        void destination.group.pool.drain(destination.group.backends[0] as Backend)
+      }
+    }
+    return found
+  }
+
+  function groupTimeouts(name: string): ResolvedGroup['timeouts'] {
+    return resolved.groups.get(name)?.timeouts ?? resolved.timeouts
+  }
+
+  const web: Proxy['web'] = (req, res, overrides) => {
+    // A framework may call it with its own third argument.
+    const isOurs = typeof overrides === 'object' && overrides !== null
+    const call = isOurs ? { ...routed(overrides), body: overrides.body, onError: overrides.onError } : null
+    serveWeb(parts, peerOf(req.socket), req, res, call)
+  }
+
+  const ws: Proxy['ws'] = (req, socket, head, overrides) => {
+    upgrades ??= createUpgrades(parts)
+    const call = overrides === undefined ? null : routed(overrides)
+    upgrades.serve(peerOf(socket as Socket), req, socket as Socket, head, call)
+  }
+
+  function matches(req: IncomingMessage): Destination | null {
+    const method = req.method ?? 'GET'
+    const target = parseTarget(method, req.url ?? '/')
+    // What cannot be read is ours to refuse.
+    if (target === null) return parts.find(method, '', '/')
+    const path = router.looksAtPaths ? withoutDotSegments(target.path) : target.path
+    return parts.find(method, target.host ?? req.headers.host ?? '', path)
+  }
+
+  const proxy: Proxy = {
+    web,
+    ws,
+    attach(server) {
+      if (server.listenerCount('request') === 0) server.on('request', web).on('checkContinue', web)
+      server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+        if (server.listenerCount('upgrade') > 1 && matches(req) === null) return
+        ws(req, socket, head)
+      })
+      return proxy
+    },
+    async listen(where) {
+      const server = createListener(parts)
+      proxy.attach(server)
+      const address = await listen(server, typeof where === 'number' ? { port: where } : where)
+      servers.add(server)
+      logger.info(
+        { url: address.url, host: address.host, port: address.port },
+        `listening on ${address.url || address.host}`,
+      )
+      return address
+    },
+    middleware({ passErrors = false } = {}) {
+      return (req, res, next) => {
+        const destination = matches(req)
+        if (destination === null) return next()
+        const call: WebCall = passErrors ? { destination, onError: next } : { destination }
+        serveWeb(parts, peerOf(req.socket), req, res, call)
+      }
+    },
+    on(event, listener) {
+      emitterOf(events).on(event, listener)
+      return proxy
+    },
+    once(event, listener) {
+      emitterOf(events).once(event, listener)
+      return proxy
+    },
+    off(event, listener) {
+      emitterOf(events).off(event, listener)
+      return proxy
+    },
+    stats: () => ({
+      exchanges: state.exchanges,
+      active: state.active,
+      groups: Array.from(groups.values(), (group) => ({
+        name: group.name,
+        backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected }) => {
+          return { id, url: url.href, weight, pending, isAvailable, isEjected }
+        }),
+        pool: group.pool.stats(),
+      })),
+    }),
+    close() {
+      closing ??= closeAll()
+      return closing
+    },
+    [Symbol.asyncDispose]: () => proxy.close(),
+  }
+
+  async function closeAll(): Promise<void> {
+    state.isClosing = true
+    const closed = Array.from(servers, (server) => new Promise<void>((resolve) => server.close(() => resolve())))
+    upgrades?.goAway()
+    if (state.active > 0) {
+      await new Promise<void>((resolve) => {
+        const cancel = clock.schedule(resolved.closeGraceMs, resolve)
+        state.onIdle = () => {
+          cancel()
+          resolve()
+        }
+      })
+    }
+    state.isClosed = true
+    upgrades?.destroy()
+    for (const server of servers) server.closeAllConnections()
+    const all = [...groups.values(), ...Array.from(targets.values(), (target) => target.group)]
+    for (const group of all) {
+      group.close()
+      group.pool.destroy()
+    }
+    await Promise.all([...closed, ...all.map((group) => group.pool.close())])
+    deadlines.close()
+    await accessLog?.close()
+    events.emit('close')
+  }
+
+  return proxy
+}
+
+const ONLY: ResolvedGroup['balancer'] = { name: 'only', pick: ([only]) => only }
+
+function everything(group: string, timeouts: ResolvedGroup['timeouts']): Destination['route'] {
+  return { host: '', path: '/', exact: false, methods: [], group, transforms: [], timeouts }
+}
+
+/** eventemitter3's types cannot follow a generic event name. */
+function emitterOf(events: Events): EventEmitter<string> {
+  return events.emitter as unknown as EventEmitter<string>
+}
+
+interface AccessLog {
+  write(record: ExchangeRecord): void
+  close(): Promise<void>
+}
+
+function openAccessLog({ accessLog }: ResolvedOptions): AccessLog | null {
+  if (accessLog.format === 'off') return null
+  const format = recordFormatter(accessLog.format)
+  const { write } = accessLog
+  if (write !== null) return { write: (record) => write(format(record)), close: () => Promise.resolve() }
+  const writer = lineWriter(1)
+  return { write: (record) => writer.write(format(record)), close: () => writer.flush() }
+}

@@ -1,0 +1,222 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
+import { fieldsText } from '../http1/head-writer.ts'
+import type { HeaderList } from '../model/exchange.ts'
+import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
+import { responseHeaders } from '../request/response-headers.ts'
+
+/** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
+export class NodeFront implements Front {
+  readonly method: string
+  readonly target: string
+  readonly minorVersion: number
+  readonly headers: Readonly<HeaderList>
+  readonly peer: Peer
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  readonly #hasBody: boolean
+  #events: FrontEvents | null = null
+  /** Bytes that Content-Length still promises; -1 where it does not say. */
+  #left = -1
+  /** Whose bytes are held back until the end of the batch. */
+  #corkedFor: Connection | null = null
+  #awaitsDrain = false
+
+  constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
+    this.#req = req
+    this.#res = res
+    this.#hasBody = hasBody
+    this.method = req.method ?? 'GET'
+    this.target = req.url ?? '/'
+    this.minorVersion = req.httpVersionMinor
+    this.headers = req.rawHeaders
+    this.peer = peer
+  }
+
+  /** Tells `events` what becomes of the client from now on. */
+  connect(events: FrontEvents): void {
+    const res = this.#res
+    this.#events = events
+    res.on('error', ignore)
+    if (res.destroyed || this.#req.socket.destroyed) process.nextTick(() => events.onClientGone())
+    else res.on('close', () => (res.writableFinished ? events.onClientDone() : events.onClientGone()))
+  }
+
+  get isRequestComplete(): boolean {
+    return !this.#hasBody || this.#req.complete
+  }
+
+  inform(head: ResponseHead): void {
+    const res = this.#res
+    // A response behind others in a pipeline has no socket yet: interim ones are optional.
+    if (res.headersSent || res.socket === null || this.minorVersion === 0) return
+    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    res.socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
+  }
+
+  respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
+    const res = this.#res
+    this.#left = bodyBytes
+    res.sendDate = !hasDate(headers)
+    // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
+    if (status >= 300 && !this.isRequestComplete) headers.push('Connection', 'close')
+    if (reason === '') res.writeHead(status, headers)
+    else res.writeHead(status, reason, headers)
+  }
+
+  write(chunk: Buffer, owner: Connection): boolean {
+    const res = this.#res
+    const socket = res.socket
+    if (socket === null) {
+      // Behind others in a pipeline: node keeps it, so it must be ours.
+      return this.#waitUnless(res.write(Buffer.from(chunk)))
+    }
+    if (this.#left >= 0) {
+      this.#left -= chunk.length
+      const taken = this.#left === 0 ? !res.end(chunk).writableNeedDrain : res.write(chunk)
+      if (socket.writableLength === 0) return true
+      owner.retain()
+      return this.#left === 0 || this.#waitUnless(taken)
+    }
+    const wasBlocked = res.writableNeedDrain
+    if (this.#corkedFor === null) {
+      // node would hold chunks until the next tick; so do we, but only to the end of what has arrived.
+      this.#corkedFor = owner
+      socket.cork()
+    }
+    res.write(chunk)
+    return this.#waitUnless(!wasBlocked)
+  }
+
+  flush(): void {
+    if (this.#corkedFor === null) this.#res.flushHeaders()
+    else this.#uncork()
+  }
+
+  end(trailers: HeaderList | null): void {
+    const res = this.#res
+    if (this.#left === 0 && res.writableEnded) return
+    if (trailers !== null) res.addTrailers(pairs(trailers))
+    res.end()
+    if (this.#corkedFor !== null) this.#uncork()
+  }
+
+  refuse(status: number, headers: HeaderList, text: string): void {
+    const res = this.#res
+    if (res.headersSent || res.destroyed) return this.cut()
+    if (!this.isRequestComplete) headers.push('Connection', 'close')
+    res.writeHead(status, headers)
+    res.end(text)
+  }
+
+  cut(): void {
+    const socket = this.#res.socket ?? this.#req.socket
+    // Where only the end of the connection ends the body, a clean end would look complete.
+    if (this.minorVersion === 0) socket.resetAndDestroy()
+    else this.#res.destroy()
+  }
+
+  #uncork(): void {
+    const socket = this.#res.socket
+    const owner = this.#corkedFor
+    this.#corkedFor = null
+    socket?.uncork()
+    if (socket !== null && socket.writableLength > 0) owner?.retain()
+  }
+
+  #waitUnless(goOn: boolean): boolean {
+    if (goOn || this.#awaitsDrain) return goOn
+    this.#awaitsDrain = true
+    this.#res.once('drain', () => {
+      this.#awaitsDrain = false
+      this.#events?.onClientDrain()
+    })
+    return false
+  }
+}
+
+/** A request's body as node:http reads it. */
+export class NodeBody implements FrontBody {
+  readonly bytes: number
+  readonly isDecoded = false
+  readonly expectsContinue: boolean
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  #sink: BodySink | null = null
+  readonly #onData = (chunk: Buffer): void => {
+    this.#sink?.onBody(chunk)
+  }
+  readonly #onEnd = (): void => {
+    const trailers = this.#req.rawTrailers
+    this.#sink?.onBodyEnd(trailers.length === 0 ? null : trailers)
+  }
+
+  /** @param bytes announced length, or -1. */
+  constructor(req: IncomingMessage, res: ServerResponse, bytes: number, expectsContinue: boolean) {
+    this.#req = req
+    this.#res = res
+    this.bytes = bytes
+    this.expectsContinue = expectsContinue
+  }
+
+  start(sink: BodySink): void {
+    this.#sink = sink
+    // Whoever starts to read wants the body: the client may send it.
+    if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
+    this.#req.on('data', this.#onData).on('end', this.#onEnd)
+  }
+
+  pause(): void {
+    this.#req.pause()
+  }
+
+  resume(): void {
+    this.#req.resume()
+  }
+
+  abandon(): void {
+    this.#sink = null
+    this.#req.off('data', this.#onData).off('end', this.#onEnd)
+    // What still comes is read and dropped, or the connection's next request would wait behind it for ever.
+    this.#req.resume()
+  }
+}
+
+/** A body that an earlier body parser has read, or that the application hands in. */
+export class BufferedBody implements FrontBody {
+  readonly bytes: number
+  readonly expectsContinue = false
+  readonly isDecoded: boolean
+  readonly #body: Buffer
+
+  constructor(body: Buffer, isDecoded: boolean) {
+    this.#body = body
+    this.isDecoded = isDecoded
+    this.bytes = body.length
+  }
+
+  start(sink: BodySink): void {
+    if (this.#body.length > 0) sink.onBody(this.#body)
+    sink.onBodyEnd(null)
+  }
+
+  pause(): void {}
+  resume(): void {}
+  abandon(): void {}
+}
+
+function ignore(): void {}
+
+function hasDate(headers: HeaderList): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (name.length === 4 && name.toLowerCase() === 'date') return true
+  }
+  return false
+}
+
+function pairs(list: HeaderList): [string, string][] {
+  const result: [string, string][] = []
+  for (let i = 0; i < list.length; i += 2) result.push([list[i] as string, list[i + 1] as string])
+  return result
+}

@@ -1,0 +1,141 @@
+import type { HeaderList } from '../model/exchange.ts'
+import { readFields } from './fields.ts'
+
+const SIZE = 0
+const EXTENSION = 1
+const SIZE_LF = 2
+const DATA = 3
+const DATA_CR = 4
+const DATA_LF = 5
+const TRAILERS = 6
+
+const HTAB = 9
+const LF = 10
+const CR = 13
+const SP = 32
+const SEMICOLON = 59
+const DEL = 127
+const CRLF_CRLF_BYTES = 4
+
+/** Chunk extensions and trailers are of no use to us and bounded, bytes. */
+const MAX_EXTENSION_BYTES = 4096
+const MAX_TRAILER_BYTES = 16384
+/** 2^44: far beyond any chunk, far below where a double loses count. */
+const MAX_CHUNK_DIGITS = 11
+
+/** Reads the chunked transfer coding (RFC 9112 section 7.1) from bytes that come in any pieces. Strict: CRLF only, no white space around the size. */
+export class ChunkedDecoder {
+  /** What is wrong, after {@link execute} returned -1. */
+  fault = ''
+  /** The body is complete. */
+  isDone = false
+  /** Trailer fields, once {@link isDone}; `null` for none. */
+  trailers: HeaderList | null = null
+  #state = SIZE
+  #digits = 0
+  #left = 0
+  #extensionBytes = 0
+  #trailerText = ''
+
+  /** Makes ready for another body. */
+  reset(): void {
+    this.isDone = false
+    this.trailers = null
+    this.#state = SIZE
+    this.#digits = 0
+    this.#left = 0
+    this.#extensionBytes = 0
+    this.#trailerText = ''
+  }
+
+  /** @returns how far it read (past the end of the body: less than `to`), or -1 for a {@link fault}. */
+  execute(bytes: Buffer, from: number, to: number, onData: (chunk: Buffer) => void): number {
+    let i = from
+    while (i < to) {
+      const code = bytes[i] as number
+      switch (this.#state) {
+        case SIZE: {
+          const digit = hexDigit(code)
+          if (digit >= 0) {
+            if (++this.#digits > MAX_CHUNK_DIGITS) return this.#fail('a chunk size too large')
+            this.#left = this.#left * 16 + digit
+          } else if (this.#digits === 0) return this.#fail('a malformed chunk size')
+          else if (code === CR) this.#state = SIZE_LF
+          else if (code === SEMICOLON) this.#state = EXTENSION
+          else return this.#fail('a malformed chunk size')
+          i++
+          break
+        }
+        case EXTENSION:
+          if (code === CR) this.#state = SIZE_LF
+          else if ((code < SP && code !== HTAB) || code === DEL)
+            return this.#fail('a control character in a chunk extension')
+          else if (++this.#extensionBytes > MAX_EXTENSION_BYTES) return this.#fail('chunk extensions too large')
+          i++
+          break
+        case SIZE_LF:
+          if (code !== LF) return this.#fail('a chunk size not ended by CRLF')
+          this.#state = this.#left === 0 ? TRAILERS : DATA
+          i++
+          break
+        case DATA: {
+          const take = Math.min(this.#left, to - i)
+          onData(bytes.subarray(i, i + take))
+          i += take
+          this.#left -= take
+          if (this.#left === 0) this.#state = DATA_CR
+          break
+        }
+        case DATA_CR:
+          if (code !== CR) return this.#fail('a chunk longer than its size')
+          this.#state = DATA_LF
+          i++
+          break
+        case DATA_LF:
+          if (code !== LF) return this.#fail('a chunk not ended by CRLF')
+          this.#state = SIZE
+          this.#digits = 0
+          i++
+          break
+        default:
+          i = this.#readTrailers(bytes, i, to)
+          if (this.isDone || i < 0) return i
+      }
+    }
+    return i
+  }
+
+  #readTrailers(bytes: Buffer, from: number, to: number): number {
+    const before = this.#trailerText.length
+    if (before === 0 && bytes[from] === CR && from + 1 < to && bytes[from + 1] === LF) {
+      this.isDone = true
+      return from + 2
+    }
+    this.#trailerText += bytes.toString('latin1', from, Math.min(to, from + MAX_TRAILER_BYTES + 4 - before))
+    const text = this.#trailerText
+    if (text.startsWith('\r\n')) {
+      this.isDone = true
+      return from + 2 - before
+    }
+    // The terminator may have begun in the bytes before these.
+    const end = text.indexOf('\r\n\r\n', Math.max(0, before - 3))
+    if (end < 0) return text.length > MAX_TRAILER_BYTES ? this.#fail('trailers too large') : to
+    const trailers: HeaderList = []
+    const fault = readFields(text, 0, end + 2, trailers)
+    if (fault !== null) return this.#fail(`${fault} in the trailers`)
+    this.trailers = trailers
+    this.isDone = true
+    return from + end + CRLF_CRLF_BYTES - before
+  }
+
+  #fail(fault: string): -1 {
+    this.fault = fault
+    return -1
+  }
+}
+
+function hexDigit(code: number): number {
+  if (code >= 48 && code <= 57) return code - 48
+  const lower = code | 32
+  return lower >= 97 && lower <= 102 ? lower - 87 : -1
+}

@@ -1,0 +1,84 @@
+import type { HeaderList } from '../model/exchange.ts'
+
+/** `tchar` of RFC 9110 section 5.6.2, by character code. */
+const TCHAR = new Uint8Array(256)
+for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
+  TCHAR[char.charCodeAt(0)] = 1
+}
+
+const HTAB = 9
+const LF = 10
+const CR = 13
+const SP = 32
+const COLON = 58
+const DEL = 127
+
+/** Whether `text` is a token (RFC 9110 section 5.6.2): a method, a header name. */
+export function isToken(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (TCHAR[text.charCodeAt(i)] !== 1) return false
+  return text.length > 0
+}
+
+/** Whether `text` may stand as a field value: no control characters but tab, nothing beyond one byte (RFC 9110 section 5.5). */
+export function isFieldValue(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if ((code < SP && code !== HTAB) || code === DEL || code > 255) return false
+  }
+  return true
+}
+
+/**
+ * Reads field lines (RFC 9112 section 5) from `text[from, to)`, each ended by CRLF, into `out`.
+ * Strict: no bare CR or LF, no white space before the colon, no obs-fold, no control characters.
+ * @returns what is wrong, or `null`.
+ */
+export function readFields(text: string, from: number, to: number, out: HeaderList): string | null {
+  let i = from
+  while (i < to) {
+    const nameStart = i
+    while (TCHAR[text.charCodeAt(i)] === 1) i++
+    if (i === nameStart || text.charCodeAt(i) !== COLON) {
+      return i === nameStart && isSpace(text.charCodeAt(i)) ? 'a folded header line' : 'a malformed header name'
+    }
+    const name = text.slice(nameStart, i)
+    i++
+    while (isSpace(text.charCodeAt(i))) i++
+    const valueStart = i
+    let code = text.charCodeAt(i)
+    while ((code >= SP && code !== DEL) || code === HTAB) code = text.charCodeAt(++i)
+    if (code !== CR || text.charCodeAt(i + 1) !== LF) return `a control character in the value of ${name}`
+    let valueEnd = i
+    while (valueEnd > valueStart && isSpace(text.charCodeAt(valueEnd - 1))) valueEnd--
+    out.push(name, text.slice(valueStart, valueEnd))
+    i += 2
+  }
+  return null
+}
+
+function isSpace(code: number): boolean {
+  return code === SP || code === HTAB
+}
+
+/** First value of a header, by lower-case name. */
+export function fieldValue(headers: Readonly<HeaderList>, lowerName: string): string | undefined {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (name.length === lowerName.length && name.toLowerCase() === lowerName) return headers[i + 1]
+  }
+  return undefined
+}
+
+/** Whether a comma-separated list holds `token`, without regard to case. */
+export function hasListToken(list: string, token: string): boolean {
+  if (list.length === token.length) return list.toLowerCase() === token
+  for (const part of list.split(',')) if (part.trim().toLowerCase() === token) return true
+  return false
+}
+
+/** Removes all of a name, given in lower case. */
+export function removeField(headers: HeaderList, lowerName: string): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (headers[i]?.toLowerCase() === lowerName) headers.splice(i, 2)
+  }
+}

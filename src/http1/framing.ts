@@ -1,0 +1,84 @@
+import type { HeaderList } from '../model/exchange.ts'
+import { hasListToken } from './fields.ts'
+
+/** {@link Framing.bytes} of a body in chunks. */
+export const CHUNKED = -1
+/** {@link Framing.bytes} of a body that ends with the connection. */
+export const UNTIL_CLOSE = -2
+
+/** How a message's body is delimited, and whether the connection may live on (RFC 9112 sections 6 and 9). */
+export interface Framing {
+  /** Length of the body; 0 for none, {@link CHUNKED} or {@link UNTIL_CLOSE}. */
+  bytes: number
+  keepAlive: boolean
+  /** Seconds that the peer announced in `Keep-Alive: timeout=`, or -1. */
+  keepAliveSeconds: number
+  /** What makes the message ambiguous, or `null`. */
+  fault: string | null
+}
+
+const DIGITS = /^\d{1,15}$/
+const TIMEOUT = /(?:^|[,;\s])timeout\s*=\s*(\d{1,9})/i
+
+/**
+ * Framing of a response (RFC 9112 section 6.3). What is ambiguous (both framings, differing lengths, a coding
+ * other than `chunked`) is a fault, never a guess.
+ * @param into is filled and returned, so that a connection can use one object for all its responses.
+ */
+export function responseFraming(
+  method: string,
+  status: number,
+  minorVersion: number,
+  headers: Readonly<HeaderList>,
+  into: Framing,
+): Framing {
+  let length: string | null = null
+  let coding: string | null = null
+  into.keepAlive = minorVersion === 1
+  into.keepAliveSeconds = -1
+  into.fault = null
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    const value = headers[i + 1] as string
+    switch (name.length) {
+      case 10: // connection, keep-alive
+        if (isName(name, 'connection')) {
+          if (hasListToken(value, 'close')) into.keepAlive = false
+          else if (minorVersion === 0 && hasListToken(value, 'keep-alive')) into.keepAlive = true
+        } else if (isName(name, 'keep-alive')) {
+          const seconds = TIMEOUT.exec(value)?.[1]
+          if (seconds !== undefined) into.keepAliveSeconds = Number(seconds)
+        }
+        break
+      case 14: // content-length
+        if (isName(name, 'content-length')) {
+          if (length !== null && length !== value) into.fault = 'differing Content-Lengths'
+          if (!DIGITS.test(value)) into.fault = 'a malformed Content-Length'
+          length = value
+        }
+        break
+      case 17: // transfer-encoding
+        if (isName(name, 'transfer-encoding')) coding = coding === null ? value : `${coding}, ${value}`
+        break
+    }
+  }
+  if (into.fault !== null) return into
+  if (coding !== null) {
+    if (length !== null) into.fault = 'both Content-Length and Transfer-Encoding'
+    else if (minorVersion === 0) into.fault = 'Transfer-Encoding in HTTP/1.0'
+    else if (coding.toLowerCase() !== 'chunked') into.fault = `an unknown Transfer-Encoding (${coding})`
+    if (into.fault !== null) return into
+  }
+  if (method === 'HEAD' || status === 204 || status === 304 || status < 200) into.bytes = 0
+  else if (coding !== null) into.bytes = CHUNKED
+  else if (length !== null) into.bytes = Number(length)
+  else {
+    into.bytes = UNTIL_CLOSE
+    into.keepAlive = false
+  }
+  return into
+}
+
+function isName(name: string, lower: string): boolean {
+  return name === lower || name.toLowerCase() === lower
+}

@@ -1,0 +1,27 @@
+import type { RequestHead } from '../contracts/pool.ts'
+import type { HeaderList } from '../model/exchange.ts'
+
+/**
+ * A request head as it goes over the wire (RFC 9112 section 3), for `socket.write(head, 'latin1')`.
+ * @param bodyBytes length of the body, -1 for chunks, `null` for no body. Framing is written from this alone.
+ */
+export function requestHeadText(head: RequestHead, bodyBytes: number | null): string {
+  let text = `${head.method} ${head.path} HTTP/1.1\r\n${fieldsText(head.headers)}`
+  if (bodyBytes === null) {
+    // RFC 9110 section 8.6: a method that anticipates content says that there is none.
+    if (anticipatesContent(head.method)) text += 'Content-Length: 0\r\n'
+  } else if (bodyBytes >= 0) text += `Content-Length: ${bodyBytes}\r\n`
+  else text += 'Transfer-Encoding: chunked\r\n'
+  return `${text}\r\n`
+}
+
+/** Field lines, each ended by CRLF. */
+export function fieldsText(headers: Readonly<HeaderList>): string {
+  let text = ''
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return text
+}
+
+function anticipatesContent(method: string): boolean {
+  return method === 'POST' || method === 'PUT' || method === 'PATCH'
+}

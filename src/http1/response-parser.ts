@@ -1,0 +1,198 @@
+import type { ResponseHead } from '../contracts/pool.ts'
+import type { HeaderList } from '../model/exchange.ts'
+import { ChunkedDecoder } from './chunked.ts'
+import { readFields } from './fields.ts'
+import { CHUNKED, type Framing, responseFraming, UNTIL_CLOSE } from './framing.ts'
+
+/** Told what a {@link ResponseParser} finds, synchronously and in the order of the wire. */
+export interface ResponseHandler {
+  onInformational(head: ResponseHead): void
+  onHead(head: ResponseHead): void
+  /** Valid during the call only. */
+  onData(chunk: Buffer): void
+}
+
+const HEAD = 0
+const FIXED = 1
+const CHUNKS = 2
+const TO_CLOSE = 3
+const DONE = 4
+
+const HEAD_END = Buffer.from('\r\n\r\n')
+
+/** Interim responses before the final one; more is an attack or a fault. */
+const MAX_INFORMATIONAL = 100
+
+/**
+ * Reads the responses of one connection (RFC 9112), one after another, from bytes that come in any pieces.
+ * No I/O. A fault ends it: what is not strictly HTTP/1.x is never guessed at.
+ */
+export class ResponseParser {
+  /** What is wrong, after {@link execute} returned -1. */
+  fault = ''
+  /** Trailer fields of the complete response; `null` for none. */
+  trailers: HeaderList | null = null
+  readonly framing: Framing = { bytes: 0, keepAlive: false, keepAliveSeconds: -1, fault: null }
+  readonly #handler: ResponseHandler
+  readonly #maxHeadBytes: number
+  readonly #chunks = new ChunkedDecoder()
+  readonly #onChunk = (chunk: Buffer): void => this.#handler.onData(chunk)
+  #state = DONE
+  #method = ''
+  #left = 0
+  #informational = 0
+  /** Bytes of a head of which the end has not come. */
+  #partial: Buffer | null = null
+
+  constructor(handler: ResponseHandler, maxHeadBytes: number) {
+    this.#handler = handler
+    this.#maxHeadBytes = maxHeadBytes
+  }
+
+  /** Expects the response to a request with this method. */
+  start(method: string): void {
+    this.#method = method
+    this.#state = HEAD
+    this.#informational = 0
+    this.#partial = null
+    this.trailers = null
+  }
+
+  /** The response has been read to its end. */
+  get isDone(): boolean {
+    return this.#state === DONE
+  }
+
+  /** The final head has been read. */
+  get hasHead(): boolean {
+    return this.#state !== HEAD
+  }
+
+  /** @returns how far it read (less than `to`: bytes behind the response), or -1 for a {@link fault}. */
+  execute(bytes: Buffer, from: number, to: number): number {
+    let i = from
+    while (i < to && this.#state !== DONE) {
+      switch (this.#state) {
+        case HEAD:
+          i = this.#readHead(bytes, i, to)
+          if (i < 0) return -1
+          break
+        case FIXED: {
+          const take = Math.min(this.#left, to - i)
+          this.#left -= take
+          if (this.#left === 0) this.#state = DONE
+          this.#handler.onData(bytes.subarray(i, i + take))
+          i += take
+          break
+        }
+        case CHUNKS:
+          i = this.#chunks.execute(bytes, i, to, this.#onChunk)
+          if (i < 0) return this.#fail(this.#chunks.fault)
+          if (this.#chunks.isDone) {
+            this.trailers = this.#chunks.trailers
+            this.#state = DONE
+          }
+          break
+        default:
+          this.#handler.onData(bytes.subarray(i, to))
+          i = to
+      }
+    }
+    return i
+  }
+
+  /** The connection has ended. @returns whether that ends the response as it should. */
+  finish(): boolean {
+    if (this.#state === TO_CLOSE) this.#state = DONE
+    return this.#state === DONE
+  }
+
+  #readHead(bytes: Buffer, from: number, to: number): number {
+    let source = bytes
+    let start = from
+    let end: number
+    const partial = this.#partial
+    if (partial === null) {
+      end = bytes.indexOf(HEAD_END, from)
+      // The buffer may hold older bytes behind `to`.
+      if (end + 4 > to) end = -1
+    } else {
+      source = Buffer.concat([partial, bytes.subarray(from, to)])
+      start = 0
+      end = source.indexOf(HEAD_END, Math.max(0, partial.length - 3))
+    }
+    const length = (end < 0 ? (partial === null ? to : source.length) : end) - start
+    if (length > this.#maxHeadBytes) return this.#fail(`a head larger than ${this.#maxHeadBytes} bytes`)
+    if (end < 0) {
+      // Garbage is told by its first bytes, without waiting for an end that may never come.
+      if (!mayBeStatusLine(source.toString('latin1', start, start + Math.min(length, 8))))
+        return this.#fail('not an HTTP/1.x status line')
+      this.#partial = partial === null ? Buffer.from(bytes.subarray(from, to)) : source
+      return to
+    }
+    this.#partial = null
+    if (!this.#parseHead(source.toString('latin1', start, end + 2))) return -1
+    const consumed = end + 4 - start
+    return partial === null ? from + consumed : from + consumed - partial.length
+  }
+
+  #parseHead(text: string): boolean {
+    const lineEnd = text.indexOf('\r\n')
+    // HTTP/1.1 200 OK
+    const minor = text.charCodeAt(7) - 48
+    const status = statusCode(text)
+    if (!text.startsWith('HTTP/1.') || (minor !== 0 && minor !== 1) || text[8] !== ' ' || status < 0)
+      return this.#refuse('not an HTTP/1.x status line')
+    if (lineEnd > 12 && text[12] !== ' ') return this.#refuse('not an HTTP/1.x status line')
+    const reason = lineEnd > 13 ? text.slice(13, lineEnd) : ''
+    if (CONTROL.test(reason)) return this.#refuse('a control character in the status line')
+    const headers: HeaderList = []
+    const fault = readFields(text, lineEnd + 2, text.length, headers)
+    if (fault !== null) return this.#refuse(fault)
+    const framing = responseFraming(this.#method, status, minor, headers, this.framing)
+    if (framing.fault !== null) return this.#refuse(framing.fault)
+    if (status < 200) {
+      if (status === 101) return this.#refuse('101 Switching Protocols, which was not asked for')
+      if (++this.#informational > MAX_INFORMATIONAL)
+        return this.#refuse(`more than ${MAX_INFORMATIONAL} interim responses`)
+      this.#handler.onInformational({ status, reason, headers, bodyBytes: 0 })
+      return true
+    }
+    this.#left = framing.bytes
+    if (framing.bytes === CHUNKED) {
+      this.#chunks.reset()
+      this.#state = CHUNKS
+    } else if (framing.bytes === UNTIL_CLOSE) this.#state = TO_CLOSE
+    else this.#state = framing.bytes === 0 ? DONE : FIXED
+    this.#handler.onHead({ status, reason, headers, bodyBytes: framing.bytes < 0 ? -1 : framing.bytes })
+    return true
+  }
+
+  #refuse(fault: string): false {
+    this.fault = fault
+    return false
+  }
+
+  #fail(fault: string): -1 {
+    this.fault = fault
+    return -1
+  }
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
+
+function mayBeStatusLine(first: string): boolean {
+  return 'HTTP/1.0'.startsWith(first) || 'HTTP/1.1'.startsWith(first)
+}
+
+/** The three digits at 9, or -1. */
+function statusCode(text: string): number {
+  let status = 0
+  for (let i = 9; i < 12; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (!(digit >= 0 && digit <= 9)) return -1
+    status = status * 10 + digit
+  }
+  return status >= 100 ? status : -1
+}

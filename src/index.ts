@@ -1,0 +1,34 @@
+export * from './balancers/index.ts'
+export type * from './contracts/balancer.ts'
+export type * from './contracts/health-check.ts'
+export type * from './contracts/logger.ts'
+export type * from './contracts/pool.ts'
+export type * from './contracts/retry-policy.ts'
+export type * from './contracts/transform.ts'
+export {
+  type BackendStats,
+  type CallOverrides,
+  createProxy,
+  type HttpServer,
+  type Middleware,
+  type MiddlewareOptions,
+  type Proxy,
+  type ProxyStats,
+  type WebOverrides,
+} from './create-proxy.ts'
+export type { ListenAddress, ListenOptions } from './fronts/listener.ts'
+export * from './health-checks/index.ts'
+export { consoleLogger, silentLogger } from './loggers/index.ts'
+export { Backend, type BackendInit, type BackendTls, type Endpoint } from './model/backend.ts'
+export type { Cells } from './model/cells.ts'
+export type { Clock } from './model/clock.ts'
+export { type Phase, ProxyError, type ProxyErrorCode, type ProxyErrorDetails, type Side } from './model/errors.ts'
+export type { ExchangeView, HeaderList, Timeouts } from './model/exchange.ts'
+export type { Outcome, OutcomeKind } from './model/outcome.ts'
+export type { ExchangeRecord } from './model/record.ts'
+export { OptionsError } from './options/options-error.ts'
+export type * from './options.ts'
+export { type Http1PoolOptions, http1Pool } from './pools/http1-pool.ts'
+export type { ProxyEvents } from './request/events.ts'
+export * from './retry-policies/index.ts'
+export * from './transforms/index.ts'

@@ -1,0 +1,288 @@
+import type { BackendPoolStats, Connection, Pool, PoolStats } from '../contracts/pool.ts'
+import type { Backend } from '../model/backend.ts'
+import { type Clock, systemClock } from '../model/clock.ts'
+import { Deadlines, type Timed } from '../model/deadlines.ts'
+import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import type { ExchangeView } from '../model/exchange.ts'
+import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
+
+/** Bounds of {@link http1Pool}; all are per backend. */
+export interface Http1PoolOptions {
+  /** Connections at the most. Default 64. */
+  maxConnections?: number
+  /** Exchanges that may wait for a connection; one more is refused at once. Default 1024. */
+  maxWaiting?: number
+  /** How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000; 0: never. */
+  keepAliveMs?: number
+  /** Size of a response head, bytes. Default 65536. */
+  maxResponseHeadBytes?: number
+}
+
+/** What the proxy shares with its pools. */
+interface Http1PoolDeps {
+  clock?: Clock
+  deadlines?: Deadlines
+}
+
+interface Settings extends Required<Http1PoolOptions> {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+}
+
+/**
+ * The default {@link Pool}: HTTP/1.1 over raw sockets, kept alive, the most recently used first.
+ * Past `maxConnections` exchanges wait in order, at most `maxWaiting` of them and for `timeouts.acquire`.
+ */
+export function http1Pool(options: Http1PoolOptions = {}, deps: Http1PoolDeps = {}): Pool {
+  const clock = deps.clock ?? systemClock
+  const settings: Settings = {
+    maxConnections: options.maxConnections ?? 64,
+    maxWaiting: options.maxWaiting ?? 1024,
+    keepAliveMs: options.keepAliveMs ?? 4000,
+    maxResponseHeadBytes: options.maxResponseHeadBytes ?? 65536,
+    clock,
+    deadlines: deps.deadlines ?? new Deadlines(clock),
+  }
+  const pools = new Map<Backend, BackendPool>()
+  let isClosed = false
+
+  async function drain(backend: Backend): Promise<void> {
+    const pool = pools.get(backend)
+    pools.delete(backend)
+    await pool?.drain()
+  }
+
+  return {
+    acquire(backend, exchange) {
+      if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
+      let pool = pools.get(backend)
+      if (pool === undefined) {
+        pool = new BackendPool(backend, settings)
+        pools.set(backend, pool)
+      }
+      return pool.acquire(exchange)
+    },
+    stats: (): PoolStats => ({ backends: Array.from(pools.values(), (pool) => pool.stats()) }),
+    drain,
+    async close() {
+      isClosed = true
+      await Promise.all(Array.from(pools.values(), (pool) => pool.drain()))
+    },
+    destroy() {
+      isClosed = true
+      for (const pool of pools.values()) pool.destroy()
+    },
+  }
+}
+
+/** One exchange that waits for a connection. */
+class Waiter implements Timed {
+  /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
+  deadline = Number.POSITIVE_INFINITY
+  isSettled = false
+  /** A connection is being set up for it. */
+  hasOpening = false
+  readonly exchange: ExchangeView
+  readonly promise: Promise<Connection>
+  #resolve!: (connection: Connection) => void
+  #reject!: (error: ProxyError) => void
+  readonly #onSettled: (waiter: Waiter) => void
+  readonly #backend: Backend
+  readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
+
+  constructor(backend: Backend, exchange: ExchangeView, onSettled: (waiter: Waiter) => void) {
+    this.#backend = backend
+    this.exchange = exchange
+    this.#onSettled = onSettled
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    exchange.signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  onDeadline(): void {
+    this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `had no free connection within ${this.exchange.timeouts.acquire} ms`)
+  }
+
+  give(connection: Connection): void {
+    this.#settle()
+    this.#resolve(connection)
+  }
+
+  fail(code: ProxyErrorCode, what: string): void {
+    this.reject(new ProxyError(code, `backend ${this.#backend.id} ${what}`, { backend: this.#backend }))
+  }
+
+  reject(error: ProxyError): void {
+    if (this.isSettled) return
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #settle(): void {
+    this.isSettled = true
+    this.exchange.signal.removeEventListener('abort', this.#onAbort)
+    this.#onSettled(this)
+  }
+}
+
+/** The connections to one backend. */
+class BackendPool implements ConnectionOwner {
+  readonly #backend: Backend
+  readonly #settings: Settings
+  /** Most recently used last. */
+  readonly #idle: Http1Connection[] = []
+  readonly #connections = new Set<Http1Connection>()
+  /** Connections that are being set up, and for whom. */
+  readonly #opening = new Map<Http1Connection, Waiter>()
+  /** In order of arrival. */
+  readonly #waiters = new Set<Waiter>()
+  /** Waiters without a connection being set up for them. */
+  #queued = 0
+  #opened = 0
+  #reused = 0
+  #isDraining = false
+  #onDrained: (() => void) | null = null
+
+  constructor(backend: Backend, settings: Settings) {
+    this.#backend = backend
+    this.#settings = settings
+  }
+
+  acquire(exchange: ExchangeView): Connection | Promise<Connection> {
+    const idle = this.#takeIdle()
+    if (idle !== null) return this.#lease(idle)
+    const { maxConnections, maxWaiting, clock, deadlines } = this.#settings
+    const mayOpen = this.#connections.size < maxConnections
+    if (!mayOpen && this.#queued >= maxWaiting) {
+      const message = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
+      return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
+    }
+    const waiter = new Waiter(this.#backend, exchange, this.#onWaiterSettled)
+    this.#waiters.add(waiter)
+    if (mayOpen) this.#open(waiter)
+    else {
+      this.#queued++
+      if (exchange.timeouts.acquire > 0) waiter.deadline = clock.now() + exchange.timeouts.acquire
+      deadlines.add(waiter)
+    }
+    return waiter.promise
+  }
+
+  stats(): BackendPoolStats {
+    return {
+      backend: this.#backend.id,
+      connections: this.#connections.size - this.#opening.size,
+      idle: this.#idle.length,
+      connecting: this.#opening.size,
+      waiting: this.#queued,
+      opened: this.#opened,
+      reused: this.#reused,
+    }
+  }
+
+  async drain(): Promise<void> {
+    this.#isDraining = true
+    for (const connection of this.#idle.splice(0)) connection.destroy()
+    if (this.#connections.size === 0) return
+    await new Promise<void>((resolve) => {
+      const before = this.#onDrained
+      this.#onDrained = () => {
+        before?.()
+        resolve()
+      }
+    })
+  }
+
+  destroy(): void {
+    this.#isDraining = true
+    for (const connection of this.#connections) connection.destroy()
+    for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
+  }
+
+  onConnected(connection: Http1Connection): void {
+    this.#opening.delete(connection)
+    this.onIdle(connection)
+  }
+
+  onConnectFailed(connection: Http1Connection, error: ProxyError): void {
+    const opener = this.#opening.get(connection)
+    this.#opening.delete(connection)
+    opener?.reject(error)
+  }
+
+  onIdle(connection: Http1Connection): void {
+    for (const waiter of this.#waiters) {
+      waiter.give(this.#lease(connection))
+      return
+    }
+    if (this.#isDraining) {
+      connection.destroy()
+      return
+    }
+    connection.deadline = this.#settings.clock.now() + connection.idleMs
+    this.#idle.push(connection)
+  }
+
+  watch(connection: Http1Connection): void {
+    this.#settings.deadlines.add(connection)
+  }
+
+  onClosed(connection: Http1Connection): void {
+    const { deadlines } = this.#settings
+    deadlines.remove(connection)
+    this.#opening.delete(connection)
+    this.#connections.delete(connection)
+    const index = this.#idle.lastIndexOf(connection)
+    if (index >= 0) this.#idle.splice(index, 1)
+    this.#openForQueued()
+    if (this.#connections.size === 0) this.#onDrained?.()
+  }
+
+  #takeIdle(): Http1Connection | null {
+    for (;;) {
+      const connection = this.#idle.pop()
+      if (connection === undefined) return null
+      if (connection.isUsable && connection.deadline > this.#settings.clock.now()) return connection
+      connection.destroy()
+    }
+  }
+
+  #lease(connection: Http1Connection): Http1Connection {
+    connection.lease()
+    if (connection.isReused) this.#reused++
+    else this.#opened++
+    return connection
+  }
+
+  #open(waiter: Waiter): void {
+    const { clock, deadlines } = this.#settings
+    waiter.hasOpening = true
+    const connection = new Http1Connection(this.#backend, this, this.#settings)
+    this.#connections.add(connection)
+    this.#opening.set(connection, waiter)
+    const limit = waiter.exchange.timeouts.connect
+    if (limit > 0) connection.deadline = clock.now() + limit
+    deadlines.add(connection)
+  }
+
+  /** A place has become free: set up connections for those who only wait for others to finish. */
+  #openForQueued(): void {
+    if (this.#queued === 0) return
+    for (const waiter of this.#waiters) {
+      if (this.#connections.size >= this.#settings.maxConnections) return
+      if (waiter.hasOpening) continue
+      this.#queued--
+      this.#settings.deadlines.remove(waiter)
+      this.#open(waiter)
+    }
+  }
+
+  readonly #onWaiterSettled = (waiter: Waiter): void => {
+    this.#waiters.delete(waiter)
+    if (waiter.hasOpening) return
+    this.#queued--
+    this.#settings.deadlines.remove(waiter)
+  }
+}

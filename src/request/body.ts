@@ -1,0 +1,111 @@
+import type { BodySink, BodySource } from '../contracts/pool.ts'
+import type { HeaderList } from '../model/exchange.ts'
+import type { FrontBody } from './front.ts'
+
+/** What a {@link ReplayableBody} tells its exchange. */
+export interface BodyWatcher {
+  /** Bytes have come from the client. */
+  onBodyProgress(bytes: number): void
+  onBodyComplete(): void
+}
+
+/**
+ * A request's body on its way to a backend. Keeps its first bytes so that another attempt can have them too;
+ * past `replayBytes`, or once the response has begun, it keeps none and cannot be replayed.
+ */
+export class ReplayableBody implements BodySource, BodySink {
+  readonly bytes: number
+  readonly #source: FrontBody
+  readonly #watcher: BodyWatcher
+  readonly #replayBytes: number
+  #kept: Buffer[] | null = []
+  #keptBytes = 0
+  #hasStarted = false
+  #isEnded = false
+  #isPaused = false
+  #trailers: HeaderList | null = null
+  #sink: BodySink | null = null
+
+  constructor(source: FrontBody, replayBytes: number, watcher: BodyWatcher) {
+    this.#source = source
+    this.bytes = source.bytes
+    this.#replayBytes = replayBytes
+    this.#watcher = watcher
+  }
+
+  get expectsContinue(): boolean {
+    return this.#source.expectsContinue && !this.#hasStarted
+  }
+
+  /** Another attempt can have all of it. */
+  get isReplayable(): boolean {
+    return this.#kept !== null
+  }
+
+  /** The backend has taken all that came and waits for more from the client. */
+  get isWaitingForClient(): boolean {
+    return this.#hasStarted && !this.#isEnded && !this.#isPaused
+  }
+
+  start(sink: BodySink): void {
+    this.#sink = sink
+    if (!this.#hasStarted) {
+      this.#hasStarted = true
+      this.#source.start(this)
+      return
+    }
+    let goOn = true
+    for (const chunk of this.#kept ?? []) goOn = sink.onBody(chunk)
+    if (this.#isEnded) sink.onBodyEnd(this.#trailers)
+    else if (goOn) this.resume()
+  }
+
+  resume(): void {
+    if (this.#sink === null || !this.#hasStarted) return
+    this.#isPaused = false
+    this.#source.resume()
+  }
+
+  /** The attempt that read it is over. */
+  detach(): void {
+    this.#sink = null
+    if (this.#hasStarted && !this.#isEnded) {
+      this.#isPaused = true
+      this.#source.pause()
+    }
+  }
+
+  /** No attempt will follow: keep nothing. */
+  forget(): void {
+    this.#kept = null
+  }
+
+  /** Nobody will read on. */
+  abandon(): void {
+    this.#sink = null
+    this.#kept = null
+    if (!this.#isEnded) this.#source.abandon()
+  }
+
+  onBody(chunk: Buffer): boolean {
+    this.#watcher.onBodyProgress(chunk.length)
+    if (this.#kept !== null) {
+      this.#keptBytes += chunk.length
+      if (this.#keptBytes > this.#replayBytes) this.#kept = null
+      else this.#kept.push(chunk)
+    }
+    const goOn = this.#sink?.onBody(chunk) ?? false
+    if (!goOn) {
+      this.#isPaused = true
+      this.#source.pause()
+    }
+    return goOn
+  }
+
+  onBodyEnd(trailers: HeaderList | null): void {
+    this.#isEnded = true
+    this.#trailers = trailers
+    this.#watcher.onBodyComplete()
+    this.#sink?.onBodyEnd(trailers)
+  }
+}

@@ -1,0 +1,53 @@
+import { EventEmitter } from 'eventemitter3'
+import type { Logger } from '../contracts/logger.ts'
+import type { Backend } from '../model/backend.ts'
+import { describeError, type ProxyError } from '../model/errors.ts'
+import type { ExchangeView } from '../model/exchange.ts'
+import type { ExchangeRecord } from '../model/record.ts'
+
+/** The events of a proxy. They inform and carry no control: what a listener throws is logged and changes nothing. */
+export interface ProxyEvents {
+  /** An exchange has begun. */
+  request: (exchange: ExchangeView) => void
+  /** It is tried at a backend. */
+  attempt: (exchange: ExchangeView, backend: Backend) => void
+  /** The attempt failed, and another follows after `delayMs`. */
+  retry: (exchange: ExchangeView, error: ProxyError, delayMs: number) => void
+  /** The head of a backend's answer goes to the client. */
+  response: (exchange: ExchangeView, status: number) => void
+  /** A connection was switched to another protocol (WebSocket). */
+  upgrade: (exchange: ExchangeView, backend: Backend) => void
+  /** An exchange failed, or something went wrong outside of any. With no listener nothing happens. */
+  error: (error: ProxyError, exchange: ExchangeView | null) => void
+  /** An exchange has ended, however it went; once for each `request`. */
+  finish: (exchange: ExchangeView, record: ExchangeRecord) => void
+  /** A backend was taken out of the balance for `ms`. */
+  eject: (backend: Backend, ms: number, reason: string) => void
+  /** It is back. */
+  uneject: (backend: Backend) => void
+  /** The proxy has closed. */
+  close: () => void
+}
+
+/** Emits guarded: a listener that throws cannot hurt an exchange. */
+export class Events {
+  readonly emitter = new EventEmitter<ProxyEvents>()
+  readonly #logger: Logger
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  has(event: keyof ProxyEvents): boolean {
+    return this.emitter.listenerCount(event) > 0
+  }
+
+  emit<E extends keyof ProxyEvents>(event: E, ...args: Parameters<ProxyEvents[E]>): void {
+    try {
+      // eventemitter3's own type cannot follow a generic event name.
+      ;(this.emitter.emit as (event: E, ...args: unknown[]) => boolean).call(this.emitter, event, ...args)
+    } catch (error) {
+      this.#logger.error({ err: error, event }, `a listener of "${event}" threw: ${describeError(error)}`)
+    }
+  }
+}

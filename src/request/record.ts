@@ -1,0 +1,91 @@
+import { describeError, type ProxyError } from '../model/errors.ts'
+import type { ExchangeView } from '../model/exchange.ts'
+import type { OutcomeKind } from '../model/outcome.ts'
+import type { ExchangeRecord } from '../model/record.ts'
+import type { Parts } from './parts.ts'
+
+/** What an exchange must tell of itself to be recorded. */
+export interface Recordable extends ExchangeView {
+  readonly startedAt: number
+  readonly requestBytes: number
+  readonly responseBytes: number
+  readonly status: number
+  readonly firstByteMs: number
+  readonly backendMs: number
+  readonly backend: { readonly id: string } | null
+  readonly front: { readonly minorVersion: number }
+}
+
+/** Step 7, once an exchange: counters, the log, events. Nothing in it can throw. */
+export function recordExchange(
+  parts: Parts,
+  exchange: Recordable,
+  outcome: OutcomeKind,
+  error: ProxyError | null,
+): void {
+  const { state, events } = parts
+  state.active--
+  if (error !== null) tellError(parts, exchange, error)
+  if (parts.accessLog !== null || events.has('finish')) {
+    const record = makeRecord(parts, exchange, outcome, error)
+    try {
+      parts.accessLog?.(record)
+    } catch (thrown) {
+      parts.logger.error({ err: thrown }, `the access log threw: ${describeError(thrown)}`)
+    }
+    if (events.has('finish')) events.emit('finish', exchange, record)
+  }
+  if (state.active === 0) state.onIdle?.()
+}
+
+function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void {
+  const fields = {
+    exchange: exchange.id,
+    code: error.code,
+    side: error.side,
+    phase: error.phase,
+    status: error.status,
+    backend: error.backend?.id ?? exchange.backend?.id,
+    attempts: exchange.attempts,
+    method: exchange.method,
+    target: exchange.target,
+    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+  }
+  // What clients do wrong is their business, and they could fill a disk with it.
+  if (error.side === 'client') parts.logger.debug(fields, error.message)
+  else if (error.code === 'ERR_PROXY_NO_ROUTE') parts.logger.info(fields, error.message)
+  else if (error.code === 'ERR_PROXY_HOOK') parts.logger.error({ ...fields, err: error.cause }, error.message)
+  else parts.logger.warn(fields, error.message)
+  if (parts.events.has('error')) parts.events.emit('error', error, exchange)
+}
+
+function makeRecord(
+  parts: Parts,
+  exchange: Recordable,
+  outcome: OutcomeKind,
+  error: ProxyError | null,
+): ExchangeRecord {
+  const totalMs = parts.clock.now() - exchange.startedAt
+  return {
+    id: exchange.id,
+    epochMs: parts.clock.epoch() - totalMs,
+    clientAddress: exchange.clientAddress,
+    method: exchange.method,
+    target: exchange.target,
+    httpVersion: exchange.front.minorVersion === 0 ? '1.0' : '1.1',
+    host: exchange.host,
+    status: outcome === 'aborted' && exchange.status === 0 ? 499 : exchange.status,
+    requestBytes: exchange.requestBytes,
+    responseBytes: exchange.responseBytes,
+    firstByteMs: exchange.firstByteMs,
+    totalMs,
+    backendMs: exchange.backendMs,
+    backend: exchange.backend?.id ?? null,
+    attempts: exchange.attempts,
+    group: exchange.group,
+    outcome,
+    errorCode: error?.code ?? null,
+    referer: exchange.header('referer') ?? '',
+    userAgent: exchange.header('user-agent') ?? '',
+  }
+}

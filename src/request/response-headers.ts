@@ -1,0 +1,79 @@
+import { hasListToken } from '../http1/fields.ts'
+import type { HeaderList } from '../model/exchange.ts'
+
+/** What of a response's framing stays in its head. */
+export interface ResponseShape {
+  /** Length of the body that will be sent; -1 for unknown. */
+  readonly bodyBytes: number
+  /** HEAD or 304: Content-Length describes a body that is not sent, and stays as it is. */
+  readonly isBodiless: boolean
+  /** Trailers can be sent: `Trailer` stays. */
+  readonly takesTrailers: boolean
+  /** Our name in `Via`, or empty. */
+  readonly via: string
+}
+
+/**
+ * The headers of a response as the client gets them: hop-by-hop ones and those that `Connection` nominates are
+ * removed (RFC 9110 section 7.6.1), Content-Length is written from what was parsed, in its place.
+ */
+export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape): HeaderList {
+  const list: HeaderList = []
+  let nominated = ''
+  let hasLength = false
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const value = raw[i + 1] as string
+    switch (name.length) {
+      case 2:
+        if (is(name, 'te')) continue
+        break
+      case 7:
+        if (is(name, 'upgrade') || (!shape.takesTrailers && is(name, 'trailer'))) continue
+        break
+      case 10:
+        if (is(name, 'keep-alive')) continue
+        if (is(name, 'connection')) {
+          nominated += `,${value}`
+          continue
+        }
+        break
+      case 14:
+        if (is(name, 'content-length')) {
+          if (hasLength || (shape.bodyBytes < 0 && !shape.isBodiless)) continue
+          hasLength = true
+          list.push(name, shape.isBodiless ? value : String(shape.bodyBytes))
+          continue
+        }
+        break
+      case 16:
+        if (is(name, 'proxy-connection')) continue
+        break
+      case 17:
+        if (is(name, 'transfer-encoding')) continue
+        break
+      case 18:
+        if (is(name, 'proxy-authenticate')) continue
+        break
+    }
+    list.push(name, value)
+  }
+  if (nominated !== '' && !isPlain(nominated)) removeNominated(list, nominated)
+  if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
+  return list
+}
+
+function isPlain(nominated: string): boolean {
+  return nominated === ',keep-alive' || nominated === ',close'
+}
+
+function removeNominated(list: HeaderList, nominated: string): void {
+  for (let i = list.length - 2; i >= 0; i -= 2) {
+    const lower = (list[i] as string).toLowerCase()
+    if (lower !== 'content-length' && lower !== 'set-cookie' && hasListToken(nominated, lower)) list.splice(i, 2)
+  }
+}
+
+function is(name: string, lower: string): boolean {
+  return name === lower || name.toLowerCase() === lower
+}

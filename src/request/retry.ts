@@ -1,0 +1,43 @@
+import type { ProxyError } from '../model/errors.ts'
+
+/** What is known of a failed attempt when it is asked whether another may follow. */
+export interface FailedAttempt {
+  readonly method: string
+  readonly error: ProxyError
+  /** All of the request can be sent again: it has no body, or its body is kept or unread. */
+  readonly isReplayable: boolean
+  /** The connection had carried an earlier request. */
+  readonly wasReused: boolean
+  /** The exchange has already been repeated for a stale connection. */
+  readonly hasRepeatedStale: boolean
+}
+
+/**
+ * `stale`: the backend closed a kept connection as we used it; repeat at once, and think no worse of the backend.
+ * `policy`: repeating does no harm; the retry policy decides. `never`: it could do work twice.
+ */
+export type Repeatability = 'stale' | 'policy' | 'never'
+
+/** Nothing of the request was sent. */
+const NOT_SENT = new Set<string>([
+  'ERR_PROXY_CONNECT',
+  'ERR_PROXY_CONNECT_TIMEOUT',
+  'ERR_PROXY_TLS',
+  'ERR_PROXY_POOL_FULL',
+  'ERR_PROXY_ACQUIRE_TIMEOUT',
+])
+
+/** Sent, and no final answer came that we could pass on. */
+const NO_ANSWER = new Set<string>(['ERR_PROXY_RESET', 'ERR_PROXY_HEADERS_TIMEOUT', 'ERR_PROXY_BAD_RESPONSE'])
+
+/** RFC 9110 section 9.2.2. */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
+
+/** Whether a failed attempt may be repeated without doing work twice (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). */
+export function repeatability(attempt: FailedAttempt): Repeatability {
+  const { code } = attempt.error
+  if (!attempt.isReplayable) return 'never'
+  if (NOT_SENT.has(code)) return 'policy'
+  if (code === 'ERR_PROXY_RESET' && attempt.wasReused && !attempt.hasRepeatedStale) return 'stale'
+  return NO_ANSWER.has(code) && IDEMPOTENT.has(attempt.method) ? 'policy' : 'never'
+}
