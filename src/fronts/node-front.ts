@@ -5,6 +5,8 @@ import type { HeaderList } from '../model/exchange.ts'
 import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 
+const SMALL_BODY_BYTES = 4096
+
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
 export class NodeFront implements Front {
   readonly method: string
@@ -73,7 +75,7 @@ export class NodeFront implements Front {
     }
     if (this.#left >= 0) {
       this.#left -= chunk.length
-      const taken = this.#left === 0 ? !res.end(chunk).writableNeedDrain : res.write(chunk)
+      const taken = this.#left === 0 ? !this.#endWith(chunk).writableNeedDrain : res.write(chunk)
       if (socket.writableLength === 0) return true
       owner.retain()
       return this.#left === 0 || this.#waitUnless(taken)
@@ -114,6 +116,11 @@ export class NodeFront implements Front {
     // Where only the end of the connection ends the body, a clean end would look complete.
     if (this.minorVersion === 0) socket.resetAndDestroy()
     else this.#res.destroy()
+  }
+
+  /** node joins a string with the head and writes both at once: for small bodies a third less than two buffers cost. */
+  #endWith(chunk: Buffer): ServerResponse {
+    return chunk.length <= SMALL_BODY_BYTES ? this.#res.end(chunk.toString('latin1'), 'latin1') : this.#res.end(chunk)
   }
 
   #uncork(): void {

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Backend } from '../../src/model/backend.ts'
+import { Cells } from '../../src/model/cells.ts'
+
+test('a backend URL says where to connect, what goes before the path, and its id', () => {
+  const plain = new Backend('http://127.0.0.1:3001')
+  assert.deepEqual([plain.id, plain.basePath, plain.host], ['http://127.0.0.1:3001', '', '127.0.0.1:3001'])
+  assert.equal(plain.endpoint.port, 3001)
+
+  const secure = new Backend({ url: 'https://[::1]/v1/', id: 'b', weight: 3 })
+  assert.deepEqual([secure.id, secure.basePath, secure.weight], ['b', '/v1', 3])
+  assert.deepEqual([secure.endpoint.hostname, secure.endpoint.port, secure.endpoint.isSecure], ['::1', 443, true])
+
+  const unix = new Backend('http+unix:///run/my%20app.sock:/v1')
+  assert.deepEqual([unix.id, unix.basePath, unix.endpoint.socketPath], ['unix:/run/my app.sock', '/v1', '/run/my app.sock'])
+})
+
+test('what cannot be a backend URL is refused with an example', () => {
+  for (const url of ['', 'localhost:3000', 'ftp://x', 'http://u:p@x', 'http://x/?a=b', 'http+unix://relative.sock']) {
+    assert.throws(() => new Backend(url), /use http:\/\//, url)
+  }
+})
+
+test('a backend is available unless one of the four states or its weight says otherwise', () => {
+  const backend = new Backend('http://x')
+  assert.ok(backend.isAvailable)
+  for (const state of ['isUnhealthy', 'isDraining', 'isDisabled'] as const) {
+    backend.cells[state] = true
+    assert.equal(backend.isAvailable, false, state)
+    backend.cells[state] = false
+  }
+  backend.cells.eject(1000)
+  assert.equal(backend.isAvailable, false)
+  backend.cells.uneject()
+  assert.ok(backend.isAvailable)
+  assert.equal(new Backend({ url: 'http://x', weight: 0 }).isAvailable, false)
+})
+
+test('cells are seen by everyone who shares the memory, and no two backends share a line', () => {
+  const memory = new SharedArrayBuffer(Cells.bytes(2))
+  const here = new Cells(memory, 0)
+  const there = new Cells(memory, 0)
+  const other = new Cells(memory, 1)
+  here.addPending(1)
+  here.setRtt(12.345, 5000)
+  assert.equal(there.pending, 1)
+  assert.equal(there.rttMs, 12.345)
+  assert.equal(there.rttAgeMs(5100), 100)
+  assert.equal(other.pending, 0)
+  assert.equal(Cells.bytes(1), 64)
+})
+
+test('times in cells survive the wrap of 32 bits', () => {
+  const cells = new Cells(new ArrayBuffer(Cells.bytes(1)), 0)
+  const almost = 2 ** 31 - 10
+  cells.eject(almost + 100)
+  assert.equal(cells.ejectionLeftMs(almost), 100)
+  assert.equal(cells.ejectionLeftMs(almost + 60), 40)
+  cells.setRtt(1, almost)
+  assert.equal(cells.rttAgeMs(almost + 50), 50)
+})
