@@ -207,7 +207,12 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
     if (this.attempts === 1) group.retry?.onExchange?.()
     if (events.has('attempt')) events.emit('attempt', this, backend)
     // 4 lease
-    const leased = group.pool.acquire(backend, this)
+    let leased: Connection | Promise<Connection>
+    try {
+      leased = group.pool.acquire(backend, this)
+    } catch (error) {
+      return this.#onLeaseFailed(error)
+    }
     if (isPromise(leased)) {
       leased.then(
         (connection) => this.#onLeased(connection),
@@ -234,7 +239,11 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
     this.#connection = connection
     this.#phase = body === null ? AWAITING_HEAD : SENDING
     this.#extend(body === null ? this.timeouts.headers : this.timeouts.idle)
-    connection.send(this.#headFor(this.backend as Backend), body, this)
+    try {
+      connection.send(this.#headFor(this.backend as Backend), body, this)
+    } catch (error) {
+      this.#fail(this.#hookError('pool', error))
+    }
   }
 
   #headFor(backend: Backend): RequestHead {
@@ -278,7 +287,7 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
     const headers = responseHeaders(head.headers, {
       bodyBytes,
       isBodiless,
-      takesTrailers: bodyBytes < 0 && !isBodiless,
+      takesTrailers: head.bodyBytes < 0 && !isBodiless && this.front.minorVersion === 1,
       via,
     })
     let { status, reason } = head
@@ -298,7 +307,11 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
     }
     if (events.has('response')) events.emit('response', this, status)
     if (this.#parts.state.isClosing) headers.push('Connection', 'close')
-    this.front.respond(status, reason, headers, head.bodyBytes)
+    try {
+      this.front.respond(status, reason, headers, head.bodyBytes)
+    } catch (error) {
+      this.#fail(this.#hookError('the response head', error))
+    }
   }
 
   onData(chunk: Buffer): boolean {

@@ -1,0 +1,82 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { checkAnswer } from './check-answer.js'
+import { startChild } from './children.js'
+import { cpuMicros, residentBytes } from './cpu.js'
+import { median } from './median.js'
+import { runWrk } from './wrk.js'
+
+/** How long every subject is driven before the first measurement, so that what is hot is compiled. */
+const WARM_UP_SECONDS = 3
+
+/**
+ * One scenario, all subjects: they are started, checked and warmed up, then measured in alternation, so that whatever else
+ * the machine does falls on all of them alike. Resolves to one row per subject; one that fails has a `failure` instead.
+ */
+export async function measureScenario(scenario, subjects, backends, { seconds, rounds, signal }) {
+  const entries = subjects.map((subject) => ({ subject, process: null, samples: [], failure: null }))
+  try {
+    for (const entry of entries) await attempt(entry, signal, () => begin(entry, backends, scenario, signal))
+    for (let round = 0; round < rounds; round++) {
+      for (const entry of entries)
+        await attempt(entry, signal, () => measureOnce(entry, { ...scenario, seconds, signal }))
+    }
+    return entries.map(toRow)
+  } finally {
+    await Promise.all(entries.map((entry) => entry.process?.stop()))
+  }
+}
+
+async function begin(entry, backends, scenario, signal) {
+  const urls = backends.map(({ port }) => `http://127.0.0.1:${port}`)
+  entry.process = await startChild(`./subjects/${entry.subject.file}.js`, urls, { signal })
+  // Each backend is reached by one of two requests in turn.
+  for (const backend of backends) await checkAnswer(entry.process, backend, scenario)
+  await runWrk({ ...scenario, port: entry.process.port, seconds: WARM_UP_SECONDS, signal })
+}
+
+/** What fails ends this subject's part in the scenario and nobody else's; only an aborted signal ends everything. */
+async function attempt(entry, signal, work) {
+  if (entry.failure !== null) return
+  try {
+    await work()
+  } catch (error) {
+    signal?.throwIfAborted()
+    const hasDied = entry.process?.hasEnded() === true
+    entry.failure = hasDied ? `ended under load: ${entry.process.complaint()}` : error.message
+  }
+}
+
+async function measureOnce(entry, run) {
+  const { pid, port } = entry.process
+  // Whatever the run before has left behind is not this run's cost.
+  await sleep(200)
+  const before = cpuMicros(pid)
+  const counted = await runWrk({ ...run, port })
+  if (counted.requests === 0) throw new Error('answered no request')
+  const cpuUs = (cpuMicros(pid) - before) / counted.requests
+  entry.samples.push({ ...counted, cpuUs, residentBytes: residentBytes(pid) })
+}
+
+function toRow({ subject, process, samples, failure }) {
+  const of = (key) => median(samples.map((sample) => sample[key]))
+  return {
+    subject,
+    version: process?.version ?? '',
+    failure,
+    cpuUs: of('cpuUs'),
+    cpuUsOfRounds: samples.map(({ cpuUs }) => cpuUs),
+    perSecond: of('perSecond'),
+    p50Us: of('p50Us'),
+    p99Us: of('p99Us'),
+    residentBytes: of('residentBytes'),
+    errors: sumOfErrors(samples),
+  }
+}
+
+function sumOfErrors(samples) {
+  const sum = {}
+  for (const { errors } of samples) {
+    for (const [kind, count] of Object.entries(errors)) sum[kind] = (sum[kind] ?? 0) + count
+  }
+  return sum
+}

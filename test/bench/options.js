@@ -1,0 +1,55 @@
+import { parseArgs } from 'node:util'
+import { DEFAULT_SCENARIOS, SCENARIOS } from './scenarios.js'
+import { SUBJECTS } from './subjects.js'
+
+export const USAGE = `Usage: npm run bench -- [${Object.keys(SCENARIOS).join(' | ')}]... [options]
+  --seconds N     how long wrk runs per measurement (5)
+  --rounds N      measurements per subject, in alternation; medians are shown (3)
+  --subjects A,B  only these, or 'all' (${SUBJECTS.map(({ file }) => file).join(', ')})
+  --write         write the tables to docs/benchmarks.md`
+
+/** The command line as checked values. Throws an Error with one clear line on anything else. */
+export function readOptions(args) {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      seconds: { type: 'string', default: '5' },
+      rounds: { type: 'string', default: '3' },
+      subjects: { type: 'string' },
+      write: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  })
+  const scenarios = positionals.length > 0 ? [...new Set(positionals)] : DEFAULT_SCENARIOS
+  for (const name of scenarios) known(name, Object.keys(SCENARIOS), 'scenario')
+  return {
+    scenarios,
+    seconds: whole(values.seconds, '--seconds', 120),
+    rounds: whole(values.rounds, '--rounds', 50),
+    subjects: chosenSubjects(values.subjects),
+    isWriting: values.write,
+    isHelp: values.help,
+  }
+}
+
+function chosenSubjects(list) {
+  if (list === undefined) return SUBJECTS.filter((subject) => !subject.isExtra)
+  if (list === 'all') return SUBJECTS
+  const files = list.split(',')
+  const all = SUBJECTS.map(({ file }) => file)
+  for (const file of files) known(file, all, 'subject')
+  return SUBJECTS.filter(({ file }) => files.includes(file))
+}
+
+/** Throws unless `name` is one of `names`. */
+export function known(name, names, kind) {
+  if (!names.includes(name)) throw new Error(`no ${kind} '${name}'; there are: ${names.join(', ')}`)
+}
+
+/** Both ends are bounded, so that a slip of the finger cannot keep a machine busy for a day. */
+export function whole(text, name, most) {
+  const value = Number(text)
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value
+  throw new Error(`${name} must be a whole number from 1 to ${most}, not '${text}'`)
+}

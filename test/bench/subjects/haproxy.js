@@ -1,0 +1,34 @@
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { announce } from '../announce.js'
+import { freePort, runDaemon, temporaryFolder } from '../daemon.js'
+import { backends } from '../serve.js'
+import { findTool } from '../tools.js'
+
+const tool = findTool('haproxy')
+const version = /version (\d[\d.]*\d)/.exec(spawnSync(tool, ['-v'], { encoding: 'latin1' }).stdout)?.[1] ?? ''
+const port = await freePort()
+const config = join(temporaryFolder(), 'haproxy.cfg')
+const servers = backends.map((url, index) => `  server backend${index} ${new URL(url).host}`)
+writeFileSync(
+  config,
+  `global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend front
+  bind 127.0.0.1:${port} backlog 4096
+  default_backend group
+backend group
+  balance roundrobin
+${servers.join('\n')}
+`,
+)
+// -db: one process in the foreground, whatever the configuration says.
+const daemon = await runDaemon(tool, ['-db', '-f', config], port)
+announce({ port, pid: daemon.pid, version })
