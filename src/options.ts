@@ -8,11 +8,12 @@ import type { EjectionOptions } from './health-checks/index.ts'
 import type { BackendInit } from './model/backend.ts'
 import type { Clock } from './model/clock.ts'
 import type { Timeouts } from './model/exchange.ts'
+import type { PoolOptions } from './pools/http1-pool.ts'
 import type { RetryOptions } from './retry-policies/index.ts'
 import type { HeaderChanges } from './transforms/index.ts'
 
 // The options of a built-in are declared beside it.
-export type { EjectionOptions, HeaderChanges, RetryOptions }
+export type { EjectionOptions, HeaderChanges, PoolOptions, RetryOptions }
 
 /** Time limits in ms, by phase. `0` switches a limit off. */
 export interface TimeoutOptions {
@@ -28,18 +29,6 @@ export interface TimeoutOptions {
   total?: number
   /** Without a byte in either direction on an upgraded connection (WebSocket). Default 0: off. */
   upgradeIdle?: number
-}
-
-/** Bounds of the built-in pool; all are per backend. */
-export interface PoolOptions {
-  /** Connections at the most. Default 64. */
-  maxConnections?: number
-  /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
-  maxWaiting?: number
-  /** How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000. 0: every request gets a new connection. */
-  keepAliveMs?: number
-  /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
-  maxResponseHeadBytes?: number
 }
 
 /** A built-in balancer by name, with its options, for where only data fits (a configuration file). */

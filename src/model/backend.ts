@@ -115,7 +115,7 @@ function parseBackendUrl(text: string): { url: URL; socketPath: string | null; b
   }
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
     throw new TypeError(
-      `${JSON.stringify(text)}: a backend URL has no user, password, query or fragment; use http://host:port/prefix`,
+      `${JSON.stringify(`${url.protocol}//${url.host}`)}: a backend URL has no user, password, query or fragment; use http://host:port/prefix`,
     )
   }
   return { url, socketPath: null, basePath: trimSlash(url.pathname) }

@@ -7,16 +7,27 @@ import type { ExchangeView } from '../model/exchange.ts'
 import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
 
 /** Bounds of {@link http1Pool}; all are per backend. */
-export interface Http1PoolOptions {
+export interface PoolOptions {
   /** Connections at the most. Default 64. */
   maxConnections?: number
-  /** Exchanges that may wait for a connection; one more is refused at once. Default 1024. */
+  /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
   maxWaiting?: number
-  /** How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000; 0: never. */
+  /**
+   * How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000.
+   * 0: every request gets a new connection.
+   */
   keepAliveMs?: number
-  /** Size of a response head, bytes. Default 65536. */
+  /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
   maxResponseHeadBytes?: number
 }
+
+/** The defaults of {@link http1Pool}. */
+export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freeze({
+  maxConnections: 64,
+  maxWaiting: 1024,
+  keepAliveMs: 4000,
+  maxResponseHeadBytes: 65536,
+})
 
 /** What the proxy shares with its pools. */
 interface Http1PoolDeps {
@@ -24,7 +35,7 @@ interface Http1PoolDeps {
   deadlines?: Deadlines
 }
 
-interface Settings extends Required<Http1PoolOptions> {
+interface Settings extends Required<PoolOptions> {
   readonly clock: Clock
   readonly deadlines: Deadlines
 }
@@ -33,13 +44,11 @@ interface Settings extends Required<Http1PoolOptions> {
  * The default {@link Pool}: HTTP/1.1 over raw sockets, kept alive, the most recently used first.
  * Past `maxConnections` exchanges wait in order, at most `maxWaiting` of them and for `timeouts.acquire`.
  */
-export function http1Pool(options: Http1PoolOptions = {}, deps: Http1PoolDeps = {}): Pool {
+export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): Pool {
   const clock = deps.clock ?? systemClock
   const settings: Settings = {
-    maxConnections: options.maxConnections ?? 64,
-    maxWaiting: options.maxWaiting ?? 1024,
-    keepAliveMs: options.keepAliveMs ?? 4000,
-    maxResponseHeadBytes: options.maxResponseHeadBytes ?? 65536,
+    ...HTTP1_POOL_DEFAULTS,
+    ...options,
     clock,
     deadlines: deps.deadlines ?? new Deadlines(clock),
   }

@@ -1,0 +1,99 @@
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+
+/** A small server for the demo. */
+export interface DemoBackend {
+  readonly id: string
+  readonly url: string
+  /** Ends its event streams, which would not end by themselves. */
+  endStreams(): void
+  close(): Promise<void>
+}
+
+/** How much of a body `/echo` gives back. */
+const MAX_ECHO_BYTES = 1_048_576
+
+/** Starts a backend on a free port that takes `latencyMs` for each answer. */
+export async function startDemoBackend(id: string, latencyMs: number): Promise<DemoBackend> {
+  const streams = new Set<ServerResponse>()
+  const server = http.createServer((req, res) => {
+    answer(req, res).catch(() => res.destroy())
+  })
+
+  async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { pathname, searchParams } = new URL(req.url ?? '/', 'http://demo')
+    res.setHeader('x-demo-backend', id)
+    if (pathname === '/events') return sendEvents(res)
+    if (pathname === '/echo') return echo(req, res)
+    const slow = Number(searchParams.get('ms') ?? 2000)
+    await wait(pathname === '/slow' && slow >= 0 && slow <= 60_000 ? slow : latencyMs)
+    if (pathname === '/') return send(res, 200, 'text/html', page(id))
+    if (pathname === '/slow') return send(res, 200, 'text/plain', `${id} has taken its time\n`)
+    send(res, 404, 'text/plain', `${id} knows /, /slow?ms=2000, /events and /echo\n`)
+  }
+
+  function sendEvents(res: ServerResponse): void {
+    res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    let count = 0
+    const tick = (): void => {
+      count += 1
+      res.write(`id: ${count}\ndata: ${JSON.stringify({ backend: id, count })}\n\n`)
+    }
+    tick()
+    const timer = setInterval(tick, 1000)
+    streams.add(res)
+    res.on('close', () => {
+      clearInterval(timer)
+      streams.delete(res)
+    })
+  }
+
+  async function echo(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = []
+    let bytes = 0
+    for await (const chunk of req as AsyncIterable<Buffer>) {
+      bytes += chunk.length
+      if (bytes <= MAX_ECHO_BYTES) chunks.push(chunk)
+    }
+    const { method, url, rawHeaders } = req
+    const seen = { backend: id, method, url, rawHeaders, bytes, body: Buffer.concat(chunks).toString() }
+    send(res, 200, 'application/json', `${JSON.stringify(seen, null, 2)}\n`)
+  }
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  const { port } = server.address() as AddressInfo
+  return {
+    id,
+    url: `http://127.0.0.1:${port}`,
+    endStreams() {
+      for (const stream of streams) stream.end()
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
+
+function send(res: ServerResponse, status: number, type: string, body: string): void {
+  res.writeHead(status, { 'content-type': `${type}; charset=utf-8`, 'content-length': Buffer.byteLength(body) })
+  res.end(body)
+}
+
+function page(id: string): string {
+  return `<!doctype html>
+<title>heddle demo</title>
+<style>body { font: 16px/1.5 system-ui; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }</style>
+<h1>Hello from ${id}</h1>
+<p>Reload, and another of the three backends may answer. The stream below stays with the one that began it.</p>
+<pre id="events"></pre>
+<script>
+  new EventSource('/events').onmessage = ({ data }) => { document.getElementById('events').textContent = data }
+</script>
+`
+}

@@ -1,0 +1,89 @@
+import type { ExchangeRecord, ListenAddress, Proxy } from '../index.ts'
+import type { Flags } from './arguments.ts'
+import { type DemoBackend, startDemoBackend } from './demo-backend.ts'
+import type { Listen } from './file-options.ts'
+import { describeListen, serve } from './run.ts'
+import { readSettings } from './settings.ts'
+
+const LISTEN: Listen = { port: 8080, host: '127.0.0.1' }
+
+/** Three small backends that differ in speed, and a proxy in front of them. Returns when it listens. */
+export async function demo(flags: Flags): Promise<void> {
+  const backends = await Promise.all([
+    startDemoBackend('swift', 5),
+    startDemoBackend('steady', 20),
+    startDemoBackend('leisurely', 60),
+  ])
+  const closeBackends = async (): Promise<void> => {
+    await Promise.all(backends.map((backend) => backend.close()))
+  }
+  const settings = await readSettings(flags, {
+    ignoreFile: true,
+    level: 'warn',
+    defaults: { backends: backends.map(({ id, url }) => ({ id, url })), accessLog: 'off', closeGraceMs: 2000 },
+  }).catch(async (error: unknown) => {
+    await closeBackends()
+    throw error
+  })
+  const { proxy } = settings
+  // Lines for people, unless a format was asked for.
+  if (flags['access-log'] === undefined) proxy.on('finish', (_, record) => say(exchangeLine(record)))
+
+  await serve({
+    proxy,
+    logger: settings.logger,
+    open: () => (settings.listen === null ? listenSomewhere(proxy) : proxy.listen(settings.listen)),
+    onOpen: (address) => introduce(address, backends),
+    onSignal() {
+      say('\nClosing: what runs may finish, for two seconds.')
+      for (const backend of backends) backend.endStreams()
+    },
+    onClose: closeBackends,
+  })
+}
+
+/** On the usual port, or on a free one where that is taken. */
+async function listenSomewhere(proxy: Proxy): Promise<ListenAddress> {
+  try {
+    return await proxy.listen(LISTEN)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    const address = await proxy.listen({ ...LISTEN, port: 0 })
+    say(`Port ${LISTEN.port} is taken, so the demo listens on ${describeListen(address)} instead.\n`)
+    return address
+  }
+}
+
+function introduce({ url }: ListenAddress, backends: readonly DemoBackend[]): void {
+  const names = backends.map((backend) => `  ${backend.id.padEnd(10)} ${backend.url}`)
+  say(`heddle proxies, listening on ${url}
+
+Three backends share the load:
+${names.join('\n')}
+
+Try:
+  curl ${url}/                      again and again: who answers?
+  curl -N ${url}/events             a stream, passed on as it comes
+  curl -d hello ${url}/echo         what a backend gets to see
+
+Each request is a line here. Ctrl-C ends it.
+`)
+}
+
+function exchangeLine(record: ExchangeRecord): string {
+  const { epochMs, method, target, status, backend, totalMs, errorCode, attempts } = record
+  const time = new Date(epochMs).toTimeString().slice(0, 8)
+  const from = backend === null ? '' : ` from ${backend}`
+  const tries = attempts > 1 ? `, ${attempts} attempts` : ''
+  const failure = errorCode === null ? '' : `, ${errorCode}`
+  return `${time} ${status} ${method} ${printable(target)}${from} in ${Math.round(totalMs)} ms${tries}${failure}`
+}
+
+/** A target may hold bytes that drive a terminal. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?')
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}

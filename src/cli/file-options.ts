@@ -1,0 +1,119 @@
+/** Levels of diagnostics, the most talkative first. */
+export const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+/** One of {@link LEVELS}. */
+export type Level = (typeof LEVELS)[number]
+
+/** Formats of the access log. */
+export const FORMATS = ['off', 'common', 'combined', 'json'] as const
+/** One of {@link FORMATS}. */
+export type Format = (typeof FORMATS)[number]
+
+/** Where to listen. */
+export interface Listen {
+  readonly port: number
+  /** Not there: all addresses. */
+  readonly host?: string
+}
+
+/** An option of the command that `createProxy()` does not have: its check, its wording and its JSON Schema. */
+interface FileOption<T> {
+  /** @returns the value as it is used, or `undefined` where it is wrong. */
+  read(value: unknown): T | undefined
+  readonly allowed: string
+  readonly example: unknown
+  readonly schema: object
+}
+
+/** Where to listen: a port, or a string with or without a host. */
+export const listen: FileOption<Listen> = {
+  read(value) {
+    const port = portOf(value)
+    if (port !== undefined) return { port }
+    if (typeof value !== 'string') return undefined
+    const [, bracketed, plain, digits] = /^(?:\[([\da-fA-F:.%\w]+)\]|([^:[\]/\s]*)):(\d{1,5})$/.exec(value) ?? []
+    const given = portOf(digits)
+    const host = bracketed ?? plain
+    if (given === undefined) return undefined
+    return host === undefined || host === '' || host === '*' ? { port: given } : { port: given, host }
+  },
+  allowed: 'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets',
+  example: '127.0.0.1:8080',
+  schema: {
+    description:
+      'Where to listen: a port (0: any free one), "HOST:PORT" or "[::1]:8080". Default: 8080 on all addresses.',
+    anyOf: [
+      { type: 'integer', minimum: 0, maximum: 65535 },
+      { type: 'string', pattern: '^(\\[[0-9A-Za-z:.%]+\\]:|[^:\\[\\]/\\s]*:)?\\d{1,5}$' },
+    ],
+    default: 8080,
+  },
+}
+
+/** How many threads: a number, `auto`, or bounds. */
+export const threads: FileOption<number | 'auto' | { readonly min: number; readonly max: number }> = {
+  read(value) {
+    if (value === 'auto') return value
+    const count = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
+    if (isCount(count)) return count
+    if (typeof count !== 'object' || count === null) return undefined
+    const { min, max, ...rest } = count as Record<string, unknown>
+    return isCount(min) && isCount(max) && min <= max && Object.keys(rest).length === 0 ? { min, max } : undefined
+  },
+  allowed: "a whole number from 1 to 1024, 'auto', or { min, max }",
+  example: 1,
+  schema: {
+    description: 'How many threads serve. This version can only 1.',
+    anyOf: [
+      { type: 'integer', minimum: 1, maximum: 1024 },
+      { const: 'auto' },
+      {
+        type: 'object',
+        properties: {
+          min: { type: 'integer', minimum: 1, maximum: 1024 },
+          max: { type: 'integer', minimum: 1, maximum: 1024 },
+        },
+        required: ['min', 'max'],
+        additionalProperties: false,
+      },
+    ],
+    default: 1,
+  },
+}
+
+/** The access log's format. */
+export const access: FileOption<Format> = {
+  read: (value) => FORMATS.find((format) => format === value),
+  allowed: FORMATS.join(', '),
+  example: 'json',
+  schema: { description: 'One line on standard output for each exchange.', enum: FORMATS, default: 'combined' },
+}
+
+/** Least weight of the diagnostics. */
+export const level: FileOption<Level> = {
+  read: (value) => LEVELS.find((each) => each === value),
+  allowed: LEVELS.join(', '),
+  example: 'warn',
+  schema: { description: 'Diagnostics on standard error, from this weight on.', enum: LEVELS, default: 'info' },
+}
+
+/** JSON Schema of what the file holds beside the options of `createProxy()`. */
+export const fileProperties: Readonly<Record<string, object>> = {
+  $schema: { type: 'string', description: 'Where this schema is, for editors.' },
+  listen: listen.schema,
+  threads: threads.schema,
+  log: {
+    description: 'What the command writes.',
+    type: 'object',
+    properties: { access: access.schema, level: level.schema },
+    additionalProperties: false,
+  },
+}
+
+function portOf(value: unknown): number | undefined {
+  const port = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value
+  return typeof port === 'number' && Number.isInteger(port) && port >= 0 && port <= 65535 ? port : undefined
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 1024
+}

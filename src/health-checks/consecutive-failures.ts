@@ -1,0 +1,77 @@
+import type { HealthCheck } from '../contracts/health-check.ts'
+import type { Backend } from '../model/backend.ts'
+import type { Outcome } from '../model/outcome.ts'
+
+/** When to take a backend out of the balance on the evidence of real requests. */
+export interface EjectionOptions {
+  /** Failures in a row (no connection, reset, timeout, garbage, or one of `statuses`). Default 5. */
+  consecutiveFailures?: number
+  /** Statuses that count as failures. Default [502, 503, 504]. */
+  statuses?: number[]
+  /** Length of the first ejection, ms; doubles with each one in a row. Default 30000. */
+  baseMs?: number
+  /** Longest ejection, ms. Default 300000. */
+  maxMs?: number
+  /** Share of the group that may be ejected at one time, percent. Default 50. */
+  maxEjectedPercent?: number
+}
+
+/** The defaults of {@link EjectionOptions}; the only place that has them. */
+export const EJECTION_DEFAULTS: Readonly<Required<EjectionOptions>> = Object.freeze({
+  consecutiveFailures: 5,
+  statuses: [502, 503, 504],
+  baseMs: 30_000,
+  maxMs: 300_000,
+  maxEjectedPercent: 50,
+})
+
+/**
+ * Ejects a backend after so many failures in a row. Each ejection is twice as long as the one before; every success
+ * after the return takes one doubling back. Its counts lie in `backend.cells`, so threads judge together.
+ *
+ * `maxEjectedPercent` is for the one who provides {@link HealthControl}, which alone knows the whole group.
+ *
+ * Source: Envoy's outlier detection (outlier_detection.proto: consecutive_5xx, base_ejection_time, max_ejection_time).
+ * Envoy takes a doubling back for each interval that passes without ejection; here requests are the evidence.
+ */
+export function consecutiveFailures(options: EjectionOptions = {}): HealthCheck {
+  const limit = options.consecutiveFailures ?? EJECTION_DEFAULTS.consecutiveFailures
+  const statuses = new Set(options.statuses ?? EJECTION_DEFAULTS.statuses)
+  const baseMs = options.baseMs ?? EJECTION_DEFAULTS.baseMs
+  const maxMs = options.maxMs ?? EJECTION_DEFAULTS.maxMs
+
+  return {
+    name: 'consecutive-failures',
+    observe(backend, outcome, control) {
+      const { cells } = backend
+      if (isSuccess(outcome, statuses)) return succeed(backend)
+      // What fails after the ejection began before it: the same evidence must not count for the next one.
+      if (cells.isEjected || !isFailure(outcome, statuses)) return
+      const failures = cells.addFailure()
+      if (failures < limit) return
+      const ms = Math.min(baseMs * 2 ** cells.ejections, maxMs)
+      if (!control.eject(backend, ms, `${failures} failures in a row, the last: ${reason(outcome)}`)) return
+      cells.ejections += 1
+      cells.clearFailures()
+    },
+  }
+}
+
+function succeed({ cells }: Backend): void {
+  // Reads before writes: a write would take the line from every other thread, and there is mostly nothing to clear.
+  if (cells.failures !== 0) cells.clearFailures()
+  if (cells.ejections > 0 && !cells.isEjected) cells.ejections -= 1
+}
+
+function isSuccess({ kind, status }: Outcome, statuses: ReadonlySet<number>): boolean {
+  return (kind === 'answered' || kind === 'upgraded') && !statuses.has(status)
+}
+
+function isFailure({ kind, status, error }: Outcome, statuses: ReadonlySet<number>): boolean {
+  if ((kind === 'failed' || kind === 'cut') && error?.side === 'backend') return true
+  return kind !== 'aborted' && kind !== 'local' && statuses.has(status)
+}
+
+function reason({ error, status }: Outcome): string {
+  return error === null ? `status ${status}` : `${error.code} (${error.message})`
+}

@@ -1,0 +1,1 @@
+export { consecutiveFailures, EJECTION_DEFAULTS, type EjectionOptions } from './consecutive-failures.ts'

@@ -1,0 +1,81 @@
+import * as v from 'valibot'
+import { Backend } from '../model/backend.ts'
+import { describeError } from '../model/errors.ts'
+import { withoutPassword } from './options-error.ts'
+import { closed, codeOr, flag, isObject, list, optional, says, text } from './rules.ts'
+
+/** A right URL, for examples. */
+export const EXAMPLE_URL = 'http://127.0.0.1:3000'
+const BACKEND = `a URL such as ${EXAMPLE_URL}, https://host/prefix or http+unix:///path/to.sock`
+
+/** The check and the wording are the backend's own. */
+function usable<T extends string | URL>() {
+  return v.rawCheck<T>(({ dataset, addIssue }) => {
+    if (!dataset.typed) return
+    try {
+      new Backend(dataset.value)
+    } catch (error) {
+      addIssue({ message: says(BACKEND, EXAMPLE_URL, `cannot be used: ${withoutPassword(describeError(error))}`) })
+    }
+  })
+}
+const backendUrl = codeOr(
+  (input) => input instanceof URL,
+  v.pipe(v.instance(URL), usable()),
+  v.pipe(v.string(says(BACKEND, EXAMPLE_URL)), usable()),
+)
+
+const PEM = 'a certificate or key in PEM: a string that begins with -----BEGIN, or a Buffer'
+const PEM_EXAMPLE = '-----BEGIN CERTIFICATE-----\n...'
+const pem = codeOr(Buffer.isBuffer, v.custom<Buffer>(Buffer.isBuffer), v.string(says(PEM, PEM_EXAMPLE)))
+const pems = v.lazy((input) => {
+  const several = list(pem, PEM, [PEM_EXAMPLE])
+  return input === undefined ? v.union([pem, several]) : Array.isArray(input) ? several : pem
+})
+
+/** A word of the user's choice. */
+export const name = text('a name of one character or more', 'api-1', (value) => (value === '' ? 'is empty' : null))
+
+const WEIGHT = says('a number from 0 to 1000000', 2)
+const weight = v.pipe(v.number(WEIGHT), v.minValue(0, WEIGHT), v.maxValue(1_000_000, WEIGHT))
+
+const metadata = v.lazy((input) =>
+  input === undefined
+    ? v.record(v.string(), v.unknown())
+    : v.custom<Record<string, unknown>>(isObject, says('an object', { zone: 'a' })),
+)
+
+const backendObject = closed(
+  {
+    url: v.pipe(
+      backendUrl,
+      v.description('http://, https:// or http+unix:///path/to.sock; a path goes before each path.'),
+    ),
+    id: optional('Unique in its group; in logs, events and metrics.', name),
+    weight: optional('Share of the traffic in relation to the others; 0: nothing new.', weight),
+    metadata: optional("Anything of the application's.", metadata),
+    tls: optional(
+      'How to verify the backend and to identify ourselves, for https:.',
+      closed(
+        {
+          ca: optional('Certificate authorities instead of the built-in ones, PEM.', pems),
+          cert: optional('Our client certificate, PEM.', pem),
+          key: optional('Its key, PEM.', pem),
+          servername: optional("Name to ask for and to verify, if not the URL's host.", name),
+          rejectUnauthorized: optional('false accepts any certificate: unsafe.', flag(true)),
+        },
+        { example: { servername: 'backend.internal' } },
+      ),
+    ),
+  },
+  { example: { url: EXAMPLE_URL, weight: 2 }, or: `or ${BACKEND}` },
+)
+
+/** One server: a URL, or an object with one. */
+export const backend = v.lazy((input) => {
+  if (input === undefined) return v.union([backendUrl, backendObject], says(BACKEND, EXAMPLE_URL))
+  return typeof input === 'string' || input instanceof URL ? backendUrl : backendObject
+})
+
+/** What {@link backend} makes of its input. */
+export type CheckedBackend = v.InferOutput<typeof backend>

@@ -1,0 +1,134 @@
+import * as v from 'valibot'
+import type { HealthCheck } from '../contracts/health-check.ts'
+import type { Pool } from '../contracts/pool.ts'
+import type { RetryPolicy } from '../contracts/retry-policy.ts'
+import { EJECTION_DEFAULTS } from '../health-checks/index.ts'
+import { HTTP1_POOL_DEFAULTS } from '../pools/http1-pool.ts'
+import { RETRY_DEFAULTS } from '../retry-policies/index.ts'
+import { backend, EXAMPLE_URL } from './backend-schema.ts'
+import { balancer } from './balancer-schema.ts'
+import {
+  closed,
+  codeOr,
+  contract,
+  hasMethodOf,
+  list,
+  millis,
+  optional,
+  type Schema,
+  whole,
+  withDefault,
+} from './rules.ts'
+import { timeouts } from './timeouts-schema.ts'
+
+/** `false`, or an object of the application's own, or the options of the built-in. */
+function policyOr<C extends Schema, D extends Schema>(methods: readonly string[], code: C, data: D) {
+  const off = v.literal(false)
+  const dataOrOff = v.lazy((input) => (input === undefined ? v.union([off, data]) : input === false ? off : data))
+  return codeOr((input) => hasMethodOf(input, methods), code, dataOrOff)
+}
+
+const pool = codeOr(
+  (input) => hasMethodOf(input, ['acquire', 'stats', 'drain', 'destroy']),
+  contract<Pool>('a Pool', ['acquire', 'stats', 'drain', 'close', 'destroy'], HTTP1_POOL_DEFAULTS),
+  closed(
+    {
+      maxConnections: withDefault(
+        'Connections per backend.',
+        whole('', 1, 100_000, 64),
+        HTTP1_POOL_DEFAULTS.maxConnections,
+      ),
+      maxWaiting: withDefault(
+        'Exchanges that may wait, per backend.',
+        whole('', 0, 1e9, 1024),
+        HTTP1_POOL_DEFAULTS.maxWaiting,
+      ),
+      keepAliveMs: withDefault(
+        'How long an unused connection is kept, ms.',
+        millis('0: a new connection for each request', 4000),
+        HTTP1_POOL_DEFAULTS.keepAliveMs,
+      ),
+      maxResponseHeadBytes: withDefault(
+        'Size of a response head, bytes.',
+        whole(' of bytes', 1024, 2 ** 30, 65_536),
+        HTTP1_POOL_DEFAULTS.maxResponseHeadBytes,
+      ),
+    },
+    { example: { maxConnections: 64 }, or: 'or a Pool' },
+  ),
+)
+
+const status = whole('', 100, 599, 503)
+const healthCheck = policyOr(
+  ['observe'],
+  contract<HealthCheck>('a HealthCheck', ['observe'], EJECTION_DEFAULTS),
+  closed(
+    {
+      consecutiveFailures: withDefault(
+        'Failures in a row.',
+        whole('', 1, 1e9, 5),
+        EJECTION_DEFAULTS.consecutiveFailures,
+      ),
+      statuses: withDefault(
+        'Statuses that count as failures.',
+        list(status, 'a list of statuses', [502, 503, 504]),
+        EJECTION_DEFAULTS.statuses,
+      ),
+      baseMs: withDefault(
+        'Length of the first ejection, ms; doubles with each one in a row.',
+        whole(' of milliseconds', 1, 2_147_483_647, 30_000),
+        EJECTION_DEFAULTS.baseMs,
+      ),
+      maxMs: withDefault(
+        'Longest ejection, ms.',
+        whole(' of milliseconds', 1, 2_147_483_647, 300_000),
+        EJECTION_DEFAULTS.maxMs,
+      ),
+      maxEjectedPercent: withDefault(
+        'Share of the group that may be ejected at one time, percent.',
+        whole(' of percent', 0, 100, 50),
+        EJECTION_DEFAULTS.maxEjectedPercent,
+      ),
+    },
+    { example: { consecutiveFailures: 5 }, or: 'or false, or a HealthCheck' },
+  ),
+)
+
+const retry = policyOr(
+  ['next'],
+  contract<RetryPolicy>('a RetryPolicy', ['next'], RETRY_DEFAULTS),
+  closed(
+    {
+      attempts: withDefault('Further attempts of one exchange.', whole('', 0, 100, 2), RETRY_DEFAULTS.attempts),
+      budgetPercent: withDefault(
+        'Retries in relation to first attempts over the last ten seconds, percent.',
+        whole(' of percent', 0, 1000, 20),
+        RETRY_DEFAULTS.budgetPercent,
+      ),
+      minPerSecond: withDefault(
+        'Retries a second that are always allowed.',
+        whole('', 0, 1e6, 10),
+        RETRY_DEFAULTS.minPerSecond,
+      ),
+      baseDelayMs: withDefault('Unit of the backoff, ms.', millis('0: no wait', 25), RETRY_DEFAULTS.baseDelayMs),
+      maxDelayMs: withDefault('Longest wait, ms.', millis('0: no wait', 250), RETRY_DEFAULTS.maxDelayMs),
+    },
+    { example: { attempts: 2 }, or: 'or false, or a RetryPolicy' },
+  ),
+)
+
+/** The options of a group; the proxy has them too, for its unnamed group. */
+export const GROUP = {
+  backends: optional('The servers to share the load between.', list(backend, 'a list of backends', [EXAMPLE_URL])),
+  target: optional('Shorthand for a single backend.', backend),
+  balancer: optional('Who picks.', balancer),
+  pool: optional('Bounds of the connections to each backend.', pool),
+  healthCheck: optional('When to take a backend out of the balance for a while, or false.', healthCheck),
+  retry: optional('When to repeat what can safely be repeated, or false.', retry),
+  timeouts: optional("Limits for this group, over the proxy's.", timeouts),
+}
+/** A set of backends and how to treat them. */
+export const group = closed(GROUP, { example: { backends: [EXAMPLE_URL] } })
+
+/** What {@link group} makes of its input. */
+export type CheckedGroup = v.InferOutput<typeof group>

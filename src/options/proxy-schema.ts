@@ -1,0 +1,151 @@
+import * as v from 'valibot'
+import type { Logger } from '../contracts/logger.ts'
+import type { Clock } from '../model/clock.ts'
+import { trustMatcher } from '../request/trusted.ts'
+import { EXAMPLE_URL } from './backend-schema.ts'
+import { GROUP, group } from './group-schema.ts'
+import { route } from './route-schema.ts'
+import {
+  closed,
+  codeOnly,
+  codeOr,
+  contract,
+  flag,
+  isObject,
+  isPlainObject,
+  list,
+  millis,
+  named,
+  optional,
+  says,
+  text,
+  whole,
+  withDefault,
+  word,
+} from './rules.ts'
+import { TIMEOUT_DEFAULTS, timeouts } from './timeouts-schema.ts'
+
+/*
+ * Every option of the proxy: its check, its default, its wording; those of groups, backends and routes are in the files
+ * beside. From here come the faults of `resolveOptions()`, its defaults, and the JSON Schema of the configuration file.
+ * The types that users see are in `../options.ts`.
+ */
+
+/** The defaults of `limits`. */
+export const LIMIT_DEFAULTS = Object.freeze({ maxBodyBytes: 0, replayBytes: 65_536 })
+
+const FORMATS = ['off', 'common', 'combined', 'json'] as const
+const accessLog = codeOr(
+  isPlainObject,
+  closed(
+    { format: word(FORMATS), write: v.custom<(line: string) => void>(isFunction, says('a function', '(line) => {}')) },
+    { example: { format: 'json', write: '(line) => {}' } },
+  ),
+  word(FORMATS, ' or { format, write }'),
+)
+const logger = codeOr(
+  isObject,
+  contract<Logger | Console>('a logger', ['info', 'warn', 'error'], 'console'),
+  word(['silent', 'console'], ' or a logger'),
+)
+
+/** Answers for those who come from http-proxy and its kin. */
+const HINTS = new Map([
+  ['changeOrigin', "is unknown; here it is hostHeader: 'backend'"],
+  ['secure', 'is unknown; here it is tls: { rejectUnauthorized } of a backend'],
+  ['ssl', 'is unknown; here it is tls of a backend, and your own https server'],
+  ['agent', 'is unknown; connections are kept alive by default, see pool'],
+  ['headers', 'is unknown; here it is requestHeaders: { set } of a route'],
+  ['pathRewrite', 'is unknown; here it is stripPrefix and addPrefix of a route'],
+  ['pathFilter', 'is unknown; here it is path of a route'],
+  ['router', 'is unknown; here it is routes and groups'],
+  ['timeout', 'is unknown; here it is timeouts: { idle, total }'],
+  ['proxyTimeout', 'is unknown; here it is timeouts: { headers, idle }'],
+  ['ws', 'is unknown; connect proxy.ws to the upgrade event, or use proxy.attach(server)'],
+])
+
+/** {@link import('../options.ts').ProxyOptions}, checked and with the defaults that do not depend on other options. */
+export const proxySchema = closed(
+  {
+    ...GROUP,
+    timeouts: optional(
+      `Time limits by phase, ms; for all groups and routes. Default: ${limits(TIMEOUT_DEFAULTS)}.`,
+      timeouts,
+    ),
+    groups: optional(
+      'Named sets of backends, for `routes`.',
+      named(group, 'groups by name', { api: { backends: [EXAMPLE_URL] } }, (value) =>
+        /^[\w.-]+$/.test(value) ? null : 'is no name: use letters, digits, _ . -',
+      ),
+    ),
+    routes: withDefault('Which request goes to which group.', list(route, 'a list of routes', [{ path: '/api' }]), []),
+    logger: withDefault('Diagnostics.', logger, 'silent'),
+    accessLog: withDefault('One line for each exchange.', accessLog, 'off'),
+    trustedProxies: withDefault(
+      'Addresses or CIDR ranges of proxies in front of us, whose X-Forwarded-* are kept.',
+      list(
+        text('an address, a CIDR range, loopback or private', '10.0.0.0/8', rangeFault),
+        'a list of addresses and CIDR ranges',
+        ['10.0.0.0/8'],
+      ),
+      [],
+    ),
+    xfwd: withDefault('Set X-Forwarded-For, -Proto, -Host and -Port.', flag(true), true),
+    hostHeader: withDefault(
+      "Host that backends see: the client's or their own.",
+      word(['client', 'backend']),
+      'client',
+    ),
+    via: withDefault(
+      'Our name in Via; none, where left out.',
+      text('a word of letters, digits and . - _', 'heddle', (value) => (/^[\w.-]*$/.test(value) ? null : 'is no word')),
+      '',
+    ),
+    limits: optional(
+      'Bounds on what a client may send.',
+      closed(
+        {
+          maxBodyBytes: withDefault(
+            'Request body, bytes.',
+            whole(' of bytes (0: any)', 0, Number.MAX_SAFE_INTEGER, 10_485_760),
+            LIMIT_DEFAULTS.maxBodyBytes,
+          ),
+          replayBytes: withDefault(
+            'How much of a request body is kept for a retry, bytes.',
+            whole(' of bytes', 0, 2 ** 30, 65_536),
+            LIMIT_DEFAULTS.replayBytes,
+          ),
+        },
+        { example: { maxBodyBytes: 10_485_760 } },
+      ),
+    ),
+    closeGraceMs: withDefault('How long close() lets exchanges finish, ms.', millis('0: not at all', 10_000), 10_000),
+    clock: optional(
+      'Time and chance, for tests.',
+      codeOnly(contract<Clock>('a Clock', ['now', 'epoch', 'random', 'schedule'], 'manualClock()')),
+    ),
+  },
+  { example: { backends: [EXAMPLE_URL] }, hints: HINTS },
+)
+
+/** What {@link proxySchema} makes of the options. */
+export type CheckedOptions = v.InferOutput<typeof proxySchema>
+
+function limits(defaults: Readonly<Record<string, number>>): string {
+  return Object.entries(defaults)
+    .map(([phase, ms]) => `${phase} ${ms}`)
+    .join(', ')
+}
+
+function rangeFault(range: string): string | null {
+  try {
+    trustMatcher([range])
+    return null
+  } catch {
+    return 'is neither an address nor a CIDR range'
+  }
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function'
+}

@@ -1,0 +1,87 @@
+import { domainToASCII } from 'node:url'
+import * as v from 'valibot'
+import type { Transform } from '../contracts/transform.ts'
+import { headerNameFault, headerValueFault } from '../transforms/headers.ts'
+import { isPrefix } from '../transforms/prefix.ts'
+import { name } from './backend-schema.ts'
+import { closed, codeOnly, flag, hasMethodOf, list, named, optional, says, text, withDefault } from './rules.ts'
+import { timeouts } from './timeouts-schema.ts'
+
+const HEADER_NAME = 'the name of a header that does not belong to the connection'
+const headerChanges = closed(
+  {
+    set: optional(
+      'Values by name; each replaces all of that name.',
+      named(
+        text('a header value', 'internal', (value) =>
+          headerValueFault('it', value) === null ? null : 'has a character that cannot stand in a header',
+        ),
+        'header values by name',
+        { 'x-from': 'heddle' },
+        (header) => suffixed('cannot be set', headerNameFault(header)),
+      ),
+    ),
+    remove: optional(
+      'Names to remove; done before `set`.',
+      list(
+        text(HEADER_NAME, 'x-powered-by', (header) => suffixed('cannot be removed', headerNameFault(header))),
+        'a list of header names',
+        ['x-powered-by'],
+      ),
+    ),
+  },
+  { example: { set: { 'x-from': 'heddle' }, remove: ['x-powered-by'] } },
+)
+
+const prefix = text('a path that starts with / and has no query', '/api', (value) =>
+  isPrefix(value)
+    ? null
+    : value.startsWith('/')
+      ? 'has characters that cannot stand in a path'
+      : 'does not start with /',
+)
+const method = text('an HTTP method', 'GET', (value) => (/^[A-Za-z-]+$/.test(value) ? null : 'is no method'))
+const methods = v.lazy((input) => {
+  const several = list(method, 'a method, or a list of methods', ['GET', 'HEAD'])
+  return input === undefined ? v.union([method, several]) : Array.isArray(input) ? several : method
+})
+const transform = v.custom<Transform>(
+  (input) => hasMethodOf(input, ['request', 'response']),
+  says('a Transform: { name, request(), response() } with one of the two', { name: 'x' }),
+)
+
+/** What to match and what to do with it. */
+export const route = closed(
+  {
+    host: optional(
+      'example.com, or *.example.com for any name below it. Any, where left out.',
+      text('a host name without a port, or *. and a host name', '*.example.com', (value) =>
+        isHostPattern(value) ? null : 'is no host name',
+      ),
+    ),
+    path: withDefault('Path prefix in whole segments.', prefix, '/'),
+    exact: withDefault('`path` must be the whole path.', flag(true), false),
+    method: optional('Methods to match. Any, where left out.', methods),
+    group: optional('Name of the group that answers. The unnamed one, where left out.', name),
+    stripPrefix: optional('Removed from the start of the path.', prefix),
+    addPrefix: optional('Put before the path, after `stripPrefix`.', prefix),
+    requestHeaders: optional("Changes to the request's headers.", headerChanges),
+    responseHeaders: optional("Changes to the response's headers.", headerChanges),
+    transforms: optional('Further transforms.', codeOnly(list(transform, 'a list of transforms', []))),
+    timeouts: optional("Limits for this route, over the group's.", timeouts),
+  },
+  { example: { path: '/api', group: 'api' } },
+)
+
+/** What {@link route} makes of its input. */
+export type CheckedRoute = v.InferOutput<typeof route>
+
+function isHostPattern(value: string): boolean {
+  const host = value.startsWith('*.') ? value.slice(2) : value
+  if (/^\[[\da-f:.]+\]$/i.test(value)) return true
+  return !/[*:/?#@\s]/.test(host) && domainToASCII(host) !== ''
+}
+
+function suffixed(what: string, why: string | null): string | null {
+  return why === null ? null : `${what}: ${why}`
+}

@@ -1,0 +1,231 @@
+import * as v from 'valibot'
+import { type OptionFault, show } from './options-error.ts'
+
+/**
+ * The bricks of `option-schema.ts`. Each carries its own wording (what is allowed, a right example), so that a fault
+ * can tell all of it. Where the getter of a `lazy` schema is asked about `undefined`, the question comes from the JSON
+ * Schema converter: the answer is what a configuration file can hold.
+ */
+
+/** What a schema's message carries through valibot, which knows strings only. */
+interface Wording {
+  readonly allowed: string
+  readonly example: unknown
+  /** What is wrong, to follow the path. Default: `is <value>`. */
+  readonly problem?: string | undefined
+}
+
+/** Any schema of valibot's without side effects. */
+export type Schema<T = unknown> = v.GenericSchema<unknown, T>
+
+/** The message of a schema or a check. */
+export function says(allowed: string, example: unknown, problem?: string): string {
+  return JSON.stringify({ allowed, example, problem } satisfies Wording)
+}
+
+/** All faults that valibot found, each once. */
+export function faultsOf(issues: readonly v.BaseIssue<unknown>[]): OptionFault[] {
+  const faults = new Map<string, OptionFault>()
+  for (const issue of issues) {
+    const path = pathOf(issue.path?.map((item) => item.key) ?? [])
+    const { allowed, example, problem }: Wording = JSON.parse(issue.message)
+    const value = issue.path?.at(-1)?.value ?? issue.input
+    const message = problem ?? `is ${show(value)}`
+    // Several checks of one rule may fail (-1.5 is neither whole nor positive); they say the same.
+    faults.set(`${path} ${message}`, { path, message, value, allowed, example })
+  }
+  return [...faults.values()]
+}
+
+/** A path as one would write it in code: `backends[1].weight`, `groups["a b"].retry`. */
+export function pathOf(keys: readonly unknown[]): string {
+  return keys.reduce<string>((path, key) => {
+    if (typeof key === 'number') return `${path}[${key}]`
+    const name = String(key)
+    if (!/^[A-Za-z_$][\w$]*$/.test(name)) return `${path}[${JSON.stringify(name)}]`
+    return path === '' ? name : `${path}.${name}`
+  }, '')
+}
+
+/** A whole number; `what` says of what: ` of bytes`. */
+export function whole(what: '' | ` of ${string}`, min: number, max: number, example: number) {
+  const message = says(`a whole number${what} from ${min} to ${max}`, example)
+  return v.pipe(v.number(message), v.integer(message), v.minValue(min, message), v.maxValue(max, message))
+}
+
+/** A time in ms; `0` means what `zero` says. */
+export function millis(zero: string, example: number) {
+  return whole(` of milliseconds (${zero})`, 0, 2_147_483_647, example)
+}
+
+/** `true` or `false`. */
+export function flag(example: boolean) {
+  return v.boolean(says('true or false', example))
+}
+
+/** One of a few words; `or` says what else may be given: ` or a logger`. */
+export function word<const W extends readonly string[]>(words: W, or: '' | ` or ${string}` = '') {
+  const allowed = words.map((each) => `'${each}'`).join(', ') + or
+  return v.lazy((input) => {
+    const meant = typeof input === 'string' ? nearest(input, words) : null
+    return v.picklist(words, says(allowed, meant ?? words[0]))
+  })
+}
+
+/** A string that passes a check; `fault` says what is wrong with it, to follow the path, or `null`. */
+export function text(allowed: string, example: string, fault: (value: string) => string | null) {
+  return v.pipe(
+    v.string(says(allowed, example)),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const problem = dataset.typed ? fault(dataset.value) : null
+      if (problem !== null) addIssue({ message: says(allowed, example, problem) })
+    }),
+  )
+}
+
+/** A list; one fault for each wrong element. */
+export function list<S extends Schema>(of: S, allowed: string, example: readonly unknown[]) {
+  return v.array(of, says(allowed, example))
+}
+
+/** What an object with fixed keys says of itself. */
+interface ClosedWording {
+  readonly example: Readonly<Record<string, unknown>>
+  /** What else may be given, for the wording: `or false`. */
+  readonly or?: string
+  /** Answers for keys that people bring from elsewhere. */
+  readonly hints?: ReadonlyMap<string, string>
+}
+
+/** An object with these keys and no other. */
+export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hints }: ClosedWording) {
+  const known = Object.keys(entries)
+  const allowed = ['an object with', known.join(', '), or].filter((part) => part !== undefined).join(' ')
+  const message = (issue: v.ObjectIssue | v.StrictObjectIssue): string => {
+    if (issue.expected === 'Object') return says(allowed, example)
+    return says('a value; it is required', example[String(issue.path?.at(-1)?.key)], 'is missing')
+  }
+
+  return v.lazy((input) => {
+    if (input === undefined) return v.strictObject(entries, message)
+    if (!isPlainObject(input)) return v.never(says(allowed, example))
+    return v.pipe(
+      v.object(entries, message),
+      // Not valibot's own check of unknown keys: it stops at the first and lets pass what every object inherits.
+      v.rawCheck(({ addIssue }) => {
+        for (const key of Object.keys(input)) {
+          if (Object.hasOwn(entries, key)) continue
+          const meant = nearest(key, known)
+          const problem = hints?.get(key) ?? (meant === null ? 'is unknown' : `is unknown; did you mean ${meant}?`)
+          addIssue({ message: says(known.join(', '), example, problem), path: [itemOf(input, key)] })
+        }
+      }),
+    )
+  })
+}
+
+/** An object with names of the user's choice; `fault` says what is wrong with a name, to follow the path, or `null`. */
+export function named<S extends Schema>(
+  values: S,
+  allowed: string,
+  example: Readonly<Record<string, unknown>>,
+  fault: (name: string) => string | null,
+) {
+  return v.lazy((input) => {
+    if (input === undefined) return v.record(v.string(), values)
+    if (!isPlainObject(input)) return v.never(says(allowed, example))
+    // Not valibot's record: it leaves out what is called `constructor` or `prototype`.
+    const names = Object.keys(input).filter((name) => name !== '__proto__')
+    return v.pipe(
+      v.object<Record<string, S>>(Object.fromEntries(names.map((name) => [name, values]))),
+      v.rawCheck(({ addIssue }) => {
+        for (const name of Object.keys(input)) {
+          const problem = name === '__proto__' ? 'cannot be a name' : fault(name)
+          if (problem !== null) addIssue({ message: says(allowed, example, problem), path: [itemOf(input, name)] })
+        }
+      }),
+    )
+  })
+}
+
+/** An object of the application's own that fulfils a contract; passed through by reference. */
+export function contract<T>(what: string, methods: readonly (keyof T & string)[], example: unknown) {
+  const allowed = `${what} with ${methods.map((method) => `${method}()`).join(', ')}`
+  return v.custom<T>(
+    (input) => missingMethods(input, methods).length === 0,
+    (issue) => says(allowed, example, `has no ${missingMethods(issue.input, methods).join(', no ')}`),
+  )
+}
+
+/** Whether `input` is meant as an object of the application's own: it has at least one of the methods. */
+export function hasMethodOf(input: unknown, methods: readonly string[]): boolean {
+  return isObject(input) && missingMethods(input, methods).length < methods.length
+}
+
+/** What code gives where `isCode` says so, else `data`. A configuration file holds `data` only. */
+export function codeOr<C extends Schema, D extends Schema>(isCode: (input: unknown) => boolean, code: C, data: D) {
+  return v.lazy((input): C | D => (input !== undefined && isCode(input) ? code : data))
+}
+
+/** What only code can give: a configuration file cannot hold it. */
+export function codeOnly<S extends Schema>(code: S) {
+  return v.lazy((input) => (input === undefined ? v.never() : code))
+}
+
+/** An option that may be left out. */
+export function optional<S extends Schema>(description: string, schema: S) {
+  return v.optional(v.pipe(schema, v.description(description)))
+}
+
+/** An option that may be left out, with its default. */
+export function withDefault<S extends Schema, const D extends v.InferInput<S>>(
+  description: string,
+  schema: S,
+  value: D,
+) {
+  return v.optional(v.pipe(schema, v.description(description)), value)
+}
+
+/** Anything but a primitive or a function. */
+export function isObject(input: unknown): input is Record<string, unknown> {
+  return typeof input === 'object' && input !== null
+}
+
+/** An object literal, from whatever realm, or what `JSON.parse` makes. */
+export function isPlainObject(input: unknown): input is Record<string, unknown> {
+  if (!isObject(input) || Array.isArray(input)) return false
+  const prototype: unknown = Object.getPrototypeOf(input)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
+}
+
+/** The name that was probably meant, or `null` where none is near. */
+export function nearest(name: string, names: readonly string[]): string | null {
+  const ranked = names
+    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)
+  const best = ranked[0]
+  return best !== undefined && best.distance <= Math.max(1, Math.floor(name.length / 3)) ? best.candidate : null
+}
+
+/** Letters to insert, delete or replace (Levenshtein), row by row. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (const [line, letter] of [...a].entries()) {
+    const next = [line + 1]
+    for (let column = 1; column <= b.length; column += 1) {
+      const replaced = (row[column - 1] ?? 0) + (letter === b[column - 1] ? 0 : 1)
+      next.push(Math.min(replaced, (row[column] ?? 0) + 1, (next[column - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row.at(-1) ?? 0
+}
+
+function missingMethods(input: unknown, methods: readonly string[]): string[] {
+  if (!isObject(input)) return [...methods]
+  return methods.filter((method) => typeof input[method] !== 'function')
+}
+
+function itemOf(input: Record<string, unknown>, key: string): v.ObjectPathItem {
+  return { type: 'object', origin: 'key', input, key, value: input[key] }
+}

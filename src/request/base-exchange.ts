@@ -1,0 +1,301 @@
+import type { OutgoingRequest, OutgoingResponse } from '../contracts/transform.ts'
+import type { RequestHead } from '../contracts/pool.ts'
+import { fieldValue } from '../http1/fields.ts'
+import type { Backend } from '../model/backend.ts'
+import type { Timed } from '../model/deadlines.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
+import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import type { Outcome, OutcomeKind } from '../model/outcome.ts'
+import type { ResolvedRoute } from '../options.ts'
+import { clientAddressOf } from './client-address.ts'
+import type { Peer } from './front.ts'
+import type { Group } from './group.ts'
+import { headerView } from './header-view.ts'
+import type { Destination, Parts } from './parts.ts'
+import { type Recordable, recordExchange } from './record.ts'
+import type { RequestHeaders } from './request-headers.ts'
+import { type FailedAttempt, repeatability } from './retry.ts'
+import { parseTarget, withoutDotSegments } from './target.ts'
+
+/** A request as a front has read it. */
+export interface ReceivedRequest {
+  readonly method: string
+  readonly target: string
+  readonly minorVersion: number
+  readonly headers: Readonly<HeaderList>
+}
+
+const NONE: readonly Backend[] = []
+
+/**
+ * What every exchange does alike, whoever carries its bytes: route, pick, try again, and the accounts of each attempt
+ * and of the whole. A base class and not a part, since each request would have to make one.
+ */
+export abstract class BaseExchange implements Recordable, Timed {
+  readonly id: number
+  readonly method: string
+  readonly target: string
+  readonly headers: Readonly<HeaderList>
+  readonly front: { readonly minorVersion: number }
+  readonly startedAt: number
+  deadline = Number.POSITIVE_INFINITY
+  timeouts: Timeouts
+  attempts = 0
+  backend: Backend | null = null
+  requestBytes = 0
+  responseBytes = 0
+  status = 0
+  firstByteMs = -1
+  backendMs = 0
+
+  readonly #parts: Parts
+  readonly #peer: Peer
+  readonly #headers: RequestHeaders
+  #route: ResolvedRoute | null = null
+  #group: Group | null = null
+  #head: RequestHead | null = null
+  #lacksHost = false
+  #tried = NONE
+  #attemptAt = -1
+  #totalAt = Number.POSITIVE_INFINITY
+  #isEnded = false
+  #cancelRetry: (() => void) | null = null
+  #abort: AbortController | null = null
+
+  constructor(parts: Parts, request: ReceivedRequest, peer: Peer, headers: RequestHeaders) {
+    this.id = ++parts.state.exchanges
+    this.front = request
+    this.method = request.method
+    this.target = request.target
+    this.headers = request.headers
+    this.startedAt = parts.clock.now()
+    this.timeouts = parts.timeouts
+    this.#parts = parts
+    this.#peer = peer
+    this.#headers = headers
+    parts.state.active++
+    parts.deadlines.add(this)
+    if (parts.events.has('request')) parts.events.emit('request', this)
+  }
+
+  get host(): string {
+    return this.#headers.host
+  }
+
+  get clientAddress(): string {
+    return clientAddressOf(this.#peer, this.#headers.forwardedFor, this.#parts.isTrusted)
+  }
+
+  get group(): string {
+    return this.#group?.name ?? ''
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController()
+    if (this.#isEnded) this.#abort.abort()
+    return this.#abort.signal
+  }
+
+  header(name: string): string | undefined {
+    return fieldValue(this.headers, name)
+  }
+
+  abstract onDeadline(): void
+  /** Tries {@link BaseExchange.pick} and what follows. */
+  protected abstract attempt(): void
+
+  protected get parts(): Parts {
+    return this.#parts
+  }
+
+  protected get isEnded(): boolean {
+    return this.#isEnded
+  }
+
+  protected get pool(): Group['pool'] {
+    return (this.#group as Group).pool
+  }
+
+  /** When the limit on the whole exchange is reached, on the clock's scale. */
+  protected get totalAt(): number {
+    return this.#totalAt
+  }
+
+  /** Step 2: finds the way and prepares the head. @returns why it cannot go on, or `null`. */
+  protected route(override: Destination | null, timeouts: Partial<Timeouts> | undefined): ProxyError | null {
+    const parts = this.#parts
+    const { fault, list, hasHost } = this.#headers
+    if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
+    const target = parseTarget(this.method, this.target)
+    if (target === null) return new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request target cannot be passed on')
+    const path = parts.router.looksAtPaths ? withoutDotSegments(target.path) : target.path
+    const found = override ?? parts.find(this.method, target.host ?? this.host, path)
+    if (found === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
+    this.#route = found.route
+    this.#group = found.group
+    this.timeouts = timeouts === undefined ? found.route.timeouts : { ...found.route.timeouts, ...timeouts }
+    if (this.timeouts.total > 0) this.#totalAt = this.startedAt + this.timeouts.total
+    this.deadline = this.#totalAt
+    this.#lacksHost = !hasHost
+    this.#head = { method: this.method, path, headers: target.host === null ? list : withHost(list, target.host) }
+    return found.route.transforms.length === 0 ? null : this.#transformRequest(this.#head)
+  }
+
+  #transformRequest(head: RequestHead): ProxyError | null {
+    const request: OutgoingRequest = { method: head.method, path: head.path, headers: headerView(head.headers) }
+    for (const transform of this.#route?.transforms ?? []) {
+      try {
+        transform.request?.(request, this)
+        if (!PATH.test(request.path)) throw new TypeError(`${JSON.stringify(request.path)} is not a path`)
+      } catch (error) {
+        return this.hookError(`transform ${transform.name}`, error)
+      }
+    }
+    this.#lacksHost = !request.headers.has('host')
+    this.#head = { method: head.method, path: request.path, headers: head.headers }
+    return null
+  }
+
+  /** Lets the route's transforms at the head of the answer. @returns the status to send, or why there is none. */
+  protected transformResponse(status: number, headers: HeaderList): number | ProxyError {
+    const transforms = this.#route?.transforms ?? []
+    if (transforms.length === 0) return status
+    const response: OutgoingResponse = { status, headers: headerView(headers) }
+    for (const transform of transforms) {
+      try {
+        transform.response?.(response, this)
+      } catch (error) {
+        return this.hookError(`transform ${transform.name}`, error)
+      }
+    }
+    return response.status
+  }
+
+  /** Step 3: begins an attempt at {@link BaseExchange.backend}. @returns why there is none, or `null`. */
+  protected pick(): ProxyError | null {
+    const group = this.#group as Group
+    const { events, clock } = this.#parts
+    const candidates = group.candidates(this.#tried)
+    if (candidates === null) {
+      return new ProxyError('ERR_PROXY_NO_BACKEND', `no backend of group ${group.name} is available`)
+    }
+    let backend: Backend
+    try {
+      backend = group.balancer.pick(candidates, this)
+      if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+    } catch (error) {
+      return this.hookError(`balancer ${group.balancer.name}`, error)
+    }
+    this.backend = backend
+    this.attempts++
+    this.#attemptAt = clock.now()
+    backend.cells.addPending(1)
+    try {
+      group.balancer.onStart?.(backend, this)
+      if (this.attempts === 1) group.retry?.onExchange?.()
+    } catch (error) {
+      this.#tellThrown(error)
+    }
+    if (events.has('attempt')) events.emit('attempt', this, backend)
+    return null
+  }
+
+  /** The head for the backend that was picked. */
+  protected outgoingHead(): RequestHead {
+    const head = this.#head as RequestHead
+    const backend = this.backend as Backend
+    const showsBackend = this.#lacksHost || this.#parts.hostHeader === 'backend'
+    if (!showsBackend && backend.basePath === '') return head
+    const headers = showsBackend ? withHost(head.headers, backend.host) : head.headers
+    return { method: head.method, path: head.path === '*' ? '*' : backend.basePath + head.path, headers }
+  }
+
+  /** An attempt has failed; ends it. @returns whether another follows by itself. */
+  protected tryAgain(error: ProxyError, circumstances: Omit<FailedAttempt, 'method' | 'error'>): boolean {
+    const repeat = repeatability({ ...circumstances, method: this.method, error })
+    this.endAttempt('failed', error, repeat === 'stale')
+    if (repeat !== 'stale') this.#tried = [...this.#tried, this.backend as Backend]
+    const delayMs = repeat === 'stale' ? 0 : repeat === 'policy' ? this.#askPolicy(error) : -1
+    if (delayMs < 0) return false
+    const { events, clock, logger } = this.#parts
+    logger.info({ exchange: this.id, code: error.code, delayMs }, `retrying: ${error.message}`)
+    if (events.has('retry')) events.emit('retry', this, error, delayMs)
+    this.deadline = this.#totalAt
+    if (delayMs === 0) this.attempt()
+    else {
+      this.#cancelRetry = clock.schedule(delayMs, () => {
+        this.#cancelRetry = null
+        this.attempt()
+      })
+    }
+    return true
+  }
+
+  #askPolicy(error: ProxyError): number {
+    try {
+      return this.#group?.retry?.next(this, error) ?? -1
+    } catch (thrown) {
+      this.#tellThrown(thrown)
+      return -1
+    }
+  }
+
+  /** Gives the backend its numbers back. @returns `null` where no attempt runs. */
+  protected endAttempt(kind: OutcomeKind, error: ProxyError | null, wasStale = false): Outcome | null {
+    const { backend } = this
+    if (backend === null || this.#attemptAt < 0) return null
+    const group = this.#group as Group
+    const totalMs = this.#parts.clock.now() - this.#attemptAt
+    const firstByteMs =
+      this.status === 0 || this.firstByteMs < 0 ? -1 : this.firstByteMs - (this.#attemptAt - this.startedAt)
+    const outcome: Outcome = { kind, status: this.status, error, firstByteMs, totalMs }
+    this.#attemptAt = -1
+    this.backendMs += totalMs
+    backend.cells.addPending(-1)
+    try {
+      group.balancer.onEnd?.(backend, outcome)
+      if (!wasStale && kind !== 'aborted') group.healthCheck?.observe(backend, outcome, group)
+    } catch (thrown) {
+      this.#tellThrown(thrown)
+    }
+    return outcome
+  }
+
+  /** Step 7: the one end of every exchange. @returns `false` where it had ended before. */
+  protected end(kind: OutcomeKind, error: ProxyError | null): boolean {
+    if (this.#isEnded) return false
+    this.#isEnded = true
+    this.#parts.deadlines.remove(this)
+    this.#cancelRetry?.()
+    this.#abort?.abort()
+    recordExchange(this.#parts, this, kind, error)
+    return true
+  }
+
+  /** No byte for `ms` from now on is too long. */
+  protected extend(ms: number): void {
+    this.deadline = ms > 0 ? Math.min(this.#totalAt, this.#parts.clock.now() + ms) : this.#totalAt
+  }
+
+  protected hookError(whose: string, cause: unknown): ProxyError {
+    return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend: this.backend })
+  }
+
+  #tellThrown(error: unknown): void {
+    this.#parts.logger.error({ err: error }, `a policy of group ${this.group} threw: ${describeError(error)}`)
+  }
+}
+
+/** What may stand as a path in a request line: no spaces, no control characters, one byte each. */
+const PATH = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
+
+function withHost(headers: HeaderList, host: string): HeaderList {
+  const copy = headers.slice()
+  for (let i = 0; i < copy.length; i += 2) {
+    if (copy[i]?.length !== 4 || copy[i]?.toLowerCase() !== 'host') continue
+    copy[i + 1] = host
+    return copy
+  }
+  copy.unshift('Host', host)
+  return copy
+}

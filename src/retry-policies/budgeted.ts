@@ -1,0 +1,99 @@
+import type { RetryPolicy } from '../contracts/retry-policy.ts'
+import { type Clock, systemClock } from '../model/clock.ts'
+
+/** When to repeat what can safely be repeated. */
+export interface RetryOptions {
+  /** Further attempts of one exchange. Default 2. */
+  attempts?: number
+  /** Retries in relation to first attempts over the last ten seconds, percent. Default 20. */
+  budgetPercent?: number
+  /** Retries a second that are always allowed, as an average over ten seconds. Default 10. */
+  minPerSecond?: number
+  /** Unit of the backoff, ms: the Nth retry, from the second on, waits a random time below (2^N - 1) of it. Default 25. */
+  baseDelayMs?: number
+  /** Longest wait, ms. Default 250. */
+  maxDelayMs?: number
+}
+
+/** The defaults of {@link RetryOptions}; the only place that has them. */
+export const RETRY_DEFAULTS: Readonly<Required<RetryOptions>> = Object.freeze({
+  attempts: 2,
+  budgetPercent: 20,
+  minPerSecond: 10,
+  baseDelayMs: 25,
+  maxDelayMs: 250,
+})
+
+/**
+ * Retries within a budget, so that they cannot turn an overload into a collapse: over any ten seconds at most
+ * `minPerSecond` x 10 plus `budgetPercent` of the first attempts. The first retry is at once, because it goes to another
+ * backend while there is one; later ones wait with full jitter.
+ *
+ * Sources: tower's `TpsBudget` (budget); Envoy's router filter, `x-envoy-max-retries` (backoff).
+ */
+export function budgetedRetries(options: RetryOptions = {}, clock: Clock = systemClock): RetryPolicy {
+  const attempts = options.attempts ?? RETRY_DEFAULTS.attempts
+  const baseDelayMs = options.baseDelayMs ?? RETRY_DEFAULTS.baseDelayMs
+  const maxDelayMs = options.maxDelayMs ?? RETRY_DEFAULTS.maxDelayMs
+  const budget = tokenBudget(
+    (options.budgetPercent ?? RETRY_DEFAULTS.budgetPercent) / 100,
+    options.minPerSecond ?? RETRY_DEFAULTS.minPerSecond,
+    () => clock.now(),
+  )
+
+  return {
+    name: 'budgeted',
+    onExchange: budget.deposit,
+    next(exchange) {
+      const retry = exchange.attempts
+      // The budget is asked last: what is given up for another reason must not cost a token.
+      if (retry > attempts || !budget.withdraw()) return -1
+      if (retry === 1) return 0
+      return clock.random() * Math.min((2 ** retry - 1) * baseDelayMs, maxDelayMs)
+    },
+  }
+}
+
+/** How long a first attempt pays for retries. */
+const SLOTS = 10
+const SLOT_MS = 1000
+
+/** Tokens in slots of a second: a slot's balance, deposits and withdrawals alike, is forgotten after ten of them. */
+function tokenBudget(ratio: number, minPerSecond: number, now: () => number) {
+  const price = ratio === 0 ? 1 : 1 / ratio
+  const income = ratio === 0 ? 0 : 1
+  const reserve = minPerSecond * ((SLOTS * SLOT_MS) / 1000) * price
+  const slots = new Float64Array(SLOTS)
+  let current = 0
+  let currentSince = now()
+
+  function advance(): void {
+    const passed = Math.floor((now() - currentSince) / SLOT_MS)
+    if (passed <= 0) return
+    for (let i = 0; i < Math.min(passed, SLOTS); i += 1) {
+      current = (current + 1) % SLOTS
+      slots[current] = 0
+    }
+    currentSince += passed * SLOT_MS
+  }
+
+  function add(tokens: number): void {
+    slots[current] = (slots[current] ?? 0) + tokens
+  }
+
+  return {
+    deposit(): void {
+      advance()
+      add(income)
+    },
+    /** @returns whether there were tokens enough; they are spent then. */
+    withdraw(): boolean {
+      advance()
+      const balance = slots.reduce((sum, tokens) => sum + tokens, reserve)
+      // A thousandth of slack: 1 / 0.3 and its like are not exact, and a token must not be lost to rounding.
+      if (balance + 0.001 < price) return false
+      add(-price)
+      return true
+    },
+  }
+}

@@ -1,0 +1,1 @@
+export { budgetedRetries, RETRY_DEFAULTS, type RetryOptions } from './budgeted.ts'

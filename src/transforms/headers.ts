@@ -1,0 +1,62 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http'
+import type { HeaderView, Transform } from '../contracts/transform.ts'
+import { describeError } from '../model/errors.ts'
+
+/** Headers to set (replacing) and to remove. */
+export interface HeaderChanges {
+  /** Values by name; each replaces all of that name. */
+  set?: Record<string, string>
+  /** Names; done before `set`. */
+  remove?: string[]
+}
+
+/** What belongs to one connection and its framing; the proxy writes it anew on each side. */
+const OURS = new Set(['connection', 'content-length', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
+
+/** Why `name` cannot be changed by a transform, or `null` where it can. */
+export function headerNameFault(name: string): string | null {
+  if (OURS.has(name.toLowerCase())) return `${name} belongs to the connection and is written by the proxy itself`
+  return faultOf(() => validateHeaderName(name))
+}
+
+/** Why `value` cannot stand in a head, or `null` where it can. */
+export function headerValueFault(name: string, value: string): string | null {
+  // Node takes numbers and lists as well; what is given here goes into the head as it is.
+  if (typeof value !== 'string') return `the value of ${name} must be a string`
+  return faultOf(() => validateHeaderValue(name, value))
+}
+
+/** Changes the headers of each request before it is sent to a backend. @throws TypeError for a name or value that cannot be. */
+export function requestHeaders(changes: HeaderChanges): Transform {
+  const change = compile('requestHeaders', changes)
+  return { name: 'request-headers', request: (request) => change(request.headers) }
+}
+
+/** Changes the headers of each response before it is sent to the client. @throws TypeError for a name or value that cannot be. */
+export function responseHeaders(changes: HeaderChanges): Transform {
+  const change = compile('responseHeaders', changes)
+  return { name: 'response-headers', response: (response) => change(response.headers) }
+}
+
+function compile(caller: string, { set = {}, remove = [] }: HeaderChanges): (headers: HeaderView) => void {
+  const removed = [...remove]
+  const written = Object.entries(set)
+  const faults = [
+    ...removed.map(headerNameFault),
+    ...written.map(([name, value]) => headerNameFault(name) ?? headerValueFault(name, value)),
+  ].filter((fault) => fault !== null)
+  if (faults.length > 0) throw new TypeError(`${caller}(): ${faults.join('; ')}`)
+  return (headers) => {
+    for (const name of removed) headers.delete(name)
+    for (const [name, value] of written) headers.set(name, value)
+  }
+}
+
+function faultOf(check: () => void): string | null {
+  try {
+    check()
+    return null
+  } catch (error) {
+    return describeError(error)
+  }
+}

@@ -1,0 +1,3 @@
+export { addPrefix } from './add-prefix.ts'
+export { type HeaderChanges, requestHeaders, responseHeaders } from './headers.ts'
+export { stripPrefix } from './strip-prefix.ts'

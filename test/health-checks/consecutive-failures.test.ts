@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { HealthControl } from '../../src/contracts/health-check.ts'
+import { consecutiveFailures } from '../../src/health-checks/consecutive-failures.ts'
+import { Backend } from '../../src/model/backend.ts'
+import { ProxyError, type ProxyErrorCode } from '../../src/model/errors.ts'
+import type { Outcome, OutcomeKind } from '../../src/model/outcome.ts'
+
+const ok = outcome('answered', 200)
+const refused = outcome('failed', 0, 'ERR_PROXY_CONNECT')
+
+test('the fifth failure in a row ejects, for 30 seconds, and says why', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures()
+  for (let i = 0; i < 4; i += 1) check.observe(backend, refused, control)
+  assert.equal(ejections.length, 0)
+  check.observe(backend, refused, control)
+  assert.deepEqual(ejections, [30_000])
+  assert.equal(backend.cells.failures, 0)
+  assert.equal(backend.cells.ejections, 1)
+  assert.match(control.reason, /^5 failures in a row, the last: ERR_PROXY_CONNECT/)
+})
+
+test('a success between failures starts the count anew', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures({ consecutiveFailures: 2 })
+  for (const each of [refused, ok, refused, outcome('upgraded', 101), refused]) check.observe(backend, each, control)
+  assert.deepEqual(ejections, [])
+})
+
+test('each ejection in a row is twice as long, up to the longest', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100, maxMs: 350 })
+  for (let i = 0; i < 4; i += 1) {
+    check.observe(backend, refused, control)
+    backend.cells.uneject()
+  }
+  assert.deepEqual(ejections, [100, 200, 350, 350])
+})
+
+test('each success after the return takes one doubling back, none while still ejected', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100 })
+  for (let i = 0; i < 3; i += 1) {
+    check.observe(backend, refused, control)
+    if (i < 2) backend.cells.uneject()
+  }
+  check.observe(backend, ok, control)
+  assert.equal(backend.cells.ejections, 3)
+  backend.cells.uneject()
+  check.observe(backend, ok, control)
+  check.observe(backend, ok, control)
+  assert.equal(backend.cells.ejections, 1)
+  check.observe(backend, refused, control)
+  assert.deepEqual(ejections, [100, 200, 400, 200])
+})
+
+test('failures that come in while a backend is ejected are not evidence for a second ejection', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures({ consecutiveFailures: 2 })
+  for (let i = 0; i < 20; i += 1) check.observe(backend, refused, control)
+  assert.equal(ejections.length, 1)
+  assert.equal(backend.cells.failures, 0)
+})
+
+test('where the group cannot lose it the backend stays, and the next failure asks again', () => {
+  const { backend, control } = scene()
+  const asked: number[] = []
+  const refusing: HealthControl = { eject: (_, ms) => asked.push(ms) === 0 }
+  const check = consecutiveFailures({ consecutiveFailures: 3 })
+  for (let i = 0; i < 4; i += 1) check.observe(backend, refused, refusing)
+  assert.equal(asked.length, 2)
+  assert.equal(backend.cells.ejections, 0)
+  check.observe(backend, refused, control)
+  assert.equal(backend.cells.ejections, 1)
+})
+
+test('what counts as a failure: statuses of the list, and what is the backend’s fault', () => {
+  const cases: [outcome: Outcome, isFailure: boolean][] = [
+    [outcome('answered', 502), true],
+    [outcome('answered', 503), true],
+    [outcome('answered', 504), true],
+    [outcome('answered', 500), false],
+    [outcome('answered', 404), false],
+    [outcome('failed', 0, 'ERR_PROXY_CONNECT_TIMEOUT'), true],
+    [outcome('failed', 0, 'ERR_PROXY_HEADERS_TIMEOUT'), true],
+    [outcome('cut', 200, 'ERR_PROXY_CUT'), true],
+    [outcome('cut', 200, 'ERR_PROXY_CLIENT_GONE'), false],
+    [outcome('failed', 0, 'ERR_PROXY_POOL_FULL'), false],
+    [outcome('failed', 0, 'ERR_PROXY_BODY_TOO_LARGE'), false],
+    [outcome('aborted', 503, 'ERR_PROXY_CLIENT_GONE'), false],
+    [outcome('local', 503), false],
+  ]
+  for (const [given, isFailure] of cases) {
+    const { backend, control, ejections } = scene()
+    consecutiveFailures({ consecutiveFailures: 1 }).observe(backend, given, control)
+    assert.equal(ejections.length, isFailure ? 1 : 0, `${given.kind} ${given.status} ${given.error?.code}`)
+  }
+})
+
+test('what is neither failure nor success leaves the count as it is', () => {
+  const { backend, control } = scene()
+  const check = consecutiveFailures()
+  check.observe(backend, refused, control)
+  check.observe(backend, outcome('failed', 0, 'ERR_PROXY_POOL_FULL'), control)
+  assert.equal(backend.cells.failures, 1)
+})
+
+test('the statuses are the caller’s, and are read once', () => {
+  const { backend, control, ejections } = scene()
+  const statuses = [500]
+  const check = consecutiveFailures({ consecutiveFailures: 1, statuses })
+  statuses.push(200)
+  check.observe(backend, ok, control)
+  check.observe(backend, outcome('answered', 503), control)
+  assert.deepEqual(ejections, [])
+  check.observe(backend, outcome('answered', 500), control)
+  assert.deepEqual(ejections, [30_000])
+})
+
+function scene() {
+  const backend = new Backend('http://127.0.0.1:1')
+  const ejections: number[] = []
+  const control = {
+    reason: '',
+    eject(ejected: Backend, ms: number, reason: string) {
+      control.reason = reason
+      ejections.push(ms)
+      ejected.cells.eject(ms)
+      return true
+    },
+  }
+  return { backend, control, ejections }
+}
+
+function outcome(kind: OutcomeKind, status: number, code?: ProxyErrorCode): Outcome {
+  const error = code === undefined ? null : new ProxyError(code, 'scripted')
+  return { kind, status, error, firstByteMs: status === 0 ? -1 : 1, totalMs: 2 }
+}
