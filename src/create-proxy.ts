@@ -1,13 +1,13 @@
 import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { EventEmitter } from 'eventemitter3'
 import type { PoolStats } from './contracts/pool.ts'
+import { attachUpgrades } from './fronts/attach.ts'
 import { createListener, type ListenAddress, type ListenOptions, listen } from './fronts/listener.ts'
 import { peerLookup } from './fronts/peer.ts'
-import { createUpgrades, type Upgrades } from './fronts/upgrade.ts'
+import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
 import { lineWriter, recordFormatter } from './loggers/index.ts'
 import { Backend } from './model/backend.ts'
@@ -141,6 +141,7 @@ export function createProxy(options: ProxyOptions): Proxy {
   }
   const peerOf = peerLookup(isTrusted)
   const servers = new Set<http.Server>()
+  const attached = new WeakSet<HttpServer>()
   let upgrades: Upgrades | null = null
   let closing: Promise<void> | null = null
 
@@ -216,11 +217,19 @@ export function createProxy(options: ProxyOptions): Proxy {
     serveWeb(parts, peerOf(req.socket), req, res, call)
   }
 
-  const ws: Proxy['ws'] = (req, socket, head, overrides) => {
+  const upgrade = (
+    req: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    overrides: CallOverrides | undefined,
+    ordinary: OrdinaryHandler,
+  ): void => {
     upgrades ??= createUpgrades(parts)
-    const call = overrides === undefined ? null : routed(overrides)
-    upgrades.serve(peerOf(socket as Socket), req, socket as Socket, head, call)
+    const call = typeof overrides === 'object' && overrides !== null ? routed(overrides) : null
+    upgrades.serve(peerOf(req.socket), req, socket, head, call, ordinary)
   }
+  const ws: Proxy['ws'] = (req, socket, head, overrides) =>
+    upgrade(req, socket, head, overrides, (request, response) => web(request, response, overrides))
 
   function matches(req: IncomingMessage): Destination | null {
     const method = req.method ?? 'GET'
@@ -235,11 +244,15 @@ export function createProxy(options: ProxyOptions): Proxy {
     web,
     ws,
     attach(server) {
+      if (attached.has(server)) return proxy
+      attached.add(server)
       if (server.listenerCount('request') === 0) server.on('request', web).on('checkContinue', web)
-      server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-        if (server.listenerCount('upgrade') > 1 && matches(req) === null) return
-        ws(req, socket, head)
-      })
+      attachUpgrades(
+        server,
+        (req) => matches(req) !== null,
+        (req, socket, head) =>
+          upgrade(req, socket, head, undefined, (request, response) => server.emit('request', request, response)),
+      )
       return proxy
     },
     async listen(where) {

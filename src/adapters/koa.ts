@@ -1,53 +1,41 @@
-import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
-import type { Middleware as KoaMiddleware } from 'koa'
-import { createProxy, type MiddlewareOptions, type Proxy, type ProxyOptions } from '../index.ts'
+import type { Middleware } from 'koa'
+import type { Proxy } from '../index.ts'
+import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
-/** Options of the Koa middleware: those of `createProxy()`, or a proxy that the application has already. */
-export interface KoaProxyOptions extends MiddlewareOptions {
-  /** Use this proxy; else one is made from the other options. */
-  proxy?: Proxy
-}
+export type { ProxyMiddlewareOptions }
 
 /** A Koa middleware with the proxy that it uses. */
-export type KoaProxy = KoaMiddleware & {
+export type KoaProxy = Middleware & {
   readonly proxy: Proxy
-  /** For `server.on('upgrade', middleware.upgrade)`: WebSocket in one line. */
-  readonly upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** WebSocket in one line: `server.on('upgrade', middleware.upgrade)`. Mount paths are not known here: it sees whole paths. */
+  readonly upgrade: Proxy['ws']
 }
 
 /**
- * Koa 2 and 3: `app.use(proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. Takes the response out of Koa's hands
- * (`ctx.respond = false`) where a route matches, and is done when the response is. A body that `koa-body` or
- * `koa-bodyparser` has read is sent again from `ctx.request.body`. With `passErrors` failures are thrown.
+ * Koa 2 and 3: `app.use(proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. Where a route matches, the response is
+ * out of Koa's hands (`ctx.respond = false`), and the middleware is done when the response is; else it calls the next
+ * one. A body that a parser has read is sent again from `ctx.request.body` or `.rawBody`. With `passErrors` failures are
+ * thrown, and the response is Koa's again. The application closes `middleware.proxy`.
  */
-export function proxyMiddleware(options: KoaProxyOptions & ProxyOptions): KoaProxy {
-  const { proxy: given, passErrors, ...proxyOptions } = options
-  const proxy = given ?? createProxy(proxyOptions)
-  const handle = proxy.middleware(passErrors === undefined ? {} : { passErrors })
-  const middleware: KoaMiddleware = async (ctx, next) => {
+export function proxyMiddleware(options: ProxyMiddlewareOptions): KoaProxy {
+  const { proxy, handle } = proxyOf(options)
+  const middleware: Middleware = async (ctx, next) => {
     const { req, res } = ctx
-    // Koa routers that mount under a path rewrite ctx.url, which is req.url; parsers write to ctx.request.
+    // Koa's body parsers leave what they have read on Koa's request, where handlers for node's do not look.
     const { body, rawBody } = ctx.request as { body?: unknown; rawBody?: unknown }
-    Object.assign(req, body === undefined ? {} : { body }, rawBody === undefined ? {} : { rawBody })
+    if (body !== undefined) Object.assign(req, { body })
+    if (rawBody !== undefined) Object.assign(req, { rawBody })
     ctx.respond = false
-    // Koa presets 404, which writeHead would not take over from a thrown error.
-    let isOurs = true
-    await new Promise<void>((resolve, reject) => {
-      res.once('close', resolve)
+    const isOurs = await new Promise<boolean>((resolve, reject) => {
+      if (res.closed) resolve(true)
+      res.once('close', () => resolve(true))
       handle(req, res, (error) => {
-        isOurs = false
-        res.off('close', resolve)
-        if (error === undefined) resolve()
-        else reject(error as Error)
+        ctx.respond = true
+        if (error === undefined) resolve(false)
+        else reject(error)
       })
-    }).catch((error) => {
-      ctx.respond = true
-      throw error
     })
-    if (isOurs) return
-    ctx.respond = true
-    await next()
+    if (!isOurs) await next()
   }
   return Object.assign(middleware, { proxy, upgrade: proxy.ws })
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
@@ -23,6 +24,8 @@ export class NodeFront implements Front {
   /** Whose bytes are held back until the end of the batch. */
   #corkedFor: Connection | null = null
   #awaitsDrain = false
+  /** The head waits for the first bytes of the body, to go out with them. */
+  #holdsHead = false
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
     this.#req = req
@@ -58,7 +61,10 @@ export class NodeFront implements Front {
 
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
     const res = this.#res
+    // The application has answered by itself.
+    if (res.headersSent) return this.cut()
     this.#left = bodyBytes
+    this.#holdsHead = true
     res.sendDate = !hasDate(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if (status >= 300 && !this.isRequestComplete) headers.push('Connection', 'close')
@@ -69,6 +75,7 @@ export class NodeFront implements Front {
   write(chunk: Buffer, owner: Connection): boolean {
     const res = this.#res
     const socket = res.socket
+    this.#holdsHead = false
     if (socket === null) {
       // Behind others in a pipeline: node keeps it, so it must be ours.
       return this.#waitUnless(res.write(Buffer.from(chunk)))
@@ -91,8 +98,12 @@ export class NodeFront implements Front {
   }
 
   flush(): void {
-    if (this.#corkedFor === null) this.#res.flushHeaders()
-    else this.#uncork()
+    if (this.#corkedFor !== null) this.#uncork()
+    else if (this.#holdsHead) {
+      this.#holdsHead = false
+      // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+      this.#res.write('', 'latin1')
+    }
   }
 
   end(trailers: HeaderList | null): void {
@@ -112,10 +123,17 @@ export class NodeFront implements Front {
   }
 
   cut(): void {
-    const socket = this.#res.socket ?? this.#req.socket
+    const res = this.#res
+    const socket = res.socket
+    if (socket !== null && !socket.destroyed && res.headersSent) {
+      // What came before the cut is the client's: it must not take this for a connection that was never used.
+      this.flush()
+      while (socket.writableCorked > 0) socket.uncork()
+    }
     // Where only the end of the connection ends the body, a clean end would look complete.
-    if (this.minorVersion === 0) socket.resetAndDestroy()
-    else this.#res.destroy()
+    if (this.minorVersion === 0 && this.peer.address !== '') tcpOf(socket ?? this.#req.socket).resetAndDestroy()
+    // A unix socket has no RST.
+    else res.destroy()
   }
 
   /** node joins a string with the head and writes both at once: for small bodies a third less than two buffers cost. */
@@ -213,6 +231,11 @@ export class BufferedBody implements FrontBody {
 }
 
 function ignore(): void {}
+
+/** The TCP socket under a TLS one. Clients take a TLS connection that just ends for a clean end (curl does), and only TCP has RST. */
+function tcpOf(socket: Socket): Socket {
+  return (socket as { _parent?: Socket | null })._parent ?? socket
+}
 
 function hasDate(headers: HeaderList): boolean {
   for (let i = 0; i < headers.length; i += 2) {

@@ -1,24 +1,19 @@
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { STATUS_CODES } from 'node:http'
+import http, { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { createProxyServer, type ProxyServer } from 'http-proxy-3'
-import { fieldValue } from '../http1/fields.ts'
-import { fieldsText } from '../http1/head-writer.ts'
+import type { Duplex } from 'node:stream'
+import { removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
-import type { Timed } from '../model/deadlines.ts'
-import { describeError, ProxyError } from '../model/errors.ts'
-import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange.ts'
-import type { Outcome, OutcomeKind } from '../model/outcome.ts'
+import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import type { OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from '../request/answers.ts'
-import { clientAddressOf } from '../request/client-address.ts'
+import { BaseExchange } from '../request/base-exchange.ts'
 import type { Peer } from '../request/front.ts'
-import type { Group } from '../request/group.ts'
-import { headerView } from '../request/header-view.ts'
 import type { Destination, Parts } from '../request/parts.ts'
-import { recordExchange } from '../request/record.ts'
-import { type RequestHeaders, requestHeaders } from '../request/request-headers.ts'
-import { repeatability } from '../request/retry.ts'
-import { parseTarget, withoutDotSegments } from '../request/target.ts'
+import { requestHeaders } from '../request/request-headers.ts'
+import { responseHeaders } from '../request/response-headers.ts'
+import { type Carrier, createCarrier, type Handshake } from './handshake.ts'
+import { Tunnel, type TunnelEvents } from './tunnel.ts'
 
 /** What one call of `proxy.ws` may say differently, below the level of names. */
 export interface UpgradeCall {
@@ -28,30 +23,59 @@ export interface UpgradeCall {
   readonly fault?: string | undefined
 }
 
+/** Serves a request that has turned out not to be an upgrade. */
+export type OrdinaryHandler = (req: IncomingMessage, res: ServerResponse) => void
+
 /** Carries upgraded connections; see {@link createUpgrades}. */
 export interface Upgrades {
-  serve(peer: Peer, req: IncomingMessage, socket: Socket, head: Buffer, call: UpgradeCall | null): void
+  /** @param ordinary takes what is asked for, but not to be upgraded: see {@link protocolsOf}. */
+  serve(
+    peer: Peer,
+    req: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    call: UpgradeCall | null,
+    ordinary: OrdinaryHandler,
+  ): void
   /** Asks both ends of every WebSocket to close (1001, RFC 6455 section 7.4.1). */
   goAway(): void
   /** Ends what is left. */
   destroy(): void
 }
 
-/**
- * The only importer of http-proxy-3, which does the handshake with the backend and moves the bytes. Around it: the
- * same route, pick, headers, retry and record as for other exchanges, a real HTTP answer when an upgrade fails,
- * time limits, and a handler for every event. It gets private copies of all it could write into.
- */
+/** Carries upgrades to backends: the same route, pick, headers, retries and record as other exchanges have. */
 export function createUpgrades(parts: Parts): Upgrades {
-  const carrier = createProxyServer({})
-  // Per-call callbacks take the errors; its own listener throws where it is the only one.
-  carrier.on('error', () => {})
+  const carrier = createCarrier()
   const open = new Set<UpgradeExchange>()
+
+  function serve(...[peer, req, given, head, call, ordinary]: Parameters<Upgrades['serve']>): void {
+    // node has taken its own handlers off. Where the request has a body it gives out a stream that stands for the socket.
+    const socket = req.socket
+    given.on('error', ignore)
+    if (given !== socket) socket.on('error', ignore)
+    const earlier = (socket as { _httpMessage?: ServerResponse | null })._httpMessage
+    if (earlier) {
+      // The answer to the request before it in the pipeline is still on its way.
+      earlier.once('close', () => serve(peer, req, given, head, call, ordinary))
+      return
+    }
+    const protocols = protocolsOf(req)
+    const exchangeOf = (): UpgradeExchange => {
+      const exchange = new UpgradeExchange(parts, carrier, peer, req, head, call, protocols)
+      open.add(exchange)
+      socket.once('close', () => open.delete(exchange))
+      return exchange
+    }
+    if (hasBody(req)) {
+      // It would be read as the first bytes of the new protocol.
+      req.resume()
+      exchangeOf().reject('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
+    } else if (protocols.length > 0) exchangeOf().begin()
+    else serveOrdinary(req, socket, head, ordinary)
+  }
+
   return {
-    serve(peer, req, socket, head, call) {
-      const exchange = new UpgradeExchange(parts, carrier, peer, req, socket, head, call, open)
-      exchange.begin()
-    },
+    serve,
     goAway() {
       for (const exchange of open) exchange.goAway()
     },
@@ -61,430 +85,363 @@ export function createUpgrades(parts: Parts): Upgrades {
   }
 }
 
-class UpgradeExchange implements ExchangeView, Timed {
-  readonly id: number
-  readonly method: string
-  readonly target: string
-  readonly headers: Readonly<HeaderList>
-  readonly startedAt: number
-  readonly front: { readonly minorVersion: number }
-  deadline = Number.POSITIVE_INFINITY
-  timeouts: Timeouts
-  attempts = 0
-  backend: Backend | null = null
-  status = 0
-  firstByteMs = -1
-  backendMs = 0
-  readonly #parts: Parts
-  readonly #carrier: ProxyServer
-  readonly #peer: Peer
+/**
+ * The protocols that a request may be switched to. Not to another version of HTTP: its requests would pass through
+ * unseen. And never for HTTP/1.0 (RFC 9110 section 7.8). Empty: it is an ordinary request.
+ */
+export function protocolsOf(req: IncomingMessage): string[] {
+  if (req.httpVersionMinor === 0) return []
+  return listOf(req.rawHeaders, 'upgrade').filter((protocol) => !/^(?:h2|http\/)/i.test(protocol))
+}
+
+/** The members of a header that is a list (RFC 9110 section 5.6.1), wherever they stand. */
+function listOf(headers: Readonly<HeaderList>, lowerName: string): string[] {
+  const members: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i]?.toLowerCase() !== lowerName) continue
+    for (const member of (headers[i + 1] as string).split(',')) if (member.trim() !== '') members.push(member.trim())
+  }
+  return members
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+}
+
+/** Gives the connection to a parser of its own, without the wish to upgrade; it ends after the answer. */
+function serveOrdinary(req: IncomingMessage, socket: Socket, head: Buffer, handler: OrdinaryHandler): void {
+  const { method, url, httpVersionMinor, rawHeaders } = req
+  const dropped = new Set(['upgrade', 'http2-settings', 'connection'])
+  let text = `${method} ${url} HTTP/1.${httpVersionMinor}\r\n`
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (!dropped.has((rawHeaders[i] as string).toLowerCase())) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
+  }
+  const nominated = listOf(rawHeaders, 'connection').filter((name) => !dropped.has(name.toLowerCase()))
+  text += `Connection: ${[...nominated, 'close'].join(', ')}\r\n\r\n`
+  socket.unshift(Buffer.concat([Buffer.from(text, 'latin1'), head]))
+  http.createServer({ noDelay: true, maxHeaderSize: text.length * 2 }, handler).emit('connection', socket)
+}
+
+function ignore(): void {}
+
+/** How long a connection that is over may wait for the other end to take note and go, ms. */
+const LINGER_MS = 2_000
+
+/** An exchange that asks for an upgrade, in three phases: handshake, then tunnel or refusal. */
+class UpgradeExchange extends BaseExchange implements TunnelEvents {
+  readonly #carrier: Carrier
   readonly #req: IncomingMessage
   readonly #socket: Socket
-  readonly #head: Buffer
   readonly #call: UpgradeCall | null
-  readonly #open: Set<UpgradeExchange>
-  readonly #headers: RequestHeaders
-  readonly #bytesReadBefore: number
-  readonly #bytesWrittenBefore: number
-  #path = ''
-  #group: Group | null = null
-  #tried: readonly Backend[] = []
-  #attemptAt = -1
-  #proxyReq: ClientRequest | null = null
-  #backendSocket: Socket | null = null
+  readonly #protocols: readonly string[]
+  #handshake: Handshake | null = null
   #isConnected = false
-  #isEnded = false
-  #movedBytes = 0
-  #timeoutError: ProxyError | null = null
-  #cancelRetry: (() => void) | null = null
-  #abort: AbortController | null = null
+  #tunnel: Tunnel | null = null
+  #answer: ServerResponse | null = null
+  readonly #onClientEnd = (): void => void this.#socket.destroy()
 
   constructor(
     parts: Parts,
-    carrier: ProxyServer,
+    carrier: Carrier,
     peer: Peer,
     req: IncomingMessage,
-    socket: Socket,
     head: Buffer,
     call: UpgradeCall | null,
-    open: Set<UpgradeExchange>,
+    protocols: readonly string[],
   ) {
-    this.id = ++parts.state.exchanges
-    this.method = req.method ?? 'GET'
-    this.target = req.url ?? '/'
-    this.headers = req.rawHeaders
-    this.startedAt = parts.clock.now()
-    this.front = { minorVersion: req.httpVersionMinor }
-    this.timeouts = parts.timeouts
-    this.#parts = parts
+    const request = {
+      method: req.method ?? 'GET',
+      target: req.url ?? '/',
+      minorVersion: req.httpVersionMinor,
+      headers: req.rawHeaders,
+    }
+    const sent = requestHeaders(req.rawHeaders, req.httpVersionMinor, peer, parts.headerPolicy)
+    // The handshake has its own Connection, and no trailers.
+    for (const name of ['te', 'connection']) removeField(sent.list, name)
+    super(parts, request, peer, sent)
     this.#carrier = carrier
-    this.#peer = peer
     this.#req = req
-    this.#socket = socket
-    this.#head = head
+    this.#socket = req.socket
     this.#call = call
-    this.#open = open
-    this.#headers = requestHeaders(req.rawHeaders, req.httpVersionMinor, peer, parts.headerPolicy)
-    this.#bytesReadBefore = socket.bytesRead - head.length
-    this.#bytesWrittenBefore = socket.bytesWritten
-    parts.state.active++
-    parts.deadlines.add(this)
-    open.add(this)
-    socket.on('error', () => {})
-    socket.on('close', () => this.#onClientClose())
-    if (parts.events.has('request')) parts.events.emit('request', this)
-  }
-
-  get host(): string {
-    return this.#headers.host
-  }
-  get clientAddress(): string {
-    return clientAddressOf(this.#peer, this.#headers.forwardedFor, this.#parts.isTrusted)
-  }
-  get group(): string {
-    return this.#group?.name ?? ''
-  }
-  get requestBytes(): number {
-    return Math.max(0, this.#socket.bytesRead - this.#bytesReadBefore)
-  }
-  get responseBytes(): number {
-    return Math.max(0, this.#socket.bytesWritten - this.#bytesWrittenBefore)
-  }
-  get signal(): AbortSignal {
-    this.#abort ??= new AbortController()
-    if (this.#isEnded) this.#abort.abort()
-    return this.#abort.signal
-  }
-  header(name: string): string | undefined {
-    return fieldValue(this.headers, name)
+    this.#protocols = protocols
+    if (head.length > 0) this.#socket.unshift(head)
+    // Who stops to send before there is an answer has gone: node's server takes it so, too.
+    this.#socket.on('end', this.#onClientEnd).on('close', () => this.#onClientClose())
   }
 
   begin(): void {
-    const parts = this.#parts
-    const { fault, bodyBytes } = this.#headers
-    const target = parseTarget(this.method, this.target)
-    if (this.#call?.fault !== undefined) return this.#fail(new ProxyError('ERR_PROXY_HOOK', this.#call.fault))
-    if (fault !== null) return this.#fail(new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`))
-    // The body would be read as the first bytes of the new protocol.
-    if (bodyBytes !== null)
-      return this.#fail(new ProxyError('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on'))
-    if (target === null)
-      return this.#fail(new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request target cannot be passed on'))
-    if (parts.state.isClosing) return this.#fail(new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closing'))
-    const path = parts.router.looksAtPaths ? withoutDotSegments(target.path) : target.path
-    const found = this.#call?.destination ?? parts.find(this.method, target.host ?? this.host, path)
-    if (found === null) return this.#fail(new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request'))
-    this.#group = found.group
-    this.timeouts = { ...found.route.timeouts, ...this.#call?.timeouts }
-    const request = { method: this.method, path, headers: headerView(this.#headers.list) }
-    for (const transform of found.route.transforms) {
-      try {
-        transform.request?.(request, this)
-      } catch (error) {
-        return this.#fail(this.#hookError(`transform ${transform.name}`, error))
-      }
-    }
-    this.#path = request.path
-    this.#attempt()
+    if (this.#socket.destroyed) return this.#onClientClose()
+    if (this.#call?.fault !== undefined) return this.reject('ERR_PROXY_HOOK', this.#call.fault)
+    if (this.parts.state.isClosing) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closing')
+    const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
+    if (error === null) this.attempt()
+    else this.#fail(error)
   }
 
-  #attempt(): void {
-    const group = this.#group as Group
-    const { clock, events } = this.#parts
-    const candidates = group.candidates(this.#tried)
-    if (candidates === null) {
-      return this.#fail(new ProxyError('ERR_PROXY_NO_BACKEND', `no backend of group ${group.name} is available`))
-    }
-    let backend: Backend
-    try {
-      backend = group.balancer.pick(candidates, this)
-      if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
-    } catch (error) {
-      return this.#fail(this.#hookError(`balancer ${group.balancer.name}`, error))
-    }
-    this.backend = backend
-    this.attempts++
-    this.#attemptAt = clock.now()
-    this.#isConnected = false
-    backend.cells.addPending(1)
-    this.#guard(() => group.balancer.onStart?.(backend, this))
-    if (this.attempts === 1) this.#guard(() => group.retry?.onExchange?.())
-    if (events.has('attempt')) events.emit('attempt', this, backend)
+  reject(code: ProxyErrorCode, message: string): void {
+    this.#fail(new ProxyError(code, message))
+  }
+
+  protected attempt(): void {
+    const error = this.pick()
+    if (error !== null) return this.#fail(error)
+    const backend = this.backend as Backend
     const { connect, headers } = this.timeouts
-    this.deadline =
-      connect > 0 ? this.#attemptAt + connect : headers > 0 ? this.#attemptAt + headers : Number.POSITIVE_INFINITY
-    this.#carry(backend)
-  }
-
-  /** Hands one attempt to http-proxy-3. */
-  #carry(backend: Backend): void {
-    const socket = this.#socket
-    const { endpoint, basePath } = backend
-    const showsBackend = this.#parts.hostHeader === 'backend' || !this.#headers.hasHost
-    const headers = headerObject(this.#headers.list)
-    if (showsBackend) headers.host = backend.host
-    const asked = this.header('upgrade') ?? 'websocket'
-    // A private view: it reads the method, headers, url and version of what it is given, and lets only GET and
-    // WebSocket through, so others come under that name and get their own back in `options`.
-    const view = {
-      method: 'GET',
-      url: basePath + this.#path,
-      httpVersion: this.#req.httpVersion,
-      httpVersionMajor: 1,
-      headers: { ...headers, connection: 'Upgrade', upgrade: 'websocket' },
-      socket,
-      connection: socket,
-    }
-    // It ends the client's socket on every failure; another attempt, or our own answer, needs it still.
-    const endSocket = socket.destroySoon
-    socket.destroySoon = () => {}
-    const onRequest = (request: ClientRequest, of: unknown): void => {
-      if (of === view) this.#watch(request, endSocket)
-    }
-    this.#carrier.on('proxyReqWs', onRequest)
+    this.#isConnected = false
+    this.extend(connect > 0 ? connect : headers)
+    let handshake: Handshake
     try {
-      this.#carrier.ws(
-        view as unknown as IncomingMessage,
-        socket,
-        this.#head,
-        {
-          target: {
-            protocol: endpoint.isSecure ? 'https:' : 'http:',
-            host: endpoint.hostname,
-            hostname: endpoint.hostname,
-            port: endpoint.port,
-            ...(endpoint.socketPath === null ? {} : { socketPath: endpoint.socketPath }),
-            ca: endpoint.tls.ca,
-            cert: endpoint.tls.cert,
-            key: endpoint.tls.key,
-          },
-          ssl: endpoint.tls.servername === undefined ? {} : { servername: endpoint.tls.servername },
-          secure: endpoint.tls.rejectUnauthorized ?? true,
-          method: this.method,
-          headers: { upgrade: asked },
-          toProxy: true,
-          prependPath: false,
-        } as never,
-        (error: Error) => this.#onBackendError(error, endSocket),
+      handshake = this.#carrier(this.#socket, this.outgoingHead(), this.#protocols.join(', '), backend.endpoint)
+    } catch (thrown) {
+      return this.#onAttemptFailed(
+        this.#backendError('ERR_PROXY_CONNECT', `could not be connected to: ${describeError(thrown)}`, thrown),
       )
-    } catch (error) {
-      socket.destroySoon = endSocket
-      this.#onBackendError(error, endSocket)
-    } finally {
-      this.#carrier.off('proxyReqWs', onRequest)
     }
-  }
-
-  #watch(request: ClientRequest, endSocket: () => void): void {
-    const { clock } = this.#parts
-    this.#proxyReq = request
-    request.on('socket', (backendSocket) => {
-      const event = this.backend?.endpoint.isSecure ? 'secureConnect' : 'connect'
-      backendSocket.once(event, () => {
+    this.#handshake = handshake
+    const { request } = handshake
+    request.on('error', (thrown) => {
+      if (this.#handshake === handshake && this.#answer === null) this.#onAttemptFailed(this.#handshakeError(thrown))
+    })
+    request.on('socket', (socket) => {
+      socket.once(backend.endpoint.isSecure ? 'secureConnect' : 'connect', () => {
+        if (this.#handshake !== handshake) return
         this.#isConnected = true
-        if (this.deadline !== Number.POSITIVE_INFINITY || this.timeouts.headers > 0) this.#limit(this.timeouts.headers)
+        this.extend(headers)
       })
     })
-    request.once('upgrade', (response: IncomingMessage, backendSocket: Socket) => {
-      this.#socket.destroySoon = endSocket
-      this.#backendSocket = backendSocket
-      this.status = 101
-      this.firstByteMs = clock.now() - this.startedAt
-      this.#cleanHeaders(response, 'Upgrade')
-      // Both die together; what was written before still goes out.
-      backendSocket.on('error', () => {})
-      backendSocket.on('close', () => {
-        this.#socket.destroySoon()
-        this.#end('upgraded', null)
-      })
-      this.#limit(this.timeouts.upgradeIdle)
-      const { events } = this.#parts
-      if (events.has('upgrade')) events.emit('upgrade', this, this.backend as Backend)
+    // node takes a 101 that does not say to what for an interim response.
+    request.on('information', ({ statusCode }) => {
+      if (statusCode === 101) this.#onWrongProtocol('')
     })
-    request.once('response', (response: IncomingMessage) => {
-      this.#socket.destroySoon = endSocket
-      this.status = response.statusCode ?? 0
-      this.firstByteMs = clock.now() - this.startedAt
-      this.#cleanHeaders(response, 'close')
-      this.#limit(this.timeouts.idle)
-      response.on('data', () => {
-        this.#limit(this.timeouts.idle)
-        if (!this.#socket.writableNeedDrain) return
-        response.pause()
-        this.#socket.once('drain', () => response.resume())
-      })
-      response.on('error', () => {})
-      response.on('close', () => {
-        if (response.complete) return this.#end('answered', null)
-        this.#end('cut', this.#backendError('ERR_PROXY_CUT', 'closed the connection in the middle of its answer'))
-        this.#socket.destroy()
-      })
-    })
+    request.on('upgrade', (response, socket, rest) => this.#onUpgrade(handshake, response, socket, rest))
+    request.on('response', (response) => this.#onRefusal(response))
   }
 
-  /** http-proxy-3 passes on every header it finds. */
-  #cleanHeaders(response: IncomingMessage, connection: string): void {
-    const { headers } = response
-    for (const name of (headers.connection ?? '').split(',')) {
-      const lower = name.trim().toLowerCase()
-      if (lower !== 'upgrade' && !lower.startsWith('sec-websocket-')) delete headers[lower]
+  #handshakeError(thrown: NodeJS.ErrnoException): ProxyError {
+    const { code = '' } = thrown
+    const what = describeError(thrown)
+    if (!this.#isConnected) {
+      const isTls = this.backend?.endpoint.isSecure === true && thrown.syscall === undefined && code !== 'ECONNRESET'
+      return this.#backendError(
+        isTls ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT',
+        `could not be connected to: ${what}`,
+        thrown,
+      )
     }
-    for (const name of ['keep-alive', 'proxy-connection', 'proxy-authenticate', 'te', 'trailer']) delete headers[name]
-    headers.connection = connection
-  }
-
-  #onBackendError(cause: unknown, endSocket: () => void): void {
-    const socket = this.#socket
-    if (this.#isEnded || this.status !== 0) {
-      // After the handshake: 'close' follows and ends it.
-      socket.destroySoon = endSocket
-      return
-    }
-    const error =
-      this.#timeoutError ??
-      (this.#isConnected
-        ? this.#backendError(
-            'ERR_PROXY_RESET',
-            `closed the connection before it answered the upgrade: ${describeError(cause)}`,
-            cause,
-          )
-        : this.#backendError('ERR_PROXY_CONNECT', `could not be connected to: ${describeError(cause)}`, cause))
-    this.#timeoutError = null
-    // http-proxy-3 ends the socket when this returns.
-    process.nextTick(() => {
-      socket.destroySoon = endSocket
-      this.#onAttemptFailed(error)
-    })
+    if (code.startsWith('HPE_'))
+      return this.#backendError('ERR_PROXY_BAD_RESPONSE', `sent what is no HTTP: ${what}`, thrown)
+    return this.#backendError('ERR_PROXY_RESET', `closed the connection before it answered: ${what}`, thrown)
   }
 
   #onAttemptFailed(error: ProxyError): void {
-    if (this.#isEnded) return
-    this.#endAttempt('failed', error)
-    this.#tried = [...this.#tried, this.backend as Backend]
-    const repeat = repeatability({
-      method: this.method,
-      error,
-      isReplayable: true,
-      wasReused: false,
-      hasRepeatedStale: true,
-    })
-    let delayMs = -1
-    if (repeat === 'policy') this.#guard(() => (delayMs = this.#group?.retry?.next(this, error) ?? -1))
-    if (delayMs < 0) return this.#fail(error)
-    const { events, logger, clock } = this.#parts
-    logger.info({ exchange: this.id, code: error.code, delayMs }, `retrying: ${error.message}`)
-    if (events.has('retry')) events.emit('retry', this, error, delayMs)
-    this.deadline = Number.POSITIVE_INFINITY
-    this.#cancelRetry = clock.schedule(delayMs, () => {
-      this.#cancelRetry = null
-      this.#attempt()
+    this.#letGo()
+    if (this.isEnded) return
+    const isRepeated = this.tryAgain(error, { isReplayable: true, wasReused: false, hasRepeatedStale: true })
+    if (!isRepeated) this.#fail(error)
+  }
+
+  #onWrongProtocol(named: string): void {
+    const what = `switched to ${JSON.stringify(named)}, when asked for ${this.#protocols.join(', ')}`
+    this.#onAttemptFailed(this.#backendError('ERR_PROXY_UPGRADE', what))
+  }
+
+  /** Forgets the handshake, and lets the backend's connection go. */
+  #letGo(): void {
+    const handshake = this.#handshake
+    this.#handshake = null
+    handshake?.letGo()
+    handshake?.request.destroy()
+  }
+
+  #onUpgrade(handshake: Handshake, response: IncomingMessage, socket: Socket, rest: Buffer): void {
+    socket.on('error', ignore)
+    const named = listOf(response.rawHeaders, 'upgrade')
+    const asked = this.#protocols.map((protocol) => protocol.toLowerCase())
+    if (this.#handshake !== handshake) return void socket.destroy()
+    if (named.some((protocol) => !asked.includes(protocol.toLowerCase()))) {
+      socket.destroy()
+      return this.#onWrongProtocol(named.join(', '))
+    }
+    const headers = this.#answerHeaders(response)
+    const error = this.transformResponse(101, headers)
+    if (error instanceof ProxyError) {
+      socket.destroy()
+      return this.#fail(error)
+    }
+    headers.push('Connection', 'Upgrade', 'Upgrade', named.join(', '))
+    this.#socket.off('end', this.#onClientEnd)
+    this.#handshake = null
+    handshake.join(headers, response, socket, rest)
+    this.#tunnel = new Tunnel(this.#socket, socket, named.join().toLowerCase() === 'websocket', this)
+    this.onProgress()
+    const { events, state } = this.parts
+    if (events.has('upgrade')) events.emit('upgrade', this, this.backend as Backend)
+    if (state.isClosing) this.goAway()
+  }
+
+  onClientBytes(bytes: number): void {
+    this.requestBytes += bytes
+    this.onProgress()
+  }
+
+  onBackendBytes(bytes: number): void {
+    this.responseBytes += bytes
+    this.onProgress()
+  }
+
+  onProgress(): void {
+    const { upgradeIdle, idle } = this.timeouts
+    const tunnel = this.#tunnel
+    // Where one side has ended the other may finish, but not be forgotten.
+    if (tunnel?.isHalfClosed !== true) this.extend(upgradeIdle)
+    else this.extend(tunnel.isWebSocket ? LINGER_MS : upgradeIdle || idle)
+  }
+
+  onTunnelClosed(): void {
+    this.#end('upgraded', null)
+  }
+
+  #answerHeaders(response: IncomingMessage): HeaderList {
+    this.status = response.statusCode ?? 0
+    this.firstByteMs = this.parts.clock.now() - this.startedAt
+    const { headers, statusCode } = response
+    const length = headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? -1) : -1
+    return responseHeaders(response.rawHeaders, {
+      bodyBytes: statusCode === 204 || statusCode === 101 ? -1 : length,
+      isBodiless: this.method === 'HEAD' || statusCode === 304,
+      takesTrailers: false,
+      via: this.parts.via,
     })
   }
 
-  onDeadline(): void {
-    const { connect, headers, upgradeIdle, idle } = this.timeouts
-    this.#parts.deadlines.add(this)
-    if (this.status === 101) {
-      const moved = this.requestBytes + this.responseBytes
-      this.#limit(upgradeIdle)
-      if (moved !== this.#movedBytes) {
-        this.#movedBytes = moved
-        return
-      }
-      this.#end(
-        'cut',
-        this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', `and the client moved no byte for ${upgradeIdle} ms`),
-      )
-      this.destroy()
-      return
-    }
-    if (this.status !== 0) {
-      this.#end('cut', this.#backendError('ERR_PROXY_IDLE_TIMEOUT', `moved no byte of its answer for ${idle} ms`))
-      this.destroy()
-      return
-    }
-    this.#timeoutError = this.#isConnected
-      ? this.#backendError('ERR_PROXY_HEADERS_TIMEOUT', `did not answer the upgrade within ${headers} ms`)
-      : this.#backendError('ERR_PROXY_CONNECT_TIMEOUT', `did not accept a connection within ${connect} ms`)
-    this.deadline = Number.POSITIVE_INFINITY
-    this.#proxyReq?.destroy(this.#timeoutError)
+  /** The backend does not switch: the client gets its answer, and the end of the connection. */
+  #onRefusal(response: IncomingMessage): void {
+    const headers = this.#answerHeaders(response)
+    response.on('error', ignore)
+    const status = this.transformResponse(this.status, headers)
+    if (status instanceof ProxyError) return this.#fail(status)
+    const { events } = this.parts
+    if (events.has('response')) events.emit('response', this, status)
+    const reason = status === this.status ? (response.statusMessage ?? '') : (http.STATUS_CODES[status] ?? '')
+    this.status = status
+    const answer = this.#beginAnswer()
+    answer.sendDate = response.headers.date === undefined
+    answer.writeHead(status, reason, headers)
+    this.extend(this.timeouts.idle)
+    response.on('data', (chunk: Buffer) => {
+      this.responseBytes += chunk.length
+      this.extend(this.timeouts.idle)
+    })
+    response.on('end', () => this.endAttempt('answered', null))
+    response.on('close', () => {
+      if (!response.complete) this.#cut(this.#backendError('ERR_PROXY_CUT', 'closed the connection in mid-answer'))
+    })
+    response.pipe(answer)
+    answer.on('finish', () => this.#end('answered', null))
   }
 
-  #limit(ms: number): void {
-    this.deadline = ms > 0 ? this.#parts.clock.now() + ms : Number.POSITIVE_INFINITY
+  /** The last response on this connection. */
+  #beginAnswer(): ServerResponse {
+    const socket = this.#socket
+    const answer = new ServerResponse(this.#req)
+    this.#answer = answer
+    answer.shouldKeepAlive = false
+    answer.assignSocket(socket)
+    answer.on('error', ignore).on('finish', () => this.#linger())
+    socket.off('end', this.#onClientEnd).on('drain', () => {
+      this.extend(this.timeouts.idle)
+      answer.emit('drain')
+    })
+    return answer
+  }
+
+  /** What the client still sends is read and dropped, since closing on it would take the answer away from it (RFC 9112 section 9.6). */
+  #linger(): void {
+    const socket = this.#socket
+    this.#letGo()
+    socket.end()
+    socket.resume()
+    socket.on(
+      'close',
+      this.parts.clock.schedule(LINGER_MS, () => socket.destroy()),
+    )
+  }
+
+  /** The client sees that there should have been more. */
+  #cut(error: ProxyError): void {
+    this.#end('cut', error)
+    this.#tunnel?.destroy()
+    // Where only the end of the connection ends the body, a clean end would look complete.
+    if (this.front.minorVersion === 0) this.#socket.resetAndDestroy()
+    else this.#socket.destroy()
   }
 
   #onClientClose(): void {
-    this.#cancelRetry?.()
-    this.#backendSocket?.destroy()
-    this.#proxyReq?.destroy()
-    if (this.status === 101) this.#end('upgraded', null)
-    else
-      this.#end(
-        'aborted',
-        new ProxyError('ERR_PROXY_CLIENT_GONE', 'the client closed the connection before the upgrade', {
-          backend: this.backend,
-        }),
+    // A tunnel sees to it by itself.
+    if (this.#tunnel !== null) return
+    this.#letGo()
+    this.#end(
+      'aborted',
+      new ProxyError('ERR_PROXY_CLIENT_GONE', 'the client closed the connection before it had the answer', {
+        backend: this.backend,
+        attempt: this.attempts,
+      }),
+    )
+  }
+
+  onDeadline(): void {
+    this.parts.deadlines.add(this)
+    const { connect, headers, upgradeIdle, idle, total } = this.timeouts
+    const isTotal = this.parts.clock.now() >= this.totalAt
+    const lateness = isTotal ? this.#backendError('ERR_PROXY_TOTAL_TIMEOUT', `took more than ${total} ms`) : null
+    if (this.#tunnel !== null) {
+      if (this.#tunnel.isWebSocket && this.#tunnel.isHalfClosed) return this.destroy()
+      const what = `and the client moved no byte for ${upgradeIdle || idle} ms`
+      return this.#cut(lateness ?? this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', what))
+    }
+    if (this.#answer !== null) {
+      const isClients = this.#socket.writableNeedDrain
+      return this.#cut(
+        lateness ??
+          (isClients
+            ? new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', `the client took no byte for ${idle} ms`)
+            : this.#backendError('ERR_PROXY_IDLE_TIMEOUT', `moved no byte of its answer for ${idle} ms`)),
       )
+    }
+    if (lateness !== null) return this.#fail(lateness)
+    this.#onAttemptFailed(
+      this.#isConnected || connect === 0
+        ? this.#backendError('ERR_PROXY_HEADERS_TIMEOUT', `did not answer the upgrade within ${headers} ms`)
+        : this.#backendError('ERR_PROXY_CONNECT_TIMEOUT', `did not accept a connection within ${connect} ms`),
+    )
   }
 
   goAway(): void {
-    if (this.status !== 101 || this.header('upgrade')?.toLowerCase() !== 'websocket') return
-    this.#socket.write(CLOSE_1001)
-    this.#backendSocket?.write(CLOSE_1001_MASKED)
+    this.#tunnel?.goAway()
   }
 
   destroy(): void {
     this.#socket.destroy()
-    this.#backendSocket?.destroy()
-    this.#proxyReq?.destroy()
+    this.#tunnel?.destroy()
   }
 
   #fail(error: ProxyError): void {
-    const socket = this.#socket
     this.status = error.status
-    this.#endAttempt('failed', error)
+    this.#letGo()
+    this.endAttempt('failed', error)
     this.#end(this.attempts > 0 ? 'failed' : 'local', error)
     const { headers, text } = localAnswer(error)
-    socket.end(
-      `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? 'Error'}\r\n${fieldsText(headers)}Connection: close\r\n\r\n${text}`,
-      () => socket.destroySoon(),
-    )
-  }
-
-  #endAttempt(kind: OutcomeKind, error: ProxyError | null): void {
-    const { backend } = this
-    if (backend === null || this.#attemptAt < 0) return
-    const group = this.#group as Group
-    const totalMs = this.#parts.clock.now() - this.#attemptAt
-    const firstByteMs = this.firstByteMs < 0 ? -1 : this.firstByteMs - (this.#attemptAt - this.startedAt)
-    const outcome: Outcome = { kind, status: this.status, error, firstByteMs, totalMs }
-    this.#attemptAt = -1
-    this.backendMs += totalMs
-    backend.cells.addPending(-1)
-    this.#guard(() => group.balancer.onEnd?.(backend, outcome))
-    if (kind !== 'aborted') this.#guard(() => group.healthCheck?.observe(backend, outcome, group))
+    const answer = this.#beginAnswer()
+    answer.writeHead(error.status, headers)
+    answer.end(text)
   }
 
   #end(kind: OutcomeKind, error: ProxyError | null): void {
-    if (this.#isEnded) return
-    this.#isEnded = true
-    this.#endAttempt(kind, error)
-    this.#open.delete(this)
-    this.#parts.deadlines.remove(this)
-    this.#abort?.abort()
-    recordExchange(this.#parts, this, kind, error)
+    this.endAttempt(kind, error)
+    this.end(kind, error)
   }
 
-  #guard(call: () => unknown): void {
-    try {
-      call()
-    } catch (error) {
-      this.#parts.logger.error({ err: error }, `a policy of group ${this.group} threw: ${describeError(error)}`)
-    }
-  }
-
-  #backendError(code: ConstructorParameters<typeof ProxyError>[0], what: string, cause?: unknown): ProxyError {
+  #backendError(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
     return new ProxyError(code, `backend ${this.backend?.id} ${what}`, {
       cause,
       backend: this.backend,
@@ -492,24 +449,4 @@ class UpgradeExchange implements ExchangeView, Timed {
       phase: 'upgrade',
     })
   }
-
-  #hookError(whose: string, cause: unknown): ProxyError {
-    return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend: this.backend })
-  }
-}
-
-/** A close frame with status 1001 "going away", as a server sends it and, masked with zeros, as a client does. */
-const CLOSE_1001 = Buffer.from([0x88, 0x02, 0x03, 0xe9])
-const CLOSE_1001_MASKED = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9])
-
-/** Lower-case names, for http-proxy-3; repeated headers become lists, which node writes as separate lines. */
-function headerObject(list: Readonly<HeaderList>): IncomingHttpHeaders {
-  const headers: Record<string, string | string[]> = Object.create(null)
-  for (let i = 0; i < list.length; i += 2) {
-    const name = (list[i] as string).toLowerCase()
-    const value = list[i + 1] as string
-    const before = headers[name]
-    headers[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
-  }
-  return headers
 }

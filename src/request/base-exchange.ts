@@ -1,5 +1,5 @@
-import type { OutgoingRequest, OutgoingResponse } from '../contracts/transform.ts'
 import type { RequestHead } from '../contracts/pool.ts'
+import type { OutgoingRequest, OutgoingResponse } from '../contracts/transform.ts'
 import { fieldValue } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Timed } from '../model/deadlines.ts'

@@ -341,7 +341,10 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
   }
 
   onClientDone(): void {
-    this.#end('answered', null)
+    if (this.#phase === RECEIVING && this.#attemptAt < 0) return this.#end('answered', null)
+    // The application has answered by itself.
+    this.#endAttempt('aborted', null)
+    this.#end('local', null)
   }
 
   onClientGone(): void {

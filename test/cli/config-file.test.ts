@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync } from 'node:fs'
-import { join } from 'node:path'
+
 import { test } from 'node:test'
 import { directory, run } from './command.ts'
 
@@ -117,15 +116,6 @@ test('what cannot be read or understood is one line', async (t) => {
   )
 })
 
-test('a file without permission to read it', {
-  skip: process.getuid?.() === 0 && 'root reads everything',
-}, async (t) => {
-  const cwd = directory(t, { 'heddle.config.json': json({ target }) })
-  chmodSync(join(cwd, 'heddle.config.json'), 0)
-  const { code, stderr } = await run(t, [], cwd)
-  assert.match(stderr, /^heddle: cannot read heddle\.config\.json: EACCES.*\n$/)
-  assert.equal(code, 1)
-})
 
 test('flags go before the file', async (t) => {
   const cwd = directory(t, {

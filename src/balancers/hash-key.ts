@@ -1,0 +1,61 @@
+import type { ExchangeView } from '../model/exchange.ts'
+
+/**
+ * What exchanges are told apart by:
+ * - `client-address`: the peer's address. Behind another proxy that is one address for all clients.
+ * - `path`: without the query.
+ * - a header's first value, by name.
+ * - a cookie's value, by name.
+ * - a function of yours. On the hot path: must be quick and must not throw. `undefined`: no key.
+ */
+export type HashBy =
+  | 'client-address'
+  | 'path'
+  | { header: string }
+  | { cookie: string }
+  | ((exchange: ExchangeView) => string | undefined)
+
+/** The function that finds the key. @throws TypeError for anything but a {@link HashBy}. */
+export function hashKey(by: HashBy): (exchange: ExchangeView) => string | undefined {
+  if (typeof by === 'function') return by
+  if (by === 'client-address') return (exchange) => exchange.clientAddress
+  if (by === 'path') return pathOf
+  if (typeof by === 'object' && by !== null && Object.keys(by).length === 1) {
+    if ('header' in by && isName(by.header)) {
+      const name = by.header.toLowerCase()
+      return (exchange) => exchange.header(name)
+    }
+    if ('cookie' in by && isName(by.cookie)) {
+      const { cookie } = by
+      return (exchange) => cookieOf(exchange.header('cookie'), cookie)
+    }
+  }
+  throw new TypeError(
+    `consistent-hash: cannot hash by ${JSON.stringify(by)}; ` +
+      `use 'client-address', 'path', { header: 'x-user' }, { cookie: 'session' } or a function of the exchange`,
+  )
+}
+
+function isName(name: unknown): boolean {
+  return typeof name === 'string' && name !== ''
+}
+
+function pathOf({ target }: ExchangeView): string {
+  const query = target.indexOf('?')
+  return query < 0 ? target : target.slice(0, query)
+}
+
+/** The value of the first cookie of that name in a `Cookie` header (RFC 6265 section 4.2), as received. */
+function cookieOf(header: string | undefined, name: string): string | undefined {
+  if (header === undefined) return undefined
+  for (let start = 0; start < header.length; ) {
+    const semicolon = header.indexOf(';', start)
+    const end = semicolon < 0 ? header.length : semicolon
+    const equals = header.indexOf('=', start)
+    if (equals >= 0 && equals < end && header.slice(start, equals).trim() === name) {
+      return header.slice(equals + 1, end).trim()
+    }
+    start = end + 1
+  }
+  return undefined
+}

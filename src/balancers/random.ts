@@ -1,0 +1,22 @@
+import type { Balancer } from '../contracts/balancer.ts'
+import { drawOnce, drawsFrom } from './draws.ts'
+import { perCandidates } from './per-candidates.ts'
+
+/** Options of {@link random}. */
+export interface RandomOptions {
+  /** A number in [0, 1). Default `Math.random`. */
+  random?: () => number
+}
+
+/** Any backend, in proportion to the weights. Blind to load: {@link powerOfTwo} costs hardly more and does better. */
+export function random({ random = Math.random }: RandomOptions = {}): Balancer {
+  const drawsFor = perCandidates((candidates) => drawsFrom(candidates, random))
+  return {
+    name: 'random',
+    pick(candidates) {
+      const draws = drawsFor(candidates)
+      if (draws === null) return drawOnce(candidates, random)
+      return candidates[draws.one()] ?? candidates[0]
+    },
+  }
+}

@@ -1,0 +1,37 @@
+import type { Balancer } from '../contracts/balancer.ts'
+import { deadlineTurns } from './deadline-turns.ts'
+import { perCandidates } from './per-candidates.ts'
+import { rotation } from './rotation.ts'
+import { smoothTurns } from './smooth-turns.ts'
+import type { Turns } from './turns.ts'
+import { haveEqualWeights } from './weights.ts'
+
+/** Options of {@link roundRobin}. */
+export interface RoundRobinOptions {
+  /** A number in [0, 1); only used among more than 256 candidates of unequal weight. Default `Math.random`. */
+  random?: () => number
+}
+
+/** Above so many candidates nginx's way, which looks at all of them in each turn, takes too long. */
+const SMOOTH_LIMIT = 256
+
+/**
+ * In turn, in proportion to the weights, and blind to load. Equal weights: one after the other. Unequal ones: nginx's
+ * smooth order for up to 256 candidates, earliest deadline first above. The backends that a retry leaves out keep their
+ * turn. Unlike nginx a failure does not lower a weight: taking failing backends out is the health check's part.
+ */
+export function roundRobin({ random = Math.random }: RoundRobinOptions = {}): Balancer {
+  const equal = rotation()
+  const smooth = smoothTurns()
+  const deadlines = deadlineTurns(random)
+  let turns: Turns = equal
+  const turnsFor = perCandidates((candidates) => {
+    turns = haveEqualWeights(candidates) ? equal : candidates.length <= SMOOTH_LIMIT ? smooth : deadlines
+    turns.begin(candidates)
+    return turns
+  })
+  return {
+    name: 'round-robin',
+    pick: (candidates) => turnsFor(candidates)?.next() ?? turns.among(candidates),
+  }
+}

@@ -1,0 +1,106 @@
+import type { ExchangeRecord } from '../model/record.ts'
+
+/** What an access log line is made of. */
+export interface AccessRecord extends ExchangeRecord {
+  /** Name of the authenticated user. Default: none. */
+  readonly user?: string | null
+  /** Label of the matched route. In `json` only. */
+  readonly route?: string
+}
+
+/**
+ * Makes the function that turns a record into a line, without the line's end. About 1 us a line; pure ASCII.
+ * - `common`: NCSA, `host - user [time] "request" status bytes`.
+ * - `combined`: with `"referer" "user agent"` after it; what most log analysers take.
+ * - `json`: the record's own names; `time` in ISO 8601, durations in ms.
+ *
+ * Times are UTC. No client can forge a line or a field: in the first two a quote, a backslash and every byte that is
+ * not printable ASCII become `\"`, `\\` and `\xHH` (as nginx and Apache do), in `json` `\u00HH`.
+ */
+export function recordFormatter(format: 'common' | 'combined' | 'json'): (record: AccessRecord) => string {
+  if (format === 'json') return jsonFormatter()
+  const time = perSecond(commonTime)
+  const common = (record: AccessRecord): string =>
+    `${word(record.clientAddress)} - ${word(record.user)} [${time(record.epochMs)}] "${quoted(record.method)} ${quoted(
+      record.target,
+    )} HTTP/${quoted(record.httpVersion)}" ${record.status} ${record.responseBytes === 0 ? '-' : record.responseBytes}`
+  if (format === 'common') return common
+  return (record) => `${common(record)} "${quoted(record.referer) || '-'}" "${quoted(record.userAgent) || '-'}"`
+}
+
+function jsonFormatter(): (record: AccessRecord) => string {
+  const second = perSecond((ms) => new Date(ms).toISOString().slice(0, 19))
+  return (r) => {
+    const millis = String(Math.floor(modulo(r.epochMs, 1000))).padStart(3, '0')
+    const user = r.user === undefined ? '' : `,"user":${json(r.user)}`
+    const route = r.route === undefined ? '' : `,"route":${json(r.route)}`
+    return (
+      `{"time":"${second(r.epochMs)}.${millis}Z","id":${number(r.id)},"clientAddress":${json(r.clientAddress)}${user},` +
+      `"method":${json(r.method)},"target":${json(r.target)},"httpVersion":${json(r.httpVersion)},` +
+      `"host":${json(r.host)},"status":${number(r.status)},"requestBytes":${number(r.requestBytes)},` +
+      `"responseBytes":${number(r.responseBytes)},"firstByteMs":${number(r.firstByteMs)},` +
+      `"totalMs":${number(r.totalMs)},"backendMs":${number(r.backendMs)},"backend":${json(r.backend)},` +
+      `"attempts":${number(r.attempts)},"group":${json(r.group)}${route},"outcome":${json(r.outcome)},` +
+      `"errorCode":${json(r.errorCode)},"referer":${json(r.referer)},"userAgent":${json(r.userAgent)}}`
+    )
+  }
+}
+
+/** Remembers what `format` made of the last second: with a thousand lines a second it is called once for them all. */
+function perSecond(format: (ms: number) => string): (ms: number) => string {
+  let lastSecond = Number.NaN
+  let text = ''
+  return (ms) => {
+    const second = Math.floor(ms / 1000)
+    if (second !== lastSecond) {
+      text = format(second * 1000)
+      lastSecond = second
+    }
+    return text
+  }
+}
+
+/** `10/Oct/2000:13:55:36 +0000` */
+function commonTime(ms: number): string {
+  // RFC 9110's date: `Tue, 10 Oct 2000 13:55:36 GMT`.
+  const [, day, month, year, clock] = new Date(ms).toUTCString().split(' ')
+  return `${day}/${month}/${year}:${clock} +0000`
+}
+
+/** Has to be escaped between quotes: all but printable ASCII, and `"` and `\`. */
+const UNSAFE = /[^ !#-[\]-~]/
+
+function quoted(text: string): string {
+  return UNSAFE.test(text) ? escaped(text) : text
+}
+
+/** A field between spaces; `-` for none. */
+function word(text: string | null | undefined): string {
+  if (text === null || text === undefined || text === '') return '-'
+  return quoted(text).replaceAll(' ', '\\x20')
+}
+
+function escaped(text: string): string {
+  return text.replace(/[^ !#-[\]-~]/gu, (char) => {
+    if (char === '"' || char === '\\') return `\\${char}`
+    const code = char.codePointAt(0) ?? 0
+    // Header values are latin1, a character a byte; what lies beyond comes from the application.
+    const bytes = code < 256 ? [code] : [...Buffer.from(char)]
+    return bytes.map((byte) => `\\x${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
+  })
+}
+
+function json(text: string | null): string {
+  if (text === null) return 'null'
+  if (!UNSAFE.test(text)) return `"${text}"`
+  return JSON.stringify(text).replace(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** Microseconds are precise enough. */
+function number(value: number): string {
+  return Number.isFinite(value) ? String(Math.round(value * 1000) / 1000) : 'null'
+}
+
+function modulo(value: number, by: number): number {
+  return ((value % by) + by) % by
+}

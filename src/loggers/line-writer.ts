@@ -1,0 +1,180 @@
+import fs from 'node:fs'
+
+/** What a {@link lineWriter} needs of a stream: `done` is called when the text has gone, or with what went wrong. */
+export interface LineStream {
+  write(text: Buffer, done: (error?: Error | null) => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  off(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** Bounds of a {@link lineWriter}. */
+export interface LineWriterOptions {
+  /** Lines that wait are kept up to this size; past it new ones are dropped and counted. A character counts as a byte. Default 16 MiB. */
+  readonly maxBufferedBytes?: number
+  /** A batch goes out at this size without waiting for the end of the turn. Default 64 KiB. */
+  readonly batchBytes?: number
+  /** Wait before a full pipe in non-blocking mode (`EAGAIN`) is tried again, ms. Default 20. */
+  readonly retryMs?: number
+  /** Told of each batch that could not be written; its lines are lost and counted. Must not throw. Default: nothing. */
+  readonly onError?: (error: Error) => void
+}
+
+/** Writes lines without ever making the caller wait. */
+export interface LineWriter extends AsyncDisposable {
+  /** Adds a line; its end is added to it. Never throws, never blocks. */
+  write(line: string): void
+  /** Lines lost so far: for want of room, after an error, or after {@link close}. */
+  readonly dropped: number
+  /** Resolves when the lines so far are written, or lost. Never rejects. */
+  flush(): Promise<void>
+  /** Takes no more lines and flushes. The file or stream stays open: it is yours. Idempotent. */
+  close(): Promise<void>
+}
+
+interface Batch {
+  readonly text: string
+  readonly lines: number
+}
+
+const NEWLINE = 10
+
+/**
+ * Collects lines and writes them in batches, one at a time: at the end of the turn, or when a batch is full.
+ * A file descriptor is written to by node's thread pool, so that a pipe nobody reads stalls one of its threads and not
+ * the event loop; meanwhile lines are kept up to a bound. What is not flushed when the process exits is lost.
+ * @param destination an open file descriptor (1 is standard output) or a stream.
+ */
+export function lineWriter(destination: number | LineStream, options: LineWriterOptions = {}): LineWriter {
+  const { maxBufferedBytes = 16 * 1024 * 1024, batchBytes = 64 * 1024, retryMs = 20, onError } = options
+  const full: Batch[] = []
+  const waiters: { readonly upTo: number; readonly resolve: () => void }[] = []
+  let lines: string[] = []
+  let lineBytes = 0
+  /** All that is not out yet, the batch that is being written included. */
+  let bufferedBytes = 0
+  let accepted = 0
+  let settled = 0
+  let dropped = 0
+  let isScheduled = false
+  let isWriting = false
+  let isClosed = false
+  /** An error left half a line behind. */
+  let isMidLine = false
+
+  function write(line: string): void {
+    const bytes = line.length + 1
+    if (isClosed || bufferedBytes + bytes > maxBufferedBytes) {
+      dropped++
+      return
+    }
+    lines.push(line)
+    lineBytes += bytes
+    bufferedBytes += bytes
+    accepted++
+    if (lineBytes >= batchBytes) {
+      closeBatch()
+      writeNext()
+    } else if (!isScheduled && !isWriting) {
+      isScheduled = true
+      setImmediate(onTurnEnd)
+    }
+  }
+
+  function onTurnEnd(): void {
+    isScheduled = false
+    writeNext()
+  }
+
+  function closeBatch(): void {
+    full.push({ text: `${lines.join('\n')}\n`, lines: lines.length })
+    lines = []
+    lineBytes = 0
+  }
+
+  function writeNext(): void {
+    if (isWriting) return
+    if (full.length === 0 && lines.length > 0) closeBatch()
+    const batch = full.shift()
+    if (batch === undefined) return
+    isWriting = true
+    const bytes = Buffer.from(isMidLine ? `\n${batch.text}` : batch.text)
+    if (typeof destination === 'number') writeTo(destination, bytes, 0, batch)
+    else writeToStream(destination, bytes, batch)
+  }
+
+  function writeTo(fd: number, bytes: Buffer, from: number, batch: Batch): void {
+    fs.write(fd, bytes, from, bytes.length - from, null, (error, written) => {
+      const to = from + (error === null ? written : 0)
+      if (to === bytes.length) settle(batch, 0)
+      // EAGAIN: a pipe in non-blocking mode is full. Nothing written and no error is treated alike, not to spin.
+      else if (error?.code === 'EAGAIN' || (error === null && written === 0)) {
+        setTimeout(writeTo, retryMs, fd, bytes, to, batch)
+      } else if (error === null) writeTo(fd, bytes, to, batch)
+      else {
+        isMidLine = to > 0 && bytes[to - 1] !== NEWLINE
+        fail(error, batch, Math.min(batch.lines, countNewlines(bytes, to)))
+      }
+    })
+  }
+
+  function writeToStream(stream: LineStream, bytes: Buffer, batch: Batch): void {
+    try {
+      stream.write(bytes, (error) => {
+        if (error) fail(error, batch, batch.lines)
+        else settle(batch, 0)
+      })
+    } catch (error) {
+      // Streams report failures to the callback; a home-made one may not know.
+      const failure = error instanceof Error ? error : new Error(String(error))
+      setImmediate(() => fail(failure, batch, batch.lines))
+    }
+  }
+
+  function fail(error: Error, batch: Batch, lost: number): void {
+    onError?.(error)
+    settle(batch, lost)
+  }
+
+  /** A batch is out, but for `lost` of its lines. */
+  function settle(batch: Batch, lost: number): void {
+    isWriting = false
+    if (lost === 0) isMidLine = false
+    dropped += lost
+    settled += batch.lines
+    bufferedBytes -= batch.text.length
+    while (waiters.length > 0 && (waiters[0]?.upTo ?? 0) <= settled) waiters.shift()?.resolve()
+    writeNext()
+  }
+
+  function flush(): Promise<void> {
+    if (settled === accepted) return Promise.resolve()
+    const upTo = accepted
+    return new Promise((resolve) => waiters.push({ upTo, resolve }))
+  }
+
+  async function close(): Promise<void> {
+    isClosed = true
+    await flush()
+    if (typeof destination !== 'number') destination.off('error', nothing)
+  }
+
+  // The callback of each write is told as well; without a listener the event would end the process.
+  if (typeof destination !== 'number') destination.on('error', nothing)
+  return {
+    write,
+    get dropped() {
+      return dropped
+    },
+    flush,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+function countNewlines(bytes: Buffer, from: number): number {
+  let count = 0
+  for (let at = bytes.indexOf(NEWLINE, from); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) count++
+  return count
+}
+
+function nothing(): void {}

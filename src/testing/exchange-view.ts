@@ -1,0 +1,29 @@
+import type { ExchangeView } from '../model/exchange.ts'
+
+/**
+ * What a policy is shown of a request, for tests: `GET /` of `localhost` by 127.0.0.1 without headers, on its first
+ * attempt, with no time limits and a signal that is never aborted. `header()` looks into the headers given.
+ * @param partial what is to be different.
+ */
+export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView {
+  const headers = partial.headers ?? []
+  return {
+    id: 1,
+    method: 'GET',
+    target: '/',
+    host: 'localhost',
+    clientAddress: '127.0.0.1',
+    headers,
+    group: 'default',
+    attempts: 1,
+    timeouts: { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0 },
+    signal: new AbortController().signal,
+    header(name) {
+      for (let at = 0; at + 1 < headers.length; at += 2) {
+        if (headers[at]?.toLowerCase() === name) return headers[at + 1]
+      }
+      return undefined
+    },
+    ...partial,
+  }
+}

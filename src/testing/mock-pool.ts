@@ -1,0 +1,361 @@
+import type {
+  BackendPoolStats,
+  BodySource,
+  Connection,
+  Pool,
+  RequestHead,
+  ResponseHead,
+  ResponseSink,
+} from '../contracts/pool.ts'
+import type { Backend } from '../model/backend.ts'
+import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import type { ExchangeView, HeaderList } from '../model/exchange.ts'
+import type { Outcome } from '../model/outcome.ts'
+import { flatHeaders, type MockHeaders } from './mock-backend.ts'
+
+/** What a {@link mockPool} was asked to send. */
+export interface MockPoolRequest {
+  readonly backend: Backend
+  readonly exchange: ExchangeView
+  readonly head: RequestHead
+  /** Read to its end before the script is asked; empty where there is none, or `readsBody` is false. */
+  readonly body: Buffer
+  readonly trailers: HeaderList | null
+}
+
+/** What a backend answers. */
+export interface MockPoolAnswer {
+  /** 1xx heads that come first. */
+  readonly informational?: readonly { readonly status: number; readonly headers?: MockHeaders }[]
+  /** Default 200. */
+  readonly status?: number
+  /** Default empty. */
+  readonly reason?: string
+  /** `Content-Length`, or `Transfer-Encoding: chunked` where there are `chunks`, is added unless one is given. */
+  readonly headers?: MockHeaders
+  readonly body?: string | Uint8Array
+  /** In place of `body`: pieces that arrive one after another; the length is not known before. */
+  readonly chunks?: readonly (string | Uint8Array)[]
+  readonly trailers?: MockHeaders
+  /** Comes after all of the above in place of the end: a response that is cut. */
+  readonly error?: ProxyError
+}
+
+/** An answer, or an error in place of it: nothing of a response came. */
+export type MockPoolStep = MockPoolAnswer | ProxyError
+/** Answers each request. A promise is a backend that takes its time. */
+export type MockPoolScript =
+  | MockPoolStep
+  | readonly MockPoolStep[]
+  | ((request: MockPoolRequest) => MockPoolStep | Promise<MockPoolStep>)
+
+/** How a {@link mockPool} behaves beside its answers. */
+export interface MockPoolOptions {
+  /** Start of {@link MockPool.isReused}. Default false. */
+  readonly isReused?: boolean
+  /** `false`: answers without having looked at the body, like a backend that refuses it. Default true. */
+  readonly readsBody?: boolean
+  /**
+   * Asked at each lease. An error refuses it; a promise makes the exchange wait. Default: a connection at once.
+   */
+  readonly acquire?: (backend: Backend, exchange: ExchangeView) => ProxyError | null | Promise<ProxyError | null>
+}
+
+/** What happened, in order. */
+export type MockPoolEvent =
+  | { readonly type: 'acquire'; readonly backend: Backend; readonly exchange: ExchangeView }
+  | { readonly type: 'send'; readonly backend: Backend; readonly exchange: ExchangeView }
+  | {
+      readonly type: 'release'
+      readonly backend: Backend
+      readonly exchange: ExchangeView
+      /** A copy: the proxy's own may be written to afterwards. */
+      readonly outcome: Outcome
+    }
+
+/** A {@link Pool} that records. */
+export interface MockPool extends Pool {
+  /** Leases, sends and releases. A release that was repeated is not repeated here. */
+  readonly events: readonly MockPoolEvent[]
+  /** What was sent, once its body had been read. */
+  readonly requests: readonly MockPoolRequest[]
+  /** Leases that are out. */
+  readonly leased: number
+  /** What the next connections say of themselves. */
+  isReused: boolean
+}
+
+/**
+ * A pool without sockets. Keeps to the contract and holds the proxy to it: answers never from within `send()`, waits
+ * for `resume()` after `onData` said `false`, overwrites a chunk after the call unless it was retained, is silent after
+ * `release()`, and throws where `send()` is called twice or after the release.
+ * @param script one answer for all requests, a list of them (the last one stays), or a function. Default: an empty 200.
+ */
+export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions = {}): MockPool {
+  const events: MockPoolEvent[] = []
+  const requests: MockPoolRequest[] = []
+  const stats = new Map<Backend, { opened: number; reused: number; waiting: number }>()
+  const connections = new Set<MockConnection>()
+  const releaseListeners = new Set<() => void>()
+  const steps = Array.isArray(script) ? [...(script as readonly MockPoolStep[])] : null
+  let isClosed = false
+
+  const house: House = {
+    readsBody: options.readsBody ?? true,
+    onSend: (backend, exchange) => void events.push({ type: 'send', backend, exchange }),
+    async answer(request) {
+      requests.push(request)
+      if (typeof script === 'function') return script(request)
+      if (steps === null) return script as MockPoolStep
+      return (steps.length > 1 ? steps.shift() : steps[0]) ?? {}
+    },
+    onRelease(connection, outcome) {
+      connections.delete(connection)
+      const { kind, status, error, firstByteMs, totalMs } = outcome
+      const copy = { kind, status, error, firstByteMs, totalMs }
+      events.push({ type: 'release', backend: connection.backend, exchange: connection.exchange, outcome: copy })
+      for (const listener of releaseListeners) listener()
+    },
+  }
+
+  function statsOf(backend: Backend): { opened: number; reused: number; waiting: number } {
+    let of = stats.get(backend)
+    if (of === undefined) {
+      of = { opened: 0, reused: 0, waiting: 0 }
+      stats.set(backend, of)
+    }
+    return of
+  }
+
+  function lease(backend: Backend, exchange: ExchangeView): MockConnection {
+    const connection = new MockConnection(backend, exchange, pool.isReused, house)
+    connections.add(connection)
+    statsOf(backend)[pool.isReused ? 'reused' : 'opened']++
+    events.push({ type: 'acquire', backend, exchange })
+    return connection
+  }
+
+  async function leaseLater(
+    backend: Backend,
+    exchange: ExchangeView,
+    verdict: ProxyError | null | Promise<ProxyError | null>,
+  ): Promise<Connection> {
+    const { signal } = exchange
+    let onAbort = (): void => {}
+    const aborted = new Promise<ProxyError>((resolve) => {
+      onAbort = () => resolve(poolError('ERR_PROXY_CLIENT_GONE', backend, 'is not needed any more'))
+      if (signal.aborted) onAbort()
+      else signal.addEventListener('abort', onAbort, { once: true })
+    })
+    statsOf(backend).waiting++
+    try {
+      const error = await Promise.race([aborted, verdict])
+      if (error !== null) throw error
+      if (isClosed) throw poolError('ERR_PROXY_CLOSED', backend, 'was not reached: the pool was closed')
+      return lease(backend, exchange)
+    } finally {
+      statsOf(backend).waiting--
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Resolves when no connection that `concerns` is out. */
+  function untilBack(concerns: (connection: MockConnection) => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      function check(): void {
+        for (const connection of connections) if (concerns(connection)) return
+        releaseListeners.delete(check)
+        resolve()
+      }
+      releaseListeners.add(check)
+      check()
+    })
+  }
+
+  const pool: MockPool = {
+    events,
+    requests,
+    isReused: options.isReused ?? false,
+    get leased() {
+      return connections.size
+    },
+    acquire(backend, exchange) {
+      if (isClosed) {
+        return Promise.reject(poolError('ERR_PROXY_CLOSED', backend, 'was not reached: the pool was closed'))
+      }
+      const verdict = options.acquire?.(backend, exchange) ?? null
+      return verdict === null ? lease(backend, exchange) : leaseLater(backend, exchange, verdict)
+    },
+    stats: () => ({
+      backends: Array.from(stats, ([backend, { opened, reused, waiting }]): BackendPoolStats => {
+        const out = Array.from(connections).filter((connection) => connection.backend === backend).length
+        return { backend: backend.id, connections: out, idle: 0, connecting: 0, waiting, opened, reused }
+      }),
+    }),
+    drain: (backend) => untilBack((connection) => connection.backend === backend),
+    close() {
+      isClosed = true
+      return untilBack(() => true)
+    },
+    destroy() {
+      isClosed = true
+      for (const connection of connections) connection.break()
+    },
+  }
+  return pool
+}
+
+/** What a connection needs of its pool. */
+interface House {
+  readonly readsBody: boolean
+  onSend(backend: Backend, exchange: ExchangeView): void
+  answer(request: MockPoolRequest): Promise<MockPoolStep>
+  onRelease(connection: MockConnection, outcome: Outcome): void
+}
+
+/** What is left in a chunk that was not retained. */
+const POISON = 0xdd
+
+class MockConnection implements Connection {
+  readonly backend: Backend
+  readonly exchange: ExchangeView
+  readonly isReused: boolean
+  readonly #house: House
+  #sink: ResponseSink | null = null
+  #isSent = false
+  #isReleased = false
+  #isRetained = false
+  #goOn: (() => void) | null = null
+
+  constructor(backend: Backend, exchange: ExchangeView, isReused: boolean, house: House) {
+    this.backend = backend
+    this.exchange = exchange
+    this.isReused = isReused
+    this.#house = house
+  }
+
+  send(request: RequestHead, body: BodySource | null, sink: ResponseSink): void {
+    if (this.#isSent) throw new Error('send() was called twice on one lease')
+    if (this.#isReleased) throw new Error('send() was called after release()')
+    this.#isSent = true
+    this.#sink = sink
+    this.#house.onSend(this.backend, this.exchange)
+    const head = { method: request.method, path: request.path, headers: [...request.headers] }
+    // Not caught: what a sink or the script throws is a bug of the test's or the proxy's, and has to be seen.
+    void this.#exchange(head, this.#house.readsBody ? body : null)
+  }
+
+  resume(): void {
+    const goOn = this.#goOn
+    this.#goOn = null
+    goOn?.()
+  }
+
+  retain(): void {
+    this.#isRetained = true
+  }
+
+  release(outcome: Outcome): void {
+    if (this.#isReleased) return
+    this.#isReleased = true
+    this.#sink = null
+    this.resume()
+    this.#house.onRelease(this, outcome)
+  }
+
+  /** The pool is destroyed. */
+  break(): void {
+    this.#fail(poolError('ERR_PROXY_RESET', this.backend, 'was disconnected by us'))
+  }
+
+  async #exchange(head: RequestHead, source: BodySource | null): Promise<void> {
+    // The next turn of the microtask queue: nothing is answered from within send().
+    await null
+    const { body, trailers } = await this.#read(source)
+    if (this.#sink === null) return
+    const { backend, exchange } = this
+    const step = await this.#house.answer({ backend, exchange, head, body, trailers })
+    if (step instanceof ProxyError) this.#fail(step)
+    else await this.#deliver(step, head.method)
+  }
+
+  #read(source: BodySource | null): Promise<{ body: Buffer; trailers: HeaderList | null }> {
+    if (source === null) return Promise.resolve({ body: Buffer.alloc(0), trailers: null })
+    const chunks: Buffer[] = []
+    if (source.expectsContinue) this.#sink?.onInformational(responseHead(100, 'Continue', [], 0))
+    return new Promise((resolve) => {
+      source.start({
+        onBody(chunk) {
+          chunks.push(chunk)
+          return true
+        },
+        onBodyEnd: (trailers) => resolve({ body: Buffer.concat(chunks), trailers }),
+      })
+    })
+  }
+
+  async #deliver(answer: MockPoolAnswer, method: string): Promise<void> {
+    const { status = 200, reason = '', body = '', trailers, error } = answer
+    for (const { status, headers } of answer.informational ?? []) {
+      this.#sink?.onInformational(responseHead(status, '', flatHeaders(headers), 0))
+    }
+    const headers = flatHeaders(answer.headers)
+    const isBodiless = method === 'HEAD' || status === 204 || status === 304
+    const chunks = (answer.chunks ?? [body])
+      .map((chunk) => Buffer.from(chunk as string))
+      .filter((one) => one.length > 0)
+    const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+    const bodyBytes = addFraming(headers, answer.chunks !== undefined || trailers !== undefined, bytes, status)
+    this.#sink?.onHead(responseHead(status, reason, headers, isBodiless ? 0 : bodyBytes))
+    if (!isBodiless && chunks.length > 0) {
+      this.#sink?.onFlush()
+      for (const chunk of chunks) await this.#deliverChunk(chunk)
+    }
+    const sink = this.#sink
+    this.#sink = null
+    if (error !== undefined) sink?.onError(error)
+    else sink?.onEnd(trailers === undefined ? null : flatHeaders(trailers))
+  }
+
+  async #deliverChunk(chunk: Buffer): Promise<void> {
+    const sink = this.#sink
+    if (sink === null) return
+    this.#isRetained = false
+    const wantsMore = sink.onData(chunk)
+    if (!this.#isRetained) chunk.fill(POISON)
+    this.#sink?.onFlush()
+    if (!wantsMore && this.#sink !== null) {
+      await new Promise<void>((resolve) => {
+        this.#goOn = resolve
+      })
+    }
+  }
+
+  #fail(error: ProxyError): void {
+    const sink = this.#sink
+    this.#sink = null
+    sink?.onError(error)
+    this.resume()
+  }
+}
+
+/** @returns the length of the body as the head tells it: -1 where only the end will. */
+function addFraming(headers: HeaderList, isChunked: boolean, bytes: number, status: number): number {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]?.toLowerCase()
+    if (name === 'content-length') return Number(headers[i + 1])
+    if (name === 'transfer-encoding') return -1
+  }
+  if (status === 204 || status === 304) return 0
+  if (isChunked) headers.push('Transfer-Encoding', 'chunked')
+  else headers.push('Content-Length', String(bytes))
+  return isChunked ? -1 : bytes
+}
+
+function responseHead(status: number, reason: string, headers: HeaderList, bodyBytes: number): ResponseHead {
+  return { status, reason, headers, bodyBytes }
+}
+
+function poolError(code: ProxyErrorCode, backend: Backend, what: string): ProxyError {
+  return new ProxyError(code, `backend ${backend.id} ${what}`, { backend })
+}

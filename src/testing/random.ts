@@ -1,0 +1,13 @@
+/**
+ * A random source that repeats itself: mulberry32, by Tommy Ettinger. Good enough to drive tests, for nothing else.
+ * @returns a function that gives numbers in [0, 1), always the same ones for the same `seed`.
+ */
+export function seededRandom(seed: number): () => number {
+  let state = seed | 0
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}

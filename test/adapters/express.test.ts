@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { RequestListener } from 'node:http'
+import { createRequire } from 'node:module'
+import { test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import express5, { type ErrorRequestHandler, type RequestHandler } from 'express'
+import { WebSocket } from 'ws'
+import { type ExpressProxy, proxyMiddleware } from '../../src/adapters/express.ts'
+import { createProxy, ProxyError } from '../../src/index.ts'
+import { neverAnswer } from '../../src/testing/misbehaviour.ts'
+import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import { gate, queue } from '../support/running-proxy.ts'
+import { consume, echoBackend, MULTIPART, type Serving, serve } from './serving.ts'
+
+const express4: typeof express5 = createRequire(import.meta.url)('express4')
+
+/** Reads the body and keeps nothing, as parsers of multipart forms do. */
+const consumeFirst: RequestHandler = (req, _res, next) => void consume(req).then(() => next())
+
+for (const [name, express] of [
+  ['Express 5', express5],
+  ['Express 4', express4],
+] as const) {
+  /** An application with these handlers, the last of them the proxy or one after it. */
+  async function run(
+    middleware: ExpressProxy,
+    ...handlers: (RequestHandler | ErrorRequestHandler)[]
+  ): Promise<Serving> {
+    const app = express()
+    // Unhandled errors would be printed.
+    app.set('env', 'test')
+    for (const handler of handlers) app.use(handler)
+    return serve(app as RequestListener, middleware.proxy)
+  }
+
+  test(`${name}: the mount path is not sent to the backend, its own base path is`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: `${backend.url}/base` })
+    const router = express.Router()
+    router.use('/v1', middleware)
+    const app = express()
+    app.use('/api', router)
+    app.use('/plain', middleware)
+    await using front = await serve(app as RequestListener, middleware.proxy)
+    for (const [path, sent] of [
+      ['/plain', '/base/'],
+      ['/plain?a=1', '/base/?a=1'],
+      ['/plain/users?a=1&a=2', '/base/users?a=1&a=2'],
+      ['/api/v1/a%2Fb/', '/base/a%2Fb/'],
+    ]) {
+      assert.equal(await (await fetch(front.url + path)).text(), `GET ${sent}`, path)
+    }
+  })
+
+  test(`${name}: what no route matches goes to the next middleware, untouched`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
+    const application: RequestHandler = (req, res) => {
+      res.send(`application: ${req.url} ${String(req.body)}`)
+    }
+    await using front = await run(middleware, middleware, express.text(), application)
+    const headers = { 'content-type': 'text/plain' }
+    const api = await fetch(`${front.url}/api/x`, { method: 'POST', headers, body: 'hello' })
+    assert.equal(await api.text(), 'POST /api/x')
+    const other = await fetch(`${front.url}/apix`, { method: 'POST', headers, body: 'hello' })
+    assert.equal(await other.text(), 'application: /apix hello')
+  })
+
+  test(`${name}: before body parsers a body passes through as it is`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, middleware, express.json())
+    const headers = { 'content-type': 'application/json' }
+    await fetch(front.url, { method: 'POST', headers, body: '{ "a" : 1.0 }' })
+    assert.equal((await backend.nextRequest()).bodyText, '{ "a" : 1.0 }')
+  })
+
+  for (const [parser, handler, type, sent, received] of [
+    ['json', express.json(), 'application/json', '{"a":[1,"ä"]}', '{"a":[1,"ä"]}'],
+    ['json, with spaces', express.json(), 'application/json; charset=utf-8', '{ "a": 1 }', '{"a":1}'],
+    ['json, strict off', express.json({ strict: false }), 'application/json', 'null', 'null'],
+    ['json of another type', express.json({ type: '*/*' }), 'application/vnd.api+json', '{"a":1}', '{"a":1}'],
+    ['urlencoded', express.urlencoded({ extended: false }), 'application/x-www-form-urlencoded', 'a=1&a=2&b=%C3%A4+c'],
+    ['urlencoded, extended', express.urlencoded({ extended: true }), 'application/x-www-form-urlencoded', 'a=1&b=x+y'],
+    ['text', express.text(), 'text/plain', 'hällo'],
+    ['raw', express.raw(), 'application/octet-stream', 'bytes'],
+    ['of another type', express.json(), 'text/plain', 'not read by it'],
+  ] as const) {
+    test(`${name}: after a body parser the body is sent again (${parser})`, async () => {
+      await using backend = await mockBackend()
+      const middleware = proxyMiddleware({ target: backend.url })
+      await using front = await run(middleware, handler, middleware)
+      const response = await fetch(front.url, { method: 'POST', headers: { 'content-type': type }, body: sent })
+      assert.equal(response.status, 200)
+      const request = await backend.nextRequest()
+      assert.equal(request.bodyText, received ?? sent)
+      assert.equal(request.header('content-length'), String(Buffer.byteLength(received ?? sent)))
+      assert.equal(request.header('content-type'), type)
+    })
+  }
+
+  test(`${name}: bytes that "verify" kept in rawBody are sent again exactly`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url })
+    const parser = express.json({ verify: (req, _res, bytes) => Object.assign(req, { rawBody: bytes }) })
+    await using front = await run(middleware, parser, middleware)
+    const headers = { 'content-type': 'application/json' }
+    await fetch(front.url, { method: 'POST', headers, body: '{ "a" : 1.0 }' })
+    assert.equal((await backend.nextRequest()).bodyText, '{ "a" : 1.0 }')
+  })
+
+  test(`${name}: a body that a parser has decompressed is not called compressed any more`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, express.json(), middleware)
+    const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' }
+    await fetch(front.url, { method: 'POST', headers, body: gzipSync('{"a":1}') })
+    const request = await backend.nextRequest()
+    assert.equal(request.bodyText, '{"a":1}')
+    assert.equal(request.header('content-encoding'), undefined)
+  })
+
+  test(`${name}: requests without a body pass the parsers`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, express.json(), express.urlencoded({ extended: true }), middleware)
+    assert.equal(await (await fetch(`${front.url}/x`)).text(), 'GET /x')
+    assert.equal(await (await fetch(`${front.url}/x`, { method: 'POST' })).text(), 'POST /x')
+    for (const { bodyText } of backend.requests) assert.equal(bodyText, '')
+  })
+
+  test(`${name}: a body that cannot be had again is a clear error at once`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, consumeFirst, middleware)
+    const response = await fetch(front.url, MULTIPART)
+    assert.equal(response.status, 500)
+    assert.match(await response.text(), /ERR_PROXY_BODY_CONSUMED/)
+    assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_BODY_CONSUMED')
+    assert.equal(backend.connections, 0)
+  })
+
+  test(`${name}: failures are answered by us unless asked for`, async () => {
+    const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false })
+    const seen: unknown[] = []
+    const onError: ErrorRequestHandler = (error, _req, res, _next) => {
+      seen.push(error)
+      res.end()
+    }
+    await using front = await run(middleware, middleware, onError)
+    const response = await fetch(front.url)
+    assert.equal(response.status, 502)
+    assert.match(await response.text(), /ERR_PROXY_CONNECT/)
+    assert.deepEqual(seen, [])
+  })
+
+  test(`${name}: with passErrors failures go to the error handler`, async () => {
+    const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
+    const onError: ErrorRequestHandler = (error, _req, res, _next) => {
+      assert.ok(error instanceof ProxyError)
+      res.status(error.status).json({ code: error.code })
+    }
+    await using front = await run(middleware, consumeFirst, middleware, onError)
+    const response = await fetch(front.url)
+    assert.equal(response.status, 502)
+    assert.deepEqual(await response.json(), { code: 'ERR_PROXY_CONNECT' })
+    const consumed = await fetch(front.url, { method: 'POST', body: 'x' })
+    assert.deepEqual([consumed.status, await consumed.json()], [500, { code: 'ERR_PROXY_BODY_CONSUMED' }])
+    assert.deepEqual([(await front.nextRecord()).status, (await front.nextRecord()).status], [502, 500])
+  })
+
+  test(`${name}: with passErrors and no error handler Express answers with the status of the error`, async () => {
+    const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
+    await using front = await run(middleware, middleware)
+    assert.equal((await fetch(front.url)).status, 502)
+  })
+
+  test(`${name}: headers that earlier middleware set survive; the backend's win over them`, async () => {
+    await using backend = await mockBackend({
+      headers: ['X-Both', 'backend', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'],
+      body: 'x',
+    })
+    const middleware = proxyMiddleware({ target: backend.url })
+    const earlier: RequestHandler = (_req, res, next) => {
+      res.setHeader('X-Earlier', ['1', '2'])
+      res.setHeader('x-both', 'application')
+      res.setHeader('Content-Length', '77')
+      res.type('html')
+      next()
+    }
+    await using front = await run(middleware, earlier, middleware)
+    const response = await fetch(front.url)
+    assert.equal(await response.text(), 'x')
+    assert.equal(response.headers.get('x-earlier'), '1, 2')
+    assert.equal(response.headers.get('x-both'), 'backend')
+    assert.equal(response.headers.get('x-powered-by'), 'Express')
+    assert.equal(response.headers.get('content-length'), '1')
+    assert.deepEqual(response.headers.getSetCookie(), ['a=1', 'b=2'])
+  })
+
+  test(`${name}: a client that goes away takes the backend's connection with it`, async () => {
+    await using backend = await mockBackend(neverAnswer)
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, middleware)
+    const abort = new AbortController()
+    const response = fetch(front.url, { signal: abort.signal })
+    await backend.nextRequestHead()
+    abort.abort()
+    await assert.rejects(response)
+    await backend.untilOpenConnections(0)
+    assert.equal((await front.nextRecord()).outcome, 'aborted')
+  })
+
+  test(`${name}: a response is passed on as it comes`, async () => {
+    const seen = gate()
+    await using backend = await mockBackend(async (_request, reply) => {
+      reply.head({ headers: { 'content-type': 'text/event-stream' } })
+      reply.chunk('data: 1\n\n')
+      await seen.promise
+      reply.chunk('data: 2\n\n')
+      reply.end()
+    })
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, middleware)
+    const response = await fetch(front.url)
+    const heard: string[] = []
+    for await (const chunk of response.body ?? []) {
+      heard.push(Buffer.from(chunk).toString())
+      seen.open()
+    }
+    assert.deepEqual(heard, ['data: 1\n\n', 'data: 2\n\n'])
+  })
+
+  test(`${name}: WebSocket in one line`, async () => {
+    await using backend = await echoBackend()
+    const middleware = proxyMiddleware({ target: backend.url })
+    await using front = await run(middleware, middleware)
+    front.server.on('upgrade', middleware.upgrade)
+    const socket = new WebSocket(`${front.wsUrl}/chat`)
+    const heard = queue<string>()
+    socket.on('message', (message) => heard.push(String(message)))
+    await once(socket, 'open')
+    socket.send('hello')
+    assert.equal(await heard.next(), '/chat: hello')
+    socket.close()
+    await once(socket, 'close')
+  })
+
+  test(`${name}: a proxy that is there already can be used in several places`, async () => {
+    await using backend = await mockBackend()
+    const proxy = createProxy({ target: backend.url })
+    const one = proxyMiddleware({ proxy })
+    const other = proxyMiddleware({ proxy, passErrors: true })
+    assert.equal(one.proxy, proxy)
+    assert.equal(other.upgrade, proxy.ws)
+    const app = express()
+    app.use('/a', one)
+    app.use('/b', other)
+    await using front = await serve(app as RequestListener, proxy)
+    assert.equal(await (await fetch(`${front.url}/a/x`)).text(), 'GET /x')
+    assert.equal(await (await fetch(`${front.url}/b/x`)).text(), 'GET /x')
+    assert.equal(proxy.stats().exchanges, 2)
+  })
+}
+
+test('a proxy and options for one are not given together', () => {
+  const proxy = createProxy({ target: 'http://127.0.0.1:1' })
+  // @ts-expect-error: as the types say.
+  assert.throws(() => proxyMiddleware({ proxy, target: 'http://127.0.0.1:2', via: 'x' }), /not both: target, via/)
+  assert.throws(() => proxyMiddleware({}), { code: 'ERR_PROXY_OPTIONS' })
+})

@@ -1,0 +1,63 @@
+import http, { type IncomingMessage, type RequestListener } from 'node:http'
+import { WebSocketServer } from 'ws'
+import type { ExchangeRecord, Proxy } from '../../src/index.ts'
+import { listening, queue } from '../support/running-proxy.ts'
+
+/** An application that listens on a free port. */
+export interface Serving extends AsyncDisposable {
+  readonly server: http.Server
+  readonly url: string
+  /** The same for WebSockets. */
+  readonly wsUrl: string
+  /** The next record of its proxy that no earlier call has returned; waits for it. */
+  nextRecord(): Promise<ExchangeRecord>
+}
+
+/** Serves `listener`; closes the server and the proxy that it uses. */
+export async function serve(listener: RequestListener, proxy: Proxy): Promise<Serving> {
+  const server = http.createServer(listener)
+  const port = await listening(server)
+  const records = queue<ExchangeRecord>()
+  proxy.on('finish', (_exchange, record) => records.push(record))
+  return {
+    server,
+    url: `http://127.0.0.1:${port}`,
+    wsUrl: `ws://127.0.0.1:${port}`,
+    nextRecord: records.next,
+    async [Symbol.asyncDispose]() {
+      server.close()
+      await proxy.close()
+      server.closeAllConnections()
+    },
+  }
+}
+
+/** Says to every WebSocket message which path it came on. */
+export async function echoBackend(): Promise<{ readonly url: string } & AsyncDisposable> {
+  const server = http.createServer()
+  const sockets = new WebSocketServer({ server })
+  sockets.on('connection', (socket, req) => socket.on('message', (text) => socket.send(`${req.url}: ${text}`)))
+  const port = await listening(server)
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets.clients) socket.terminate()
+      sockets.close()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+/** A form with one field, in the type that no parser's result can be written again exactly. */
+export const MULTIPART = {
+  method: 'POST',
+  headers: { 'content-type': 'multipart/form-data; boundary=x' },
+  body: '--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
+}
+
+/** Reads the whole body. */
+export async function consume(req: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of req) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString()
+}

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { type AccessRecord, recordFormatter } from '../../src/loggers/access-log.ts'
+
+const RECORD: AccessRecord = {
+  id: 7,
+  epochMs: Date.UTC(2000, 9, 10, 13, 55, 36, 42),
+  clientAddress: '127.0.0.1',
+  method: 'GET',
+  target: '/apache_pb.gif?a=b',
+  httpVersion: '1.0',
+  host: 'example.com',
+  status: 200,
+  requestBytes: 0,
+  responseBytes: 2326,
+  firstByteMs: 1.23456,
+  totalMs: 2.5,
+  backendMs: 2,
+  backend: 'http://10.0.0.1:80',
+  attempts: 1,
+  group: 'default',
+  outcome: 'answered',
+  errorCode: null,
+  referer: 'http://www.example.com/start.html',
+  userAgent: 'Mozilla/4.08 [en] (Win98; I ;Nav)',
+  user: 'frank',
+}
+
+const COMMON = '127.0.0.1 - frank [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?a=b HTTP/1.0" 200 2326'
+
+test('common is what NCSA wrote', () => {
+  assert.equal(recordFormatter('common')(RECORD), COMMON)
+})
+
+test('combined adds referer and user agent', () => {
+  assert.equal(
+    recordFormatter('combined')(RECORD),
+    `${COMMON} "http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)"`,
+  )
+})
+
+test('what is not known is a dash', () => {
+  const { user: _, ...bare } = {
+    ...RECORD,
+    clientAddress: '',
+    referer: '',
+    userAgent: '',
+    responseBytes: 0,
+    status: 499,
+  }
+  assert.equal(
+    recordFormatter('combined')(bare),
+    '- - - [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?a=b HTTP/1.0" 499 - "-" "-"',
+  )
+})
+
+test('json has every field under its own name', () => {
+  const { epochMs, firstByteMs: _, ...rest } = { ...RECORD, route: 'api' }
+  const line = JSON.parse(recordFormatter('json')({ ...RECORD, route: 'api' }))
+  assert.deepEqual(line, { time: new Date(epochMs).toISOString(), ...rest, firstByteMs: 1.235 })
+})
+
+test('json leaves out a user and a route that are not known, and writes null for what is none', () => {
+  const { user: _, ...bare } = { ...RECORD, backend: null, firstByteMs: -1, totalMs: Number.NaN }
+  const line = JSON.parse(recordFormatter('json')(bare))
+  assert.equal('user' in line, false)
+  assert.equal('route' in line, false)
+  assert.deepEqual([line.backend, line.firstByteMs, line.totalMs], [null, -1, null])
+})
+
+test('the date follows the seconds, forwards and backwards', () => {
+  const format = recordFormatter('common')
+  const json = recordFormatter('json')
+  for (const ms of [0, 999, 1000, 86_400_000, 999, Date.UTC(2024, 1, 29, 23, 59, 59, 999), -1]) {
+    const date = new Date(ms)
+    const line = format({ ...RECORD, epochMs: ms })
+    const inLine = /\[(\d\d)\/(\w{3})\/(\d{4}):(\S+) \+0000\]/.exec(line)?.slice(1) as string[]
+    const [day, month, year, clock] = inLine
+    assert.equal(Date.parse(`${day} ${month} ${year} ${clock} GMT`), Math.floor(ms / 1000) * 1000)
+    assert.equal(JSON.parse(json({ ...RECORD, epochMs: ms })).time, date.toISOString())
+  }
+})
+
+test('a client cannot forge a line or a field', () => {
+  const evil = '" 200 1\r\n9.9.9.9 - - \\ \x1b[2J\x00\x7f\xe9'
+  const line = recordFormatter('combined')({ ...RECORD, target: evil, referer: evil, userAgent: evil, user: 'a b"' })
+  const escaped = String.raw`\" 200 1\x0D\x0A9.9.9.9 - - \\ \x1B[2J\x00\x7F\xE9`
+  assert.equal(
+    line,
+    `127.0.0.1 - a\\x20b\\" [10/Oct/2000:13:55:36 +0000] "GET ${escaped} HTTP/1.0" 200 2326 "${escaped}" "${escaped}"`,
+  )
+})
+
+test('what lies beyond latin1 is written as its UTF-8 bytes', () => {
+  assert.match(recordFormatter('common')({ ...RECORD, user: '€😀' }), / \\xE2\\x82\\xAC\\xF0\\x9F\\x98\\x80 /)
+})
+
+test('whatever comes in, a line is printable ASCII, has its fields, and json gives back what went in', () => {
+  const text = fc.string({ unit: 'binary', maxLength: 40 })
+  const common = recordFormatter('combined')
+  const json = recordFormatter('json')
+  const inQuotes = String.raw`"(?:[^"\\]|\\.)*"`
+  const shape = new RegExp(String.raw`^\S+ - \S+ \[[^\]]+\] ${inQuotes} \d+ (?:\d+|-) ${inQuotes} ${inQuotes}$`)
+  fc.assert(
+    fc.property(text, text, text, text, (target, referer, userAgent, user) => {
+      const record = { ...RECORD, target, referer, userAgent, user }
+      assert.match(common(record), shape)
+      assert.match(common(record), /^[ -~]+$/)
+      assert.match(json(record), /^[ -~]+$/)
+      const { target: t, referer: r, userAgent: ua, user: u } = JSON.parse(json(record))
+      assert.deepEqual([t, r, ua, u], [target, referer, userAgent, user])
+    }),
+  )
+})

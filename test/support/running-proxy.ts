@@ -1,0 +1,95 @@
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createProxy, type HttpServer, type ExchangeRecord, type Proxy, type ProxyError, type ProxyOptions } from '../../src/index.ts'
+
+/** A proxy that listens, and all that it tells. */
+export interface RunningProxy extends AsyncDisposable {
+  readonly proxy: Proxy
+  readonly url: string
+  readonly port: number
+  readonly errors: ProxyError[]
+  /** The next record that no earlier call has returned; waits for it. */
+  nextRecord(): Promise<ExchangeRecord>
+  /** Pending attempts, over all backends. */
+  pending(): number
+}
+
+/** Listens with `proxy.listen()`. */
+export async function runProxy(options: ProxyOptions): Promise<RunningProxy> {
+  const proxy = makeProxy(options)
+  const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
+  return watch(proxy, port, () => proxy.close())
+}
+
+/** Listens with an application's server, by default `http.createServer(proxy.web)`. */
+export async function runInServer(
+  options: ProxyOptions,
+  serve: (proxy: Proxy) => HttpServer = (proxy) => http.createServer(proxy.web),
+): Promise<RunningProxy> {
+  const proxy = makeProxy(options)
+  const server = serve(proxy)
+  const port = await listening(server)
+  return watch(proxy, port, async () => {
+    server.close()
+    await proxy.close()
+    server.closeAllConnections()
+  })
+}
+
+/** Lets `server` listen on a free port. @returns the port. */
+export async function listening(server: HttpServer): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return (server.address() as AddressInfo).port
+}
+
+function makeProxy(options: ProxyOptions): Proxy {
+  return createProxy({ closeGraceMs: 100, ...options })
+}
+
+function watch(proxy: Proxy, port: number, close: () => Promise<void>): RunningProxy {
+  const errors: ProxyError[] = []
+  const records = queue<ExchangeRecord>()
+  proxy.on('error', (error) => errors.push(error))
+  proxy.on('finish', (_exchange, record) => records.push(record))
+  return {
+    proxy,
+    port,
+    url: `http://127.0.0.1:${port}`,
+    errors,
+    nextRecord: records.next,
+    pending: () =>
+      proxy.stats().groups.reduce((sum, group) => sum + group.backends.reduce((n, one) => n + one.pending, 0), 0),
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+/** Hands out values in order; either side may come first. */
+export function queue<Value>(): { push(value: Value): void; next(): Promise<Value> } {
+  const values: Value[] = []
+  const takers: ((value: Value) => void)[] = []
+  return {
+    push(value) {
+      const taker = takers.shift()
+      if (taker === undefined) values.push(value)
+      else taker(value)
+    },
+    next() {
+      const value = values.shift()
+      return value === undefined ? new Promise((resolve) => takers.push(resolve)) : Promise.resolve(value)
+    },
+  }
+}
+
+/** A promise and the function that fulfils it. */
+export function gate<Value = void>(): { readonly promise: Promise<Value>; open(value: Value): void } {
+  let open!: (value: Value) => void
+  const promise = new Promise<Value>((resolve) => {
+    open = resolve
+  })
+  return { promise, open }
+}
+
+/** Lets a few rounds of I/O pass, for what must NOT happen to have its chance. */
+export async function rounds(count = 20): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
+}
