@@ -12,7 +12,7 @@ import { serveWeb, type WebCall } from './fronts/web.ts'
 import { lineWriter, recordFormatter } from './loggers/index.ts'
 import { Backend } from './model/backend.ts'
 import { Deadlines } from './model/deadlines.ts'
-import { describeError, type ProxyError } from './model/errors.ts'
+import { describeError, ProxyError } from './model/errors.ts'
 import type { ExchangeRecord } from './model/record.ts'
 import type { ProxyOptions, ResolvedGroup, ResolvedOptions, TimeoutOptions } from './options.ts'
 import { http1Pool } from './pools/http1-pool.ts'
@@ -256,6 +256,7 @@ export function createProxy(options: ProxyOptions): Proxy {
       return proxy
     },
     async listen(where) {
+      if (state.isClosing) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
       const server = createListener(parts)
       proxy.attach(server)
       const address = await listen(server, typeof where === 'number' ? { port: where } : where)
@@ -350,11 +351,20 @@ interface AccessLog {
   close(): Promise<void>
 }
 
-function openAccessLog({ accessLog }: ResolvedOptions): AccessLog | null {
+/** Standard output that nobody reads must neither stop the proxy nor keep it from closing. */
+function openAccessLog({ accessLog, clock, closeGraceMs, logger }: ResolvedOptions): AccessLog | null {
   if (accessLog.format === 'off') return null
   const format = recordFormatter(accessLog.format)
   const { write } = accessLog
   if (write !== null) return { write: (record) => write(format(record)), close: () => Promise.resolve() }
-  const writer = lineWriter(1)
-  return { write: (record) => writer.write(format(record)), close: () => writer.flush() }
+  const writer = lineWriter(1, {
+    onError: (error) => logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`),
+  })
+  return {
+    write: (record) => writer.write(format(record)),
+    async close() {
+      await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(closeGraceMs, resolve))])
+      if (writer.dropped > 0) logger.warn({ dropped: writer.dropped }, `${writer.dropped} access log lines were lost`)
+    },
+  }
 }

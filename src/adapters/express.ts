@@ -1,11 +1,10 @@
-import type { RequestHandler } from 'express'
-import type { Proxy } from '../index.ts'
+import type { Middleware, Proxy } from '../index.ts'
 import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
 
-/** An Express middleware with the proxy that it uses. */
-export type ExpressProxy = RequestHandler & {
+/** An Express middleware (connect-style: its types need none of Express's) with the proxy that it uses. */
+export type ExpressProxy = Middleware & {
   readonly proxy: Proxy
   /** WebSocket in one line: `server.on('upgrade', middleware.upgrade)`. Mount paths are not known here: it sees whole paths. */
   readonly upgrade: Proxy['ws']
@@ -19,5 +18,5 @@ export type ExpressProxy = RequestHandler & {
  */
 export function proxyMiddleware(options: ProxyMiddlewareOptions): ExpressProxy {
   const { proxy, handle } = proxyOf(options)
-  return Object.assign(handle satisfies RequestHandler, { proxy, upgrade: proxy.ws })
+  return Object.assign(handle, { proxy, upgrade: proxy.ws })
 }

@@ -44,7 +44,7 @@ export function hashRing(backends: readonly Backend[], pointsPerWeight: number):
 }
 
 function ringOf(backends: readonly Backend[], indexes: ReadonlyMap<Backend, number>, points: SortedPoints): HashRing {
-  const { hashes, owners } = points
+  const { owners } = points
   return {
     backends,
     indexOf: (backend) => indexes.get(backend),

@@ -103,7 +103,7 @@ function mirrored(candidates: Candidates, random: () => number): Mirrored {
   }
 }
 
-/** Fills `positions` with numbers below `count`, from one number drawn (by the generator of Numerical Recipes): a tenth of the time of 64. */
+/** Fills `positions` with numbers below `count`, from one number drawn, by the generator of Numerical Recipes: takes a fraction of the time of drawing each. */
 function drawPositions(positions: Uint32Array, count: number, random: () => number): Uint32Array {
   let state = Math.floor(random() * 2 ** 32)
   for (let drawn = 0; drawn < positions.length; drawn++) {

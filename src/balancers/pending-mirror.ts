@@ -18,8 +18,8 @@ export interface PendingMirror {
 const LOOKED_AT = 8
 
 /**
- * A backend's own count lies three objects deep in memory: to read 10,000 of them, or 64 at random, takes longer than
- * all the rest of a request's way. A mirror is exact as far as this thread goes, provided that `touch` is called; other
+ * A backend's own count lies three objects deep in memory: to read 64 of 10,000 at random takes about 10 us, a good part
+ * of what a request may take. A mirror is exact as far as this thread goes, provided that `touch` is called; other
  * threads' work on shared cells shows a little later.
  */
 export function pendingMirror(backends: readonly Backend[]): PendingMirror {

@@ -45,6 +45,8 @@ export class NodeFront implements Front {
     res.on('error', ignore)
     if (res.destroyed || this.#req.socket.destroyed) process.nextTick(() => events.onClientGone())
     else res.on('close', () => (res.writableFinished ? events.onClientDone() : events.onClientGone()))
+    // Behind others in a pipeline: a response without a socket does not hear of its end (before node 24).
+    if (res.socket === null) this.#req.on('close', () => res.writableFinished || events.onClientGone())
   }
 
   get isRequestComplete(): boolean {
@@ -67,9 +69,8 @@ export class NodeFront implements Front {
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
-    if (status >= 300 && !this.isRequestComplete) headers.push('Connection', 'close')
-    if (reason === '') res.writeHead(status, headers)
-    else res.writeHead(status, reason, headers)
+    if (status >= 300 && !this.isRequestComplete) sayClose(headers)
+    writeHead(res, status, reason, headers)
   }
 
   write(chunk: Buffer, owner: Connection): boolean {
@@ -117,8 +118,8 @@ export class NodeFront implements Front {
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
     if (res.headersSent || res.destroyed) return this.cut()
-    if (!this.isRequestComplete) headers.push('Connection', 'close')
-    res.writeHead(status, headers)
+    if (!this.isRequestComplete) sayClose(headers)
+    writeHead(res, status, '', headers)
     res.end(text)
   }
 
@@ -230,7 +231,24 @@ export class BufferedBody implements FrontBody {
   abandon(): void {}
 }
 
+/** Middleware that wraps `writeHead` (on-headers before 1.1, which many apps have) does not know flat lists. */
+function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
+  let list: HeaderList | undefined = headers
+  if (Object.hasOwn(res, 'writeHead')) {
+    list = undefined
+    for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)
+    for (let i = 0; i < headers.length; i += 2) res.appendHeader(headers[i] as string, headers[i + 1] as string)
+  }
+  if (reason === '') res.writeHead(status, list)
+  else res.writeHead(status, reason, list)
+}
+
 function ignore(): void {}
+
+/** A closing proxy has said it already. */
+function sayClose(headers: HeaderList): void {
+  if (headers.at(-2) !== 'Connection') headers.push('Connection', 'close')
+}
 
 /** The TCP socket under a TLS one. Clients take a TLS connection that just ends for a clean end (curl does), and only TCP has RST. */
 function tcpOf(socket: Socket): Socket {

@@ -209,12 +209,12 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
         this.extend(headers)
       })
     })
-    // node takes a 101 that does not say to what for an interim response.
-    request.on('information', ({ statusCode }) => {
-      if (statusCode === 101) this.#onWrongProtocol('')
-    })
     request.on('upgrade', (response, socket, rest) => this.#onUpgrade(handshake, response, socket, rest))
-    request.on('response', (response) => this.#onRefusal(response))
+    request.on('response', (response) => {
+      // A 101 that does not say to what.
+      if (response.statusCode === 101) this.#onWrongProtocol('')
+      else this.#onRefusal(response)
+    })
   }
 
   #handshakeError(thrown: NodeJS.ErrnoException): ProxyError {
@@ -236,8 +236,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #onAttemptFailed(error: ProxyError): void {
     this.#letGo()
     if (this.isEnded) return
-    const isRepeated = this.tryAgain(error, { isReplayable: true, wasReused: false, hasRepeatedStale: true })
-    if (!isRepeated) this.#fail(error)
+    if (!this.tryAgain(error, true, false)) this.#fail(error)
   }
 
   #onWrongProtocol(named: string): void {
@@ -395,7 +394,10 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const isTotal = this.parts.clock.now() >= this.totalAt
     const lateness = isTotal ? this.#backendError('ERR_PROXY_TOTAL_TIMEOUT', `took more than ${total} ms`) : null
     if (this.#tunnel !== null) {
-      if (this.#tunnel.isWebSocket && this.#tunnel.isHalfClosed) return this.destroy()
+      if (this.#tunnel.isWebSocket && this.#tunnel.isHalfClosed) {
+        this.#end('upgraded', null)
+        return this.destroy()
+      }
       const what = `and the client moved no byte for ${upgradeIdle || idle} ms`
       return this.#cut(lateness ?? this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', what))
     }
@@ -421,8 +423,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   destroy(): void {
-    this.#socket.destroy()
     this.#tunnel?.destroy()
+    this.#socket.destroy()
   }
 
   #fail(error: ProxyError): void {

@@ -1,13 +1,5 @@
 import type { ExchangeRecord } from '../model/record.ts'
 
-/** What an access log line is made of. */
-export interface AccessRecord extends ExchangeRecord {
-  /** Name of the authenticated user. Default: none. */
-  readonly user?: string | null
-  /** Label of the matched route. In `json` only. */
-  readonly route?: string
-}
-
 /**
  * Makes the function that turns a record into a line, without the line's end. About 1 us a line; pure ASCII.
  * - `common`: NCSA, `host - user [time] "request" status bytes`.
@@ -17,10 +9,10 @@ export interface AccessRecord extends ExchangeRecord {
  * Times are UTC. No client can forge a line or a field: in the first two a quote, a backslash and every byte that is
  * not printable ASCII become `\"`, `\\` and `\xHH` (as nginx and Apache do), in `json` `\u00HH`.
  */
-export function recordFormatter(format: 'common' | 'combined' | 'json'): (record: AccessRecord) => string {
+export function recordFormatter(format: 'common' | 'combined' | 'json'): (record: ExchangeRecord) => string {
   if (format === 'json') return jsonFormatter()
   const time = perSecond(commonTime)
-  const common = (record: AccessRecord): string =>
+  const common = (record: ExchangeRecord): string =>
     `${word(record.clientAddress)} - ${word(record.user)} [${time(record.epochMs)}] "${quoted(record.method)} ${quoted(
       record.target,
     )} HTTP/${quoted(record.httpVersion)}" ${record.status} ${record.responseBytes === 0 ? '-' : record.responseBytes}`
@@ -28,19 +20,17 @@ export function recordFormatter(format: 'common' | 'combined' | 'json'): (record
   return (record) => `${common(record)} "${quoted(record.referer) || '-'}" "${quoted(record.userAgent) || '-'}"`
 }
 
-function jsonFormatter(): (record: AccessRecord) => string {
+function jsonFormatter(): (record: ExchangeRecord) => string {
   const second = perSecond((ms) => new Date(ms).toISOString().slice(0, 19))
   return (r) => {
     const millis = String(Math.floor(modulo(r.epochMs, 1000))).padStart(3, '0')
-    const user = r.user === undefined ? '' : `,"user":${json(r.user)}`
-    const route = r.route === undefined ? '' : `,"route":${json(r.route)}`
     return (
-      `{"time":"${second(r.epochMs)}.${millis}Z","id":${number(r.id)},"clientAddress":${json(r.clientAddress)}${user},` +
+      `{"time":"${second(r.epochMs)}.${millis}Z","id":${number(r.id)},"clientAddress":${json(r.clientAddress)},"user":${json(r.user)},` +
       `"method":${json(r.method)},"target":${json(r.target)},"httpVersion":${json(r.httpVersion)},` +
       `"host":${json(r.host)},"status":${number(r.status)},"requestBytes":${number(r.requestBytes)},` +
       `"responseBytes":${number(r.responseBytes)},"firstByteMs":${number(r.firstByteMs)},` +
       `"totalMs":${number(r.totalMs)},"backendMs":${number(r.backendMs)},"backend":${json(r.backend)},` +
-      `"attempts":${number(r.attempts)},"group":${json(r.group)}${route},"outcome":${json(r.outcome)},` +
+      `"attempts":${number(r.attempts)},"group":${json(r.group)},"outcome":${json(r.outcome)},` +
       `"errorCode":${json(r.errorCode)},"referer":${json(r.referer)},"userAgent":${json(r.userAgent)}}`
     )
   }
@@ -75,8 +65,8 @@ function quoted(text: string): string {
 }
 
 /** A field between spaces; `-` for none. */
-function word(text: string | null | undefined): string {
-  if (text === null || text === undefined || text === '') return '-'
+function word(text: string): string {
+  if (text === '') return '-'
   return quoted(text).replaceAll(' ', '\\x20')
 }
 

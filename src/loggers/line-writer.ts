@@ -37,6 +37,7 @@ interface Batch {
 }
 
 const NEWLINE = 10
+const BATCHES_PER_WRITE = 16
 
 /**
  * Collects lines and writes them in batches, one at a time: at the end of the turn, or when a batch is full.
@@ -94,9 +95,10 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
   function writeNext(): void {
     if (isWriting) return
     if (full.length === 0 && lines.length > 0) closeBatch()
-    const batch = full.shift()
-    if (batch === undefined) return
+    if (full.length === 0) return
     isWriting = true
+    // Behind a slow destination, or in long turns, batches pile up: fewer and larger writes catch up.
+    const batch = merge(full.splice(0, BATCHES_PER_WRITE))
     const bytes = Buffer.from(isMidLine ? `\n${batch.text}` : batch.text)
     if (typeof destination === 'number') writeTo(destination, bytes, 0, batch)
     else writeToStream(destination, bytes, batch)
@@ -168,6 +170,13 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     flush,
     close,
     [Symbol.asyncDispose]: close,
+  }
+}
+
+function merge(batches: readonly Batch[]): Batch {
+  return {
+    text: batches.map((batch) => batch.text).join(''),
+    lines: batches.reduce((sum, batch) => sum + batch.lines, 0),
   }
 }
 

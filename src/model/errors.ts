@@ -39,6 +39,9 @@ const FAULTS = {
   ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500 },
 } as const satisfies Record<string, Fault>
 
+/** Seconds after which a client that was refused for load may try again. */
+const RETRY_AFTER_SECONDS = '1'
+
 /** Stable; branch on this, never on the message. */
 export type ProxyErrorCode = keyof typeof FAULTS
 
@@ -72,6 +75,11 @@ export class ProxyError extends Error {
     this.status = fault.status
     this.backend = details.backend ?? null
     this.attempt = details.attempt ?? 0
+  }
+
+  /** Headers that belong to an answer with {@link status}; frameworks add them to theirs. */
+  get headers(): Readonly<Record<string, string>> {
+    return this.status === 503 ? { 'Retry-After': RETRY_AFTER_SECONDS } : {}
   }
 }
 

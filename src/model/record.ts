@@ -7,6 +7,8 @@ export interface ExchangeRecord {
   readonly epochMs: number
   /** The client's address, by X-Forwarded-For where its proxy is trusted; may be empty. */
   readonly clientAddress: string
+  /** User of `Authorization: Basic`, unchecked; empty for none. */
+  readonly user: string
   readonly method: string
   readonly target: string
   /** `1.0` or `1.1`. */

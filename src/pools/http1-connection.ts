@@ -56,6 +56,11 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   /** Bytes came that belong to no response: what follows cannot be trusted. */
   #isPoisoned = false
   #failure: ProxyError | null = null
+  /** The backend takes no more; what it has said before is still to be read. */
+  #isWriteBroken = false
+  /** Calls of {@link #receive}. */
+  #reads = 0
+  #onResumed: (() => void) | null = null
   /** How long it may stay idle by what the backend said last. */
   #idleMs: number
 
@@ -88,6 +93,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       }
       this.#socket = tls.connect(options).on('secureConnect', () => this.#connected())
     } else this.#socket = net.connect({ ...where, onread }, () => this.#connected())
+    const destroy = this.#socket.destroy.bind(this.#socket)
+    this.#socket.destroy = (error) => {
+      if (isWriteError(error) && this.#sink !== null && !this.#isWriteBroken) {
+        this.#isWriteBroken = true
+        this.#readRest(() => destroy(error))
+      } else destroy(error)
+      return this.#socket
+    }
     this.#socket
       .setNoDelay(true)
       .on('error', (error) => this.#onSocketError(error))
@@ -107,7 +120,13 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   /** Can carry a request, as far as we know. */
   get isUsable(): boolean {
-    return this.#failure === null && !this.#isPoisoned && !this.#socket.destroyed && !this.#socket.readableEnded
+    return (
+      this.#failure === null &&
+      !this.#isPoisoned &&
+      !this.#isWriteBroken &&
+      !this.#socket.destroyed &&
+      !this.#socket.readableEnded
+    )
   }
 
   /** Hands it to an exchange. */
@@ -151,7 +170,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   onBody(chunk: Buffer): boolean {
     const socket = this.#socket
-    if (this.#failure !== null || chunk.length === 0) return true
+    if (this.#failure !== null || this.#isWriteBroken || chunk.length === 0) return true
     if (!this.#isBodyChunked) return socket.write(chunk)
     socket.cork()
     socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
@@ -162,7 +181,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   onBodyEnd(trailers: HeaderList | null): void {
-    if (this.#failure !== null) return
+    if (this.#failure !== null || this.#isWriteBroken) return
     this.#isRequestSent = true
     if (this.#isBodyChunked) this.#socket.write(chunksEnd(trailers), 'latin1')
   }
@@ -171,6 +190,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (!this.#isPaused) return
     this.#isPaused = false
     this.#socket.resume()
+    this.#onResumed?.()
+    this.#onResumed = null
   }
 
   retain(): void {
@@ -192,7 +213,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   destroy(): void {
-    this.#failure ??= this.#error('ERR_PROXY_RESET', 'was disconnected by us')
+    this.#failure ??= this.#error('ERR_PROXY_CLOSED', 'was disconnected: the proxy or its pool was closed')
     this.#socket.destroy()
   }
 
@@ -225,7 +246,10 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   onData(chunk: Buffer): void {
-    if (this.#sink?.onData(chunk) === false) this.#isPaused = true
+    const wasPaused = this.#isPaused
+    // A `resume()` from within the call undoes this, and holds.
+    this.#isPaused = true
+    if (this.#sink?.onData(chunk) !== false) this.#isPaused = wasPaused
   }
 
   // What the socket says:
@@ -246,6 +270,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   /** @returns whether to read on. */
   #receive(bytes: number): boolean {
+    this.#reads++
     const sink = this.#sink
     if (sink === null) {
       this.#isPoisoned = true
@@ -272,6 +297,23 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #complete(sink: ResponseSink): void {
     this.#sink = null
     sink.onEnd(this.#parser.trailers)
+  }
+
+  /**
+   * A backend that answers early and closes (413, 401) makes our next write fail, and node destroys a socket then,
+   * with the answer unread in the kernel. So it lives until a whole turn of the event loop has brought nothing more.
+   */
+  #readRest(done: () => void): void {
+    const before = this.#reads
+    // The first of the two may run before the socket is polled.
+    setImmediate(() =>
+      setImmediate(() => {
+        if (this.#sink === null) done()
+        else if (this.#isPaused) this.#onResumed = () => this.#readRest(done)
+        else if (this.#reads === before) done()
+        else this.#readRest(done)
+      }),
+    )
   }
 
   #onDrain(): void {
@@ -329,6 +371,10 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #error(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
     return new ProxyError(code, `backend ${this.backend.id} ${what}`, { cause, backend: this.backend })
   }
+}
+
+function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {
+  return error?.syscall === 'write'
 }
 
 function uncork(socket: net.Socket): void {

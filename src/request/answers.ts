@@ -2,9 +2,6 @@ import { STATUS_CODES } from 'node:http'
 import type { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange.ts'
 
-/** Seconds after which a client that was refused for load may try again. */
-const RETRY_AFTER_SECONDS = '1'
-
 /** Our own answer to a failed exchange. It names the error's code and tells nothing of the backends. */
 export function localAnswer(error: ProxyError): { headers: HeaderList; text: string } {
   const text = `${error.status} ${STATUS_CODES[error.status] ?? 'Error'} (${error.code})\n`
@@ -15,7 +12,7 @@ export function localAnswer(error: ProxyError): { headers: HeaderList; text: str
     String(text.length),
     'Cache-Control',
     'no-store',
+    ...Object.entries(error.headers).flat(),
   ]
-  if (error.status === 503) headers.push('Retry-After', RETRY_AFTER_SECONDS)
   return { headers, text }
 }

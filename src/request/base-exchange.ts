@@ -14,7 +14,7 @@ import { headerView } from './header-view.ts'
 import type { Destination, Parts } from './parts.ts'
 import { type Recordable, recordExchange } from './record.ts'
 import type { RequestHeaders } from './request-headers.ts'
-import { type FailedAttempt, repeatability } from './retry.ts'
+import { repeatability } from './retry.ts'
 import { parseTarget, withoutDotSegments } from './target.ts'
 
 /** A request as a front has read it. */
@@ -58,6 +58,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   #tried = NONE
   #attemptAt = -1
   #totalAt = Number.POSITIVE_INFINITY
+  #hasRepeatedStale = false
   #isEnded = false
   #cancelRetry: (() => void) | null = null
   #abort: AbortController | null = null
@@ -112,6 +113,11 @@ export abstract class BaseExchange implements Recordable, Timed {
     return this.#isEnded
   }
 
+  /** An attempt is under way. */
+  protected get isAttempting(): boolean {
+    return this.#attemptAt >= 0
+  }
+
   protected get pool(): Group['pool'] {
     return (this.#group as Group).pool
   }
@@ -136,13 +142,16 @@ export abstract class BaseExchange implements Recordable, Timed {
     this.timeouts = timeouts === undefined ? found.route.timeouts : { ...found.route.timeouts, ...timeouts }
     if (this.timeouts.total > 0) this.#totalAt = this.startedAt + this.timeouts.total
     this.deadline = this.#totalAt
-    this.#lacksHost = !hasHost
-    this.#head = { method: this.method, path, headers: target.host === null ? list : withHost(list, target.host) }
+    this.#lacksHost = !hasHost && target.host === null
+    if (target.host !== null) setHosts(list, this.host, target.host)
+    this.#head = { method: this.method, path, headers: list }
     return found.route.transforms.length === 0 ? null : this.#transformRequest(this.#head)
   }
 
   #transformRequest(head: RequestHead): ProxyError | null {
-    const request: OutgoingRequest = { method: head.method, path: head.path, headers: headerView(head.headers) }
+    // What is put before a path must stay before it.
+    const path = withoutDotSegments(head.path)
+    const request: OutgoingRequest = { method: head.method, path, headers: headerView(head.headers) }
     for (const transform of this.#route?.transforms ?? []) {
       try {
         transform.request?.(request, this)
@@ -164,6 +173,8 @@ export abstract class BaseExchange implements Recordable, Timed {
     for (const transform of transforms) {
       try {
         transform.response?.(response, this)
+        if (response.status !== status && !isFinalStatus(response.status))
+          throw new TypeError(`${response.status} is not the status of an answer`)
       } catch (error) {
         return this.hookError(`transform ${transform.name}`, error)
       }
@@ -192,12 +203,20 @@ export abstract class BaseExchange implements Recordable, Timed {
     backend.cells.addPending(1)
     try {
       group.balancer.onStart?.(backend, this)
-      if (this.attempts === 1) group.retry?.onExchange?.()
     } catch (error) {
       this.#tellThrown(error)
     }
+    if (this.attempts === 1) this.#tellPolicy(group)
     if (events.has('attempt')) events.emit('attempt', this, backend)
     return null
+  }
+
+  #tellPolicy({ retry }: Group): void {
+    try {
+      retry?.onExchange?.()
+    } catch (thrown) {
+      this.#tellThrown(thrown)
+    }
   }
 
   /** The head for the backend that was picked. */
@@ -207,15 +226,18 @@ export abstract class BaseExchange implements Recordable, Timed {
     const showsBackend = this.#lacksHost || this.#parts.hostHeader === 'backend'
     if (!showsBackend && backend.basePath === '') return head
     const headers = showsBackend ? withHost(head.headers, backend.host) : head.headers
-    return { method: head.method, path: head.path === '*' ? '*' : backend.basePath + head.path, headers }
+    if (backend.basePath === '' || head.path === '*') return { method: head.method, path: head.path, headers }
+    return { method: head.method, path: backend.basePath + withoutDotSegments(head.path), headers }
   }
 
   /** An attempt has failed; ends it. @returns whether another follows by itself. */
-  protected tryAgain(error: ProxyError, circumstances: Omit<FailedAttempt, 'method' | 'error'>): boolean {
-    const repeat = repeatability({ ...circumstances, method: this.method, error })
+  protected tryAgain(error: ProxyError, isReplayable: boolean, wasReused: boolean): boolean {
+    const hasRepeatedStale = this.#hasRepeatedStale
+    const repeat = repeatability({ method: this.method, error, isReplayable, wasReused, hasRepeatedStale })
     this.endAttempt('failed', error, repeat === 'stale')
-    if (repeat !== 'stale') this.#tried = [...this.#tried, this.backend as Backend]
-    const delayMs = repeat === 'stale' ? 0 : repeat === 'policy' ? this.#askPolicy(error) : -1
+    if (repeat === 'stale') this.#hasRepeatedStale = true
+    else this.#tried = [...this.#tried, this.backend as Backend]
+    const delayMs = repeat === 'stale' ? 0 : repeat === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1
     if (delayMs < 0) return false
     const { events, clock, logger } = this.#parts
     logger.info({ exchange: this.id, code: error.code, delayMs }, `retrying: ${error.message}`)
@@ -229,6 +251,12 @@ export abstract class BaseExchange implements Recordable, Timed {
       })
     }
     return true
+  }
+
+  /** Where all are busy, to ask the same one again would only make its queue longer. */
+  #mayHelp({ code }: ProxyError): boolean {
+    const isBusy = code === 'ERR_PROXY_POOL_FULL' || code === 'ERR_PROXY_ACQUIRE_TIMEOUT'
+    return !isBusy || (this.#group as Group).hasUntried(this.#tried)
   }
 
   #askPolicy(error: ProxyError): number {
@@ -298,4 +326,21 @@ function withHost(headers: HeaderList, host: string): HeaderList {
   }
   copy.unshift('Host', host)
   return copy
+}
+
+/** The host of an absolute-form target replaces what `Host` said (RFC 9112 section 3.2.2), in what we tell of it too. */
+function setHosts(headers: HeaderList, before: string, host: string): void {
+  let hasHost = false
+  for (let i = 0; i < headers.length; i += 2) {
+    const lower = headers[i]?.toLowerCase()
+    if (lower === 'host') hasHost = true
+    else if (lower !== 'x-forwarded-host' || headers[i + 1] !== before) continue
+    headers[i + 1] = host
+  }
+  if (!hasHost) headers.unshift('Host', host)
+}
+
+/** A whole answer's, of three digits. */
+function isFinalStatus(status: number): boolean {
+  return Number.isInteger(status) && status >= 200 && status <= 999
 }

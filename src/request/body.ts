@@ -1,6 +1,7 @@
 import type { BodySink, BodySource } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import type { FrontBody } from './front.ts'
+import { passableTrailers } from './trailers.ts'
 
 /** What a {@link ReplayableBody} tells its exchange. */
 export interface BodyWatcher {
@@ -104,8 +105,8 @@ export class ReplayableBody implements BodySource, BodySink {
 
   onBodyEnd(trailers: HeaderList | null): void {
     this.#isEnded = true
-    this.#trailers = trailers
+    this.#trailers = trailers === null ? null : passableTrailers(trailers)
     this.#watcher.onBodyComplete()
-    this.#sink?.onBodyEnd(trailers)
+    this.#sink?.onBodyEnd(this.#trailers)
   }
 }

@@ -1,4 +1,5 @@
 import type { Connection, RequestHead, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { OutgoingRequest, OutgoingResponse } from '../contracts/transform.ts'
 import { fieldValue, removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
@@ -19,6 +20,7 @@ import type { RequestHeaders } from './request-headers.ts'
 import { responseHeaders } from './response-headers.ts'
 import { repeatability } from './retry.ts'
 import { parseTarget, withoutDotSegments } from './target.ts'
+import { passableTrailers } from './trailers.ts'
 
 /** What one call may say differently. */
 export interface ExchangeOverrides {
@@ -151,14 +153,17 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
     if (this.timeouts.total > 0) this.#totalAt = this.startedAt + this.timeouts.total
     this.deadline = this.#totalAt
     const { list, hasHost } = this.#headers
-    this.#lacksHost = !hasHost
-    this.#head = { method: this.method, path, headers: target.host === null ? list : withHost(list, target.host) }
+    this.#lacksHost = !hasHost && target.host === null
+    if (target.host !== null) setHosts(list, this.host, target.host)
+    this.#head = { method: this.method, path, headers: list }
     if (found.route.transforms.length > 0 && !this.#transformRequest(this.#head)) return
     this.#attempt()
   }
 
   #transformRequest(head: RequestHead): boolean {
-    const request: OutgoingRequest = { method: head.method, path: head.path, headers: headerView(head.headers) }
+    // What is put before a path must stay before it.
+    const path = withoutDotSegments(head.path)
+    const request: OutgoingRequest = { method: head.method, path, headers: headerView(head.headers) }
     for (const transform of this.#route?.transforms ?? []) {
       try {
         transform.request?.(request, this)
@@ -204,7 +209,7 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
         `balancer ${group.balancer.name}: onStart threw: ${describeError(error)}`,
       )
     }
-    if (this.attempts === 1) group.retry?.onExchange?.()
+    if (this.attempts === 1) this.#tellPolicy(group.retry)
     if (events.has('attempt')) events.emit('attempt', this, backend)
     // 4 lease
     let leased: Connection | Promise<Connection>
@@ -251,7 +256,8 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
     const showsBackend = this.#lacksHost || this.#parts.hostHeader === 'backend'
     if (!showsBackend && backend.basePath === '') return head
     const headers = showsBackend ? withHost(head.headers, backend.host) : head.headers
-    return { method: head.method, path: head.path === '*' ? '*' : backend.basePath + head.path, headers }
+    if (backend.basePath === '' || head.path === '*') return { method: head.method, path: head.path, headers }
+    return { method: head.method, path: backend.basePath + withoutDotSegments(head.path), headers }
   }
 
   onBodyProgress(bytes: number): void {
@@ -297,6 +303,7 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
       for (const transform of transforms) {
         try {
           transform.response?.(response, this)
+          if (!isFinalStatus(response.status)) throw new TypeError(`${response.status} is not the status of an answer`)
         } catch (error) {
           return this.#fail(this.#hookError(`transform ${transform.name}`, error))
         }
@@ -330,7 +337,9 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
   onEnd(trailers: HeaderList | null): void {
     if (this.#phase === ENDED) return
     this.#endAttempt('answered', null)
-    this.front.end(trailers)
+    // Whatever is late from now on, it is not the backend.
+    this.#isClientBlocked = true
+    this.front.end(trailers === null ? null : passableTrailers(trailers))
   }
 
   onClientDrain(): void {
@@ -382,9 +391,23 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
       return
     }
     this.#tried = [...this.#tried, backend]
-    const delayMs = repeat === 'policy' ? this.#askPolicy(error) : -1
+    const delayMs = repeat === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1
     if (delayMs < 0) this.#fail(error)
     else this.#retry(error, delayMs)
+  }
+
+  /** Where all are busy, to ask the same one again would only make its queue longer. */
+  #mayHelp({ code }: ProxyError): boolean {
+    const isBusy = code === 'ERR_PROXY_POOL_FULL' || code === 'ERR_PROXY_ACQUIRE_TIMEOUT'
+    return !isBusy || (this.#group as Group).hasUntried(this.#tried)
+  }
+
+  #tellPolicy(retry: RetryPolicy | null): void {
+    try {
+      retry?.onExchange?.()
+    } catch (thrown) {
+      this.#parts.logger.error({ err: thrown }, `retry policy ${retry?.name} threw: ${describeError(thrown)}`)
+    }
   }
 
   #askPolicy(error: ProxyError): number {
@@ -463,6 +486,7 @@ export class Exchange implements ExchangeView, ResponseSink, FrontEvents, BodyWa
       }
     }
     const answer = localAnswer(error)
+    if (this.#parts.state.isClosing) answer.headers.push('Connection', 'close')
     this.front.refuse(error.status, answer.headers, answer.text)
   }
 
@@ -535,6 +559,23 @@ function withHost(headers: HeaderList, host: string): HeaderList {
   }
   copy.unshift('Host', host)
   return copy
+}
+
+/** The host of an absolute-form target replaces what `Host` said (RFC 9112 section 3.2.2), in what we tell of it too. */
+function setHosts(headers: HeaderList, before: string, host: string): void {
+  let hasHost = false
+  for (let i = 0; i < headers.length; i += 2) {
+    const lower = headers[i]?.toLowerCase()
+    if (lower === 'host') hasHost = true
+    else if (lower !== 'x-forwarded-host' || headers[i + 1] !== before) continue
+    headers[i + 1] = host
+  }
+  if (!hasHost) headers.unshift('Host', host)
+}
+
+/** A whole answer's, of three digits. */
+function isFinalStatus(status: number): boolean {
+  return Number.isInteger(status) && status >= 200 && status <= 999
 }
 
 function merged(base: Timeouts, over: Partial<Timeouts> | undefined): Timeouts {

@@ -70,6 +70,7 @@ function makeRecord(
     id: exchange.id,
     epochMs: parts.clock.epoch() - totalMs,
     clientAddress: exchange.clientAddress,
+    user: basicUser(exchange.header('authorization')),
     method: exchange.method,
     target: exchange.target,
     httpVersion: exchange.front.minorVersion === 0 ? '1.0' : '1.1',
@@ -88,4 +89,13 @@ function makeRecord(
     referer: exchange.header('referer') ?? '',
     userAgent: exchange.header('user-agent') ?? '',
   }
+}
+
+/** The user of `Authorization: Basic` (RFC 7617), as the common log format has it. */
+function basicUser(authorization: string | undefined): string {
+  const credentials = /^basic +([A-Za-z0-9+/=]+)$/i.exec(authorization ?? '')?.[1]
+  if (credentials === undefined) return ''
+  const text = Buffer.from(credentials, 'base64').toString('latin1')
+  const colon = text.indexOf(':')
+  return colon < 0 ? '' : text.slice(0, colon)
 }

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { BodySource, Connection, Pool, RequestHead, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import type {
+  BackendPoolStats,
+  BodySource,
+  Connection,
+  Pool,
+  RequestHead,
+  ResponseHead,
+  ResponseSink,
+} from '../contracts/pool.ts'
 import { Backend } from '../model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList } from '../model/exchange.ts'
@@ -48,15 +56,16 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
     body: (scene: Scene) => Promise<void>,
     make = factory,
   ): void {
-    test(what, async () => {
+    test(what, { timeout: LIMIT }, async (context) => {
       const pool = make()
+      await using server = await mockBackend(script)
+      // What a broken pool never finishes must not keep the process alive either.
+      context.signal.addEventListener('abort', () => {
+        pool.destroy()
+        server.close().catch(() => {})
+      })
       try {
-        await using server = await mockBackend(script)
-        try {
-          await body({ pool, server, backend: new Backend(server.url) })
-        } finally {
-          pool.destroy()
-        }
+        await body({ pool, server, backend: new Backend(server.url) })
       } finally {
         pool.destroy()
       }
@@ -198,30 +207,25 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
       },
     )
 
-    test('what has arrived is flushed before there is more', async () => {
-      const pool = factory()
+    wire('what has arrived is flushed before there is more', undefined, async ({ pool, server, backend }) => {
       const first = gate()
-      try {
-        await using server = await mockBackend(async (_request, reply) => {
-          reply.head()
-          reply.chunk('early')
-          await first.opened
-          reply.chunk('late')
-          reply.end()
-        })
-        const connection = await pool.acquire(new Backend(server.url), view())
-        const sink = collector()
-        // The backend goes on only once the early piece was flushed: else this test never ends.
-        sink.afterFlush = () => {
-          if (sink.body() === 'early') first.open()
-        }
-        connection.send(GET, null, sink)
-        await sink.done
-        assert.equal(sink.body(), 'earlylate')
-        connection.release(ANSWERED)
-      } finally {
-        pool.destroy()
+      server.use(async (_request, reply) => {
+        reply.head()
+        reply.chunk('early')
+        await first.opened
+        reply.chunk('late')
+        reply.end()
+      })
+      const connection = await pool.acquire(backend, view())
+      const sink = collector()
+      // The backend goes on only once the early piece was flushed: else this test runs into its limit.
+      sink.afterFlush = () => {
+        if (sink.body() === 'early') first.open()
       }
+      connection.send(GET, null, sink)
+      await sink.done
+      assert.equal(sink.body(), 'earlylate')
+      connection.release(ANSWERED)
     })
 
     wire(
@@ -308,17 +312,11 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
       })
     }
 
-    test('a backend that is not there is a connect error', async () => {
-      const pool = factory()
-      try {
-        const { url } = await deadPort()
-        const backend = new Backend(url)
-        const got = await run(pool, backend)
-        assertError(got.error, backend, 'ERR_PROXY_CONNECT')
-        assert.ok(got.error?.cause instanceof Error, 'the cause is kept')
-      } finally {
-        pool.destroy()
-      }
+    wire('a backend that is not there is a connect error', undefined, async ({ pool }) => {
+      const backend = new Backend((await deadPort()).url)
+      const got = await run(pool, backend)
+      assertError(got.error, backend, 'ERR_PROXY_CONNECT')
+      assert.ok(got.error?.cause instanceof Error, 'the cause is kept')
     })
 
     wire(
@@ -420,8 +418,8 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
 
       wire('stats() counts what is open, idle, new and used again', undefined, async ({ pool, backend }) => {
         const figures = (): number[] => {
-          const of = pool.stats().backends.find((one) => one.backend === backend.id)
-          return of === undefined ? [] : [of.connections, of.idle, of.waiting, of.opened, of.reused]
+          const { connections, idle, waiting, opened, reused } = figuresOf(pool, backend)
+          return [connections, idle, waiting, opened, reused]
         }
         await run(pool, backend)
         assert.deepEqual(figures(), [1, 1, 0, 1, 0])
@@ -431,25 +429,33 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
       })
 
       wire(
-        'drain() closes idle connections, and leased ones when they are back',
-        [{ body: 'a' }, neverAnswer],
+        'drain() closes idle connections at once, and leased ones when they are back',
+        [neverAnswer, { body: 'a' }],
         async ({ pool, server, backend }) => {
-          await run(pool, backend)
           const connection = await pool.acquire(backend, view())
           connection.send(GET, null, collector())
           await server.nextRequest()
-          await server.nextRequest()
+          await run(pool, backend)
           let isDrained = false
           const drained = pool.drain(backend).then(() => {
             isDrained = true
           })
-          await new Promise(setImmediate)
+          assert.equal(figuresOf(pool, backend).idle, 0)
+          await server.untilOpenConnections(1)
           assert.equal(isDrained, false)
           connection.release(ABORTED)
           await drained
           await server.untilOpenConnections(0)
         },
       )
+
+      wire('close() closes idle connections', undefined, async ({ pool, server, backend }) => {
+        await run(pool, backend)
+        const closed = pool.close()
+        assert.equal(figuresOf(pool, backend).idle, 0)
+        await closed
+        await server.untilOpenConnections(0)
+      })
     }
 
     if (trailers) {
@@ -483,22 +489,21 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
         },
       )
 
-      test('a body that waits for 100 Continue is not asked for before', async () => {
-        const pool = factory()
-        const body = bodyOf(['hello'], { bytes: 5, expectsContinue: true })
-        try {
-          await using server = await mockBackend(async (request, reply) => {
+      wire(
+        'a body that waits for 100 Continue is not asked for before',
+        undefined,
+        async ({ pool, server, backend }) => {
+          const body = bodyOf(['hello'], { bytes: 5, expectsContinue: true })
+          server.use(async (request, reply) => {
             assert.equal(body.isStarted, false)
             reply.continue()
             await request.body()
             reply.send({ body: 'thanks' })
           })
-          const got = await run(pool, new Backend(server.url), { method: 'POST', headers: EXPECT, body })
+          const got = await run(pool, backend, { method: 'POST', headers: EXPECT, body })
           assert.deepEqual([got.body, server.requests[0]?.bodyText], ['thanks', 'hello'])
-        } finally {
-          pool.destroy()
-        }
-      })
+        },
+      )
 
       wire(
         'a final answer in place of 100 Continue leaves the body alone',
@@ -528,8 +533,8 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
           const order: string[] = []
           const finish = (name: string) => (connection: Connection) => {
             order.push(name)
-            const figures = pool.stats().backends.find((one) => one.backend === backend.id)
-            assert.ok((figures?.connections ?? 0) + (figures?.connecting ?? 0) <= 1)
+            const { connections, connecting } = figuresOf(pool, backend)
+            assert.ok(connections + connecting <= 1)
             connection.release(ABORTED)
           }
           const waits = [Promise.resolve(second).then(finish('second')), Promise.resolve(third).then(finish('third'))]
@@ -606,7 +611,7 @@ const GET: RequestHead = { method: 'GET', path: '/', headers: ['Host', 'a'] }
 const EXPECT = ['Host', 'a', 'Expect', '100-continue']
 const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
 const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 1 }
-/** Far beyond any test; it only keeps a broken pool from hanging for ever. ms */
+/** Far beyond any test, ms; it keeps a broken pool from hanging for ever. */
 const LIMIT = 10_000
 
 /** An exchange as a pool sees it. */
@@ -650,6 +655,11 @@ async function run(
   const { calls, informational, head: got, trailers, error } = sink
   connection.release({ ...ANSWERED, kind: error === null ? 'answered' : 'failed', error })
   return { calls, isReused, informational, head: got, body: sink.body(), trailers, error }
+}
+
+function figuresOf(pool: Pool, backend: Backend): Omit<BackendPoolStats, 'backend'> {
+  const none = { connections: 0, idle: 0, connecting: 0, waiting: 0, opened: 0, reused: 0 }
+  return pool.stats().backends.find((one) => one.backend === backend.id) ?? none
 }
 
 function assertError(error: ProxyError | null, backend: Backend, code: ProxyErrorCode): void {

@@ -61,12 +61,15 @@ test('Koa: the mount path is not sent to the backend, its own base path is', asy
 test('Koa: what no route matches goes to the next middleware, and is answered by Koa', async () => {
   await using backend = await mockBackend()
   const proxy = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
+  let calls = 0
   const application: Middleware = async (ctx) => {
+    calls++
     ctx.body = { path: ctx.path, sent: await consume(ctx.req) }
   }
   await using front = await run(proxy, [proxy, application])
   const api = await fetch(`${front.url}/api/x`, { method: 'POST', body: 'hello' })
   assert.equal(await api.text(), 'POST /api/x')
+  assert.equal(calls, 0)
   const other = await fetch(`${front.url}/apix`, { method: 'POST', body: 'hello' })
   assert.deepEqual(await other.json(), { path: '/apix', sent: 'hello' })
 })
@@ -205,6 +208,14 @@ test('Koa: what follows "await next()" runs when the response is done, and knows
   assert.equal(await response.text(), 'first last')
   assert.deepEqual(await after.promise, { status: 201, wasWritten: true })
   assert.deepEqual(errors, [])
+})
+
+test('Koa: an earlier middleware that does not wait does not end the response', async () => {
+  await using backend = await mockBackend({ body: 'x' })
+  const proxy = proxyMiddleware({ target: backend.url })
+  await using front = await run(proxy, [(_ctx, next) => void next(), proxy])
+  const response = await fetch(front.url)
+  assert.deepEqual([response.status, await response.text()], [200, 'x'])
 })
 
 test('Koa: a client that goes away takes the backend with it, and ends the middleware', async () => {

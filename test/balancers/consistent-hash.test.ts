@@ -171,6 +171,13 @@ test('the request to come counts: there is room for one more than all that is pe
   for (const key of KEYS.slice(0, 50)) assert.equal(pick(tight, candidates, key), pick(unbounded, candidates, key))
 })
 
+test('rounding makes no room: nine slots of weights 0.7, 0.1, 0.1 are seven, one and one', () => {
+  const candidates = backendsOf(0.7, 0.1, 0.1)
+  for (const [position, pending] of [6, 1, 1].entries()) setPending(at(candidates, position), pending)
+  const balancer = make({ boundedLoad: 100 })
+  for (const key of KEYS.slice(0, 100)) assert.equal(pick(balancer, candidates, key), at(candidates, 0))
+})
+
 test('what this thread begins widens the bound at once, however many backends there are', () => {
   const candidates = equalBackends(100)
   const balancer = make()
@@ -202,7 +209,7 @@ test('each kind of key is told apart by itself alone', () => {
     'client-address': exchangeView({ clientAddress: key, target: other, headers: ['X-User', other] }),
     path: exchangeView({ target: `/${key}?${other}`, clientAddress: other }),
     header: exchangeView({ headers: ['X-User', key, 'X-Other', other], clientAddress: other }),
-    cookie: exchangeView({ headers: ['Cookie', `other=${other}; user=${key};xuser=${other}`], clientAddress: other }),
+    cookie: exchangeView({ headers: ['Cookie', `xuser=${other};user=${key}; other=${other}`], clientAddress: other }),
   })
   for (const [kind, by] of [
     ['client-address', 'client-address'],

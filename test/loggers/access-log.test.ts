@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type AccessRecord, recordFormatter } from '../../src/loggers/access-log.ts'
+import { recordFormatter } from '../../src/loggers/access-log.ts'
+import type { ExchangeRecord } from '../../src/model/record.ts'
 
-const RECORD: AccessRecord = {
+const RECORD: ExchangeRecord = {
   id: 7,
   epochMs: Date.UTC(2000, 9, 10, 13, 55, 36, 42),
   clientAddress: '127.0.0.1',
@@ -41,8 +42,9 @@ test('combined adds referer and user agent', () => {
 })
 
 test('what is not known is a dash', () => {
-  const { user: _, ...bare } = {
+  const bare = {
     ...RECORD,
+    user: '',
     clientAddress: '',
     referer: '',
     userAgent: '',
@@ -56,16 +58,13 @@ test('what is not known is a dash', () => {
 })
 
 test('json has every field under its own name', () => {
-  const { epochMs, firstByteMs: _, ...rest } = { ...RECORD, route: 'api' }
-  const line = JSON.parse(recordFormatter('json')({ ...RECORD, route: 'api' }))
+  const { epochMs, firstByteMs: _, ...rest } = RECORD
+  const line = JSON.parse(recordFormatter('json')(RECORD))
   assert.deepEqual(line, { time: new Date(epochMs).toISOString(), ...rest, firstByteMs: 1.235 })
 })
 
-test('json leaves out a user and a route that are not known, and writes null for what is none', () => {
-  const { user: _, ...bare } = { ...RECORD, backend: null, firstByteMs: -1, totalMs: Number.NaN }
-  const line = JSON.parse(recordFormatter('json')(bare))
-  assert.equal('user' in line, false)
-  assert.equal('route' in line, false)
+test('json writes null for what is none', () => {
+  const line = JSON.parse(recordFormatter('json')({ ...RECORD, backend: null, firstByteMs: -1, totalMs: Number.NaN }))
   assert.deepEqual([line.backend, line.firstByteMs, line.totalMs], [null, -1, null])
 })
 
@@ -97,7 +96,9 @@ test('what lies beyond latin1 is written as its UTF-8 bytes', () => {
 })
 
 test('whatever comes in, a line is printable ASCII, has its fields, and json gives back what went in', () => {
-  const text = fc.string({ unit: 'binary', maxLength: 40 })
+  // All of latin1 and a little more, and halves of surrogate pairs; fast-check's own `binary` takes 5 s to set up.
+  const codes = fc.oneof(fc.integer({ min: 0, max: 0x2ff }), fc.integer({ min: 0xd800, max: 0xdfff }))
+  const text = fc.string({ unit: codes.map((code) => String.fromCharCode(code)), maxLength: 40 })
   const common = recordFormatter('combined')
   const json = recordFormatter('json')
   const inQuotes = String.raw`"(?:[^"\\]|\\.)*"`

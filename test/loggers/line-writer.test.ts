@@ -86,8 +86,10 @@ test('past its bound lines are dropped and counted, and it goes on when there is
   for (const line of ['aaaa', 'bbbb', 'cccc', 'dddd', 'eeee', '']) writer.write(line)
   assert.equal(writer.dropped, 2)
   const flushed = writer.flush()
-  for (let i = 0; i < 4; i++) goOn()
+  goOn()
+  goOn()
   await flushed
+  assert.deepEqual(writes, ['aaaa\n', 'bbbb\ncccc\ndddd\n'], 'what has piled up goes out in one write')
   writer.write('ffff')
   goOn()
   assert.equal(writes.join(''), 'aaaa\nbbbb\ncccc\ndddd\nffff\n')

@@ -44,7 +44,11 @@ const beforeTheBody: readonly [string, MockHandler, string][] = [
   ['a FIN in the head', cutMidHead, 'ERR_PROXY_RESET'],
   ['garbage', garbage, 'ERR_PROXY_BAD_RESPONSE'],
   ['two framings', twoFramings, 'ERR_PROXY_BAD_RESPONSE'],
-  ['differing lengths', raw('HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd'), 'ERR_PROXY_BAD_RESPONSE'],
+  [
+    'differing lengths',
+    raw('HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd'),
+    'ERR_PROXY_BAD_RESPONSE',
+  ],
   ['a length that is no number', raw('HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nabc'), 'ERR_PROXY_BAD_RESPONSE'],
   ['an unknown coding', raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc'), 'ERR_PROXY_BAD_RESPONSE'],
   ['a header without a colon', raw('HTTP/1.1 200 OK\r\nnonsense\r\n\r\n'), 'ERR_PROXY_BAD_RESPONSE'],
@@ -152,11 +156,11 @@ test('a backend that is not there is a 502 with ERR_PROXY_CONNECT', async () => 
   assert.equal(response.status, 502)
   assert.equal(await response.text(), '502 Bad Gateway (ERR_PROXY_CONNECT)\n')
   assert.equal(front.errors[0]?.phase, 'connect')
-  assert.equal((front.errors[0]?.cause as NodeJS.ErrnoException).code, 'ECONNREFUSED')
+  assert.match(String(front.errors[0]?.cause), /ECONNREFUSED/)
   assert.equal((await front.nextRecord()).outcome, 'failed')
 })
 
-test('a backend that resets while the client uploads is a 502, and the client\'s upload is not waited for', async () => {
+test("a backend that resets while the client uploads is a 502, and the client's upload is not waited for", async () => {
   await using backend = await mockBackend(resetOnRequest)
   await using front = await runProxy({ target: backend.url })
   const client = rawClient(front.port)

@@ -7,7 +7,7 @@ import type { MockHandler } from '../../src/testing/mock-backend.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { gate, queue, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { gate, listening, queue, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
 
 const big = randomBytes(10 * MIB)
 const bigHash = sha256(big)
@@ -147,7 +147,10 @@ for (const [framing, headers] of [
     })
     await using front = await runProxy({ target: backend.url })
     const total = 32 * MIB
-    const client = http.request(front.url, { method: 'POST', headers: headers.length > 0 ? { 'Content-Length': total } : {} })
+    const client = http.request(front.url, {
+      method: 'POST',
+      headers: headers.length > 0 ? { 'Content-Length': total } : {},
+    })
     const answered = new Promise<http.IncomingMessage>((resolve) => client.on('response', resolve))
     const piece = Buffer.alloc(64 * 1024, 'x')
     let sent = 0
@@ -188,7 +191,10 @@ test('trailers come down', async () => {
 test('trailers go up', async () => {
   await using backend = await mockBackend()
   await using front = await runProxy({ target: backend.url })
-  const client = http.request(front.url, { method: 'POST', headers: { Trailer: 'X-Sum', 'Transfer-Encoding': 'chunked' } })
+  const client = http.request(front.url, {
+    method: 'POST',
+    headers: { Trailer: 'X-Sum', 'Transfer-Encoding': 'chunked' },
+  })
   client.write('body')
   client.addTrailers({ 'X-Sum': '42' })
   client.end()
@@ -200,7 +206,11 @@ test('trailers go up', async () => {
 })
 
 test('an HTTP/1.0 client gets a response with trailers without them', async () => {
-  await using backend = await mockBackend({ headers: ['Trailer', 'X-Sum'], chunks: ['a', 'b'], trailers: ['X-Sum', '42'] })
+  await using backend = await mockBackend({
+    headers: ['Trailer', 'X-Sum'],
+    chunks: ['a', 'b'],
+    trailers: ['X-Sum', '42'],
+  })
   await using front = await runProxy({ target: backend.url })
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.0\r\n\r\n')
@@ -324,4 +334,29 @@ test('after an early answer to a small upload the connection serves the next req
   await client.ended
   assert.equal(client.text.match(/early/g)?.length, 2)
   assert.equal(backend.faults.length, 0)
+})
+
+test('an early response is not lost where its backend closes without reading the upload', async () => {
+  // What node does: the unread upload makes the close a reset, and our next write fails before we have read the answer.
+  const backend = http.createServer((_req, res) => {
+    res.writeHead(413, { Connection: 'close' })
+    res.end('too much')
+  })
+  const port = await listening(backend)
+  await using front = await runProxy({ target: `http://127.0.0.1:${port}` })
+  for (let i = 0; i < 10; i++) {
+    const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+      const client = http.request(front.url, { method: 'POST', agent: false }, resolve)
+      client.on('error', reject)
+      client.end(big)
+    })
+    assert.equal(response.statusCode, 413)
+    let text = ''
+    for await (const chunk of response) text += chunk
+    assert.equal(text, 'too much')
+    assert.equal((await front.nextRecord()).outcome, 'answered')
+  }
+  assert.equal(front.pending(), 0)
+  backend.close()
+  backend.closeAllConnections()
 })

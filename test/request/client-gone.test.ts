@@ -36,7 +36,7 @@ for (const [how, run] of [
   }
 }
 
-test('a client that goes in mid-body ends the backend\'s work; the record keeps the status it got', async () => {
+test("a client that goes in mid-body ends the backend's work; the record keeps the status it got", async () => {
   const reply = gate<MockReply>()
   await using backend = await mockBackend((_request, theirs) => {
     theirs.head()
@@ -52,7 +52,7 @@ test('a client that goes in mid-body ends the backend\'s work; the record keeps 
   await assertAborted(front, 200)
 })
 
-test('a client that goes while it is blocked by its own slowness ends the backend\'s work', async () => {
+test("a client that goes while it is blocked by its own slowness ends the backend's work", async () => {
   const reply = gate<MockReply>()
   await using backend = await mockBackend(async (_request, theirs) => {
     theirs.head()
@@ -72,7 +72,7 @@ test('a client that goes while it is blocked by its own slowness ends the backen
   await assertAborted(front, 200)
 })
 
-test('a client that goes while it uploads ends the backend\'s work', async () => {
+test("a client that goes while it uploads ends the backend's work", async () => {
   const reply = gate<MockReply>()
   await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
   await using front = await runProxy({ target: backend.url })
@@ -84,7 +84,7 @@ test('a client that goes while it uploads ends the backend\'s work', async () =>
   await assertAborted(front)
 })
 
-test('a client that goes while it waits for 100 ends the backend\'s work', async () => {
+test("a client that goes while it waits for 100 ends the backend's work", async () => {
   const reply = gate<MockReply>()
   await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
   await using front = await runProxy({ target: backend.url })
@@ -115,7 +115,7 @@ test('a client that goes while it waits for a connection leaves the queue', asyn
   await assertAborted(front)
 })
 
-test('a fetch that is aborted ends the backend\'s work', async () => {
+test("a fetch that is aborted ends the backend's work", async () => {
   const reply = gate<MockReply>()
   await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
   await using front = await runProxy({ target: backend.url })
@@ -140,7 +140,7 @@ test('all of a pipeline ends when its client goes', async () => {
   assert.equal(front.pending(), 0)
 })
 
-test('an application that answers by itself while the backend is awaited ends the backend\'s work', async () => {
+test("an application that answers by itself while the backend is awaited ends the backend's work", async () => {
   const asked = gate<http.ServerResponse>()
   const reply = gate<MockReply>()
   await using backend = await mockBackend((_request, theirs) => reply.open(theirs))

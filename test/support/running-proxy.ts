@@ -1,6 +1,13 @@
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createProxy, type HttpServer, type ExchangeRecord, type Proxy, type ProxyError, type ProxyOptions } from '../../src/index.ts'
+import {
+  createProxy,
+  type ExchangeRecord,
+  type HttpServer,
+  type Proxy,
+  type ProxyError,
+  type ProxyOptions,
+} from '../../src/index.ts'
 
 /** A proxy that listens, and all that it tells. */
 export interface RunningProxy extends AsyncDisposable {

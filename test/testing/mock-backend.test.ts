@@ -18,7 +18,13 @@ import {
   resetOnRequest,
   shortBody,
 } from '../../src/testing/misbehaviour.ts'
-import { deadPort, type MockBackendOptions, type MockScript, mockBackend } from '../../src/testing/mock-backend.ts'
+import {
+  deadPort,
+  type MockBackendOptions,
+  type MockRequest,
+  type MockScript,
+  mockBackend,
+} from '../../src/testing/mock-backend.ts'
 
 /** Everything that comes back for `bytes` until the connection ends, and how it ended. */
 function converse(port: number, bytes: string): Promise<{ text: string; error: string | null }> {
@@ -323,6 +329,22 @@ test('a script that throws cuts its connection, and close() tells', async () => 
     const backend = await mockBackend(script)
     assert.equal((await converse(backend.port, GET)).text, '')
     await assert.rejects(backend.close(), /script bug/)
+    await backend.close()
+  }
+})
+
+test('that a client goes away in the middle of its body is no error of the script', async () => {
+  for (const script of [
+    { body: 'never sent' },
+    neverAnswer,
+    async (request: MockRequest) => void (await request.body()),
+  ]) {
+    const backend = await mockBackend(script)
+    const client = dial(backend.port)
+    client.socket.write('POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n12345')
+    await backend.nextRequestHead()
+    client.socket.destroy()
+    await backend.untilOpenConnections(0)
     await backend.close()
   }
 })

@@ -1,0 +1,46 @@
+import type { HeaderList } from '../model/exchange.ts'
+
+/**
+ * What may not come in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, authentication, what says who
+ * the client is, and what says how to read the body. A receiver that merges trailers into the head would believe it.
+ */
+const FORBIDDEN = new Set([
+  'authorization',
+  'cache-control',
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'cookie',
+  'expect',
+  'forwarded',
+  'host',
+  'keep-alive',
+  'max-forwards',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'range',
+  'set-cookie',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'via',
+  'www-authenticate',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-proto',
+])
+
+/** The trailers that are passed on. @returns `null` where none is left. */
+export function passableTrailers(trailers: HeaderList): HeaderList | null {
+  const list: HeaderList = []
+  for (let i = 0; i < trailers.length; i += 2) {
+    const name = trailers[i] as string
+    if (!FORBIDDEN.has(name.toLowerCase())) list.push(name, trailers[i + 1] as string)
+  }
+  return list.length === 0 ? null : list
+}

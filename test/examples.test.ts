@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { WebSocket } from 'ws'
+import { PACKAGE_ROOT, startScript } from './support/script.ts'
+
+/** The compiled examples; they import 'heddle' as users do, so that the package must have been built. */
+const folder = fileURLToPath(new URL('../examples/', import.meta.url))
+const names = readdirSync(folder).filter((name) => !name.endsWith('.d.ts'))
+
+/** What each example promises. An example without a line here fails. */
+const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
+  async 'balancing.js'(url) {
+    const answers = [await text(url), await text(url), await text(url)]
+    assert.deepEqual(answers.sort(), ['strong\n', 'strong\n', 'weak\n'])
+  },
+  async 'custom-balancer.js'(url) {
+    for (let i = 0; i < 4; i++) assert.equal(await text(url), 'zone b\n')
+  },
+  async 'custom-logger.js'(url) {
+    assert.equal(await text(url), 'the second\n')
+  },
+  async 'express.js'(url) {
+    assert.equal(await text(url), 'the application\n')
+    assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')
+  },
+  async 'koa.js'(url) {
+    assert.equal(await text(url), 'the application\n')
+    assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')
+  },
+  async 'one-backend.js'(url) {
+    assert.equal(await text(`${url}/hello`), 'GET /hello')
+  },
+  async 'pino-logger.js'(url) {
+    assert.equal(await text(`${url}/hello`), 'GET /hello')
+  },
+  async 'routes-and-groups.js'(url) {
+    assert.equal(await text(`${url}/api/users`), 'GET /users')
+    assert.equal(await text(`${url}/pages`), 'a page\n')
+    assert.equal((await fetch(`${url}/else`)).status, 404)
+  },
+  async 'websocket.js'(url) {
+    const socket = new WebSocket(url.replace('http:', 'ws:'))
+    await once(socket, 'open')
+    socket.send('hello')
+    assert.equal(String((await once(socket, 'message'))[0]), 'you said hello')
+    // Left open: the example ends all the same, and says so.
+    socket.once('close', (code) => assert.equal(code, 1001))
+  },
+}
+
+/** What an example has written by its end, where that is its point. */
+const outputs: Readonly<Record<string, RegExp>> = {
+  'custom-logger.js': /^warning: ejected backend http:.+$/m,
+  'koa.js': /^GET \/api\/users\?a=1 200 \d+ ms$/m,
+  'pino-logger.js': /^\{"level":30,.*"target":"\/hello".*"msg":"request"\}$/m,
+}
+
+assert.ok(names.length > 0, `no examples in ${folder}`)
+
+for (const name of names) {
+  if (name.endsWith('.test.js')) test(`examples/${name} passes`, (t) => passes(t, name))
+  else test(`examples/${name} listens, does what it says, and ends gracefully`, (t) => runs(t, name))
+}
+
+test('examples/README.md lists every example and nothing else', () => {
+  const readme = readFileSync(`${PACKAGE_ROOT}/examples/README.md`, 'utf8')
+  const listed = Array.from(readme.matchAll(/^\| \[(.+?)\.ts\]/gm), (found) => `${found[1]}.js`)
+  assert.deepEqual(listed.sort(), names.sort())
+})
+
+async function runs(t: TestContext, name: string): Promise<void> {
+  const check = checks[name]
+  assert.ok(check !== undefined, `say in test/examples.test.ts what ${name} promises`)
+  const script = startScript(t, [folder + name])
+  await check(await script.url())
+  script.child.kill('SIGTERM')
+  const { code, stdout, stderr } = await script.exit()
+  assert.equal(code, 0, stderr)
+  assert.equal(stderr, '')
+  assert.match(stdout, outputs[name] ?? /./)
+}
+
+async function passes(t: TestContext, name: string): Promise<void> {
+  const { code, stdout, stderr } = await startScript(t, ['--test', folder + name]).exit()
+  assert.equal(code, 0, stdout + stderr)
+  assert.doesNotMatch(stdout, /^(?:#|ℹ) pass 0$/m)
+}
+
+async function text(url: string): Promise<string> {
+  return (await fetch(url, { headers: { connection: 'close' } })).text()
+}
