@@ -45,8 +45,16 @@ export class NodeFront implements Front {
     res.on('error', ignore)
     if (res.destroyed || this.#req.socket.destroyed) process.nextTick(() => events.onClientGone())
     else res.on('close', () => (res.writableFinished ? events.onClientDone() : events.onClientGone()))
-    // Behind others in a pipeline: a response without a socket does not hear of its end (before node 24).
-    if (res.socket === null) this.#req.on('close', () => res.writableFinished || events.onClientGone())
+    if (res.socket === null) this.#watchConnection(events)
+  }
+
+  /** Behind others in a pipeline: before node 24 such a response does not hear that its connection has ended. */
+  #watchConnection(events: FrontEvents): void {
+    const { socket } = this.#req
+    const onClose = (): void => events.onClientGone()
+    // There are as many listeners as requests in the pipeline.
+    socket.setMaxListeners(0).on('close', onClose)
+    this.#res.on('close', () => socket.off('close', onClose))
   }
 
   get isRequestComplete(): boolean {

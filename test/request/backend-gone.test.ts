@@ -22,7 +22,7 @@ import { deadPort, type MockHandler, mockBackend } from '../../src/testing/mock-
 import { certificate, key } from '../support/certificates.ts'
 import { curl, withoutCurl } from '../support/curl.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { runInServer, runProxy } from '../support/running-proxy.ts'
+import { gate, runInServer, runProxy } from '../support/running-proxy.ts'
 
 /** Promises 100 bytes, sends 10, then RST. */
 const resetMidFixedBody: MockHandler = (_request, reply) => {
@@ -116,12 +116,11 @@ for (const [what, handler] of inTheBody) {
     assert.doesNotMatch(client.text, /\r\n0\r\n/)
   })
 
-  test(`${what} is a reset, not a clean end, for an HTTP/1.0 client`, async () => {
+  test(`${what} is a reset, not a clean end, for an HTTP/1.0 client`, { skip: withoutCurl }, async () => {
     await using backend = await mockBackend(handler)
     await using front = await runProxy({ target: backend.url })
-    const client = rawClient(front.port)
-    client.write('GET / HTTP/1.0\r\n\r\n')
-    assert.equal(await client.ended, 'ECONNRESET')
+    // Not a client of node's: before node 24 it takes a reset that comes with the last bytes for an end.
+    assert.match((await curl(['--http1.0', front.url])).stderr, /\(56\).*reset/)
   })
 
   test(`${what} is exit code 18 for curl`, { skip: withoutCurl }, async () => {
@@ -132,13 +131,17 @@ for (const [what, handler] of inTheBody) {
 }
 
 test('a reset in a body that ends with the connection is a cut', async () => {
-  await using backend = await mockBackend((_request, reply) => {
+  const goOn = gate()
+  await using backend = await mockBackend(async (_request, reply) => {
     reply.head({ untilClose: true })
     reply.chunk('half')
+    await goOn.promise
     reply.reset()
   })
   await using front = await runProxy({ target: backend.url })
-  await assert.rejects(async () => (await fetch(front.url)).text())
+  const response = await fetch(front.url)
+  goOn.open()
+  await assert.rejects(response.text())
   assert.equal((await front.nextRecord()).outcome, 'cut')
 })
 
