@@ -116,7 +116,6 @@ test('what cannot be read or understood is one line', async (t) => {
   )
 })
 
-
 test('flags go before the file', async (t) => {
   const cwd = directory(t, {
     'heddle.config.json': json({

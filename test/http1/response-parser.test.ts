@@ -17,7 +17,10 @@ interface Read {
 }
 
 /** Feeds `wire` in pieces that end at `cuts`; then, unless told otherwise, the connection ends. */
-function read(wire: string, { method = 'GET', cuts = [] as number[], closes = false, maxHeadBytes = 65536 } = {}): Read {
+function read(
+  wire: string,
+  { method = 'GET', cuts = [] as number[], closes = false, maxHeadBytes = 65536 } = {},
+): Read {
   const bytes = Buffer.from(wire, 'latin1')
   const result: Read = {
     informational: [],
@@ -61,7 +64,12 @@ const CHUNKED = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
 
 test('a response with Content-Length is done after so many bytes and keeps the connection', () => {
   const { head, body, isDone, keepAlive } = read('HTTP/1.1 200 Fine Thing\r\nContent-Length: 5\r\nX: y\r\n\r\nhello')
-  assert.deepEqual(head, { status: 200, reason: 'Fine Thing', headers: ['Content-Length', '5', 'X', 'y'], bodyBytes: 5 })
+  assert.deepEqual(head, {
+    status: 200,
+    reason: 'Fine Thing',
+    headers: ['Content-Length', '5', 'X', 'y'],
+    bodyBytes: 5,
+  })
   assert.equal(body, 'hello')
   assert.ok(isDone && keepAlive)
 })
@@ -202,7 +210,22 @@ test('a response reads the same in whatever pieces it comes', () => {
 })
 
 test('no bytes can make it throw or loop', () => {
-  const pieces = fc.constantFrom('HTTP/1.1 ', '200', ' ', '\r\n', '\r', '\n', 'A: b', ':', '5', '0', ';', '\0', 'chunked', 'Transfer-Encoding: ')
+  const pieces = fc.constantFrom(
+    'HTTP/1.1 ',
+    '200',
+    ' ',
+    '\r\n',
+    '\r',
+    '\n',
+    'A: b',
+    ':',
+    '5',
+    '0',
+    ';',
+    '\0',
+    'chunked',
+    'Transfer-Encoding: ',
+  )
   fc.assert(
     fc.property(fc.array(fc.oneof(pieces, fc.string({ maxLength: 5 })), { maxLength: 40 }), (parts) => {
       read(parts.join(''), { closes: true })

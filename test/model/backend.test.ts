@@ -13,7 +13,10 @@ test('a backend URL says where to connect, what goes before the path, and its id
   assert.deepEqual([secure.endpoint.hostname, secure.endpoint.port, secure.endpoint.isSecure], ['::1', 443, true])
 
   const unix = new Backend('http+unix:///run/my%20app.sock:/v1')
-  assert.deepEqual([unix.id, unix.basePath, unix.endpoint.socketPath], ['unix:/run/my app.sock', '/v1', '/run/my app.sock'])
+  assert.deepEqual(
+    [unix.id, unix.basePath, unix.endpoint.socketPath],
+    ['unix:/run/my app.sock', '/v1', '/run/my app.sock'],
+  )
 })
 
 test('what cannot be a backend URL is refused with an example', () => {

@@ -112,11 +112,11 @@ test('10 MiB go both ways through TLS byte by byte', async () => {
 
 test('a client that does not read stops a TLS backend too', async () => {
   const total = 32 * MIB
-  const piece = Buffer.alloc(65_536)
+  const piece = Buffer.alloc(MIB)
   const stuck = gate<number>()
   await using backend = await secure(async (_request, reply) => {
     reply.head()
-    for (let sent = 0; sent < total; sent += 65_536) {
+    for (let sent = 0; sent < total; sent += MIB) {
       if (reply.chunk(piece)) continue
       const drained = reply.drained()
       if (await Promise.race([drained.then(() => false), rounds(300).then(() => true)])) stuck.open(sent)
