@@ -276,12 +276,19 @@ export async function mockBackend(
   }
 }
 
-/** A port and URL on loopback that nobody listens on: bound once, closed, and unlikely to be given out again soon. */
+/**
+ * A port and URL on loopback that nobody listens on. Not one that was closed again, which another process's test could be
+ * given a moment later: it is this end of a connection, which is held for as long as the process lives.
+ */
 export async function deadPort(): Promise<{ readonly port: number; readonly url: string }> {
-  const server = net.createServer()
+  const server = net.createServer().unref()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise<void>((resolve) => server.close(() => resolve()))
+  const accepted = new Promise<net.Socket>((resolve) => server.once('connection', resolve))
+  const near = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const far = await accepted
+  for (const socket of [near, far]) socket.on('error', ignore).unref()
+  server.close()
+  const port = far.remotePort as number
   return { port, url: `http://127.0.0.1:${port}` }
 }
 
