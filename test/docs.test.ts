@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url))
+
+function markdownFiles(): string[] {
+  const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' }).map((name) => join('docs', name))
+  return ['README.md', 'CHANGELOG.md', ...docs].filter((name) => name.endsWith('.md'))
+}
+
+test('the configuration files in the documents are right', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'heddle-docs-'))
+  try {
+    let count = 0
+    for (const name of ['README.md', 'docs/configuration.md']) {
+      for (const [, text] of readFileSync(join(ROOT, name), 'utf8').matchAll(/```json\n([\s\S]*?)```/g)) {
+        const file = join(folder, `${count++}.json`)
+        writeFileSync(file, text as string)
+        const { status, stderr } = spawnSync(process.execPath, [MAIN, 'check', file], { encoding: 'utf8' })
+        assert.equal(status, 0, `${name}: ${stderr}`)
+      }
+    }
+    assert.equal(count, 2)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('links between the documents lead somewhere', () => {
+  for (const name of markdownFiles()) {
+    for (const [, target] of readFileSync(join(ROOT, name), 'utf8').matchAll(
+      /\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)/g,
+    )) {
+      const path = join(ROOT, dirname(name), target as string)
+      assert.ok(existsSync(path), `${name}: ${target}`)
+    }
+  }
+})
+
+test('every error code is explained', () => {
+  const table = readFileSync(join(ROOT, 'docs/events-and-errors.md'), 'utf8')
+  const codes = readFileSync(join(ROOT, 'src/model/errors.ts'), 'utf8').matchAll(/^ {2}(ERR_PROXY_\w+): \{/gm)
+  const missing = Array.from(codes, ([, code]) => code as string).filter((code) => !table.includes(`\`${code}\``))
+  assert.deepEqual(missing, [])
+})
