@@ -6,7 +6,7 @@ import { median } from './median.js'
 import { runWrk } from './wrk.js'
 
 /** How long every subject is driven before the first measurement, so that what is hot is compiled. */
-const WARM_UP_SECONDS = 3
+const WARM_UP_SECONDS = 8
 
 /**
  * One scenario, all subjects: they are started, checked and warmed up, then measured in alternation, so that whatever else
