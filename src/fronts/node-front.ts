@@ -57,7 +57,8 @@ export class NodeFront implements Front {
     this.#res.on('close', () => socket.off('close', onClose))
   }
 
-  get isRequestComplete(): boolean {
+  /** The request's body has been read to its end (or there is none). */
+  get #isRequestComplete(): boolean {
     return !this.#hasBody || this.#req.complete
   }
 
@@ -77,7 +78,7 @@ export class NodeFront implements Front {
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
-    if (status >= 300 && !this.isRequestComplete) sayClose(headers)
+    if (status >= 300 && !this.#isRequestComplete) sayClose(headers)
     writeHead(res, status, reason, headers)
   }
 
@@ -126,7 +127,7 @@ export class NodeFront implements Front {
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
     if (res.headersSent || res.destroyed) return this.cut()
-    if (!this.isRequestComplete) sayClose(headers)
+    if (!this.#isRequestComplete) sayClose(headers)
     writeHead(res, status, '', headers)
     res.end(text)
   }

@@ -49,11 +49,10 @@ export class Deadlines {
 
   readonly #tick = (): void => {
     const now = this.#clock.now()
-    for (const entry of this.#entries) {
-      if (entry.deadline > now) continue
-      this.#entries.delete(entry)
-      entry.onDeadline()
-    }
+    const due: Timed[] = []
+    for (const entry of this.#entries) if (entry.deadline <= now) due.push(entry)
+    // One that adds itself again waits for the next tick, or it could be called for ever in this one.
+    for (const entry of due) if (this.#entries.delete(entry)) entry.onDeadline()
     this.#cancelTick = this.#entries.size === 0 ? null : this.#clock.schedule(TICK_MS, this.#tick)
   }
 }

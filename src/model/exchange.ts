@@ -26,7 +26,7 @@ export interface ExchangeView {
   readonly headers: Readonly<HeaderList>
   /** Name of the matched route's group; `default` for the unnamed one. */
   readonly group: string
-  /** Tries begun so far, the current one included. */
+  /** Tries begun so far; while a balancer picks, those before this one. */
   readonly attempts: number
   /** The limits that apply to it. */
   readonly timeouts: Timeouts

@@ -19,8 +19,6 @@ export interface Front {
   readonly minorVersion: number
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
-  /** The request's body has been read to its end (or there is none). */
-  readonly isRequestComplete: boolean
   /** An interim response. Ignored where the client cannot take one. */
   inform(head: ResponseHead): void
   /** Begins the response. `bodyBytes`: -1 where only the end will tell. Framing headers other than Content-Length are the front's. */

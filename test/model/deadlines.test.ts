@@ -51,3 +51,16 @@ test('what is removed is forgotten; an entry may come back from its own call', (
   clock.advance(500)
   assert.equal(calls, 2)
 })
+
+test('an entry that comes back without a later deadline is called once a tick, not for ever', () => {
+  const clock = manualClock()
+  const deadlines = new Deadlines(clock)
+  let calls = 0
+  const stubborn = timed(clock.now() + 10, () => {
+    assert.ok(++calls < 100)
+    deadlines.add(stubborn)
+  })
+  deadlines.add(stubborn)
+  clock.advance(100)
+  assert.ok(calls >= 1 && calls <= 10, String(calls))
+})
