@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
 import { fieldsText } from '../http1/head-writer.ts'
@@ -243,7 +243,7 @@ export class BufferedBody implements FrontBody {
 /** Middleware that wraps `writeHead` (on-headers before 1.1, which many apps have) does not know flat lists. */
 function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
   let list: HeaderList | undefined = headers
-  if (Object.hasOwn(res, 'writeHead')) {
+  if (res.writeHead !== ServerResponse.prototype.writeHead) {
     list = undefined
     for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)
     for (let i = 0; i < headers.length; i += 2) res.appendHeader(headers[i] as string, headers[i + 1] as string)

@@ -60,25 +60,45 @@ function isSpace(code: number): boolean {
   return code === SP || code === HTAB
 }
 
+/** Whether a header's name is this one, given in lower case. Looks at lengths and first letters before it compares. */
+export function isName(name: string, lower: string): boolean {
+  return (
+    name === lower ||
+    (name.length === lower.length &&
+      (name.charCodeAt(0) | 0x20) === (lower.charCodeAt(0) | 0x20) &&
+      name.toLowerCase() === lower)
+  )
+}
+
 /** First value of a header, by lower-case name. */
 export function fieldValue(headers: Readonly<HeaderList>, lowerName: string): string | undefined {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
-    if (name.length === lowerName.length && name.toLowerCase() === lowerName) return headers[i + 1]
+    if (isName(name, lowerName)) return headers[i + 1]
   }
   return undefined
 }
 
 /** Whether a comma-separated list holds `token`, without regard to case. */
 export function hasListToken(list: string, token: string): boolean {
-  if (list.length === token.length) return list.toLowerCase() === token
+  if (!list.includes(',')) return isName(list.trim(), token)
   for (const part of list.split(',')) if (part.trim().toLowerCase() === token) return true
   return false
+}
+
+/** A Content-Length: up to 15 digits and nothing else, or -1. */
+export function contentLength(text: string): number {
+  let length = text.length > 0 && text.length <= 15 ? 0 : -1
+  for (let i = 0; i < text.length && length >= 0; i++) {
+    const digit = text.charCodeAt(i) - 48
+    length = digit >= 0 && digit <= 9 ? length * 10 + digit : -1
+  }
+  return length
 }
 
 /** Removes all of a name, given in lower case. */
 export function removeField(headers: HeaderList, lowerName: string): void {
   for (let i = headers.length - 2; i >= 0; i -= 2) {
-    if (headers[i]?.toLowerCase() === lowerName) headers.splice(i, 2)
+    if (isName(headers[i] as string, lowerName)) headers.splice(i, 2)
   }
 }

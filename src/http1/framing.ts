@@ -1,5 +1,5 @@
 import type { HeaderList } from '../model/exchange.ts'
-import { hasListToken } from './fields.ts'
+import { contentLength, hasListToken, isName } from './fields.ts'
 
 /** {@link Framing.bytes} of a body in chunks. */
 export const CHUNKED = -1
@@ -17,7 +17,6 @@ export interface Framing {
   fault: string | null
 }
 
-const DIGITS = /^\d{1,15}$/
 const TIMEOUT = /(?:^|[,;\s])timeout\s*=\s*(\d{1,9})/i
 
 /**
@@ -33,6 +32,7 @@ export function responseFraming(
   into: Framing,
 ): Framing {
   let length: string | null = null
+  let bytes = 0
   let coding: string | null = null
   into.keepAlive = minorVersion === 1
   into.keepAliveSeconds = -1
@@ -53,7 +53,8 @@ export function responseFraming(
       case 14: // content-length
         if (isName(name, 'content-length')) {
           if (length !== null && length !== value) into.fault = 'differing Content-Lengths'
-          if (!DIGITS.test(value)) into.fault = 'a malformed Content-Length'
+          bytes = contentLength(value)
+          if (bytes < 0) into.fault = 'a malformed Content-Length'
           length = value
         }
         break
@@ -71,14 +72,10 @@ export function responseFraming(
   }
   if (method === 'HEAD' || status === 204 || status === 304 || status < 200) into.bytes = 0
   else if (coding !== null) into.bytes = CHUNKED
-  else if (length !== null) into.bytes = Number(length)
+  else if (length !== null) into.bytes = bytes
   else {
     into.bytes = UNTIL_CLOSE
     into.keepAlive = false
   }
   return into
-}
-
-function isName(name: string, lower: string): boolean {
-  return name === lower || name.toLowerCase() === lower
 }

@@ -1,7 +1,7 @@
 import type { ResponseHead } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { ChunkedDecoder } from './chunked.ts'
-import { readFields } from './fields.ts'
+import { isFieldValue, readFields } from './fields.ts'
 import { CHUNKED, type Framing, responseFraming, UNTIL_CLOSE } from './framing.ts'
 
 /** Told what a {@link ResponseParser} finds, synchronously and in the order of the wire. */
@@ -145,7 +145,7 @@ export class ResponseParser {
       return this.#refuse('not an HTTP/1.x status line')
     if (lineEnd > 12 && text[12] !== ' ') return this.#refuse('not an HTTP/1.x status line')
     const reason = lineEnd > 13 ? text.slice(13, lineEnd) : ''
-    if (CONTROL.test(reason)) return this.#refuse('a control character in the status line')
+    if (!isFieldValue(reason)) return this.#refuse('a control character in the status line')
     const headers: HeaderList = []
     const fault = readFields(text, lineEnd + 2, text.length, headers)
     if (fault !== null) return this.#refuse(fault)
@@ -178,9 +178,6 @@ export class ResponseParser {
     return -1
   }
 }
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
-const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
 
 function mayBeStatusLine(first: string): boolean {
   return 'HTTP/1.0'.startsWith(first) || 'HTTP/1.1'.startsWith(first)

@@ -5,7 +5,7 @@ import { fieldsText, requestHeadText } from '../http1/head-writer.ts'
 import { type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../model/clock.ts'
-import type { Timed } from '../model/deadlines.ts'
+import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import type { Outcome } from '../model/outcome.ts'
@@ -36,6 +36,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   readonly backend: Backend
   /** When to give up connecting, or when it has been idle for too long; `Infinity` while leased. */
   deadline = Number.POSITIVE_INFINITY
+  place = UNWATCHED
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
   readonly #socket: net.Socket
@@ -120,13 +121,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   /** Can carry a request, as far as we know. */
   get isUsable(): boolean {
-    return (
-      this.#failure === null &&
-      !this.#isPoisoned &&
-      !this.#isWriteBroken &&
-      !this.#socket.destroyed &&
-      !this.#socket.readableEnded
-    )
+    return this.#failure === null && !this.#isPoisoned && !this.#isWriteBroken && !this.#socket.destroyed
   }
 
   /** Hands it to an exchange. */

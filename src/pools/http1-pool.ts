@@ -1,7 +1,7 @@
 import type { BackendPoolStats, Connection, Pool, PoolStats } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
-import { Deadlines, type Timed } from '../model/deadlines.ts'
+import { Deadlines, type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
@@ -88,6 +88,7 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
 class Waiter implements Timed {
   /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
   deadline = Number.POSITIVE_INFINITY
+  place = UNWATCHED
   isSettled = false
   /** A connection is being set up for it. */
   hasOpening = false

@@ -2,7 +2,7 @@ import type { RequestHead } from '../contracts/pool.ts'
 import type { OutgoingRequest, OutgoingResponse } from '../contracts/transform.ts'
 import { fieldValue } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
-import type { Timed } from '../model/deadlines.ts'
+import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
@@ -39,6 +39,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   readonly front: { readonly minorVersion: number }
   readonly startedAt: number
   deadline = Number.POSITIVE_INFINITY
+  place = UNWATCHED
   timeouts: Timeouts
   attempts = 0
   backend: Backend | null = null
@@ -198,8 +199,8 @@ export abstract class BaseExchange implements Recordable, Timed {
       return this.hookError(`balancer ${group.balancer.name}`, error)
     }
     this.backend = backend
-    this.attempts++
-    this.#attemptAt = clock.now()
+    // What comes before the first attempt takes no time worth a look at the clock (80 ns).
+    this.#attemptAt = this.attempts++ === 0 ? this.startedAt : clock.now()
     backend.cells.addPending(1)
     try {
       group.balancer.onStart?.(backend, this)
@@ -301,8 +302,8 @@ export abstract class BaseExchange implements Recordable, Timed {
   }
 
   /** No byte for `ms` from now on is too long. */
-  protected extend(ms: number): void {
-    this.deadline = ms > 0 ? Math.min(this.#totalAt, this.#parts.clock.now() + ms) : this.#totalAt
+  protected extend(ms: number, now = this.#parts.clock.now()): void {
+    this.deadline = ms > 0 ? Math.min(this.#totalAt, now + ms) : this.#totalAt
   }
 
   protected hookError(whose: string, cause: unknown): ProxyError {

@@ -143,10 +143,11 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   onHead(head: ResponseHead): void {
     if (this.#phase === ENDED) return
     const { clock, events, via } = this.parts
-    this.firstByteMs = clock.now() - this.startedAt
+    const now = clock.now()
+    this.firstByteMs = now - this.startedAt
     this.status = head.status
     this.#phase = RECEIVING
-    this.extend(this.timeouts.idle)
+    this.extend(this.timeouts.idle, now)
     this.#body?.forget()
     const isBodiless = this.method === 'HEAD' || head.status === 304
     const bodyBytes = head.status === 204 ? -1 : head.bodyBytes

@@ -1,4 +1,4 @@
-import { hasListToken } from '../http1/fields.ts'
+import { contentLength, hasListToken, isName } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import type { Peer } from './front.ts'
 
@@ -39,8 +39,6 @@ const NOT_NOMINABLE = new Set([
   'authorization',
 ])
 
-const DIGITS = /^\d{1,15}$/
-
 /**
  * The headers of a request as a backend gets them: hop-by-hop ones and those that `Connection` nominates are
  * removed (RFC 9110 section 7.6.1), X-Forwarded-* are set by us, or added to where the peer is trusted.
@@ -56,6 +54,7 @@ export function requestHeaders(
   let host = ''
   let hasHost = false
   let length: string | null = null
+  let bodyBytes = 0
   let coding: string | null = null
   let nominated = ''
   let expect = ''
@@ -71,83 +70,84 @@ export function requestHeaders(
     const value = raw[i + 1] as string
     switch (name.length) {
       case 2:
-        if (is(name, 'te')) {
+        if (isName(name, 'te')) {
           takesTrailers ||= hasListToken(value, 'trailers')
           continue
         }
         break
       case 3:
-        if (is(name, 'via')) {
+        if (isName(name, 'via')) {
           via = join(via, value)
           continue
         }
         break
       case 4:
-        if (is(name, 'host')) {
+        if (isName(name, 'host')) {
           if (hasHost) fault = 'more than one Host header'
           host = value
           hasHost = true
         }
         break
       case 6:
-        if (is(name, 'expect')) {
+        if (isName(name, 'expect')) {
           expect = value
           continue
         }
         break
       case 7:
-        if (is(name, 'upgrade')) continue
+        if (isName(name, 'upgrade')) continue
         break
       case 9:
-        if (is(name, 'forwarded') && !peer.isTrusted) continue
+        if (isName(name, 'forwarded') && !peer.isTrusted) continue
         break
       case 10:
-        if (is(name, 'connection')) {
+        if (isName(name, 'connection')) {
           if (!isPlainConnection(value)) nominated = join(nominated, value)
           continue
         }
-        if (is(name, 'keep-alive')) continue
+        if (isName(name, 'keep-alive')) continue
         break
       case 14:
-        if (is(name, 'content-length')) {
+        if (isName(name, 'content-length')) {
           if (length !== null && length !== value) fault = 'differing Content-Length headers'
-          if (!DIGITS.test(value)) fault = 'a malformed Content-Length header'
+          bodyBytes = contentLength(value)
+          if (bodyBytes < 0) fault = 'a malformed Content-Length header'
           length = value
           continue
         }
         break
       case 15:
-        if (is(name, 'x-forwarded-for')) {
+        if (isName(name, 'x-forwarded-for')) {
           if (peer.isTrusted) forwardedFor = join(forwardedFor, value)
           continue
         }
         break
       case 16:
-        if (is(name, 'x-forwarded-host')) {
+        if (isName(name, 'x-forwarded-host')) {
           if (peer.isTrusted) forwardedHost = value
           continue
         }
-        if (is(name, 'x-forwarded-port')) {
+        if (isName(name, 'x-forwarded-port')) {
           if (peer.isTrusted) forwardedPort = value
           continue
         }
-        if (is(name, 'proxy-connection')) continue
+        if (isName(name, 'proxy-connection')) continue
         break
       case 17:
-        if (is(name, 'transfer-encoding')) {
+        if (isName(name, 'transfer-encoding')) {
           coding = join(coding ?? '', value)
           continue
         }
-        if (is(name, 'x-forwarded-proto')) {
+        if (isName(name, 'x-forwarded-proto')) {
           if (peer.isTrusted) forwardedProto = value
           continue
         }
         break
       case 18:
-        if (is(name, 'proxy-authenticate')) continue
+        if (isName(name, 'proxy-authenticate')) continue
         break
       case 19:
-        if (is(name, 'proxy-authorization')) continue
+        if (isName(name, 'proxy-authorization')) continue
         break
     }
     list.push(name, value)
@@ -172,7 +172,7 @@ export function requestHeaders(
     list,
     host,
     hasHost,
-    bodyBytes: coding !== null ? -1 : length === null || length === '0' ? null : Number(length),
+    bodyBytes: coding !== null ? -1 : bodyBytes === 0 ? null : bodyBytes,
     expectsContinue: expect !== '' && hasListToken(expect, '100-continue') && minorVersion === 1,
     forwardedFor,
     fault,
@@ -194,8 +194,4 @@ function removeNominated(list: HeaderList, nominated: string): void {
 
 function join(list: string, value: string): string {
   return list === '' ? value : value === '' ? list : `${list}, ${value}`
-}
-
-function is(name: string, lower: string): boolean {
-  return name === lower || name.toLowerCase() === lower
 }

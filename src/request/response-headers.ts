@@ -1,4 +1,4 @@
-import { hasListToken } from '../http1/fields.ts'
+import { hasListToken, isName } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange.ts'
 
 /** What of a response's framing stays in its head. */
@@ -26,20 +26,20 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
     const value = raw[i + 1] as string
     switch (name.length) {
       case 2:
-        if (is(name, 'te')) continue
+        if (isName(name, 'te')) continue
         break
       case 7:
-        if (is(name, 'upgrade') || (!shape.takesTrailers && is(name, 'trailer'))) continue
+        if (isName(name, 'upgrade') || (!shape.takesTrailers && isName(name, 'trailer'))) continue
         break
       case 10:
-        if (is(name, 'keep-alive')) continue
-        if (is(name, 'connection')) {
-          nominated += `,${value}`
+        if (isName(name, 'keep-alive')) continue
+        if (isName(name, 'connection')) {
+          if (!isPlain(value)) nominated += `,${value}`
           continue
         }
         break
       case 14:
-        if (is(name, 'content-length')) {
+        if (isName(name, 'content-length')) {
           if (hasLength || (shape.bodyBytes < 0 && !shape.isBodiless)) continue
           hasLength = true
           list.push(name, shape.isBodiless ? value : String(shape.bodyBytes))
@@ -47,24 +47,25 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
         }
         break
       case 16:
-        if (is(name, 'proxy-connection')) continue
+        if (isName(name, 'proxy-connection')) continue
         break
       case 17:
-        if (is(name, 'transfer-encoding')) continue
+        if (isName(name, 'transfer-encoding')) continue
         break
       case 18:
-        if (is(name, 'proxy-authenticate')) continue
+        if (isName(name, 'proxy-authenticate')) continue
         break
     }
     list.push(name, value)
   }
-  if (nominated !== '' && !isPlain(nominated)) removeNominated(list, nominated)
+  if (nominated !== '') removeNominated(list, nominated)
   if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
   return list
 }
 
-function isPlain(nominated: string): boolean {
-  return nominated === ',keep-alive' || nominated === ',close'
+/** The usual values nominate nothing. */
+function isPlain(value: string): boolean {
+  return value === 'keep-alive' || value === 'close'
 }
 
 function removeNominated(list: HeaderList, nominated: string): void {
@@ -72,8 +73,4 @@ function removeNominated(list: HeaderList, nominated: string): void {
     const lower = (list[i] as string).toLowerCase()
     if (lower !== 'content-length' && lower !== 'set-cookie' && hasListToken(nominated, lower)) list.splice(i, 2)
   }
-}
-
-function is(name: string, lower: string): boolean {
-  return name === lower || name.toLowerCase() === lower
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Deadlines, type Timed } from '../../src/model/deadlines.ts'
+import { Deadlines, type Timed, UNWATCHED } from '../../src/model/deadlines.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 
 function timed(deadline: number, onDeadline: () => void): Timed {
-  return { deadline, onDeadline }
+  return { deadline, place: UNWATCHED, onDeadline }
 }
 
 test('a deadline is noticed once, soon after its time and not before', () => {
@@ -63,4 +63,21 @@ test('an entry that comes back without a later deadline is called once a tick, n
   deadlines.add(stubborn)
   clock.advance(100)
   assert.ok(calls >= 1 && calls <= 10, String(calls))
+})
+
+test('what is taken off from among others leaves each of them watched', () => {
+  const clock = manualClock()
+  const deadlines = new Deadlines(clock)
+  const called: number[] = []
+  const entries = [1, 2, 3, 4].map((id) => timed(clock.now() + 100, () => called.push(id)))
+  for (const entry of entries) deadlines.add(entry)
+  const [first, second] = entries as [Timed, Timed]
+  deadlines.add(first)
+  assert.equal(deadlines.size, 4)
+  deadlines.remove(second)
+  deadlines.remove(second)
+  deadlines.remove(first)
+  assert.equal(deadlines.size, 2)
+  clock.advance(200)
+  assert.deepEqual(called.sort(), [3, 4])
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Deadlines } from '../../src/model/deadlines.ts'
+import { Deadlines, UNWATCHED } from '../../src/model/deadlines.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 
 test('time moves by advance() alone, and the wall clock with it', () => {
@@ -68,7 +68,7 @@ test('it drives deadlines', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   let passed = 0
-  deadlines.add({ deadline: 50, onDeadline: () => void passed++ })
+  deadlines.add({ deadline: 50, place: UNWATCHED, onDeadline: () => void passed++ })
   clock.advance(49)
   assert.equal(passed, 0)
   clock.advance(20)
