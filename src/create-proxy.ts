@@ -2,27 +2,34 @@ import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
 import type { Duplex } from 'node:stream'
+import { isDeepStrictEqual } from 'node:util'
 import type { EventEmitter } from 'eventemitter3'
-import type { PoolStats } from './contracts/pool.ts'
+import type { Job, ListenAddress, ListenOptions, Running, ThreadStats } from './contracts/executor.ts'
+import type { BackendPoolStats, PoolStats } from './contracts/pool.ts'
 import { attachUpgrades } from './fronts/attach.ts'
-import { createListener, type ListenAddress, type ListenOptions, listen } from './fronts/listener.ts'
+import { createListener, listen } from './fronts/listener.ts'
 import { peerLookup } from './fronts/peer.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
 import { lineWriter, recordFormatter } from './loggers/index.ts'
-import { Backend } from './model/backend.ts'
+import { Backend, type BackendInit } from './model/backend.ts'
 import { Deadlines } from './model/deadlines.ts'
 import { describeError, ProxyError } from './model/errors.ts'
+import { type Memory, privateMemory, SharedMemory } from './model/memory.ts'
 import type { ExchangeRecord } from './model/record.ts'
+import { UNNAMED } from './options/consistency.ts'
+import { threadOptions } from './options/thread-options.ts'
 import type { ProxyOptions, ResolvedGroup, ResolvedOptions, TimeoutOptions } from './options.ts'
 import { http1Pool } from './pools/http1-pool.ts'
 import { Events, type ProxyEvents } from './request/events.ts'
 import { Group } from './request/group.ts'
-import type { Destination, Parts, ProxyState } from './request/parts.ts'
+import { type Destination, type Parts, ProxyState } from './request/parts.ts'
 import { createRouter } from './request/router.ts'
 import { parseTarget, withoutDotSegments } from './request/target.ts'
 import { trustMatcher } from './request/trusted.ts'
 import { resolveOptions } from './resolve-options.ts'
+import { members, nextContext, type ThreadContext, type ThreadJob } from './thread-context.ts'
+import { FORWARDED, forwarder, fromPlain } from './thread-events.ts'
 
 /** What one call may say differently from the proxy's options. */
 export interface CallOverrides {
@@ -63,12 +70,14 @@ export interface BackendStats {
   readonly isEjected: boolean
 }
 
-/** Figures of a proxy. */
+/** Figures of a proxy, those of its threads added up. */
 export interface ProxyStats {
   /** Exchanges since the start. */
   readonly exchanges: number
   /** Exchanges that have not ended, upgraded connections among them. */
   readonly active: number
+  /** Of each thread of the executor; none where the calling thread serves. */
+  readonly threads: readonly Omit<ThreadStats, 'pools'>[]
   readonly groups: readonly {
     readonly name: string
     readonly backends: readonly BackendStats[]
@@ -96,6 +105,18 @@ export interface Proxy extends AsyncDisposable {
   off<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
   stats(): ProxyStats
   /**
+   * From now on the group has these backends. One that was there before, with the same id, URL, weight and TLS settings, keeps
+   * its state and its connections; one that is gone finishes what it has. Resolves when every thread has made the change.
+   * @throws {@link OptionsError} for backends that cannot be.
+   */
+  setBackends(backends: readonly (string | URL | BackendInit)[], group?: string): Promise<void>
+  /** Gives the backend nothing new, in any thread; resolves when all that it had has ended. @throws RangeError for an unknown one. */
+  drain(backend: string, group?: string): Promise<void>
+  /** Ends {@link drain}. */
+  undrain(backend: string, group?: string): void
+  /** Replaces the executor's threads, one at a time, without refusing or cutting a request. */
+  reload(): Promise<void>
+  /**
    * Ends gracefully: stops listening, lets exchanges finish, asks WebSockets to close (1001), and after
    * `closeGraceMs` ends what is left. Calling it again returns the same promise.
    */
@@ -105,22 +126,50 @@ export interface Proxy extends AsyncDisposable {
 /** Single-backend groups made for `target` overrides are kept for their connections, this many. */
 const MAX_TARGET_GROUPS = 256
 
+/** How often {@link Proxy.drain} looks whether all has ended, ms. */
+const DRAIN_LOOK_MS = 20
+
 /**
  * Makes a proxy.
  * @throws {@link OptionsError} that names every fault of the options.
  */
 export function createProxy(options: ProxyOptions): Proxy {
   const resolved = resolveOptions(options)
+  const { executor } = resolved
+  if (executor.maxThreads === 0) return makeProxy(resolved, nextContext(), null)
+  // The calling thread is one of those that share the memory.
+  const buffer = SharedMemory.allocate(executor.maxThreads + 1)
+  const context: ThreadContext = {
+    namespace: '0',
+    memory: new SharedMemory(buffer, 0),
+    counters: privateMemory.counters(''),
+    thread: 0,
+  }
+  const { logger = 'silent' } = options
+  const job: ThreadJob = {
+    options: threadOptions(options),
+    isLogging: logger !== 'silent',
+    accessLog: resolved.accessLog.format,
+  }
+  return makeProxy(resolved, context, { options: job, memory: buffer })
+}
+
+function makeProxy(
+  resolved: ResolvedOptions,
+  context: ThreadContext,
+  job: Pick<Job, 'options' | 'memory'> | null,
+): Proxy {
   const { clock, logger } = resolved
   const events = new Events(logger)
   const deadlines = new Deadlines(clock)
-  const state: ProxyState = { exchanges: 0, active: 0, isClosing: false, isClosed: false, onIdle: null }
-  const groups = new Map(Array.from(resolved.groups, ([name, group]) => [name, buildGroup(group)]))
+  const state = new ProxyState(context.counters)
+  const groups = new Map(Array.from(resolved.groups, ([name, group]) => [name, buildGroup(group, context.memory)]))
   const targets = new Map<string, Destination>()
   const router = createRouter(resolved.routes)
   const isTrusted = trustMatcher(resolved.trustedProxies)
   const accessLog = openAccessLog(resolved)
   const parts: Parts = {
+    thread: context.thread,
     clock,
     deadlines,
     events,
@@ -141,20 +190,23 @@ export function createProxy(options: ProxyOptions): Proxy {
   }
   const peerOf = peerLookup(isTrusted)
   const servers = new Set<http.Server>()
+  const running = new Set<Running>()
   const attached = new WeakSet<HttpServer>()
   let upgrades: Upgrades | null = null
   let closing: Promise<void> | null = null
 
-  function buildGroup(group: ResolvedGroup): Group {
+  function buildGroup(group: ResolvedGroup, memory: Memory): Group {
     return new Group({
       name: group.name,
-      backends: group.backends.map((init) => new Backend(init)),
+      backends: group.backends.map((init) => buildBackend(group.name, init, memory)),
       balancer: group.balancer,
       pool: 'acquire' in group.pool ? group.pool : http1Pool(group.pool, { clock, deadlines }),
       healthCheck: group.healthCheck,
       maxEjectedPercent: group.maxEjectedPercent,
       retry: group.retry,
       clock,
+      cells: memory.cells(`${context.namespace} group ${group.name}`),
+      isShared: memory.isShared,
       onEject(backend, ms, reason) {
         logger.warn(
           { backend: backend.id, group: group.name, ms },
@@ -167,6 +219,87 @@ export function createProxy(options: ProxyOptions): Proxy {
         events.emit('uneject', backend)
       },
     })
+  }
+
+  function buildBackend(group: string, init: BackendInit, memory: Memory): Backend {
+    const { id, url } = new Backend(init)
+    return new Backend(init, memory.cells(`${context.namespace} group ${group} backend ${id} ${url.href}`))
+  }
+
+  function groupNamed(name: string): Group {
+    const group = groups.get(name)
+    if (group !== undefined) return group
+    throw new RangeError(
+      `there is no group ${JSON.stringify(name)}; the groups are ${Array.from(groups.keys()).join(', ')}`,
+    )
+  }
+
+  function backendNamed(group: Group, id: string): Backend {
+    const backend = group.backends.find((one) => one.id === id)
+    if (backend !== undefined) return backend
+    const ids = group.backends.map((one) => one.id).join(', ')
+    throw new RangeError(`group ${group.name} has no backend ${JSON.stringify(id)}; its backends are ${ids}`)
+  }
+
+  function replaceBackends(group: Group, inits: readonly BackendInit[]): void {
+    const before = new Map(group.backends.map((backend) => [backend.id, backend]))
+    const after = inits.map((init) => {
+      const backend = buildBackend(group.name, init, context.memory)
+      const old = before.get(backend.id)
+      if (old === undefined || !isSame(old, backend)) return backend
+      before.delete(backend.id)
+      return old
+    })
+    group.replace(after)
+    for (const gone of before.values()) void group.pool.drain(gone)
+  }
+
+  function openServer(): http.Server {
+    const server = createListener(parts)
+    proxy.attach(server)
+    servers.add(server)
+    return server
+  }
+
+  /** Serves in this thread. */
+  async function serveHere(where: ListenOptions): Promise<Running> {
+    const server = openServer()
+    const address = await listen(server, where)
+    return {
+      address,
+      pastExchanges: 0,
+      threads: () => [],
+      change: () => Promise.resolve(),
+      hear() {},
+      reload: () => Promise.resolve(),
+      close: () => new Promise((resolve) => server.close(() => resolve())),
+    }
+  }
+
+  const observer: Job['observer'] = {
+    onThread: (change) => events.emit('thread', change),
+    onLines(lines) {
+      for (const line of lines) accessLog?.writeLine(line)
+    },
+    onEvent(_thread, event, args) {
+      const values = args.map((arg) => fromPlain(arg as Parameters<typeof fromPlain>[0], findBackend))
+      emitAny(events, event, values)
+    },
+    onFailed: (error) => events.emit('error', new ProxyError('ERR_PROXY_THREADS', error.message), null),
+  }
+
+  function findBackend(id: string): Backend | null {
+    for (const group of groups.values()) for (const backend of group.backends) if (backend.id === id) return backend
+    return null
+  }
+
+  function heard(): string[] {
+    return FORWARDED.filter((event) => events.has(event))
+  }
+
+  /** The events that somebody hears may have changed. */
+  function tellHeard(): void {
+    for (const one of running) one.hear(heard())
   }
 
   /** Where the overrides send it. A mistake in them ends the one exchange, not the application. */
@@ -194,7 +327,10 @@ export function createProxy(options: ProxyOptions): Proxy {
     let found = targets.get(url)
     if (found === undefined) {
       const template = resolved.groups.values().next().value as ResolvedGroup
-      const group = buildGroup({ ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null })
+      const group = buildGroup(
+        { ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null },
+        privateMemory,
+      )
       found = { group, route: everything(url, template.timeouts) }
       targets.set(url, found)
       if (targets.size > MAX_TARGET_GROUPS) {
@@ -257,10 +393,17 @@ export function createProxy(options: ProxyOptions): Proxy {
     },
     async listen(where) {
       if (state.isClosing) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
-      const server = createListener(parts)
-      proxy.attach(server)
-      const address = await listen(server, typeof where === 'number' ? { port: where } : where)
-      servers.add(server)
+      const listenOptions = typeof where === 'number' ? { port: where } : where
+      const started = await resolved.executor.start({
+        ...job,
+        listen: listenOptions,
+        serve: serveHere,
+        logger,
+        observer,
+      })
+      running.add(started)
+      tellHeard()
+      const { address } = started
       logger.info(
         { url: address.url, host: address.host, port: address.port },
         `listening on ${address.url || address.host}`,
@@ -277,27 +420,58 @@ export function createProxy(options: ProxyOptions): Proxy {
     },
     on(event, listener) {
       emitterOf(events).on(event, listener)
+      tellHeard()
       return proxy
     },
     once(event, listener) {
       emitterOf(events).once(event, listener)
+      tellHeard()
       return proxy
     },
     off(event, listener) {
       emitterOf(events).off(event, listener)
+      tellHeard()
       return proxy
     },
-    stats: () => ({
-      exchanges: state.exchanges,
-      active: state.active,
-      groups: Array.from(groups.values(), (group) => ({
-        name: group.name,
-        backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected }) => {
-          return { id, url: url.href, weight, pending, isAvailable, isEjected }
-        }),
-        pool: group.pool.stats(),
-      })),
-    }),
+    stats() {
+      const threads = Array.from(running, (one) => one.threads()).flat()
+      const past = Array.from(running).reduce((sum, one) => sum + one.pastExchanges, 0)
+      return {
+        exchanges: threads.reduce((sum, thread) => sum + thread.exchanges, state.exchanges + past),
+        active: threads.reduce((sum, thread) => sum + thread.active, state.active),
+        threads: threads.map(({ pools: _, ...thread }) => thread),
+        groups: Array.from(groups.values(), (group) => ({
+          name: group.name,
+          backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected }) => {
+            return { id, url: url.href, weight, pending, isAvailable, isEjected }
+          }),
+          pool: addPools([group.pool.stats(), ...threads.flatMap((thread) => poolsOf(thread, group.name))]),
+        })),
+      }
+    },
+    async setBackends(backends, name = UNNAMED) {
+      const group = groupNamed(name)
+      const inits = resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
+      replaceBackends(group, inits)
+      await Promise.all(Array.from(running, (one) => one.change(name, { group: name, backends: inits })))
+    },
+    async drain(id, name = UNNAMED) {
+      const group = groupNamed(name)
+      const backend = backendNamed(group, id)
+      backend.cells.isDraining = true
+      group.changed()
+      while (backend.isDraining && backend.pending > 0) {
+        await new Promise<void>((resolve) => clock.schedule(DRAIN_LOOK_MS, resolve))
+      }
+    },
+    undrain(id, name = UNNAMED) {
+      const group = groupNamed(name)
+      backendNamed(group, id).cells.isDraining = false
+      group.changed()
+    },
+    async reload() {
+      await Promise.all(Array.from(running, (one) => one.reload()))
+    },
     close() {
       closing ??= closeAll()
       return closing
@@ -307,7 +481,7 @@ export function createProxy(options: ProxyOptions): Proxy {
 
   async function closeAll(): Promise<void> {
     state.isClosing = true
-    const closed = Array.from(servers, (server) => new Promise<void>((resolve) => server.close(() => resolve())))
+    const closed = Array.from(running, (one) => one.close())
     upgrades?.goAway()
     if (state.active > 0) {
       await new Promise<void>((resolve) => {
@@ -332,6 +506,19 @@ export function createProxy(options: ProxyOptions): Proxy {
     events.emit('close')
   }
 
+  if (context.thread > 0) {
+    members.push({
+      createServer: openServer,
+      pools: () => Array.from(groups.values(), (group) => ({ group: group.name, pool: group.pool.stats() })),
+      goAway() {
+        state.isClosing = true
+        upgrades?.goAway()
+      },
+      close: () => proxy.close(),
+      hear: forwarder(events),
+      change: ({ group, backends }) => replaceBackends(groupNamed(group), backends),
+    })
+  }
   return proxy
 }
 
@@ -346,8 +533,55 @@ function emitterOf(events: Events): EventEmitter<string> {
   return events.emitter as unknown as EventEmitter<string>
 }
 
+/** An event by a name that is only known at run time. */
+function emitAny(events: Events, event: string, args: readonly unknown[]): void {
+  const emit = events.emit.bind(events) as (event: string, ...args: readonly unknown[]) => void
+  emit(event, ...args)
+}
+
+/** Nothing that matters to connections or to balancing differs. */
+function isSame(one: Backend, other: Backend): boolean {
+  return (
+    one.url.href === other.url.href &&
+    one.weight === other.weight &&
+    isDeepStrictEqual(one.endpoint.tls, other.endpoint.tls) &&
+    isDeepStrictEqual(one.metadata, other.metadata)
+  )
+}
+
+/** What a thread told of its pools, of one group. */
+function poolsOf({ pools }: ThreadStats, group: string): PoolStats[] {
+  const [told] = pools as readonly (readonly { readonly group: string; readonly pool: PoolStats }[])[]
+  return (told ?? []).filter((one) => one.group === group).map((one) => one.pool)
+}
+
+function addPools(all: readonly PoolStats[]): PoolStats {
+  const sums = new Map<string, BackendPoolStats>()
+  for (const { backends } of all) {
+    for (const one of backends) {
+      const sum = sums.get(one.backend)
+      sums.set(one.backend, sum === undefined ? one : addFigures(sum, one))
+    }
+  }
+  return { backends: Array.from(sums.values()) }
+}
+
+function addFigures(one: BackendPoolStats, other: BackendPoolStats): BackendPoolStats {
+  return {
+    backend: one.backend,
+    connections: one.connections + other.connections,
+    idle: one.idle + other.idle,
+    connecting: one.connecting + other.connecting,
+    waiting: one.waiting + other.waiting,
+    opened: one.opened + other.opened,
+    reused: one.reused + other.reused,
+  }
+}
+
 interface AccessLog {
   write(record: ExchangeRecord): void
+  /** A line that a thread has made. */
+  writeLine(line: string): void
   close(): Promise<void>
 }
 
@@ -356,12 +590,14 @@ function openAccessLog({ accessLog, clock, closeGraceMs, logger }: ResolvedOptio
   if (accessLog.format === 'off') return null
   const format = recordFormatter(accessLog.format)
   const { write } = accessLog
-  if (write !== null) return { write: (record) => write(format(record)), close: () => Promise.resolve() }
+  if (write !== null)
+    return { write: (record) => write(format(record)), writeLine: write, close: () => Promise.resolve() }
   const writer = lineWriter(1, {
     onError: (error) => logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`),
   })
   return {
     write: (record) => writer.write(format(record)),
+    writeLine: (line) => writer.write(line),
     async close() {
       await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(closeGraceMs, resolve))])
       if (writer.dropped > 0) logger.warn({ dropped: writer.dropped }, `${writer.dropped} access log lines were lost`)

@@ -1,5 +1,6 @@
 export * from './balancers/index.ts'
 export type * from './contracts/balancer.ts'
+export type * from './contracts/executor.ts'
 export type * from './contracts/health-check.ts'
 export type * from './contracts/logger.ts'
 export type * from './contracts/pool.ts'
@@ -16,7 +17,7 @@ export {
   type ProxyStats,
   type WebOverrides,
 } from './create-proxy.ts'
-export type { ListenAddress, ListenOptions } from './fronts/listener.ts'
+export * from './executors/index.ts'
 export * from './health-checks/index.ts'
 export { consoleLogger, silentLogger } from './loggers/index.ts'
 export { Backend, type BackendInit, type BackendTls, type Endpoint } from './model/backend.ts'

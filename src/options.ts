@@ -1,4 +1,5 @@
 import type { Balancer } from './contracts/balancer.ts'
+import type { Executor } from './contracts/executor.ts'
 import type { HealthCheck } from './contracts/health-check.ts'
 import type { Logger } from './contracts/logger.ts'
 import type { Pool } from './contracts/pool.ts'
@@ -126,6 +127,8 @@ export interface ProxyOptions extends GroupOptions {
   limits?: LimitOptions
   /** How long `close()` lets exchanges and upgraded connections finish, ms. Default 10000. */
   closeGraceMs?: number
+  /** What serves the connections of `listen()`: `inline()` (default), or `workerThreads()`. */
+  executor?: Executor
   /** Time and chance, for tests. Default: the machine's. */
   clock?: Clock
 }
@@ -174,5 +177,6 @@ export interface ResolvedOptions {
   readonly timeouts: ResolvedTimeouts
   readonly limits: Readonly<Required<LimitOptions>>
   readonly closeGraceMs: number
+  readonly executor: Executor
   readonly clock: Clock
 }

@@ -4,6 +4,7 @@ import type { HealthCheck } from './contracts/health-check.ts'
 import type { Logger } from './contracts/logger.ts'
 import type { RetryPolicy } from './contracts/retry-policy.ts'
 import type { Transform } from './contracts/transform.ts'
+import { inline } from './executors/index.ts'
 import { consecutiveFailures, EJECTION_DEFAULTS } from './health-checks/index.ts'
 import { consoleLogger, silentLogger, toLogger } from './loggers/index.ts'
 import type { BackendInit } from './model/backend.ts'
@@ -49,6 +50,7 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
     timeouts,
     limits: Object.freeze({ ...LIMIT_DEFAULTS, ...options.limits }),
     closeGraceMs: options.closeGraceMs,
+    executor: options.executor ?? inline(),
     clock,
   })
 }

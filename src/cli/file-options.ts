@@ -60,9 +60,10 @@ export const threads: FileOption<number | 'auto' | { readonly min: number; reado
     return isCount(min) && isCount(max) && min <= max && Object.keys(rest).length === 0 ? { min, max } : undefined
   },
   allowed: "a whole number from 1 to 1024, 'auto', or { min, max }",
-  example: 1,
+  example: 'auto',
   schema: {
-    description: 'How many threads serve. This version can only 1.',
+    description:
+      'How many threads serve: a number, "auto" (as many as the machine runs at once), or bounds between which it changes with the load.',
     anyOf: [
       { type: 'integer', minimum: 1, maximum: 1024 },
       { const: 'auto' },

@@ -17,7 +17,7 @@ Flags (they go before what the file says)
                           (in place of the file's backends outside of groups)
       --balancer NAME     power-of-two (default), least-connections, round-robin, random,
                           peak-ewma, consistent-hash or first-available
-      --threads N         1 is all that this version can
+      --threads N         how many threads serve: a number (default 1; the demo: 2), or auto
       --access-log FORMAT off, common, combined (default) or json: a line on standard output
                           for each exchange
       --log-level LEVEL   debug, info (default), warn, error or silent: diagnostics on
@@ -27,7 +27,7 @@ Flags (they go before what the file says)
 
 The file holds the options of createProxy(), and
   listen                  a port, or "HOST:PORT"
-  threads                 1
+  threads                 a number, "auto" or { "min": 1, "max": 4 }
   log                     { "access": FORMAT, "level": LEVEL }
 
 Signals

@@ -49,6 +49,13 @@ export async function serve(service: Service): Promise<void> {
       },
     )
   }
+  // Threads that die as soon as they begin are no service.
+  proxy.on('error', (error) => {
+    if (error.code !== 'ERR_PROXY_THREADS' || isClosing) return
+    isClosing = true
+    logger.error({ code: error.code }, error.message)
+    close(service).finally(() => process.exit(1))
+  })
   process.on('SIGINT', stop).on('SIGTERM', stop)
 }
 

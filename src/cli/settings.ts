@@ -1,4 +1,13 @@
-import { consoleLogger, createProxy, type Logger, OptionsError, type Proxy, type ProxyOptions } from '../index.ts'
+import {
+  consoleLogger,
+  createProxy,
+  type Logger,
+  OptionsError,
+  type Proxy,
+  type ProxyOptions,
+  type WorkerThreadsOptions,
+  workerThreads,
+} from '../index.ts'
 import type { Flags } from './arguments.ts'
 import { CommandError } from './command-error.ts'
 import { type ConfigFile, readConfigFile } from './config-file.ts'
@@ -24,8 +33,15 @@ export interface Overrides {
   readonly defaults?: ProxyOptions
   /** Do not look for a file that is not named. */
   readonly ignoreFile?: boolean
+  /** Threads, where the user says nothing. Default 1. */
+  readonly threads?: number
   /** Least weight of the diagnostics, where the user says none. Default `info`. */
   readonly level?: 'info' | 'warn'
+}
+
+/** Threads finish what they have within the time that the proxy has for it. */
+function drain({ closeGraceMs }: Record<string, unknown>): Pick<WorkerThreadsOptions, 'drainMs'> {
+  return typeof closeGraceMs === 'number' && closeGraceMs >= 0 ? { drainMs: closeGraceMs } : {}
 }
 
 type Faults = OptionsError['faults'][number][]
@@ -44,6 +60,8 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
   const own = readOwn(flags, file?.content ?? {}, faults)
   const logger = consoleLogger({ level: own.level ?? overrides.level ?? 'info' })
   const options = proxyOptions(flags, file, overrides.defaults)
+  const count = own.threads ?? overrides.threads ?? 1
+  if (count !== 1) options.executor = workerThreads({ threads: count, ...drain(options) })
   options.accessLog = own.access ?? options.accessLog ?? 'combined'
   if (own.level !== undefined || options.logger === undefined) options.logger = logger
 
@@ -68,13 +86,8 @@ function readOwn(flags: Flags, file: ConfigFile['content'], faults: Faults) {
       return found
     }
   }
-  const count = read(threads)('threads', 'threads', file.threads)
-  if (count !== undefined && count !== 1) {
-    const path = flags.threads === undefined ? 'threads' : '--threads'
-    const message = 'asks for more than one thread, and this version cannot do that yet; the next one will'
-    faults.push({ path, message, value: count, allowed: '1', example: 1 })
-  }
   return {
+    threads: read(threads)('threads', 'threads', file.threads),
     listen: read(listen)('listen', 'listen', file.listen),
     access: read(access)('access-log', 'log.access', log.access),
     level: read(level)('log-level', 'log.level', log.level),

@@ -1,26 +1,10 @@
 import http from 'node:http'
+import type net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import type { Parts } from '../request/parts.ts'
-
-/** Where to listen. */
-export interface ListenOptions {
-  /** 0 for any free port. */
-  readonly port?: number
-  /** Default: all addresses. */
-  readonly host?: string
-  /** Path of a unix socket, in place of a port. */
-  readonly path?: string
-}
-
-/** Where a proxy listens. */
-export interface ListenAddress {
-  readonly port: number
-  readonly host: string
-  /** For a client on this machine; empty for a unix socket. */
-  readonly url: string
-}
 
 /** Idle client connections are kept this long, ms: longer than the 60 s of common load balancers in front of us. */
 const CLIENT_KEEP_ALIVE_MS = 65_000
@@ -37,8 +21,11 @@ export function createListener(parts: Parts): http.Server {
   return server
 }
 
-/** Listens, and rejects with a message that says what to do. */
-export async function listen(server: http.Server, options: ListenOptions): Promise<ListenAddress> {
+/**
+ * Listens, and rejects with a message that says what to do.
+ * @param sharesPort other threads listen on the same port (SO_REUSEPORT).
+ */
+export async function listen(server: net.Server, options: ListenOptions, sharesPort = false): Promise<ListenAddress> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const where = options.path ?? `${options.host ?? '*'}:${options.port ?? 0}`
@@ -50,7 +37,9 @@ export async function listen(server: http.Server, options: ListenOptions): Promi
       )
     })
     server.listen(
-      options.path === undefined ? { port: options.port ?? 0, host: options.host } : { path: options.path },
+      options.path === undefined
+        ? { port: options.port ?? 0, host: options.host, ...(sharesPort && { reusePort: true }) }
+        : { path: options.path },
       resolve,
     )
   })

@@ -25,7 +25,7 @@ function jsonFormatter(): (record: ExchangeRecord) => string {
   return (r) => {
     const millis = String(Math.floor(modulo(r.epochMs, 1000))).padStart(3, '0')
     return (
-      `{"time":"${second(r.epochMs)}.${millis}Z","id":${number(r.id)},"clientAddress":${json(r.clientAddress)},"user":${json(r.user)},` +
+      `{"time":"${second(r.epochMs)}.${millis}Z","id":${number(r.id)},"thread":${number(r.thread)},"clientAddress":${json(r.clientAddress)},"user":${json(r.user)},` +
       `"method":${json(r.method)},"target":${json(r.target)},"httpVersion":${json(r.httpVersion)},` +
       `"host":${json(r.host)},"status":${number(r.status)},"requestBytes":${number(r.requestBytes)},` +
       `"responseBytes":${number(r.responseBytes)},"firstByteMs":${number(r.firstByteMs)},` +

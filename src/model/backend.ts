@@ -54,7 +54,7 @@ export class Backend {
   readonly cells: Cells
 
   /** @throws TypeError where the URL cannot be a backend's. */
-  constructor(init: BackendInit | string | URL, cells = new Cells(new ArrayBuffer(Cells.bytes(1)), 0)) {
+  constructor(init: BackendInit | string | URL, cells = new Cells()) {
     const given = typeof init === 'string' || init instanceof URL ? { url: init } : init
     const { url, socketPath, basePath } = parseBackendUrl(String(given.url))
     this.url = url

@@ -1,5 +1,5 @@
-/** 32-bit cells of one backend: 16 of them fill one 64-byte cache line, so that threads never share a line. */
-const CELLS_PER_BACKEND = 16
+/** 32-bit cells of one backend: 16 of them fill one 64-byte cache line, so that no two backends share one. */
+export const CELLS_PER_LINE = 16
 
 /** What each cell of a line holds. Times wrap after 24 days and are compared by difference only. */
 const PENDING = 0
@@ -12,6 +12,11 @@ const RTT_AT = 6
 const UNHEALTHY = 7
 const DRAINING = 8
 const DISABLED = 9
+const CHANGES = 10
+const TURN = 11
+
+/** {@link EJECTED} while its end is being written. */
+const BEING_EJECTED = 2
 
 /**
  * The numbers that balancers and health checks read, for one backend: a line in an ArrayBuffer, or in a
@@ -20,14 +25,15 @@ const DISABLED = 9
  */
 export class Cells {
   readonly #line: Int32Array
+  /** What this thread alone has pending, at {@link #index}. */
+  readonly #own: Int32Array
+  readonly #index: number
 
-  constructor(memory: ArrayBufferLike, index: number) {
-    this.#line = new Int32Array(memory, index * CELLS_PER_BACKEND * 4, CELLS_PER_BACKEND)
-  }
-
-  /** Bytes that `count` backends need. */
-  static bytes(count: number): number {
-    return count * CELLS_PER_BACKEND * 4
+  /** @param own this thread's counts of what is pending at each line, to take it back when it dies. */
+  constructor(line: Int32Array = new Int32Array(CELLS_PER_LINE), own: Int32Array = new Int32Array(1), index = 0) {
+    this.#line = line
+    this.#own = own
+    this.#index = index
   }
 
   /** Attempts that have begun and whose last byte is not yet gone. */
@@ -35,7 +41,12 @@ export class Cells {
     return Atomics.load(this.#line, PENDING)
   }
   addPending(by: 1 | -1): void {
+    this.#own[this.#index] = (this.#own[this.#index] ?? 0) + by
     Atomics.add(this.#line, PENDING, by)
+  }
+  /** So many attempts of a thread that has died will not end. */
+  takeBack(count: number): void {
+    Atomics.sub(this.#line, PENDING, count)
   }
 
   /** Failures in a row. */
@@ -51,18 +62,22 @@ export class Cells {
   }
 
   get isEjected(): boolean {
-    return Atomics.load(this.#line, EJECTED) === 1
+    return Atomics.load(this.#line, EJECTED) !== 0
   }
   /** ms on the clock's scale, only meaningful while {@link isEjected}: time left is `ejectedUntil - now`, wrapped to 32 bits. */
   ejectionLeftMs(nowMs: number): number {
     return (Atomics.load(this.#line, EJECTED_UNTIL) - (nowMs | 0)) | 0
   }
-  eject(untilMs: number): void {
+  /** @returns `false` where it was ejected already, by another thread perhaps. */
+  eject(untilMs: number): boolean {
+    if (Atomics.compareExchange(this.#line, EJECTED, 0, BEING_EJECTED) !== 0) return false
     Atomics.store(this.#line, EJECTED_UNTIL, untilMs | 0)
     Atomics.store(this.#line, EJECTED, 1)
+    return true
   }
-  uneject(): void {
-    Atomics.store(this.#line, EJECTED, 0)
+  /** @returns `false` where it was not ejected, or not any more. */
+  uneject(): boolean {
+    return Atomics.compareExchange(this.#line, EJECTED, 1, 0) === 1
   }
 
   /** How often it was ejected in a row; the ejection time doubles with it. */
@@ -103,5 +118,22 @@ export class Cells {
   }
   set isDisabled(value: boolean) {
     Atomics.store(this.#line, DISABLED, value ? 1 : 0)
+  }
+
+  /** Of a group's line: counts every change of who is available. */
+  get changes(): number {
+    return Atomics.load(this.#line, CHANGES)
+  }
+  addChange(): void {
+    Atomics.add(this.#line, CHANGES, 1)
+  }
+
+  /** Of a group's line: counts picks, so that a thread sees whether another has picked at the same time. */
+  get turn(): number {
+    return Atomics.load(this.#line, TURN)
+  }
+  /** @returns `false` where another thread has picked since {@link turn} was read. */
+  endTurn(turn: number): boolean {
+    return Atomics.compareExchange(this.#line, TURN, turn, (turn + 1) | 0) === turn
   }
 }

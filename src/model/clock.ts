@@ -1,6 +1,6 @@
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
 export interface Clock {
-  /** Monotonic time in milliseconds, from an arbitrary origin. Never goes back. */
+  /** Monotonic time in milliseconds, from an origin that all threads of the process share. Never goes back. */
   now(): number
   /** Wall-clock time in milliseconds since the Unix epoch; for log lines only. */
   epoch(): number
@@ -13,9 +13,12 @@ export interface Clock {
   schedule(delayMs: number, task: () => void): () => void
 }
 
+/** Each thread's `performance.now()` counts from its own start; what threads tell each other needs one scale. */
+const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+
 /** The machine's own time and `Math.random`. */
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now: () => ORIGIN + performance.now(),
   epoch: () => Date.now(),
   random: () => Math.random(),
   schedule(delayMs, task) {

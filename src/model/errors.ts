@@ -3,7 +3,17 @@ import type { Backend } from './backend.ts'
 /** Whose fault it is. */
 export type Side = 'client' | 'proxy' | 'backend'
 /** The step of a request in which it happened. */
-export type Phase = 'accept' | 'route' | 'pick' | 'acquire' | 'connect' | 'request' | 'headers' | 'body' | 'upgrade'
+export type Phase =
+  | 'listen'
+  | 'accept'
+  | 'route'
+  | 'pick'
+  | 'acquire'
+  | 'connect'
+  | 'request'
+  | 'headers'
+  | 'body'
+  | 'upgrade'
 
 interface Fault {
   readonly side: Side
@@ -36,6 +46,7 @@ const FAULTS = {
   ERR_PROXY_BODY_CONSUMED: { side: 'proxy', phase: 'request', status: 500 },
   ERR_PROXY_UPGRADE: { side: 'backend', phase: 'upgrade', status: 502 },
   ERR_PROXY_UPGRADE_IDLE_TIMEOUT: { side: 'backend', phase: 'upgrade', status: 504 },
+  ERR_PROXY_THREADS: { side: 'proxy', phase: 'listen', status: 503 },
   ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500 },
 } as const satisfies Record<string, Fault>
 

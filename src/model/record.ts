@@ -3,6 +3,8 @@ import type { OutcomeKind } from './outcome.ts'
 /** All that is told of an exchange when it has ended: the access log's line, and what `finish` listeners get. */
 export interface ExchangeRecord {
   readonly id: number
+  /** The thread that served it; 0: the one that made the proxy. {@link id} counts up in each thread. */
+  readonly thread: number
   /** When it began, ms since the Unix epoch. */
   readonly epochMs: number
   /** The client's address, by X-Forwarded-For where its proxy is trusted; may be empty. */

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import type { Executor } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import type { Clock } from '../model/clock.ts'
 import { trustMatcher } from '../request/trusted.ts'
@@ -120,6 +121,10 @@ export const proxySchema = closed(
       ),
     ),
     closeGraceMs: withDefault('How long close() lets exchanges finish, ms.', millis('0: not at all', 10_000), 10_000),
+    executor: optional(
+      'What serves the connections of listen().',
+      codeOnly(contract<Executor>('an executor', ['start'], 'workerThreads()')),
+    ),
     clock: optional(
       'Time and chance, for tests.',
       codeOnly(contract<Clock>('a Clock', ['now', 'epoch', 'random', 'schedule'], 'manualClock()')),

@@ -65,7 +65,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   #abort: AbortController | null = null
 
   constructor(parts: Parts, request: ReceivedRequest, peer: Peer, headers: RequestHeaders) {
-    this.id = ++parts.state.exchanges
+    this.id = parts.state.begin()
     this.front = request
     this.method = request.method
     this.target = request.target
@@ -75,7 +75,6 @@ export abstract class BaseExchange implements Recordable, Timed {
     this.#parts = parts
     this.#peer = peer
     this.#headers = headers
-    parts.state.active++
     parts.deadlines.add(this)
     if (parts.events.has('request')) parts.events.emit('request', this)
   }
@@ -187,21 +186,18 @@ export abstract class BaseExchange implements Recordable, Timed {
   protected pick(): ProxyError | null {
     const group = this.#group as Group
     const { events, clock } = this.#parts
-    const candidates = group.candidates(this.#tried)
-    if (candidates === null) {
-      return new ProxyError('ERR_PROXY_NO_BACKEND', `no backend of group ${group.name} is available`)
-    }
-    let backend: Backend
+    let backend: Backend | null
     try {
-      backend = group.balancer.pick(candidates, this)
-      if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+      backend = group.take(this.#tried, this)
     } catch (error) {
       return this.hookError(`balancer ${group.balancer.name}`, error)
+    }
+    if (backend === null) {
+      return new ProxyError('ERR_PROXY_NO_BACKEND', `no backend of group ${group.name} is available`)
     }
     this.backend = backend
     // What comes before the first attempt takes no time worth a look at the clock (80 ns).
     this.#attemptAt = this.attempts++ === 0 ? this.startedAt : clock.now()
-    backend.cells.addPending(1)
     try {
       group.balancer.onStart?.(backend, this)
     } catch (error) {

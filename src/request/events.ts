@@ -1,4 +1,5 @@
 import { EventEmitter } from 'eventemitter3'
+import type { ThreadChange } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import type { Backend } from '../model/backend.ts'
 import { describeError, type ProxyError } from '../model/errors.ts'
@@ -25,6 +26,8 @@ export interface ProxyEvents {
   eject: (backend: Backend, ms: number, reason: string) => void
   /** It is back. */
   uneject: (backend: Backend) => void
+  /** A thread of the executor began, retires or ended. */
+  thread: (change: ThreadChange) => void
   /** The proxy has closed. */
   close: () => void
 }

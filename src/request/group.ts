@@ -3,7 +3,9 @@ import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Backend } from '../model/backend.ts'
+import type { Cells } from '../model/cells.ts'
 import type { Clock } from '../model/clock.ts'
+import type { ExchangeView } from '../model/exchange.ts'
 
 /** The parts of a {@link Group}. */
 export interface GroupParts {
@@ -16,38 +18,86 @@ export interface GroupParts {
   readonly maxEjectedPercent: number
   readonly retry: RetryPolicy | null
   readonly clock: Clock
+  /** Numbers of the group itself. */
+  readonly cells: Cells
+  /** Other threads pick from the same backends. */
+  readonly isShared: boolean
   /** A backend was ejected for `ms`, or has come back. */
   onEject(backend: Backend, ms: number, reason: string): void
   onUneject(backend: Backend): void
 }
 
-/** A set of backends at work: who may be picked, and who is ejected. */
+/** How often a pick is made again because another thread picked at the same time. */
+const MAX_TURNS = 4
+
+/**
+ * A set of backends at work: who may be picked, and who is ejected. What any thread changes of that is counted in the
+ * group's cells, and each thread looks there before it picks.
+ */
 export class Group implements HealthControl {
   readonly name: string
-  readonly backends: readonly Backend[]
   readonly balancer: Balancer
   readonly pool: Pool
   readonly healthCheck: HealthCheck | null
   readonly retry: RetryPolicy | null
   readonly #parts: GroupParts
+  #backends: readonly Backend[]
   readonly #returns = new Map<Backend, () => void>()
   /** The same array until something changes, so that balancers can build on its identity. */
-  #available: readonly Backend[]
+  #available: readonly Backend[] = []
+  /** The count of changes that {@link #available} knows of. */
+  #changes = -1
 
   constructor(parts: GroupParts) {
     this.name = parts.name
-    this.backends = parts.backends
     this.balancer = parts.balancer
     this.pool = parts.pool
     this.healthCheck = parts.healthCheck
     this.retry = parts.retry
     this.#parts = parts
-    this.#available = parts.backends.filter((backend) => backend.isAvailable)
+    this.#backends = parts.backends
     parts.balancer.onChange?.(parts.backends)
+  }
+
+  get backends(): readonly Backend[] {
+    return this.#backends
+  }
+
+  /** From now on these. */
+  replace(backends: readonly Backend[]): void {
+    this.#backends = backends
+    this.#parts.balancer.onChange?.(backends)
+    this.changed()
+  }
+
+  /** Tells every thread that who is available may have changed. */
+  changed(): void {
+    this.#parts.cells.addChange()
+  }
+
+  /**
+   * Has the balancer pick and counts the attempt. Where another thread picks at the same moment, each would not know of
+   * the other's choice, so that one of them picks again.
+   * @returns `null` where no backend is available.
+   * @throws what the balancer throws.
+   */
+  take(tried: readonly Backend[], exchange: ExchangeView): Backend | null {
+    const { cells, isShared } = this.#parts
+    for (let tries = 1; ; tries++) {
+      const turn = cells.turn
+      const candidates = this.candidates(tried)
+      if (candidates === null) return null
+      const backend = this.balancer.pick(candidates, exchange)
+      if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+      backend.cells.addPending(1)
+      if (!isShared || tries === MAX_TURNS || cells.endTurn(turn)) return backend
+      backend.cells.addPending(-1)
+    }
   }
 
   /** Available backends that are not in `tried`; all available ones where each has been tried; `null` for none. */
   candidates(tried: readonly Backend[]): Candidates | null {
+    if (this.#parts.cells.changes !== this.#changes) this.#refresh()
     const available = this.#available
     if (tried.length > 0) {
       const untried = available.filter((backend) => !tried.includes(backend))
@@ -58,21 +108,32 @@ export class Group implements HealthControl {
 
   /** Some available backend is not in `tried`. */
   hasUntried(tried: readonly Backend[]): boolean {
+    if (this.#parts.cells.changes !== this.#changes) this.#refresh()
     return this.#available.some((backend) => !tried.includes(backend))
   }
 
   eject(backend: Backend, ms: number, reason: string): boolean {
-    if (backend.isEjected || !this.backends.includes(backend)) return false
-    const ejected = this.backends.filter((other) => other.isEjected).length
-    if (((ejected + 1) * 100) / this.backends.length > this.#parts.maxEjectedPercent) return false
-    backend.cells.eject(this.#parts.clock.now() + ms)
-    this.#refresh()
-    this.#returns.set(
-      backend,
-      this.#parts.clock.schedule(ms, () => this.#uneject(backend)),
+    if (
+      backend.isEjected ||
+      !this.backends.includes(backend) ||
+      this.#ejectedPercent(1) > this.#parts.maxEjectedPercent
     )
+      return false
+    if (!backend.cells.eject(this.#parts.clock.now() + ms)) return false
+    // Another thread may have ejected another one at the same moment.
+    if (this.#ejectedPercent(0) > this.#parts.maxEjectedPercent) {
+      backend.cells.uneject()
+      return false
+    }
+    this.changed()
+    this.#refresh()
     this.#parts.onEject(backend, ms, reason)
     return true
+  }
+
+  #ejectedPercent(more: number): number {
+    const ejected = this.backends.filter((backend) => backend.isEjected).length
+    return ((ejected + more) * 100) / this.backends.length
   }
 
   close(): void {
@@ -80,15 +141,30 @@ export class Group implements HealthControl {
     this.#returns.clear()
   }
 
-  #uneject(backend: Backend): void {
-    this.#returns.delete(backend)
-    backend.cells.uneject()
-    this.#refresh()
-    this.#parts.onUneject(backend)
+  /** Every thread that knows of an ejection waits for its end, since the one that began it may die; the first ends it. */
+  #awaitReturn(backend: Backend): void {
+    if (this.#returns.has(backend)) return
+    const { clock } = this.#parts
+    const leftMs = Math.max(0, backend.cells.ejectionLeftMs(clock.now()))
+    this.#returns.set(
+      backend,
+      clock.schedule(leftMs, () => {
+        this.#returns.delete(backend)
+        // It came back and was ejected again meanwhile.
+        if (backend.cells.ejectionLeftMs(clock.now()) > 0) return this.#refresh()
+        const isFirst = backend.cells.uneject()
+        if (isFirst) this.changed()
+        this.#refresh()
+        if (isFirst) this.#parts.onUneject(backend)
+      }),
+    )
   }
 
   #refresh(): void {
-    this.#available = this.backends.filter((backend) => backend.isAvailable)
+    // Read before the states: what changes meanwhile is seen the next time.
+    this.#changes = this.#parts.cells.changes
+    this.#available = this.#backends.filter((backend) => backend.isAvailable)
+    for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
   }
 }
 

@@ -11,6 +11,8 @@ import type { Router } from './router.ts'
 
 /** What every exchange of a proxy shares. */
 export interface Parts {
+  /** Number of the thread; 0: none of an executor's. */
+  readonly thread: number
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly events: Events
@@ -31,17 +33,38 @@ export interface Parts {
 }
 
 /** The few things of a proxy that change. */
-export interface ProxyState {
-  /** Exchanges since the start. */
-  exchanges: number
-  /** Exchanges that have not ended. */
-  active: number
-  /** `close()` was called: responses say that their connection ends. */
-  isClosing: boolean
+export class ProxyState {
+  /** `close()` was called, or the thread retires: responses say that their connection ends. */
+  isClosing = false
   /** Nothing is accepted any more. */
-  isClosed: boolean
+  isClosed = false
   /** Called when {@link active} falls to 0, while closing. */
-  onIdle: (() => void) | null
+  onIdle: (() => void) | null = null
+  readonly #counters: Float64Array
+
+  /** @param counters two of them, which another thread may read. */
+  constructor(counters: Float64Array) {
+    this.#counters = counters
+  }
+
+  /** Exchanges since the start. */
+  get exchanges(): number {
+    return this.#counters[0] ?? 0
+  }
+  /** Exchanges that have not ended. */
+  get active(): number {
+    return this.#counters[1] ?? 0
+  }
+
+  /** An exchange begins. @returns its number, from 1. */
+  begin(): number {
+    this.#counters[1] = this.active + 1
+    this.#counters[0] = this.exchanges + 1
+    return this.exchanges
+  }
+  end(): void {
+    this.#counters[1] = this.active - 1
+  }
 }
 
 /** Where a request goes. */

@@ -24,7 +24,7 @@ export function recordExchange(
   error: ProxyError | null,
 ): void {
   const { state, events } = parts
-  state.active--
+  state.end()
   if (error !== null) tellError(parts, exchange, error)
   if (parts.accessLog !== null || events.has('finish')) {
     const record = makeRecord(parts, exchange, outcome, error)
@@ -68,6 +68,7 @@ function makeRecord(
   const totalMs = parts.clock.now() - exchange.startedAt
   return {
     id: exchange.id,
+    thread: parts.thread,
     epochMs: parts.clock.epoch() - totalMs,
     clientAddress: exchange.clientAddress,
     user: basicUser(exchange.header('authorization')),

@@ -71,7 +71,7 @@ test('with --backend or --config the demo proxies those instead', async (t) => {
 
 test('the demo does not read the file of the directory, and reports wrong flags', async (t) => {
   const cwd = directory(t, { 'heddle.config.json': '{' })
-  const { code, stderr } = await start(t, ['demo', '--balancer', 'best', '--threads', '4'], cwd).exit()
+  const { code, stderr } = await start(t, ['demo', '--balancer', 'best', '--threads', 'none'], cwd).exit()
   assert.equal(code, 2)
   assert.match(stderr, /^heddle: 2 options are wrong:\n/)
 })

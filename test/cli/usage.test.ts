@@ -63,12 +63,7 @@ test('every wrong flag is reported at once, by its name', async (t) => {
   assert.doesNotMatch(stderr, /hunter2/)
 })
 
-test('threads are for the next version', async (t) => {
-  for (const threads of ['2', 'auto']) {
-    const { code, stderr } = await run(t, ['--backend', 'http://127.0.0.1:1', '--threads', threads])
-    assert.equal(code, 2)
-    assert.match(stderr, /--threads asks for more than one thread, and this version cannot do that yet/)
-  }
+test('threads are a number or auto', async (t) => {
   const { code, stderr } = await run(t, ['--backend', 'http://127.0.0.1:1', '--threads', 'many'])
   assert.equal(code, 2)
   assert.match(stderr, /--threads is "many"/)

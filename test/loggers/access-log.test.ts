@@ -5,6 +5,7 @@ import { recordFormatter } from '../../src/loggers/access-log.ts'
 import type { ExchangeRecord } from '../../src/model/record.ts'
 
 const RECORD: ExchangeRecord = {
+  thread: 3,
   id: 7,
   epochMs: Date.UTC(2000, 9, 10, 13, 55, 36, 42),
   clientAddress: '127.0.0.1',

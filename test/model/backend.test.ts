@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Backend } from '../../src/model/backend.ts'
 import { Cells } from '../../src/model/cells.ts'
+import { SharedMemory } from '../../src/model/memory.ts'
 
 test('a backend URL says where to connect, what goes before the path, and its id', () => {
   const plain = new Backend('http://127.0.0.1:3001')
@@ -41,21 +42,20 @@ test('a backend is available unless one of the four states or its weight says ot
 })
 
 test('cells are seen by everyone who shares the memory, and no two backends share a line', () => {
-  const memory = new SharedArrayBuffer(Cells.bytes(2))
-  const here = new Cells(memory, 0)
-  const there = new Cells(memory, 0)
-  const other = new Cells(memory, 1)
+  const buffer = SharedMemory.allocate(2)
+  const here = new SharedMemory(buffer, 0).cells('a')
+  const there = new SharedMemory(buffer, 1).cells('a')
+  const other = new SharedMemory(buffer, 1).cells('b')
   here.addPending(1)
   here.setRtt(12.345, 5000)
   assert.equal(there.pending, 1)
   assert.equal(there.rttMs, 12.345)
   assert.equal(there.rttAgeMs(5100), 100)
   assert.equal(other.pending, 0)
-  assert.equal(Cells.bytes(1), 64)
 })
 
 test('times in cells survive the wrap of 32 bits', () => {
-  const cells = new Cells(new ArrayBuffer(Cells.bytes(1)), 0)
+  const cells = new Cells()
   const almost = 2 ** 31 - 10
   cells.eject(almost + 100)
   assert.equal(cells.ejectionLeftMs(almost), 100)

@@ -1,0 +1,63 @@
+import type { Socket } from 'node:net'
+import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
+
+/** What a thread is started with, under `heddle` in its `workerData`. */
+export interface ThreadStart {
+  /** Its number, in logs and stats. */
+  readonly thread: number
+  /** Its place in the shared memory; 0 is the thread that started it. */
+  readonly slot: number
+  readonly memory: SharedArrayBuffer
+  /** Options for `createProxy()`, or the URL of a module that serves. */
+  readonly job: { readonly options: unknown } | { readonly entry: string }
+  /** Where to listen, sharing the port; `null`: connections come by message. */
+  readonly listen: ListenOptions | null
+  /** Events that the starter wants to hear. */
+  readonly heard: readonly string[]
+  /** Changes made before it began. */
+  readonly changes: readonly unknown[]
+  readonly reportMs: number
+  readonly drainMs: number
+}
+
+/** To a thread. */
+export type ToThread =
+  | { readonly type: 'change'; readonly number: number; readonly change: unknown }
+  | { readonly type: 'hear'; readonly events: readonly string[] }
+  | { readonly type: 'retire' }
+  | { readonly type: 'socket'; readonly socket: Socket }
+
+/** From a thread. */
+export type FromThread =
+  | { readonly type: 'serving'; readonly address: ListenAddress | null; readonly proxies: number }
+  | { readonly type: 'failed'; readonly message: string; readonly code: string | undefined }
+  | { readonly type: 'changed'; readonly number: number; readonly fault: string | null }
+  | {
+      readonly type: 'batch'
+      readonly logs: readonly LogEntry[]
+      readonly lines: readonly string[]
+      readonly events: readonly { readonly event: string; readonly args: readonly unknown[] }[]
+    }
+  | {
+      readonly type: 'report'
+      readonly proxies: number
+      readonly pools: readonly unknown[]
+    }
+  | { readonly type: 'retired' }
+
+/** A line of diagnostics on its way. */
+export interface LogEntry {
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly fields: object
+  readonly message: string
+}
+
+/** Name of the counters of a thread's nth proxy in the shared memory. */
+export function countersName(slot: number, proxy: number): string {
+  return `thread ${slot}, proxy ${proxy}`
+}
+
+/** Name of the cells of a thread's place: how many connections it was handed. */
+export function slotName(slot: number): string {
+  return `thread ${slot}`
+}

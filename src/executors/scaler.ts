@@ -1,0 +1,59 @@
+/** When to add and retire threads, by the utilization of their event loops. */
+export interface ScaleOptions {
+  /** A thread is added when the utilization of all has stayed above this. Default 0.8. */
+  growAbove?: number
+  /** One is retired when the mean utilization has stayed below this. Default 0.3. */
+  shrinkBelow?: number
+  /** How long it must stay there, ms. Default 5000. */
+  forMs?: number
+  /** How long after a change nothing is changed again, ms. Default 10000. */
+  coolDownMs?: number
+}
+
+/** The defaults of {@link ScaleOptions}. */
+export const SCALE_DEFAULTS: Readonly<Required<ScaleOptions>> = Object.freeze({
+  growAbove: 0.8,
+  shrinkBelow: 0.3,
+  forMs: 5000,
+  coolDownMs: 10_000,
+})
+
+/**
+ * Decides about one thread at a time, between `min` and `max`. All must be busy before one is added: where only one is,
+ * the kernel spreads unevenly and another thread would help little. The mean decides about retiring.
+ */
+export class Scaler {
+  readonly #bounds: { readonly min: number; readonly max: number }
+  readonly #options: Required<ScaleOptions>
+  #busySince = Number.POSITIVE_INFINITY
+  #idleSince = Number.POSITIVE_INFINITY
+  #quietUntil = Number.NEGATIVE_INFINITY
+
+  constructor(bounds: { readonly min: number; readonly max: number }, options: ScaleOptions) {
+    this.#bounds = bounds
+    this.#options = { ...SCALE_DEFAULTS, ...options }
+  }
+
+  /** @param utilizations of the threads that serve. @returns threads to add (1) or retire (-1). */
+  decide(now: number, utilizations: readonly number[]): -1 | 0 | 1 {
+    const { growAbove, shrinkBelow, forMs, coolDownMs } = this.#options
+    const count = utilizations.length
+    if (count === 0) return 0
+    const mean = utilizations.reduce((sum, one) => sum + one, 0) / count
+    this.#busySince = utilizations.every((one) => one > growAbove) ? Math.min(this.#busySince, now) : Infinity
+    this.#idleSince = mean < shrinkBelow ? Math.min(this.#idleSince, now) : Infinity
+    if (now < this.#quietUntil) return 0
+    const step =
+      count < this.#bounds.max && now - this.#busySince >= forMs
+        ? 1
+        : count > this.#bounds.min && now - this.#idleSince >= forMs
+          ? -1
+          : 0
+    if (step !== 0) {
+      this.#quietUntil = now + coolDownMs
+      this.#busySince = Infinity
+      this.#idleSince = Infinity
+    }
+    return step
+  }
+}

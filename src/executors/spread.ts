@@ -1,0 +1,75 @@
+import { once } from 'node:events'
+import net, { type AddressInfo } from 'node:net'
+import { MessageChannel } from 'node:worker_threads'
+
+/**
+ * How connections come to threads. `kernel`: each thread listens on the port and the kernel spreads (SO_REUSEPORT).
+ * `least-loaded`: one acceptor hands each to the thread that has the fewest.
+ */
+export type Spread = 'kernel' | 'least-loaded'
+
+/** What this runtime can do. Found out by doing it, once. */
+let canReuse: Promise<boolean> | null = null
+let canTransfer: Promise<boolean> | null = null
+
+/** @throws Error that says what to do where the runtime cannot. */
+export async function chooseSpread(wanted: Spread | undefined): Promise<Spread> {
+  canReuse ??= triesReusePort()
+  if (wanted !== 'least-loaded' && (await canReuse)) return 'kernel'
+  canTransfer ??= triesTransfer()
+  if (wanted !== 'kernel' && (await canTransfer)) return 'least-loaded'
+  throw new Error(
+    wanted === 'kernel'
+      ? `several threads cannot listen on one port here (${process.platform}, node ${process.versions.node}): SO_REUSEPORT needs Linux and node 22.12. Leave out spread, or use one thread`
+      : wanted === 'least-loaded'
+        ? `connections cannot be handed to threads here (${process.platform}, node ${process.versions.node}): spread: 'least-loaded' needs node 26, not on Windows. Leave out spread, or use one thread`
+        : `threads cannot share a port here (${process.platform}, node ${process.versions.node}): use Linux with node 22.12 or macOS with node 26, or one thread, or several processes behind a load balancer`,
+  )
+}
+
+/** Where the option is not known it is ignored, and the second server finds the port taken. */
+async function triesReusePort(): Promise<boolean> {
+  const first = net.createServer()
+  const second = net.createServer()
+  try {
+    await listens(first, { port: 0, host: '127.0.0.1', reusePort: true })
+    await listens(second, { port: (first.address() as AddressInfo).port, host: '127.0.0.1', reusePort: true })
+    return true
+  } catch {
+    return false
+  } finally {
+    first.close()
+    second.close()
+  }
+}
+
+async function triesTransfer(): Promise<boolean> {
+  const server = net.createServer({ pauseOnConnect: true })
+  const { port1, port2 } = new MessageChannel()
+  try {
+    await listens(server, { port: 0, host: '127.0.0.1' })
+    const client = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+    client.on('error', () => {})
+    const [socket] = (await once(server, 'connection')) as [net.Socket]
+    try {
+      port1.postMessage({ socket }, [socket as never])
+      return true
+    } catch {
+      return false
+    } finally {
+      socket.destroy()
+      client.destroy()
+    }
+  } catch {
+    return false
+  } finally {
+    server.close()
+    port1.close()
+    port2.close()
+  }
+}
+
+async function listens(server: net.Server, options: net.ListenOptions): Promise<void> {
+  server.listen(options)
+  await once(server, 'listening')
+}

@@ -1,0 +1,299 @@
+import net from 'node:net'
+import type { Job, ListenAddress, ListenOptions, Running, ThreadChange, ThreadStats } from '../contracts/executor.ts'
+import { listen as openServer } from '../fronts/listener.ts'
+import { describeError } from '../model/errors.ts'
+import { SharedMemory } from '../model/memory.ts'
+import { CrashGuard } from './crash-guard.ts'
+import type { FromThread, ThreadStart } from './messages.ts'
+import { Scaler } from './scaler.ts'
+import { chooseSpread } from './spread.ts'
+import { Thread, type ThreadOwner } from './thread.ts'
+import type { ThreadSettings } from './worker-threads.ts'
+
+/** How often utilization is measured and threads report what is not in shared memory, ms. */
+const REPORT_MS = 500
+
+/** Starts the threads of a job. Rejects where one of them cannot serve. */
+export async function startThreads(job: Job, settings: ThreadSettings): Promise<Running> {
+  if (settings.entry === null && job.options === undefined) {
+    throw new TypeError(
+      'workerThreads: nothing to serve; give it to createProxy({ executor }), or name an entry module',
+    )
+  }
+  if (job.listen.path !== undefined) {
+    throw new Error('threads cannot share a unix socket; listen on a port, or use one thread')
+  }
+  const spread = await chooseSpread(settings.spread)
+  const group = new ThreadGroup(job, settings)
+  try {
+    if (spread === 'kernel') await group.listenInThreads(job.listen)
+    else await group.listenHere(job.listen)
+    await group.fill()
+  } catch (error) {
+    await group.close()
+    throw error
+  }
+  return group
+}
+
+/** The threads that serve one job: their number, their replacements, and what they tell. */
+class ThreadGroup implements Running, ThreadOwner {
+  pastExchanges = 0
+  readonly #job: Job
+  readonly #settings: ThreadSettings
+  readonly #buffer: SharedArrayBuffer
+  readonly #memory: SharedMemory
+  readonly #threads = new Set<Thread>()
+  readonly #freeSlots: number[]
+  readonly #scaler: Scaler
+  readonly #guard: CrashGuard
+  /** What threads that begin later must make up for, by what it is about. */
+  readonly #changes = new Map<string, unknown>()
+  #heard: readonly string[] = []
+  #address: ListenAddress | null = null
+  #acceptor: net.Server | null = null
+  #lastThread = 0
+  #lastChange = 0
+  #isClosing = false
+  #closing: Promise<void> | null = null
+  #working: Promise<unknown> = Promise.resolve()
+  #cancelTick: () => void
+  readonly #cancelReplacements = new Set<() => void>()
+
+  constructor(job: Job, settings: ThreadSettings) {
+    this.#job = job
+    this.#settings = settings
+    const slots = settings.max + 1
+    this.#buffer = job.memory ?? SharedMemory.allocate(slots + 1)
+    this.#memory = new SharedMemory(this.#buffer, 0)
+    this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - index)
+    this.#scaler = new Scaler(settings, settings.scale)
+    this.#guard = new CrashGuard(settings.maxCrashes)
+    this.#cancelTick = settings.clock.schedule(REPORT_MS, this.#tick)
+  }
+
+  get address(): ListenAddress {
+    return this.#address as ListenAddress
+  }
+
+  /** Each thread listens. The first one finds the port where any will do. */
+  async listenInThreads(listen: ListenOptions): Promise<void> {
+    // Threads share the port with whoever asks for it in the same way: another program of this user would go unseen.
+    if (listen.port !== undefined && listen.port !== 0) await assertFree(listen)
+    const first = this.#start(listen, 'the first')
+    this.#address = await first.serving
+  }
+
+  /** This thread listens and hands connections on. */
+  async listenHere(listen: ListenOptions): Promise<void> {
+    const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => this.#hand(socket))
+    this.#acceptor = server
+    this.#address = await openServer(server, listen)
+  }
+
+  /** Starts what is missing of the least number. */
+  async fill(): Promise<void> {
+    const missing = Math.max(0, this.#settings.min - this.#threads.size)
+    await Promise.all(Array.from({ length: missing }, () => this.#start(this.#where(), 'one of the first').serving))
+  }
+
+  threads(): readonly ThreadStats[] {
+    return Array.from(this.#threads, (thread) => thread.stats())
+  }
+
+  async change(about: string, change: unknown): Promise<void> {
+    const number = ++this.#lastChange
+    this.#changes.delete(about)
+    this.#changes.set(about, change)
+    const faults = await Promise.all(Array.from(this.#threads, (thread) => thread.change(number, change)))
+    const fault = faults.find((one) => one !== null)
+    if (fault !== undefined && fault !== null) throw new Error(`a thread could not make the change: ${fault}`)
+  }
+
+  hear(events: readonly string[]): void {
+    this.#heard = events
+    for (const thread of this.#threads) thread.hear(events)
+  }
+
+  reload(): Promise<void> {
+    return this.#oneByOne(async () => {
+      for (const old of this.#serving()) {
+        if (this.#isClosing) return
+        const successor = this.#start(this.#where(), `replaces thread ${old.id}`)
+        await successor.serving
+        await this.#retire(old, `replaced by thread ${successor.id}`)
+      }
+    })
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#isClosing = true
+    this.#cancelTick()
+    for (const cancel of this.#cancelReplacements) cancel()
+    const acceptor = this.#acceptor
+    if (acceptor?.listening === true) await new Promise((resolve) => acceptor.close(resolve))
+    await Promise.all(Array.from(this.#threads, (thread) => this.#retire(thread, 'closing')))
+  }
+
+  // What threads say:
+
+  onServing(thread: Thread): void {
+    this.#tell(thread, 'started', this.#reasons.get(thread) ?? '')
+  }
+
+  onBatch(thread: Thread, { logs, lines, events }: FromThread & { type: 'batch' }): void {
+    const { logger, observer } = this.#job
+    for (const { level, fields, message } of logs) logger?.[level]({ ...fields, thread: thread.id }, message)
+    if (lines.length > 0) observer?.onLines?.(lines)
+    for (const { event, args } of events) observer?.onEvent?.(thread.id, event, args)
+  }
+
+  onEnded(thread: Thread): void {
+    this.#threads.delete(thread)
+    this.#freeSlots.push(thread.slot)
+    this.pastExchanges += thread.clearCounters()
+    const reason = this.#reasons.get(thread) ?? ''
+    this.#reasons.delete(thread)
+    if (thread.wasTold) return this.#tell(thread, 'ended', reason)
+    const message = thread.fault?.message ?? ''
+    this.#job.logger?.error({ thread: thread.id, code: thread.fault?.code }, `thread ${thread.id} died: ${message}`)
+    this.#tell(thread, 'died', message)
+    // Before the first address there is somebody who waits and is told.
+    if (!this.#isClosing && this.#address !== null) this.#replace(thread)
+  }
+
+  /** Why each thread began or ends, in words. */
+  readonly #reasons = new Map<Thread, string>()
+
+  #replace(dead: Thread): void {
+    const { clock, maxCrashes } = this.#settings
+    const waitMs = this.#guard.onDeath(Math.max(0, clock.now() - dead.servingSince))
+    if (waitMs < 0) {
+      const error = new Error(
+        `${maxCrashes} threads died one after another and are not replaced any more; the last: ${dead.fault?.message}`,
+      )
+      this.#job.logger?.error({ serving: this.#serving().length }, error.message)
+      this.#job.observer?.onFailed?.(error)
+      return
+    }
+    const cancel = clock.schedule(waitMs, () => {
+      this.#cancelReplacements.delete(cancel)
+      if (this.#alive() < this.#settings.max) this.#start(this.#where(), `replaces thread ${dead.id}, which died`)
+    })
+    this.#cancelReplacements.add(cancel)
+  }
+
+  #start(listen: ListenOptions | null, reason: string): Thread {
+    const slot = this.#freeSlots.pop()
+    if (slot === undefined) throw new Error('no place for another thread')
+    const { entry, drainMs } = this.#settings
+    const start: ThreadStart = {
+      thread: ++this.#lastThread,
+      slot,
+      memory: this.#buffer,
+      job: entry === null ? { options: this.#job.options } : { entry },
+      listen,
+      heard: this.#heard,
+      changes: Array.from(this.#changes.values()),
+      reportMs: REPORT_MS,
+      drainMs,
+    }
+    const thread = new Thread(start, this.#memory, this.#settings, this)
+    this.#reasons.set(thread, reason)
+    this.#threads.add(thread)
+    return thread
+  }
+
+  #where(): ListenOptions | null {
+    if (this.#acceptor !== null) return null
+    const { host } = this.#job.listen
+    return { port: this.address.port, ...(host !== undefined && { host }) }
+  }
+
+  async #retire(thread: Thread, reason: string): Promise<void> {
+    if (thread.state === 'ended') return
+    this.#reasons.set(thread, reason)
+    const ended = thread.retire()
+    this.#tell(thread, 'retiring', reason)
+    await ended
+  }
+
+  /** To the thread with the fewest connections. */
+  #hand(socket: net.Socket): void {
+    let least: Thread | null = null
+    for (const thread of this.#threads) {
+      if (thread.state === 'serving' && (least === null || thread.connections < least.connections)) least = thread
+    }
+    if (least === null) {
+      this.#job.logger?.error({ client: socket.remoteAddress }, 'no thread serves: a connection is refused')
+      socket.destroy()
+      return
+    }
+    try {
+      least.take(socket)
+    } catch (error) {
+      // The client went away between its connection and now.
+      this.#job.logger?.debug({ err: error }, `a connection could not be handed to a thread: ${describeError(error)}`)
+      socket.destroy()
+    }
+  }
+
+  readonly #tick = (): void => {
+    const serving = this.#serving()
+    for (const thread of serving) thread.measure()
+    const step = this.#scaler.decide(
+      this.#settings.clock.now(),
+      serving.map((thread) => thread.utilization),
+    )
+    if (step !== 0) void this.#oneByOne(() => this.#scale(step))
+    this.#cancelTick = this.#settings.clock.schedule(REPORT_MS, this.#tick)
+  }
+
+  async #scale(step: number): Promise<void> {
+    const serving = this.#serving()
+    const mean = serving.reduce((sum, thread) => sum + thread.utilization, 0) / serving.length
+    const reason = `event loops are busy for ${Math.round(mean * 100)} % of the time`
+    if (this.#isClosing) return
+    if (step > 0) {
+      if (this.#alive() >= this.#settings.max) return
+      await this.#start(this.#where(), reason).serving
+    } else if (serving.length > this.#settings.min) {
+      const fewest = serving.reduce((least, thread) => (thread.connections < least.connections ? thread : least))
+      await this.#retire(fewest, reason)
+    }
+  }
+
+  /** Reloading and scaling change the number of threads, and wait for each other. */
+  #oneByOne(work: () => Promise<void>): Promise<void> {
+    const done = this.#working.then(work)
+    this.#working = done.catch(() => {})
+    return done
+  }
+
+  #serving(): Thread[] {
+    return Array.from(this.#threads).filter((thread) => thread.state === 'serving')
+  }
+
+  /** Starting and serving ones. */
+  #alive(): number {
+    return Array.from(this.#threads).filter(({ state }) => state === 'starting' || state === 'serving').length
+  }
+
+  #tell(thread: Thread, what: ThreadChange['what'], reason: string): void {
+    const serving = this.#serving().length
+    if (what !== 'died')
+      this.#job.logger?.info({ thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
+    this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving })
+  }
+}
+
+async function assertFree(listen: ListenOptions): Promise<void> {
+  const server = net.createServer()
+  await openServer(server, listen)
+  await new Promise((resolve) => server.close(resolve))
+}

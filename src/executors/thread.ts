@@ -1,0 +1,217 @@
+import type { Socket } from 'node:net'
+import { Worker } from 'node:worker_threads'
+import type { ListenAddress, ThreadStats } from '../contracts/executor.ts'
+import { describeError } from '../model/errors.ts'
+import type { SharedMemory } from '../model/memory.ts'
+import { countersName, type FromThread, slotName, type ThreadStart, type ToThread } from './messages.ts'
+import type { ThreadSettings } from './worker-threads.ts'
+
+/** The module that every thread runs; the only thing of the composition root that is named here. */
+const THREAD_MODULE = new URL('../thread.js', import.meta.url)
+
+/** How much longer than `drainMs` a thread may take to end before it is terminated, ms. */
+const TERMINATE_MARGIN_MS = 1000
+
+/** Told what a {@link Thread} does. */
+export interface ThreadOwner {
+  onServing(thread: Thread): void
+  onBatch(thread: Thread, batch: FromThread & { type: 'batch' }): void
+  /** It is gone; `error`: of itself. */
+  onEnded(thread: Thread): void
+}
+
+/** One thread, seen from the one that started it. */
+export class Thread {
+  readonly id: number
+  readonly slot: number
+  state: ThreadStats['state'] | 'ended' = 'starting'
+  /** When it began to serve, on the clock's scale. */
+  servingSince = Number.POSITIVE_INFINITY
+  /** It was told to end. */
+  wasTold = false
+  /** Why it ended, where nobody told it to. */
+  fault: { readonly message: string; readonly code: string | undefined } | null = null
+  readonly #worker: Worker
+  readonly #memory: SharedMemory
+  readonly #settings: ThreadSettings
+  readonly #connections: Float64Array
+  readonly #acknowledged = new Map<number, (fault: string | null) => void>()
+  readonly #serving: Promise<ListenAddress | null>
+  readonly #ended: Promise<void>
+  #proxies = 1
+  #pools: readonly unknown[] = []
+  #loop: ReturnType<Worker['performance']['eventLoopUtilization']>
+  #utilization = 0
+
+  constructor(start: ThreadStart, memory: SharedMemory, settings: ThreadSettings, owner: ThreadOwner) {
+    this.id = start.thread
+    this.slot = start.slot
+    this.#memory = memory
+    this.#settings = settings
+    this.#connections = memory.counters(slotName(start.slot))
+    this.#connections.fill(0)
+    this.#worker = new Worker(THREAD_MODULE, {
+      name: `heddle ${start.thread}`,
+      workerData: { heddle: start },
+      resourceLimits: settings.resourceLimits,
+    })
+    this.#loop = this.#worker.performance.eventLoopUtilization()
+    let onServing!: (address: ListenAddress | null) => void
+    let onFailed!: (error: Error) => void
+    this.#serving = new Promise((resolve, reject) => {
+      onServing = resolve
+      onFailed = reject
+    })
+    // Who waits for it is told; where nobody does, the owner is.
+    this.#serving.catch(() => {})
+    this.#ended = new Promise((resolve) => {
+      this.#worker
+        .on('message', (message: FromThread) => {
+          switch (message.type) {
+            case 'serving':
+              this.#proxies = message.proxies
+              if (this.state === 'starting') this.state = 'serving'
+              this.servingSince = settings.clock.now()
+              onServing(message.address)
+              owner.onServing(this)
+              break
+            case 'failed':
+              this.fault ??= message
+              break
+            case 'changed':
+              this.#acknowledge(message.number, message.fault)
+              break
+            case 'batch':
+              owner.onBatch(this, message)
+              break
+            case 'report':
+              this.#proxies = message.proxies
+              this.#pools = message.pools
+              break
+            case 'retired':
+              void this.#worker.terminate()
+          }
+        })
+        .on('error', (error: NodeJS.ErrnoException) => {
+          this.fault ??= { message: describeError(error), code: error.code }
+        })
+        .on('exit', (code) => {
+          if (!this.wasTold) this.fault ??= { message: `it ended with code ${code}`, code: undefined }
+          this.state = 'ended'
+          for (const acknowledge of this.#acknowledged.values()) acknowledge(null)
+          this.#acknowledged.clear()
+          const { message, code: reason } = this.fault ?? { message: 'it ended', code: undefined }
+          onFailed(Object.assign(new Error(message), reason === undefined ? {} : { code: reason }))
+          memory.takeBack(this.slot)
+          owner.onEnded(this)
+          resolve()
+        })
+    })
+  }
+
+  /** Resolves when it serves, with where it listens (`null`: it does not by itself); rejects where it cannot. */
+  get serving(): Promise<ListenAddress | null> {
+    return this.#serving
+  }
+
+  /** Resolves when it is gone. */
+  get ended(): Promise<void> {
+    return this.#ended
+  }
+
+  /** Client connections that are open. */
+  get connections(): number {
+    return (this.#connections[0] ?? 0) - (this.#connections[1] ?? 0)
+  }
+
+  get utilization(): number {
+    return this.#utilization
+  }
+
+  /** Measures the time since the last call. */
+  measure(): void {
+    const now = this.#worker.performance.eventLoopUtilization()
+    this.#utilization = this.#worker.performance.eventLoopUtilization(now, this.#loop).utilization
+    this.#loop = now
+  }
+
+  stats(): ThreadStats {
+    const [exchanges, active] = this.#counters()
+    const state = this.state === 'ended' ? 'retiring' : this.state
+    return {
+      thread: this.id,
+      state,
+      exchanges,
+      active,
+      connections: this.connections,
+      utilization: this.#utilization,
+      pools: this.#pools,
+    }
+  }
+
+  /** Sets its counters back. @returns how many exchanges it had. */
+  clearCounters(): number {
+    const [exchanges] = this.#counters()
+    for (let proxy = 0; proxy < this.#proxies; proxy++) this.#countersOf(proxy).fill(0)
+    return exchanges
+  }
+
+  /** Resolves with what went wrong, or `null`; also when the thread ends. */
+  change(number: number, change: unknown): Promise<string | null> {
+    if (this.state === 'ended') return Promise.resolve(null)
+    return new Promise((resolve) => {
+      this.#acknowledged.set(number, resolve)
+      this.#post({ type: 'change', number, change })
+    })
+  }
+
+  hear(events: readonly string[]): void {
+    this.#post({ type: 'hear', events })
+  }
+
+  /** Hands it a client's connection. */
+  take(socket: Socket): void {
+    this.#connections[0] = (this.#connections[0] ?? 0) + 1
+    this.#worker.postMessage({ type: 'socket', socket } satisfies ToThread, [socket as never])
+  }
+
+  /** Lets it finish what it has, and end. */
+  async retire(): Promise<void> {
+    if (this.state === 'ended') return
+    if (!this.wasTold) {
+      this.wasTold = true
+      this.state = 'retiring'
+      this.#post({ type: 'retire' })
+      const cancel = this.#settings.clock.schedule(this.#settings.drainMs + TERMINATE_MARGIN_MS, () => {
+        void this.#worker.terminate()
+      })
+      void this.#ended.then(cancel)
+    }
+    await this.#ended
+  }
+
+  #post(message: ToThread): void {
+    this.#worker.postMessage(message)
+  }
+
+  #acknowledge(number: number, fault: string | null): void {
+    const acknowledge = this.#acknowledged.get(number)
+    this.#acknowledged.delete(number)
+    acknowledge?.(fault)
+  }
+
+  #counters(): [exchanges: number, active: number] {
+    let exchanges = 0
+    let active = 0
+    for (let proxy = 0; proxy < this.#proxies; proxy++) {
+      const counters = this.#countersOf(proxy)
+      exchanges += counters[0] ?? 0
+      active += counters[1] ?? 0
+    }
+    return [exchanges, active]
+  }
+
+  #countersOf(proxy: number): Float64Array {
+    return this.#memory.counters(countersName(this.slot, proxy))
+  }
+}

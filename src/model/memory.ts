@@ -1,0 +1,91 @@
+import { CELLS_PER_LINE, Cells } from './cells.ts'
+
+/** Where a proxy keeps the numbers that must mean the same in every thread that serves it. */
+export interface Memory {
+  /** Other threads may write the same numbers. */
+  readonly isShared: boolean
+  /** The live numbers of the backend of this name. */
+  cells(name: string): Cells
+  /** Counters of this name; seven of them, each written by one thread. */
+  counters(name: string): Float64Array
+}
+
+/** Numbers of one thread; every call gives new ones. */
+export const privateMemory: Memory = {
+  isShared: false,
+  cells: () => new Cells(),
+  counters: () => new Float64Array(COUNTERS),
+}
+
+/** A line is 64 bytes: 14 cells or 7 counters, and in its last 8 bytes whose it is. */
+const LINE_BYTES = CELLS_PER_LINE * 4
+const COUNTERS = 7
+const OWNER = 7
+const LINES_PER_TABLE = 8192
+
+/**
+ * Numbers of several threads in one SharedArrayBuffer: a table of lines by name that threads fill without asking each
+ * other (open addressing, a line is taken by one compare-and-exchange), and behind it, for each thread, what it has
+ * pending at each line, so that it can be taken back when the thread dies.
+ */
+export class SharedMemory implements Memory {
+  readonly isShared = true
+  readonly #buffer: SharedArrayBuffer
+  readonly #owners: BigInt64Array
+  readonly #pending: Int32Array
+
+  /** @param thread index of the calling thread, from 0. */
+  constructor(buffer: SharedArrayBuffer, thread: number) {
+    this.#buffer = buffer
+    this.#owners = new BigInt64Array(buffer, 0, LINES_PER_TABLE * (LINE_BYTES / 8))
+    this.#pending = pendingOf(buffer, thread)
+  }
+
+  /** Memory for so many threads. */
+  static allocate(threads: number): SharedArrayBuffer {
+    return new SharedArrayBuffer(LINES_PER_TABLE * (LINE_BYTES + threads * 4))
+  }
+
+  cells(name: string): Cells {
+    const line = this.#line(name)
+    return new Cells(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE), this.#pending, line)
+  }
+
+  counters(name: string): Float64Array {
+    return new Float64Array(this.#buffer, this.#line(name) * LINE_BYTES, COUNTERS)
+  }
+
+  /** A thread has died: what it had begun will not end. */
+  takeBack(thread: number): void {
+    const pending = pendingOf(this.#buffer, thread)
+    for (let line = 0; line < pending.length; line++) {
+      const count = pending[line] ?? 0
+      if (count === 0) continue
+      pending[line] = 0
+      new Cells(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE)).takeBack(count)
+    }
+  }
+
+  /** @throws RangeError where there are more names than lines. */
+  #line(name: string): number {
+    const owner = hash(name)
+    const start = Number(BigInt.asUintN(32, owner)) % LINES_PER_TABLE
+    for (let step = 0; step < LINES_PER_TABLE; step++) {
+      const line = (start + step) % LINES_PER_TABLE
+      const found = Atomics.compareExchange(this.#owners, line * (LINE_BYTES / 8) + OWNER, 0n, owner)
+      if (found === 0n || found === owner) return line
+    }
+    throw new RangeError(`threads can share the numbers of ${LINES_PER_TABLE} backends, groups and threads, not more`)
+  }
+}
+
+function pendingOf(buffer: SharedArrayBuffer, thread: number): Int32Array {
+  return new Int32Array(buffer, LINES_PER_TABLE * (LINE_BYTES + thread * 4), LINES_PER_TABLE)
+}
+
+/** FNV-1a, 64 bits; never 0. */
+function hash(name: string): bigint {
+  let value = 0xcbf29ce484222325n
+  for (const byte of Buffer.from(name)) value = BigInt.asUintN(64, (value ^ BigInt(byte)) * 0x100000001b3n)
+  return BigInt.asIntN(64, value === 0n ? 1n : value)
+}

@@ -1,0 +1,176 @@
+/*
+ * What every thread of workerThreads() runs: it serves with a proxy made from options, or with the server of an entry
+ * module, and tells the thread that started it what happens here.
+ */
+import http from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import { inspect } from 'node:util'
+import { parentPort } from 'node:worker_threads'
+import type { Logger } from './contracts/logger.ts'
+import { createProxy } from './create-proxy.ts'
+import { type FromThread, type LogEntry, slotName, type ThreadStart, type ToThread } from './executors/messages.ts'
+import { listen } from './fronts/listener.ts'
+import { retireServer } from './fronts/retire.ts'
+import { describeError } from './model/errors.ts'
+import { SharedMemory } from './model/memory.ts'
+import { type BackendsChange, members, type ThreadJob, type ThreadMember, threadStart } from './thread-context.ts'
+
+/** What is told is collected for so long, ms: one message for a few hundred requests. */
+const BATCH_MS = 20
+
+const port = parentPort
+if (port === null || threadStart === undefined) throw new Error('this module is run by workerThreads()')
+const parent: NonNullable<typeof parentPort> = port
+const start: ThreadStart = threadStart
+
+let logs: LogEntry[] = []
+let lines: string[] = []
+let events: { event: string; args: readonly unknown[] }[] = []
+let batchTimer: NodeJS.Timeout | null = null
+
+function post(message: FromThread): void {
+  parent.postMessage(message)
+}
+
+function later(): void {
+  batchTimer ??= setTimeout(flush, BATCH_MS)
+}
+
+function flush(): void {
+  if (batchTimer !== null) clearTimeout(batchTimer)
+  batchTimer = null
+  if (logs.length + lines.length + events.length === 0) return
+  post({ type: 'batch', logs, lines, events })
+  logs = []
+  lines = []
+  events = []
+}
+
+/** Diagnostics that go to the starter's logger. */
+function remoteLogger(): Logger {
+  const at =
+    (level: LogEntry['level']) =>
+    (fields: object, message: string): void => {
+      logs.push({ level, fields: cloneable(fields), message })
+      later()
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+/** What cannot be cloned goes as text: a log line must not be lost for it. */
+function cloneable(fields: object): object {
+  try {
+    return structuredClone(fields)
+  } catch {
+    return Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, inspect(value)]))
+  }
+}
+
+function tell(event: string, args: readonly unknown[]): void {
+  events.push({ event, args })
+  later()
+}
+
+/** The server that this thread serves with. */
+async function openServer(): Promise<http.Server> {
+  if ('options' in start.job) {
+    const { options, isLogging, accessLog } = start.job.options as ThreadJob
+    createProxy({
+      ...options,
+      logger: isLogging ? remoteLogger() : 'silent',
+      accessLog: {
+        format: accessLog,
+        write(line) {
+          lines.push(line)
+          later()
+        },
+      },
+    })
+    return (members[0] as ThreadMember).createServer()
+  }
+  const module = (await import(start.job.entry)) as { default?: unknown }
+  const given: unknown = typeof module.default === 'function' ? await module.default() : await module.default
+  if (given instanceof http.Server || given instanceof https.Server) return given as http.Server
+  throw new TypeError(
+    `${start.job.entry}: the default export of an entry module is a node:http server that does not listen yet, or a function that returns one`,
+  )
+}
+
+const connections = new SharedMemory(start.memory, start.slot).counters(slotName(start.slot))
+
+/** Client connections: how many have come (counted by whoever accepts them), and how many have gone. */
+function count(server: http.Server): void {
+  server.on('connection', (socket: Socket) => {
+    if (start.listen !== null) connections[0] = (connections[0] ?? 0) + 1
+    socket.once('close', () => {
+      connections[1] = (connections[1] ?? 0) + 1
+    })
+  })
+}
+
+/** node begins to track connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
+function trackConnections(server: http.Server): null {
+  for (const listener of server.listeners('listening')) {
+    if (listener.name === 'setupConnectionsTracking') listener.call(server)
+  }
+  return null
+}
+
+function report(): void {
+  post({ type: 'report', proxies: members.length, pools: members.map((member) => member.pools()) })
+}
+
+function change(number: number, asked: BackendsChange): void {
+  let fault: string | null = null
+  try {
+    for (const member of members) member.change(asked)
+  } catch (error) {
+    fault = describeError(error)
+  }
+  post({ type: 'changed', number, fault })
+}
+
+async function retire(server: http.Server): Promise<void> {
+  for (const member of members) member.goAway()
+  await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0))
+  await Promise.all(members.map((member) => member.close()))
+  report()
+  flush()
+  post({ type: 'retired' })
+}
+
+async function serve(): Promise<void> {
+  const server = await openServer()
+  count(server)
+  for (const asked of start.changes) for (const member of members) member.change(asked as BackendsChange)
+  for (const member of members) member.hear(start.heard, tell)
+  const address = start.listen === null ? trackConnections(server) : await listen(server, start.listen, true)
+  parent.on('message', (message: ToThread) => {
+    switch (message.type) {
+      case 'socket':
+        server.emit('connection', message.socket)
+        message.socket.resume()
+        break
+      case 'change':
+        change(message.number, message.change as BackendsChange)
+        break
+      case 'hear':
+        for (const member of members) member.hear(message.events, tell)
+        break
+      case 'retire':
+        void retire(server)
+    }
+  })
+  setInterval(report, start.reportMs).unref()
+  post({ type: 'serving', address, proxies: members.length })
+}
+
+try {
+  await serve()
+} catch (error) {
+  const { code } = error as NodeJS.ErrnoException
+  post({ type: 'failed', message: describeError(error), code })
+  parent.close()
+  process.exit(1)
+}
