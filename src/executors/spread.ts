@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
 import { MessageChannel } from 'node:worker_threads'
+import { ProxyError } from '../model/errors.ts'
 
 /**
  * How connections come to threads. `kernel`: each thread listens on the port and the kernel spreads (SO_REUSEPORT).
@@ -12,13 +13,14 @@ export type Spread = 'kernel' | 'least-loaded'
 let canReuse: Promise<boolean> | null = null
 let canTransfer: Promise<boolean> | null = null
 
-/** @throws Error that says what to do where the runtime cannot. */
+/** @throws {@link ProxyError} `ERR_PROXY_THREADS` that says what to do, where the runtime cannot. */
 export async function chooseSpread(wanted: Spread | undefined): Promise<Spread> {
   canReuse ??= triesReusePort()
   if (wanted !== 'least-loaded' && (await canReuse)) return 'kernel'
   canTransfer ??= triesTransfer()
   if (wanted !== 'kernel' && (await canTransfer)) return 'least-loaded'
-  throw new Error(
+  throw new ProxyError(
+    'ERR_PROXY_THREADS',
     wanted === 'kernel'
       ? `several threads cannot listen on one port here (${process.platform}, node ${process.versions.node}): SO_REUSEPORT needs Linux and node 22.12. Leave out spread, or use one thread`
       : wanted === 'least-loaded'
