@@ -7,7 +7,8 @@ import type { EventEmitter } from 'eventemitter3'
 import type { Job, ListenAddress, ListenOptions, Running, ThreadStats } from './contracts/executor.ts'
 import type { BackendPoolStats, PoolStats } from './contracts/pool.ts'
 import { attachUpgrades } from './fronts/attach.ts'
-import { createListener, listen } from './fronts/listener.ts'
+import { createLane, type Lane } from './fronts/lane.ts'
+import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.ts'
 import { peerLookup } from './fronts/peer.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
@@ -144,6 +145,7 @@ export function createProxy(options: ProxyOptions): Proxy {
     memory: new SharedMemory(buffer, 0),
     counters: privateMemory.counters(''),
     thread: 0,
+    writeLine: null,
   }
   const { logger = 'silent' } = options
   const job: ThreadJob = {
@@ -167,7 +169,7 @@ function makeProxy(
   const targets = new Map<string, Destination>()
   const router = createRouter(resolved.routes)
   const isTrusted = trustMatcher(resolved.trustedProxies)
-  const accessLog = openAccessLog(resolved)
+  const accessLog = openAccessLog(resolved, context.writeLine)
   const parts: Parts = {
     thread: context.thread,
     clock,
@@ -189,7 +191,7 @@ function makeProxy(
     state,
   }
   const peerOf = peerLookup(isTrusted)
-  const servers = new Set<http.Server>()
+  const servers = new Set<Lane>()
   const running = new Set<Running>()
   const attached = new WeakSet<HttpServer>()
   let upgrades: Upgrades | null = null
@@ -246,7 +248,11 @@ function makeProxy(
     const after = inits.map((init) => {
       const backend = buildBackend(group.name, init, context.memory)
       const old = before.get(backend.id)
-      if (old === undefined || !isSame(old, backend)) return backend
+      if (old === undefined || !isSame(old, backend)) {
+        // Shared numbers outlive the backend that had them. Once is enough, and this is before the threads hear of it.
+        if (context.thread === 0) backend.cells.clearStates()
+        return backend
+      }
       before.delete(backend.id)
       return old
     })
@@ -254,16 +260,41 @@ function makeProxy(
     for (const gone of before.values()) void group.pool.drain(gone)
   }
 
-  function openServer(): http.Server {
-    const server = createListener(parts)
-    proxy.attach(server)
-    servers.add(server)
-    return server
+  function openServer({ tls, fallback }: ListenOptions): Lane {
+    const behind = createListener(parts)
+    if (fallback === undefined) proxy.attach(behind)
+    else attachWithFallback(behind, fallback)
+    const lane = createLane(parts, peerOf, behind, {
+      keepAliveMs: CLIENT_KEEP_ALIVE_MS,
+      tls,
+      isShared: fallback !== undefined,
+    })
+    servers.add(lane)
+    return lane
+  }
+
+  /** The server behind a lane serves what the lane leaves of our routes, and gives everything else to the application's. */
+  function attachWithFallback(behind: http.Server, fallback: http.Server): void {
+    const serve = (req: IncomingMessage, res: ServerResponse): void => {
+      if (matches(req) !== null || fallback.listenerCount('request') === 0) return web(req, res)
+      fallback.emit('request', req, res)
+    }
+    behind.on('request', serve).on('checkContinue', (req, res) => {
+      if (matches(req) !== null) return web(req, res)
+      if (fallback.emit('checkContinue', req, res)) return
+      // As node does where nobody listens.
+      res.writeContinue()
+      serve(req, res)
+    })
+    behind.on('upgrade', (req, socket, head) => {
+      if (matches(req) === null && fallback.emit('upgrade', req, socket, head)) return
+      upgrade(req, socket, head, undefined, serve)
+    })
   }
 
   /** Serves in this thread. */
   async function serveHere(where: ListenOptions): Promise<Running> {
-    const server = openServer()
+    const server = openServer(where)
     const address = await listen(server, where)
     return {
       address,
@@ -284,6 +315,8 @@ function makeProxy(
     onEvent(_thread, event, args) {
       const values = args.map((arg) => fromPlain(arg as Parameters<typeof fromPlain>[0], findBackend))
       emitAny(events, event, values)
+      // It was for once.
+      if (!events.has(event as keyof ProxyEvents)) tellHeard()
     },
     onFailed: (error) => events.emit('error', new ProxyError('ERR_PROXY_THREADS', error.message), null),
   }
@@ -398,6 +431,7 @@ function makeProxy(
         ...job,
         listen: listenOptions,
         serve: serveHere,
+        graceMs: resolved.closeGraceMs,
         logger,
         observer,
       })
@@ -452,8 +486,9 @@ function makeProxy(
     async setBackends(backends, name = UNNAMED) {
       const group = groupNamed(name)
       const inits = resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
+      const change = job === null ? null : threadOptions({ backends: [...inits] })
       replaceBackends(group, inits)
-      await Promise.all(Array.from(running, (one) => one.change(name, { group: name, backends: inits })))
+      await Promise.all(Array.from(running, (one) => one.change(name, { group: name, ...change })))
     },
     async drain(id, name = UNNAMED) {
       const group = groupNamed(name)
@@ -586,10 +621,13 @@ interface AccessLog {
 }
 
 /** Standard output that nobody reads must neither stop the proxy nor keep it from closing. */
-function openAccessLog({ accessLog, clock, closeGraceMs, logger }: ResolvedOptions): AccessLog | null {
+function openAccessLog(
+  { accessLog, clock, closeGraceMs, logger }: ResolvedOptions,
+  writeLine: ThreadContext['writeLine'],
+): AccessLog | null {
   if (accessLog.format === 'off') return null
   const format = recordFormatter(accessLog.format)
-  const { write } = accessLog
+  const write = accessLog.write ?? writeLine
   if (write !== null)
     return { write: (record) => write(format(record)), writeLine: write, close: () => Promise.resolve() }
   const writer = lineWriter(1, {

@@ -92,12 +92,26 @@ export interface RouteOptions {
   timeouts?: TimeoutOptions
 }
 
-/** Bounds on what a client may send. */
+/** Bounds on what a client may send. Those that say so hold only where the proxy listens by itself: other servers have their own. */
 export interface LimitOptions {
+  /** Target, names and values of a request head, bytes; 431 past it. `listen()` only. Default 16384. */
+  maxHeadBytes?: number
+  /** Header lines of a request; 431 past it. Default 100. */
+  maxHeaders?: number
+  /** Request target, bytes; 414 past it. Default 8192. */
+  maxTargetBytes?: number
   /** Request body, bytes; 413 past it, before a backend is bothered where the length is announced. Default 0: none. */
   maxBodyBytes?: number
   /** How much of a request body is kept for a retry, bytes. Default 65536. */
   replayBytes?: number
+  /** Open client connections; one more is closed at once. `listen()` only, and for each thread. Default 0: any. */
+  maxConnections?: number
+  /** Requests that one client connection may carry; its last answer says that it ends. Default 0: any. */
+  maxRequestsPerConnection?: number
+  /** For a request head to come whole, ms; 408 past it. `listen()` only. Default 60000. `0` leaves slow clients in peace, and attackers. */
+  headTimeoutMs?: number
+  /** For a request to come whole, head and body, ms; 408 past it. `listen()` only. Default 0: off, so that long uploads live; `timeouts.idle` ends those that stop. */
+  requestTimeoutMs?: number
 }
 
 /** Names of the access log formats. */

@@ -1,6 +1,7 @@
-import type http from 'node:http'
 import { workerData } from 'node:worker_threads'
+import type { ListenOptions } from './contracts/executor.ts'
 import { countersName, type ThreadStart } from './executors/messages.ts'
+import type { Lane } from './fronts/lane.ts'
 import type { BackendInit } from './model/backend.ts'
 import { type Memory, privateMemory, SharedMemory } from './model/memory.ts'
 import type { AccessLogFormat, ProxyOptions } from './options.ts'
@@ -13,6 +14,8 @@ export interface ThreadContext {
   readonly counters: Float64Array
   /** The thread's number; 0: none of an executor's. */
   readonly thread: number
+  /** Takes lines of an access log that are for standard output; `null`: they are written here. */
+  readonly writeLine: ((line: string) => void) | null
 }
 
 /** A group's backends, at run time. */
@@ -32,7 +35,7 @@ export interface ThreadJob {
 /** A proxy as its thread sees it. */
 export interface ThreadMember {
   /** A server of its own that does not listen yet. */
-  createServer(): http.Server
+  createServer(listen: ListenOptions): Lane
   /** Figures of its pools, as plain data. */
   pools(): unknown
   /** From now on answers say that their connection ends; WebSockets are asked to close. */
@@ -48,17 +51,21 @@ const memory = start === undefined ? null : new SharedMemory(start.memory, start
 
 /** The proxies made in a thread of an executor, in order. */
 export const members: ThreadMember[] = []
+/** What this thread tells the one that started it. */
+export const outlet: { writeLine: (line: string) => void } = { writeLine() {} }
 let proxies = 0
 
 /** For the next proxy. In a thread of {@link workerThreads} its numbers are those of its siblings in other threads. */
 export function nextContext(): ThreadContext {
   if (start === undefined || memory === null) {
-    return { namespace: '', memory: privateMemory, counters: privateMemory.counters(''), thread: 0 }
+    const counters = privateMemory.counters('')
+    return { namespace: '', memory: privateMemory, counters, thread: 0, writeLine: null }
   }
   const proxy = proxies++
   const counters = memory.counters(countersName(start.slot, proxy))
   counters.fill(0)
-  return { namespace: String(proxy), memory, counters, thread: start.thread }
+  const writeLine = (line: string): void => outlet.writeLine(line)
+  return { namespace: String(proxy), memory, counters, thread: start.thread, writeLine }
 }
 
 /** How this thread was started, or `undefined` where no executor of ours did it. */

@@ -20,7 +20,7 @@ export const FORWARDED: readonly (keyof ProxyEvents)[] = [
 
 type Plain =
   | { readonly kind: 'exchange'; readonly view: PlainView }
-  | { readonly kind: 'backend'; readonly id: string }
+  | { readonly kind: 'backend'; readonly id: string; readonly url: string }
   | { readonly kind: 'error'; readonly error: PlainError }
   | { readonly kind: 'value'; readonly value: unknown }
 
@@ -47,7 +47,7 @@ interface PlainError {
 
 /** An argument of an event as data that can be cloned. */
 export function toPlain(value: unknown): Plain {
-  if (value instanceof Backend) return { kind: 'backend', id: value.id }
+  if (value instanceof Backend) return { kind: 'backend', id: value.id, url: value.url.href }
   if (value instanceof ProxyError) {
     const { code, message, phase, backend, attempt, cause } = value
     const why = cause === undefined ? null : describeError(cause)
@@ -65,7 +65,8 @@ export function toPlain(value: unknown): Plain {
 export function fromPlain(plain: Plain, findBackend: (id: string) => Backend | null): unknown {
   switch (plain.kind) {
     case 'backend':
-      return findBackend(plain.id)
+      // It may be gone by now.
+      return findBackend(plain.id) ?? new Backend(plain)
     case 'error': {
       const { code, message, phase, backend, attempt, cause } = plain.error
       const found = backend === null ? null : findBackend(backend)

@@ -4,17 +4,26 @@
  */
 import http from 'node:http'
 import https from 'node:https'
+import type net from 'node:net'
 import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { parentPort } from 'node:worker_threads'
 import type { Logger } from './contracts/logger.ts'
 import { createProxy } from './create-proxy.ts'
 import { type FromThread, type LogEntry, slotName, type ThreadStart, type ToThread } from './executors/messages.ts'
+import type { Lane } from './fronts/lane.ts'
 import { listen } from './fronts/listener.ts'
-import { retireServer } from './fronts/retire.ts'
+import { retireServer, stopListening } from './fronts/retire.ts'
 import { describeError } from './model/errors.ts'
 import { SharedMemory } from './model/memory.ts'
-import { type BackendsChange, members, type ThreadJob, type ThreadMember, threadStart } from './thread-context.ts'
+import {
+  type BackendsChange,
+  members,
+  outlet,
+  type ThreadJob,
+  type ThreadMember,
+  threadStart,
+} from './thread-context.ts'
 
 /** What is told is collected for so long, ms: one message for a few hundred requests. */
 const BATCH_MS = 20
@@ -67,27 +76,26 @@ function cloneable(fields: object): object {
   }
 }
 
+outlet.writeLine = (line) => {
+  lines.push(line)
+  later()
+}
+
 function tell(event: string, args: readonly unknown[]): void {
   events.push({ event, args })
   later()
 }
 
 /** The server that this thread serves with. */
-async function openServer(): Promise<http.Server> {
+async function openServer(): Promise<http.Server | Lane> {
   if ('options' in start.job) {
     const { options, isLogging, accessLog } = start.job.options as ThreadJob
     createProxy({
       ...options,
       logger: isLogging ? remoteLogger() : 'silent',
-      accessLog: {
-        format: accessLog,
-        write(line) {
-          lines.push(line)
-          later()
-        },
-      },
+      accessLog,
     })
-    return (members[0] as ThreadMember).createServer()
+    return (members[0] as ThreadMember).createServer({ ...(start.tls !== null && { tls: start.tls }) })
   }
   const module = (await import(start.job.entry)) as { default?: unknown }
   const given: unknown = typeof module.default === 'function' ? await module.default() : await module.default
@@ -100,7 +108,7 @@ async function openServer(): Promise<http.Server> {
 const connections = new SharedMemory(start.memory, start.slot).counters(slotName(start.slot))
 
 /** Client connections: how many have come (counted by whoever accepts them), and how many have gone. */
-function count(server: http.Server): void {
+function count(server: http.Server | Lane): void {
   server.on('connection', (socket: Socket) => {
     if (start.listen !== null) connections[0] = (connections[0] ?? 0) + 1
     socket.once('close', () => {
@@ -110,7 +118,7 @@ function count(server: http.Server): void {
 }
 
 /** node begins to track connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
-function trackConnections(server: http.Server): null {
+function trackConnections(server: net.Server): null {
   for (const listener of server.listeners('listening')) {
     if (listener.name === 'setupConnectionsTracking') listener.call(server)
   }
@@ -131,7 +139,9 @@ function change(number: number, asked: BackendsChange): void {
   post({ type: 'changed', number, fault })
 }
 
-async function retire(server: http.Server): Promise<void> {
+async function retire(server: http.Server | Lane): Promise<void> {
+  // First of all, or clients whose connection ends would come back to this thread.
+  await stopListening(server)
   for (const member of members) member.goAway()
   await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0))
   await Promise.all(members.map((member) => member.close()))
@@ -166,11 +176,13 @@ async function serve(): Promise<void> {
   post({ type: 'serving', address, proxies: members.length })
 }
 
+// Also where it ends by itself: by an error that nobody caught, or `process.exit()`.
+process.once('exit', flush)
 try {
   await serve()
 } catch (error) {
-  const { code } = error as NodeJS.ErrnoException
-  post({ type: 'failed', message: describeError(error), code })
+  const { message, code, stack } = (error instanceof Error ? error : new Error(String(error))) as NodeJS.ErrnoException
+  post({ type: 'failed', message, code, stack })
   parent.close()
   process.exit(1)
 }

@@ -37,7 +37,17 @@ test('a target alone is a proxy, with every default', () => {
   const route = { host: '', path: '/', exact: false, methods: [], group: 'default', transforms: [], timeouts }
   assert.deepEqual(options.routes, [route])
   assert.deepEqual(options.accessLog, { format: 'off', write: null })
-  assert.deepEqual(options.limits, { maxBodyBytes: 0, replayBytes: 65_536 })
+  assert.deepEqual(options.limits, {
+    maxHeadBytes: 16_384,
+    maxHeaders: 100,
+    maxTargetBytes: 8192,
+    maxBodyBytes: 0,
+    replayBytes: 65_536,
+    maxConnections: 0,
+    maxRequestsPerConnection: 0,
+    headTimeoutMs: 60_000,
+    requestTimeoutMs: 0,
+  })
   assert.deepEqual(options.trustedProxies, [])
   assert.equal(options.xfwd, true)
   assert.equal(options.hostHeader, 'client')
@@ -412,6 +422,13 @@ test('wrong things of each kind', () => {
     [{ healthCheck: true }, 'healthCheck'],
     [{ hostHeader: 'target' }, 'hostHeader'],
     [{ limits: { maxBodyBytes: '1mb' } }, 'limits.maxBodyBytes'],
+    [{ limits: { maxConnections: 1.5 } }, 'limits.maxConnections'],
+    [{ limits: { maxHeadBytes: 0 } }, 'limits.maxHeadBytes'],
+    [{ limits: { maxHeaders: 0 } }, 'limits.maxHeaders'],
+    [{ limits: { maxRequestsPerConnection: -1 } }, 'limits.maxRequestsPerConnection'],
+    [{ limits: { maxTargetBytes: 0 } }, 'limits.maxTargetBytes'],
+    [{ limits: { headTimeoutMs: '1s' } }, 'limits.headTimeoutMs'],
+    [{ limits: { requestTimeoutMs: 2 ** 31 } }, 'limits.requestTimeoutMs'],
     [{ logger: 'loud' }, 'logger'],
     [{ logger: { info: () => {} } }, 'logger'],
     [{ pool: { acquire: () => {} } }, 'pool'],

@@ -1,3 +1,5 @@
+import type { Server } from 'node:http'
+import type { TlsOptions } from 'node:tls'
 import type { Logger } from './logger.ts'
 
 /** Where to listen. */
@@ -8,6 +10,10 @@ export interface ListenOptions {
   readonly host?: string
   /** Path of a unix socket, in place of a port. */
   readonly path?: string
+  /** Speaks TLS (`https:`): the certificate and its key, and what else node's `tls.createServer()` takes. */
+  readonly tls?: TlsOptions
+  /** An application's server that gets every request that no route matches. It must not listen by itself. */
+  readonly fallback?: Server
 }
 
 /** Where a proxy listens. */
@@ -37,6 +43,8 @@ export interface Job {
   readonly options?: unknown
   /** Memory that all threads share, for {@link Executor.maxThreads} of them and the calling one. */
   readonly memory?: SharedArrayBuffer
+  /** How long what runs may finish when serving ends, ms; where the executor was not told otherwise. */
+  readonly graceMs?: number
   readonly logger?: Logger
   readonly observer?: ThreadObserver
 }
@@ -49,7 +57,7 @@ export interface ThreadObserver {
   onLines?(lines: readonly string[]): void
   /** An event of a proxy in a thread, as {@link Running.hear} asked for; `args` are plain data. */
   onEvent?(thread: number, event: string, args: readonly unknown[]): void
-  /** Threads die faster than they can be replaced: serving has ended. */
+  /** Threads die one after another and are not replaced any more; those that are left go on. */
   onFailed?(error: Error): void
 }
 

@@ -1,2 +1,10 @@
 export { inline } from './inline.ts'
-export { type ScaleOptions, type WorkerThreads, type WorkerThreadsOptions, workerThreads } from './worker-threads.ts'
+export {
+  type EntryJob,
+  type RunningThreads,
+  type ScaleOptions,
+  type Spread,
+  type WorkerThreads,
+  type WorkerThreadsOptions,
+  workerThreads,
+} from './worker-threads.ts'

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { TlsOptions } from 'node:tls'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 
 /** What a thread is started with, under `heddle` in its `workerData`. */
@@ -12,6 +13,8 @@ export interface ThreadStart {
   readonly job: { readonly options: unknown } | { readonly entry: string }
   /** Where to listen, sharing the port; `null`: connections come by message. */
   readonly listen: ListenOptions | null
+  /** For proxies made from options: the certificate to listen with. */
+  readonly tls: TlsOptions | null
   /** Events that the starter wants to hear. */
   readonly heard: readonly string[]
   /** Changes made before it began. */
@@ -30,7 +33,12 @@ export type ToThread =
 /** From a thread. */
 export type FromThread =
   | { readonly type: 'serving'; readonly address: ListenAddress | null; readonly proxies: number }
-  | { readonly type: 'failed'; readonly message: string; readonly code: string | undefined }
+  | {
+      readonly type: 'failed'
+      readonly message: string
+      readonly code: string | undefined
+      readonly stack: string | undefined
+    }
   | { readonly type: 'changed'; readonly number: number; readonly fault: string | null }
   | {
       readonly type: 'batch'

@@ -10,15 +10,21 @@ import { chooseSpread } from './spread.ts'
 import { Thread, type ThreadOwner } from './thread.ts'
 import type { ThreadSettings } from './worker-threads.ts'
 
+/** {@link Running} threads. */
+export interface RunningThreads extends Running, AsyncDisposable {}
+
 /** How often utilization is measured and threads report what is not in shared memory, ms. */
 const REPORT_MS = 500
 
 /** Starts the threads of a job. Rejects where one of them cannot serve. */
-export async function startThreads(job: Job, settings: ThreadSettings): Promise<Running> {
+export async function startThreads(job: Job, settings: ThreadSettings): Promise<RunningThreads> {
   if (settings.entry === null && job.options === undefined) {
     throw new TypeError(
       'workerThreads: nothing to serve; give it to createProxy({ executor }), or name an entry module',
     )
+  }
+  if (job.listen.fallback !== undefined) {
+    throw new Error('a fallback server belongs to this thread; with threads, each makes its own: name an entry module')
   }
   if (job.listen.path !== undefined) {
     throw new Error('threads cannot share a unix socket; listen on a port, or use one thread')
@@ -36,8 +42,11 @@ export async function startThreads(job: Job, settings: ThreadSettings): Promise<
   return group
 }
 
+/** Longer than any process lives; node takes no more. */
+const FOR_EVER_MS = 2 ** 31 - 1
+
 /** The threads that serve one job: their number, their replacements, and what they tell. */
-class ThreadGroup implements Running, ThreadOwner {
+class ThreadGroup implements RunningThreads, ThreadOwner {
   pastExchanges = 0
   readonly #job: Job
   readonly #settings: ThreadSettings
@@ -52,12 +61,16 @@ class ThreadGroup implements Running, ThreadOwner {
   #heard: readonly string[] = []
   #address: ListenAddress | null = null
   #acceptor: net.Server | null = null
+  /** So many are to serve; what dies is replaced. */
+  #wanted: number
   #lastThread = 0
   #lastChange = 0
   #isClosing = false
   #closing: Promise<void> | null = null
   #working: Promise<unknown> = Promise.resolve()
   #cancelTick: () => void
+  /** Keeps the process alive, as a server that listens does, also while no thread lives and one is to be started. */
+  readonly #hold = setInterval(() => {}, FOR_EVER_MS)
   readonly #cancelReplacements = new Set<() => void>()
 
   constructor(job: Job, settings: ThreadSettings) {
@@ -67,6 +80,7 @@ class ThreadGroup implements Running, ThreadOwner {
     this.#buffer = job.memory ?? SharedMemory.allocate(slots + 1)
     this.#memory = new SharedMemory(this.#buffer, 0)
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - index)
+    this.#wanted = settings.min
     this.#scaler = new Scaler(settings, settings.scale)
     this.#guard = new CrashGuard(settings.maxCrashes)
     this.#cancelTick = settings.clock.schedule(REPORT_MS, this.#tick)
@@ -80,20 +94,23 @@ class ThreadGroup implements Running, ThreadOwner {
   async listenInThreads(listen: ListenOptions): Promise<void> {
     // Threads share the port with whoever asks for it in the same way: another program of this user would go unseen.
     if (listen.port !== undefined && listen.port !== 0) await assertFree(listen)
-    const first = this.#start(listen, 'the first')
+    const { port = 0, host } = listen
+    const first = this.#start({ port, ...(host !== undefined && { host }) }, 'the first')
     this.#address = await first.serving
   }
 
   /** This thread listens and hands connections on. */
   async listenHere(listen: ListenOptions): Promise<void> {
-    const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => this.#hand(socket))
+    const server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true }, (socket) =>
+      this.#hand(socket),
+    )
     this.#acceptor = server
     this.#address = await openServer(server, listen)
   }
 
-  /** Starts what is missing of the least number. */
+  /** Starts the first ones. */
   async fill(): Promise<void> {
-    const missing = Math.max(0, this.#settings.min - this.#threads.size)
+    const missing = this.#wanted - this.#threads.size
     await Promise.all(Array.from({ length: missing }, () => this.#start(this.#where(), 'one of the first').serving))
   }
 
@@ -119,9 +136,12 @@ class ThreadGroup implements Running, ThreadOwner {
     return this.#oneByOne(async () => {
       for (const old of this.#serving()) {
         if (this.#isClosing) return
+        if (old.state !== 'serving') continue
         const successor = this.#start(this.#where(), `replaces thread ${old.id}`)
         await successor.serving
         await this.#retire(old, `replaced by thread ${successor.id}`)
+        // While there was one more, one that died was not missing.
+        this.#startMissing('one has died')
       }
     })
   }
@@ -131,8 +151,13 @@ class ThreadGroup implements Running, ThreadOwner {
     return this.#closing
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
   async #close(): Promise<void> {
     this.#isClosing = true
+    clearInterval(this.#hold)
     this.#cancelTick()
     for (const cancel of this.#cancelReplacements) cancel()
     const acceptor = this.#acceptor
@@ -149,7 +174,10 @@ class ThreadGroup implements Running, ThreadOwner {
   onBatch(thread: Thread, { logs, lines, events }: FromThread & { type: 'batch' }): void {
     const { logger, observer } = this.#job
     for (const { level, fields, message } of logs) logger?.[level]({ ...fields, thread: thread.id }, message)
-    if (lines.length > 0) observer?.onLines?.(lines)
+    if (lines.length > 0) {
+      if (observer?.onLines !== undefined) observer.onLines(lines)
+      else process.stdout.write(`${lines.join('\n')}\n`)
+    }
     for (const { event, args } of events) observer?.onEvent?.(thread.id, event, args)
   }
 
@@ -159,12 +187,13 @@ class ThreadGroup implements Running, ThreadOwner {
     this.pastExchanges += thread.clearCounters()
     const reason = this.#reasons.get(thread) ?? ''
     this.#reasons.delete(thread)
-    if (thread.wasTold) return this.#tell(thread, 'ended', reason)
-    const message = thread.fault?.message ?? ''
-    this.#job.logger?.error({ thread: thread.id, code: thread.fault?.code }, `thread ${thread.id} died: ${message}`)
+    if (thread.fault === null) return this.#tell(thread, 'ended', reason)
+    const message = describeError(thread.fault)
+    const fields = { thread: thread.id, code: thread.fault?.code, err: thread.fault }
+    this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message)
     // Before the first address there is somebody who waits and is told.
-    if (!this.#isClosing && this.#address !== null) this.#replace(thread)
+    if (!this.#isClosing && this.#address !== null && this.#alive() < this.#wanted) this.#replace(thread)
   }
 
   /** Why each thread began or ends, in words. */
@@ -172,20 +201,36 @@ class ThreadGroup implements Running, ThreadOwner {
 
   #replace(dead: Thread): void {
     const { clock, maxCrashes } = this.#settings
-    const waitMs = this.#guard.onDeath(Math.max(0, clock.now() - dead.servingSince))
+    const now = clock.now()
+    const waitMs = this.#guard.onDeath(now, now - dead.servingSince)
     if (waitMs < 0) {
       const error = new Error(
-        `${maxCrashes} threads died one after another and are not replaced any more; the last: ${dead.fault?.message}`,
+        `${maxCrashes} threads died one after another and are not replaced any more; the last: ${describeError(dead.fault)}`,
       )
       this.#job.logger?.error({ serving: this.#serving().length }, error.message)
-      this.#job.observer?.onFailed?.(error)
+      this.#tellFailed(error)
       return
     }
     const cancel = clock.schedule(waitMs, () => {
       this.#cancelReplacements.delete(cancel)
-      if (this.#alive() < this.#settings.max) this.#start(this.#where(), `replaces thread ${dead.id}, which died`)
+      this.#startMissing(`replaces thread ${dead.id}, which died`)
     })
     this.#cancelReplacements.add(cancel)
+  }
+
+  #startMissing(reason: string): void {
+    if (!this.#isClosing && this.#alive() < this.#wanted) this.#start(this.#where(), reason)
+  }
+
+  #tellFailed(error: Error): void {
+    const { observer } = this.#job
+    if (this.#alive() === 0) clearInterval(this.#hold)
+    if (observer?.onFailed !== undefined) return observer.onFailed(error)
+    if (this.#alive() > 0) return
+    // Nobody would know, and a process without threads would end as if all were well.
+    process.nextTick(() => {
+      throw error
+    })
   }
 
   #start(listen: ListenOptions | null, reason: string): Thread {
@@ -198,6 +243,7 @@ class ThreadGroup implements Running, ThreadOwner {
       memory: this.#buffer,
       job: entry === null ? { options: this.#job.options } : { entry },
       listen,
+      tls: this.#job.listen.tls ?? null,
       heard: this.#heard,
       changes: Array.from(this.#changes.values()),
       reportMs: REPORT_MS,
@@ -250,7 +296,11 @@ class ThreadGroup implements Running, ThreadOwner {
       this.#settings.clock.now(),
       serving.map((thread) => thread.utilization),
     )
-    if (step !== 0) void this.#oneByOne(() => this.#scale(step))
+    if (step !== 0) {
+      this.#oneByOne(() => this.#scale(step)).catch((error: unknown) => {
+        this.#job.logger?.error({ err: error }, `the number of threads stays: ${describeError(error)}`)
+      })
+    }
     this.#cancelTick = this.#settings.clock.schedule(REPORT_MS, this.#tick)
   }
 
@@ -262,8 +312,10 @@ class ThreadGroup implements Running, ThreadOwner {
     if (step > 0) {
       if (this.#alive() >= this.#settings.max) return
       await this.#start(this.#where(), reason).serving
+      this.#wanted++
     } else if (serving.length > this.#settings.min) {
       const fewest = serving.reduce((least, thread) => (thread.connections < least.connections ? thread : least))
+      this.#wanted--
       await this.#retire(fewest, reason)
     }
   }

@@ -30,7 +30,7 @@ export class Thread {
   /** It was told to end. */
   wasTold = false
   /** Why it ended, where nobody told it to. */
-  fault: { readonly message: string; readonly code: string | undefined } | null = null
+  fault: NodeJS.ErrnoException | null = null
   readonly #worker: Worker
   readonly #memory: SharedMemory
   readonly #settings: ThreadSettings
@@ -54,6 +54,8 @@ export class Thread {
       name: `heddle ${start.thread}`,
       workerData: { heddle: start },
       resourceLimits: settings.resourceLimits,
+      // What is evaluated is not our module, and node refuses the flag for a file.
+      ...(process.execArgv.some((arg) => arg.startsWith('--input-type')) && { execArgv: [] }),
     })
     this.#loop = this.#worker.performance.eventLoopUtilization()
     let onServing!: (address: ListenAddress | null) => void
@@ -76,7 +78,7 @@ export class Thread {
               owner.onServing(this)
               break
             case 'failed':
-              this.fault ??= message
+              this.fault ??= errorOf(message.message, message.code, message.stack)
               break
             case 'changed':
               this.#acknowledge(message.number, message.fault)
@@ -93,15 +95,15 @@ export class Thread {
           }
         })
         .on('error', (error: NodeJS.ErrnoException) => {
-          this.fault ??= { message: describeError(error), code: error.code }
+          this.fault ??= error
         })
         .on('exit', (code) => {
-          if (!this.wasTold) this.fault ??= { message: `it ended with code ${code}`, code: undefined }
+          if (!this.wasTold) this.fault ??= new Error(`it ended with code ${code}`)
           this.state = 'ended'
           for (const acknowledge of this.#acknowledged.values()) acknowledge(null)
           this.#acknowledged.clear()
-          const { message, code: reason } = this.fault ?? { message: 'it ended', code: undefined }
-          onFailed(Object.assign(new Error(message), reason === undefined ? {} : { code: reason }))
+          // Nobody hears it where it has served.
+          onFailed(this.#startError())
           memory.takeBack(this.slot)
           owner.onEnded(this)
           resolve()
@@ -171,8 +173,8 @@ export class Thread {
 
   /** Hands it a client's connection. */
   take(socket: Socket): void {
-    this.#connections[0] = (this.#connections[0] ?? 0) + 1
     this.#worker.postMessage({ type: 'socket', socket } satisfies ToThread, [socket as never])
+    this.#connections[0] = (this.#connections[0] ?? 0) + 1
   }
 
   /** Lets it finish what it has, and end. */
@@ -188,6 +190,13 @@ export class Thread {
       void this.#ended.then(cancel)
     }
     await this.#ended
+  }
+
+  #startError(): Error {
+    const { fault } = this
+    const why = fault === null ? 'it was told to end' : describeError(fault)
+    const code = fault?.code
+    return Object.assign(new Error(`thread ${this.id} could not start: ${why}`, { cause: fault }), code && { code })
   }
 
   #post(message: ToThread): void {
@@ -214,4 +223,12 @@ export class Thread {
   #countersOf(proxy: number): Float64Array {
     return this.#memory.counters(countersName(this.slot, proxy))
   }
+}
+
+/** An error of another thread. */
+function errorOf(message: string, code: string | undefined, stack: string | undefined): NodeJS.ErrnoException {
+  const error: NodeJS.ErrnoException = new Error(message)
+  if (code !== undefined) error.code = code
+  if (stack !== undefined) error.stack = stack
+  return error
 }

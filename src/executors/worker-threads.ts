@@ -1,13 +1,14 @@
 import { availableParallelism } from 'node:os'
 import type { ResourceLimits } from 'node:worker_threads'
-import type { Executor, Job, ListenOptions, Running } from '../contracts/executor.ts'
+import type { Executor, Job, ListenOptions } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
-import type { ScaleOptions } from './scaler.ts'
+import { ProxyError } from '../model/errors.ts'
+import { SCALE_DEFAULTS, type ScaleOptions } from './scaler.ts'
 import type { Spread } from './spread.ts'
-import { startThreads } from './thread-group.ts'
+import { type RunningThreads, startThreads } from './thread-group.ts'
 
-export type { ScaleOptions, Spread }
+export type { RunningThreads, ScaleOptions, Spread }
 
 /** Options of {@link workerThreads}. */
 export interface WorkerThreadsOptions {
@@ -24,7 +25,7 @@ export interface WorkerThreadsOptions {
   scale?: ScaleOptions
   /** Deaths in a row, none after ten seconds of service, past which dead threads are not replaced any more. Default 5. */
   maxCrashes?: number
-  /** How long a thread that retires may finish what it has, ms. Default 10000. */
+  /** How long a thread that retires may finish what it has, ms. Default: `closeGraceMs` of the proxy, else 10000. */
   drainMs?: number
   /** Memory of each thread; see node's `resourceLimits`. */
   resourceLimits?: ResourceLimits
@@ -55,11 +56,12 @@ export interface ThreadSettings {
 /** An {@link Executor} of threads. */
 export interface WorkerThreads extends Executor {
   /** Serves; in the entry form to be called by the application: `start({ listen: 8080 })`. */
-  start(job: Job | EntryJob): Promise<Running>
+  start(job: Job | EntryJob): Promise<RunningThreads>
 }
 
 /** Threads that one executor may have, at the most. */
 const MOST_THREADS = 1024
+const DRAIN_MS = 10_000
 
 /**
  * Serves with several threads, each of which owns the whole way from the client's connection to the backend's; see
@@ -68,40 +70,89 @@ const MOST_THREADS = 1024
  */
 export function workerThreads(options: WorkerThreadsOptions = {}): WorkerThreads {
   const settings = resolve(options)
+  const memories = new WeakSet<SharedArrayBuffer>()
   return {
     name: 'worker-threads',
     // One more: the one that replaces another lives beside it.
     maxThreads: settings.max + 1,
-    start(job) {
-      const { listen } = job
+    async start(job) {
+      const { listen, memory, graceMs } = job as Job
       const where = typeof listen === 'number' ? { port: listen } : listen
-      return startThreads({ ...job, listen: where }, settings)
+      const drainMs = options.drainMs ?? graceMs ?? DRAIN_MS
+      if (memory === undefined) return startThreads({ ...job, listen: where }, { ...settings, drainMs })
+      if (memories.has(memory)) {
+        const message = 'the threads of a proxy listen in one place; make another proxy for another one'
+        throw new ProxyError('ERR_PROXY_THREADS', message)
+      }
+      memories.add(memory)
+      try {
+        return await startThreads({ ...job, listen: where }, { ...settings, drainMs })
+      } catch (error) {
+        memories.delete(memory)
+        throw error
+      }
     },
   }
 }
 
+const KEYS: readonly (keyof WorkerThreadsOptions)[] = [
+  'threads',
+  'entry',
+  'spread',
+  'scale',
+  'maxCrashes',
+  'drainMs',
+  'resourceLimits',
+  'clock',
+]
+
 function resolve(options: WorkerThreadsOptions): ThreadSettings {
-  const { threads = 'auto', entry, maxCrashes = 5, drainMs = 10_000 } = options
+  refuseUnknown(options, KEYS, '')
+  const { threads = 'auto', entry, maxCrashes = 5, drainMs = DRAIN_MS } = options
   const bounds = threads === 'auto' ? availableParallelism() : threads
   const { min, max } = typeof bounds === 'object' ? bounds : { min: bounds, max: bounds }
   for (const count of [min, max]) {
     if (!Number.isInteger(count) || count < 1 || count > MOST_THREADS || min > max) {
-      throw new TypeError(
-        `workerThreads: threads is ${JSON.stringify(threads)}; allowed: a whole number from 1 to ${MOST_THREADS}, 'auto', or { min, max }`,
-      )
+      throw wrong('threads', threads, `a whole number from 1 to ${MOST_THREADS}, 'auto', or { min, max }`)
     }
   }
-  if (!(maxCrashes >= 1)) throw new TypeError(`workerThreads: maxCrashes is ${maxCrashes}; allowed: 1 or more`)
-  if (!(drainMs >= 0)) throw new TypeError(`workerThreads: drainMs is ${drainMs}; allowed: ms, 0 or more`)
+  if (!(maxCrashes >= 1)) throw wrong('maxCrashes', maxCrashes, '1 or more')
+  if (!(drainMs >= 0)) throw wrong('drainMs', drainMs, 'ms, 0 or more')
+  if (options.spread !== undefined && options.spread !== 'kernel' && options.spread !== 'least-loaded') {
+    throw wrong('spread', options.spread, "'kernel', 'least-loaded'")
+  }
+  const scale = checkScale(options.scale ?? {})
   return {
     min,
     max,
     entry: entry === undefined ? null : String(entry),
     spread: options.spread,
-    scale: options.scale ?? {},
+    scale,
     maxCrashes,
     drainMs,
     resourceLimits: options.resourceLimits ?? {},
     clock: options.clock ?? systemClock,
   }
+}
+
+function checkScale(scale: ScaleOptions): ScaleOptions {
+  const keys = Object.keys(SCALE_DEFAULTS) as (keyof ScaleOptions)[]
+  refuseUnknown(scale, keys, 'scale.')
+  for (const key of keys) {
+    const value = scale[key]
+    const isTime = key.endsWith('Ms')
+    if (value === undefined || (value >= 0 && (isTime || value <= 1))) continue
+    throw wrong(`scale.${key}`, value, isTime ? 'ms, 0 or more' : 'a share of the time, 0 to 1')
+  }
+  return { ...scale }
+}
+
+function refuseUnknown(options: object, known: readonly string[], prefix: string): void {
+  const key = Object.keys(options).find((one) => !known.includes(one))
+  if (key !== undefined)
+    throw new TypeError(`workerThreads: ${prefix}${key} is unknown; there are: ${known.join(', ')}`)
+}
+
+function wrong(name: string, value: unknown, allowed: string): TypeError {
+  return new TypeError(`workerThreads: ${name} is ${JSON.stringify(value)}; allowed: ${allowed}`)
 }

@@ -1,24 +1,51 @@
 import http from 'node:http'
 import type net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
-import { describeError, ProxyError } from '../model/errors.ts'
+import { describeError } from '../model/errors.ts'
 import type { Parts } from '../request/parts.ts'
+import { answerClientError } from './client-error.ts'
 
 /** Idle client connections are kept this long, ms: longer than the 60 s of common load balancers in front of us. */
-const CLIENT_KEEP_ALIVE_MS = 65_000
+export const CLIENT_KEEP_ALIVE_MS = 65_000
 
-/** A node:http server of our own, with its errors answered and told. */
+/** How often clients that are late are looked for, at least, ms; node's own default. */
+const CHECK_MS = 30_000
+
+/** A node:http server of our own, with our limits, its errors answered and told. */
 export function createListener(parts: Parts): http.Server {
+  const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs } = parts.limits
+  const times = [headTimeoutMs, requestTimeoutMs].filter((ms) => ms > 0)
   const server = http.createServer({
     keepAliveTimeout: CLIENT_KEEP_ALIVE_MS,
-    // The exchange's own limits are finer: an upload may take long while it moves.
-    requestTimeout: 0,
+    maxHeaderSize: maxHeadBytes,
+    requestTimeout: requestTimeoutMs,
+    // node refuses one that is longer than that of the whole request; and without it, its default would be that of the request.
+    headersTimeout: Math.min(headTimeoutMs, requestTimeoutMs || headTimeoutMs),
+    connectionsCheckingInterval: Math.max(1, Math.floor(Math.min(CHECK_MS, ...times.map((ms) => ms / 4)))),
+    // We refuse it ourselves, and what follows it on the connection.
+    requireHostHeader: false,
+    insecureHTTPParser: false,
     noDelay: true,
   })
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => answerClientError(parts, error, socket))
+  // node drops what is over its limit without a word; ours is told by the number of lines.
+  server.maxHeadersCount = 0
+  server.on('clientError', (error, socket) => answerClientError(parts, error, socket))
+  server.on('connect', (_req, socket) => answerClientError(parts, new Error('CONNECT is for forward proxies'), socket))
+  if (maxConnections > 0) limitConnections(server, maxConnections, parts)
   return server
+}
+
+/** Not node's `maxConnections`, which counts only what the server has accepted by itself. */
+function limitConnections(server: http.Server, max: number, { logger }: Parts): void {
+  let open = 0
+  server.on('connection', (socket: Socket) => {
+    open++
+    socket.once('close', () => open--)
+    if (open <= max) return
+    logger.debug({ client: socket.remoteAddress }, `closed a connection: ${max} are open`)
+    socket.destroy()
+  })
 }
 
 /**
@@ -47,31 +74,5 @@ export async function listen(server: net.Server, options: ListenOptions, sharesP
   if (typeof address === 'string') return { port: 0, host: address, url: '' }
   const { port, address: host, family } = address
   const reachable = host === '::' || host === '0.0.0.0' ? 'localhost' : family === 'IPv6' ? `[${host}]` : host
-  return { port, host, url: `http://${reachable}:${port}` }
-}
-
-/** Statuses for what node:http's parser refuses. */
-const STATUS_BY_CODE: Readonly<Record<string, number>> = {
-  HPE_HEADER_OVERFLOW: 431,
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
-  ERR_HTTP_REQUEST_TIMEOUT: 408,
-}
-
-/** A request that node could not read: tell the client, where no other response is under way, and tell the log. */
-function answerClientError(parts: Parts, cause: NodeJS.ErrnoException, socket: Duplex): void {
-  const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
-  const code =
-    status === 431 ? 'ERR_PROXY_HEAD_TOO_LARGE' : status === 408 ? 'ERR_PROXY_CLIENT_TIMEOUT' : 'ERR_PROXY_BAD_REQUEST'
-  const error = new ProxyError(code, `a client's connection failed: ${describeError(cause)}`, { cause })
-  parts.logger.debug({ code: error.code, client: (socket as Socket).remoteAddress, cause: cause.code }, error.message)
-  parts.events.emit('error', error, null)
-  const response = (socket as { _httpMessage?: http.ServerResponse | null })._httpMessage ?? null
-  if (socket.writable && cause.code !== 'ECONNRESET' && response?.headersSent !== true) {
-    const text = `${status} ${http.STATUS_CODES[status]} (${error.code})\n`
-    socket.write(
-      `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-        `Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
-    )
-  }
-  socket.destroy()
+  return { port, host, url: `${options.tls === undefined ? 'http' : 'https'}://${reachable}:${port}` }
 }

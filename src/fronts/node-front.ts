@@ -8,6 +8,22 @@ import { responseHeaders } from '../request/response-headers.ts'
 
 const SMALL_BODY_BYTES = 4096
 
+const ENDS = Symbol('ends')
+const REQUESTS = Symbol('requests')
+
+/** What we keep on a client's connection. */
+interface Marked {
+  /** An answer says that it ends. */
+  [ENDS]?: true
+  /** How many requests it has carried; counted where that is limited. */
+  [REQUESTS]?: number
+}
+
+/** Whether an answer has said that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
+export function isEnding(socket: Socket): boolean {
+  return (socket as Marked)[ENDS] === true
+}
+
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
 export class NodeFront implements Front {
   readonly method: string
@@ -78,7 +94,7 @@ export class NodeFront implements Front {
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
-    if (status >= 300 && !this.#isRequestComplete) sayClose(headers)
+    if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
     writeHead(res, status, reason, headers)
   }
 
@@ -127,9 +143,25 @@ export class NodeFront implements Front {
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
     if (res.headersSent || res.destroyed) return this.cut()
-    if (!this.#isRequestComplete) sayClose(headers)
+    // Whoever sends what cannot be understood may mean something else by what follows, too.
+    if (status === 400 || status === 414 || !this.#isRequestComplete) this.endAfterwards()
     writeHead(res, status, '', headers)
     res.end(text)
+  }
+
+  /** The connection ends with this answer, whoever gives it. */
+  endAfterwards(): void {
+    const socket = this.#req.socket as Marked
+    this.#res.shouldKeepAlive = false
+    socket[ENDS] = true
+  }
+
+  /** The connection ends with the answer to its request number `max`. Not node's `maxRequestsPerSocket`, which only says so. */
+  countRequest(max: number): void {
+    const socket = this.#req.socket as Marked
+    const requests = (socket[REQUESTS] ?? 0) + 1
+    socket[REQUESTS] = requests
+    if (requests >= max) this.endAfterwards()
   }
 
   cut(): void {
@@ -253,11 +285,6 @@ function writeHead(res: ServerResponse, status: number, reason: string, headers:
 }
 
 function ignore(): void {}
-
-/** A closing proxy has said it already. */
-function sayClose(headers: HeaderList): void {
-  if (headers.at(-2) !== 'Connection') headers.push('Connection', 'close')
-}
 
 /** The TCP socket under a TLS one. Clients take a TLS connection that just ends for a clean end (curl does), and only TCP has RST. */
 function tcpOf(socket: Socket): Socket {

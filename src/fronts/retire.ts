@@ -1,22 +1,37 @@
 import type http from 'node:http'
 import net from 'node:net'
+import type { Lane } from './lane.ts'
 
 /** How long connections that carry nothing are left alone, ms: a request may be on its way. */
 const IDLE_MS = 500
 const LOOK_MS = 20
 
+/** How long {@link untilAllAccepted} looks for a good moment, ms. */
+const ACCEPT_MS = 300
+/** A turn of the event loop in which as good as nothing happened is shorter, ms. */
+const QUIET_TURN_MS = 0.2
+
+/** Stops listening, and unlike `server.close()` leaves idle connections alone: a request may be on its way. */
+export async function stopListening(server: http.Server | Lane): Promise<void> {
+  if (!server.listening) return
+  await untilAllAccepted(server)
+  // node:http's own `close()` would close idle connections.
+  net.Server.prototype.close.call(server)
+}
+
 /**
- * Stops listening and lets the connections of a server end by themselves: each answer says that its connection ends.
- * Unlike `server.close()` it does not close idle connections at once, under a request that is on its way.
+ * Lets the connections of a server end by themselves: each answer says that its connection ends.
  * @param drainMs after this time what is left is destroyed.
  * @param connections how many are open; node counts only those that it has accepted itself.
  */
-export async function retireServer(server: http.Server, drainMs: number, connections: () => number): Promise<void> {
+export async function retireServer(
+  server: http.Server | Lane,
+  drainMs: number,
+  connections: () => number,
+): Promise<void> {
   server.prependListener('request', (_req, res: http.ServerResponse) => {
     res.shouldKeepAlive = false
   })
-  // node:http's own `close()` would close idle connections.
-  if (server.listening) net.Server.prototype.close.call(server)
   const begin = performance.now()
   let hasClosedIdle = false
   while (connections() > 0) {
@@ -29,4 +44,31 @@ export async function retireServer(server: http.Server, drainMs: number, connect
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
   }
   server.closeAllConnections()
+}
+
+/**
+ * Resolves in a turn of the event loop that found no new connection: the kernel resets those that have not been accepted
+ * when a socket stops listening, and does not give them to the other threads. What comes between this look and the close
+ * is lost all the same, so that a short turn is waited for.
+ */
+async function untilAllAccepted(server: net.Server): Promise<void> {
+  let accepted = 0
+  const count = (): void => {
+    accepted++
+  }
+  server.on('connection', count)
+  const end = performance.now() + ACCEPT_MS
+  await nextTurn()
+  for (;;) {
+    const before = accepted
+    const began = performance.now()
+    await nextTurn()
+    const now = performance.now()
+    if ((accepted === before && now - began < QUIET_TURN_MS) || now > end) break
+  }
+  server.off('connection', count)
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -12,7 +12,10 @@ import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
 import { requestHeaders } from '../request/request-headers.ts'
 import { responseHeaders } from '../request/response-headers.ts'
+import { answerClientError } from './client-error.ts'
 import { type Carrier, createCarrier, type Handshake } from './handshake.ts'
+import { isEnding } from './node-front.ts'
+import { type OwnAnswer, ownAnswer } from './own-answer.ts'
 import { Tunnel, type TunnelEvents } from './tunnel.ts'
 
 /** What one call of `proxy.ws` may say differently, below the level of names. */
@@ -59,6 +62,7 @@ export function createUpgrades(parts: Parts): Upgrades {
       earlier.once('close', () => serve(peer, req, given, head, call, ordinary))
       return
     }
+    if (isEnding(socket)) return
     const protocols = protocolsOf(req)
     const exchangeOf = (): UpgradeExchange => {
       const exchange = new UpgradeExchange(parts, carrier, peer, req, head, call, protocols)
@@ -71,7 +75,7 @@ export function createUpgrades(parts: Parts): Upgrades {
       req.resume()
       exchangeOf().reject('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
     } else if (protocols.length > 0) exchangeOf().begin()
-    else serveOrdinary(req, socket, head, ordinary)
+    else serveOrdinary(parts, req, socket, head, ordinary)
   }
 
   return {
@@ -109,7 +113,13 @@ function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /** Gives the connection to a parser of its own, without the wish to upgrade; it ends after the answer. */
-function serveOrdinary(req: IncomingMessage, socket: Socket, head: Buffer, handler: OrdinaryHandler): void {
+function serveOrdinary(
+  parts: Parts,
+  req: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  handler: OrdinaryHandler,
+): void {
   const { method, url, httpVersionMinor, rawHeaders } = req
   const dropped = new Set(['upgrade', 'http2-settings', 'connection'])
   let text = `${method} ${url} HTTP/1.${httpVersionMinor}\r\n`
@@ -119,7 +129,10 @@ function serveOrdinary(req: IncomingMessage, socket: Socket, head: Buffer, handl
   const nominated = listOf(rawHeaders, 'connection').filter((name) => !dropped.has(name.toLowerCase()))
   text += `Connection: ${[...nominated, 'close'].join(', ')}\r\n\r\n`
   socket.unshift(Buffer.concat([Buffer.from(text, 'latin1'), head]))
-  http.createServer({ noDelay: true, maxHeaderSize: text.length * 2 }, handler).emit('connection', socket)
+  http
+    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, handler)
+    .on('clientError', (error, client) => answerClientError(parts, error, client))
+    .emit('connection', socket)
 }
 
 function ignore(): void {}
@@ -134,6 +147,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   readonly #socket: Socket
   readonly #call: UpgradeCall | null
   readonly #protocols: readonly string[]
+  readonly #own: OwnAnswer | null
   #handshake: Handshake | null = null
   #isConnected = false
   #tunnel: Tunnel | null = null
@@ -155,7 +169,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       minorVersion: req.httpVersionMinor,
       headers: req.rawHeaders,
     }
-    const sent = requestHeaders(req.rawHeaders, req.httpVersionMinor, peer, parts.headerPolicy)
+    const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
+    const sent = requestHeaders(req.rawHeaders, request.method, minorVersion, peer, parts.headerPolicy)
     // The handshake has its own Connection, and no trailers.
     for (const name of ['te', 'connection']) removeField(sent.list, name)
     super(parts, request, peer, sent)
@@ -164,6 +179,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#socket = req.socket
     this.#call = call
     this.#protocols = protocols
+    this.#own = ownAnswer(request, sent, parts.limits)
     if (head.length > 0) this.#socket.unshift(head)
     // Who stops to send before there is an answer has gone: node's server takes it so, too.
     this.#socket.on('end', this.#onClientEnd).on('close', () => this.#onClientClose())
@@ -173,6 +189,10 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (this.#socket.destroyed) return this.#onClientClose()
     if (this.#call?.fault !== undefined) return this.reject('ERR_PROXY_HOOK', this.#call.fault)
     if (this.parts.state.isClosing) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closing')
+    const { maxHeaders } = this.parts.limits
+    if (this.headers.length > 2 * maxHeaders)
+      return this.reject('ERR_PROXY_HEAD_TOO_LARGE', `the request has more than ${maxHeaders} headers`)
+    if (this.#own !== null) return this.#answerOurselves(this.#own)
     const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
     if (error === null) this.attempt()
     else this.#fail(error)
@@ -432,9 +452,18 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#letGo()
     this.endAttempt('failed', error)
     this.#end(this.attempts > 0 ? 'failed' : 'local', error)
-    const { headers, text } = localAnswer(error)
+    this.#send({ status: error.status, ...localAnswer(error) })
+  }
+
+  #answerOurselves(own: OwnAnswer): void {
+    this.status = own.status
+    this.#end('local', null)
+    this.#send(own)
+  }
+
+  #send({ status, headers, text }: OwnAnswer): void {
     const answer = this.#beginAnswer()
-    answer.writeHead(error.status, headers)
+    answer.writeHead(status, headers)
     answer.end(text)
   }
 

@@ -5,7 +5,8 @@ import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
 import { requestHeaders } from '../request/request-headers.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
-import { BufferedBody, NodeBody, NodeFront } from './node-front.ts'
+import { BufferedBody, isEnding, NodeBody, NodeFront } from './node-front.ts'
+import { ownAnswer } from './own-answer.ts'
 
 /** What one call of `proxy.web` may say differently, below the level of names. */
 export interface WebCall extends ExchangeOverrides {
@@ -26,7 +27,10 @@ export function serveWeb(
   res: ServerResponse,
   call: WebCall | null,
 ): void {
-  const headers = requestHeaders(req.rawHeaders, req.httpVersionMinor, peer, parts.headerPolicy)
+  if (isEnding(req.socket)) return
+  const { limits } = parts
+  const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
+  const headers = requestHeaders(req.rawHeaders, req.method ?? 'GET', minorVersion, peer, parts.headerPolicy)
   const front = new NodeFront(req, res, peer, headers.bodyBytes !== null)
   let body: NodeBody | BufferedBody | null = null
   let fault: string | null = null
@@ -45,7 +49,16 @@ export function serveWeb(
   }
   const exchange = new Exchange(parts, front, headers, body, call)
   front.connect(exchange)
-  if (call?.fault !== undefined) exchange.reject('ERR_PROXY_HOOK', call.fault)
+  if (headers.fault !== null) front.endAfterwards()
+  if (limits.maxRequestsPerConnection > 0) front.countRequest(limits.maxRequestsPerConnection)
+  const own = ownAnswer(front, headers, limits)
+  if (req.rawHeaders.length > 2 * limits.maxHeaders) {
+    front.endAfterwards()
+    exchange.reject('ERR_PROXY_HEAD_TOO_LARGE', `the request has more than ${limits.maxHeaders} headers`)
+  } else if (own !== null) {
+    exchange.status = own.status
+    front.refuse(own.status, own.headers, own.text)
+  } else if (call?.fault !== undefined) exchange.reject('ERR_PROXY_HOOK', call.fault)
   else if (fault === null) exchange.begin(call?.destination ?? null)
   else {
     exchange.reject(

@@ -1,19 +1,32 @@
 import type { HeaderList } from '../model/exchange.ts'
-import { readFields } from './fields.ts'
+import { isToken, readFields } from './fields.ts'
+
+/** {@link ChunkedDecoder.fault}s that have statuses of their own. */
+export const EXTENSIONS_TOO_LARGE = 'chunk extensions too large'
+export const TRAILERS_TOO_LARGE = 'trailers too large'
 
 const SIZE = 0
-const EXTENSION = 1
-const SIZE_LF = 2
-const DATA = 3
-const DATA_CR = 4
-const DATA_LF = 5
-const TRAILERS = 6
+const NAME_START = 1
+const NAME = 2
+const VALUE_START = 3
+const VALUE = 4
+const QUOTED = 5
+const QUOTED_PAIR = 6
+const QUOTED_END = 7
+const SIZE_LF = 8
+const DATA = 9
+const DATA_CR = 10
+const DATA_LF = 11
+const TRAILERS = 12
 
 const HTAB = 9
 const LF = 10
 const CR = 13
 const SP = 32
+const QUOTE = 34
 const SEMICOLON = 59
+const EQUALS = 61
+const BACKSLASH = 92
 const DEL = 127
 const CRLF_CRLF_BYTES = 4
 
@@ -61,16 +74,21 @@ export class ChunkedDecoder {
             this.#left = this.#left * 16 + digit
           } else if (this.#digits === 0) return this.#fail('a malformed chunk size')
           else if (code === CR) this.#state = SIZE_LF
-          else if (code === SEMICOLON) this.#state = EXTENSION
+          else if (code === SEMICOLON) this.#state = NAME_START
           else return this.#fail('a malformed chunk size')
           i++
           break
         }
-        case EXTENSION:
-          if (code === CR) this.#state = SIZE_LF
-          else if ((code < SP && code !== HTAB) || code === DEL)
-            return this.#fail('a control character in a chunk extension')
-          else if (++this.#extensionBytes > MAX_EXTENSION_BYTES) return this.#fail('chunk extensions too large')
+        case NAME_START:
+        case NAME:
+        case VALUE_START:
+        case VALUE:
+        case QUOTED:
+        case QUOTED_PAIR:
+        case QUOTED_END:
+          if (++this.#extensionBytes > MAX_EXTENSION_BYTES) return this.#fail(EXTENSIONS_TOO_LARGE)
+          this.#state = extensionState(this.#state, code)
+          if (this.#state < 0) return this.#fail('a malformed chunk extension')
           i++
           break
         case SIZE_LF:
@@ -119,7 +137,7 @@ export class ChunkedDecoder {
     }
     // The terminator may have begun in the bytes before these.
     const end = text.indexOf('\r\n\r\n', Math.max(0, before - 3))
-    if (end < 0) return text.length > MAX_TRAILER_BYTES ? this.#fail('trailers too large') : to
+    if (end < 0) return text.length > MAX_TRAILER_BYTES ? this.#fail(TRAILERS_TOO_LARGE) : to
     const trailers: HeaderList = []
     const fault = readFields(text, 0, end + 2, trailers)
     if (fault !== null) return this.#fail(`${fault} in the trailers`)
@@ -132,6 +150,29 @@ export class ChunkedDecoder {
     this.fault = fault
     return -1
   }
+}
+
+/** The state behind `code` of a chunk extension: `;name`, `;name=value` or `;name="value"`, without white space; -1 for a fault. */
+function extensionState(state: number, code: number): number {
+  const isTchar = isToken(String.fromCharCode(code))
+  switch (state) {
+    case NAME_START:
+      return isTchar ? NAME : -1
+    case VALUE_START:
+      return isTchar ? VALUE : code === QUOTE ? QUOTED : -1
+    case QUOTED:
+      return code === QUOTE ? QUOTED_END : code === BACKSLASH ? QUOTED_PAIR : isText(code) ? QUOTED : -1
+    case QUOTED_PAIR:
+      return isText(code) ? QUOTED : -1
+  }
+  if (code === CR) return SIZE_LF
+  if (code === SEMICOLON) return NAME_START
+  if (state === NAME && code === EQUALS) return VALUE_START
+  return state !== QUOTED_END && isTchar ? state : -1
+}
+
+function isText(code: number): boolean {
+  return code === HTAB || (code >= SP && code !== DEL)
 }
 
 function hexDigit(code: number): number {

@@ -6,10 +6,19 @@ for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghi
   TCHAR[char.charCodeAt(0)] = 1
 }
 
+/** What may stand in a name of a host: `unreserved`, `pct-encoded` and `sub-delims` of RFC 3986, without the comma of lists. */
+const HOST_CHAR = new Uint8Array(256)
+for (const char of "-._~%!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
+  HOST_CHAR[char.charCodeAt(0)] = 1
+}
+const IP_LITERAL = /^\[[0-9a-f:.]+\]/i
+
 const HTAB = 9
 const LF = 10
 const CR = 13
 const SP = 32
+const DIGIT_0 = 48
+const DIGIT_9 = 57
 const COLON = 58
 const DEL = 127
 
@@ -24,6 +33,20 @@ export function isFieldValue(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
     if ((code < SP && code !== HTAB) || code === DEL || code > 255) return false
+  }
+  return true
+}
+
+/** Whether `text` names a host, with or without a port (RFC 9110 section 7.2). Nothing does not. */
+export function isHost(text: string): boolean {
+  let i = 0
+  while (HOST_CHAR[text.charCodeAt(i)] === 1) i++
+  if (i === 0) i = IP_LITERAL.exec(text)?.[0].length ?? 0
+  if (i === 0 || i === text.length) return i > 0
+  if (text.charCodeAt(i) !== COLON) return false
+  for (i++; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code < DIGIT_0 || code > DIGIT_9) return false
   }
   return true
 }

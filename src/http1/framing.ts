@@ -70,8 +70,11 @@ export function responseFraming(
     else if (coding.toLowerCase() !== 'chunked') into.fault = `an unknown Transfer-Encoding (${coding})`
     if (into.fault !== null) return into
   }
-  if (method === 'HEAD' || status === 204 || status === 304 || status < 200) into.bytes = 0
-  else if (coding !== null) into.bytes = CHUNKED
+  if (method === 'HEAD' || status === 204 || status === 304 || status < 200) {
+    into.bytes = 0
+    // Who announces a body where none can be may send it, and it would be read as the next response.
+    if (status === 204 && (coding !== null || bytes > 0)) into.keepAlive = false
+  } else if (coding !== null) into.bytes = CHUNKED
   else if (length !== null) into.bytes = bytes
   else {
     into.bytes = UNTIL_CLOSE

@@ -18,6 +18,8 @@ const CHUNKS = 2
 const TO_CLOSE = 3
 const DONE = 4
 
+const LF = 10
+const CR = 13
 const HEAD_END = Buffer.from('\r\n\r\n')
 
 /** Interim responses before the final one; more is an attack or a fault. */
@@ -127,6 +129,9 @@ export class ResponseParser {
       // Garbage is told by its first bytes, without waiting for an end that may never come.
       if (!mayBeStatusLine(source.toString('latin1', start, start + Math.min(length, 8))))
         return this.#fail('not an HTTP/1.x status line')
+      // Nor would that of lines that end with LF alone.
+      if (hasBareLf(source, partial === null ? start : Math.max(0, partial.length - 1), start + length))
+        return this.#fail('a line not ended by CRLF')
       this.#partial = partial === null ? Buffer.from(bytes.subarray(from, to)) : source
       return to
     }
@@ -177,6 +182,13 @@ export class ResponseParser {
     this.fault = fault
     return -1
   }
+}
+
+function hasBareLf(bytes: Buffer, from: number, to: number): boolean {
+  for (let i = bytes.indexOf(LF, from); i >= 0 && i < to; i = bytes.indexOf(LF, i + 1)) {
+    if (i > 0 && bytes[i - 1] !== CR) return true
+  }
+  return false
 }
 
 function mayBeStatusLine(first: string): boolean {

@@ -120,6 +120,13 @@ export class Cells {
     Atomics.store(this.#line, DISABLED, value ? 1 : 0)
   }
 
+  /** Nothing speaks against the backend any more. */
+  clearStates(): void {
+    for (const cell of [FAILURES, EJECTED, EJECTIONS, RTT_US, UNHEALTHY, DRAINING, DISABLED]) {
+      Atomics.store(this.#line, cell, 0)
+    }
+  }
+
   /** Of a group's line: counts every change of who is available. */
   get changes(): number {
     return Atomics.load(this.#line, CHANGES)

@@ -33,7 +33,17 @@ import { TIMEOUT_DEFAULTS, timeouts } from './timeouts-schema.ts'
  */
 
 /** The defaults of `limits`. */
-export const LIMIT_DEFAULTS = Object.freeze({ maxBodyBytes: 0, replayBytes: 65_536 })
+export const LIMIT_DEFAULTS = Object.freeze({
+  maxHeadBytes: 16_384,
+  maxHeaders: 100,
+  maxTargetBytes: 8192,
+  maxBodyBytes: 0,
+  replayBytes: 65_536,
+  maxConnections: 0,
+  maxRequestsPerConnection: 0,
+  headTimeoutMs: 60_000,
+  requestTimeoutMs: 0,
+})
 
 const FORMATS = ['off', 'common', 'combined', 'json'] as const
 const accessLog = codeOr(
@@ -106,6 +116,21 @@ export const proxySchema = closed(
       'Bounds on what a client may send.',
       closed(
         {
+          maxHeadBytes: withDefault(
+            'Target, names and values of a request head, bytes; on a listener of our own.',
+            whole(' of bytes', 1024, 2 ** 20, 32_768),
+            LIMIT_DEFAULTS.maxHeadBytes,
+          ),
+          maxHeaders: withDefault(
+            'Header lines of a request.',
+            whole(' of header lines', 1, 10_000, 200),
+            LIMIT_DEFAULTS.maxHeaders,
+          ),
+          maxTargetBytes: withDefault(
+            'Request target, bytes.',
+            whole(' of bytes', 1, 2 ** 20, 16_384),
+            LIMIT_DEFAULTS.maxTargetBytes,
+          ),
           maxBodyBytes: withDefault(
             'Request body, bytes.',
             whole(' of bytes (0: any)', 0, Number.MAX_SAFE_INTEGER, 10_485_760),
@@ -115,6 +140,26 @@ export const proxySchema = closed(
             'How much of a request body is kept for a retry, bytes.',
             whole(' of bytes', 0, 2 ** 30, 65_536),
             LIMIT_DEFAULTS.replayBytes,
+          ),
+          maxConnections: withDefault(
+            'Open client connections of a listener of our own, for each thread.',
+            whole(' of connections (0: any)', 0, 2 ** 30, 10_000),
+            LIMIT_DEFAULTS.maxConnections,
+          ),
+          maxRequestsPerConnection: withDefault(
+            'Requests that one client connection may carry.',
+            whole(' of requests (0: any)', 0, 2 ** 30, 1000),
+            LIMIT_DEFAULTS.maxRequestsPerConnection,
+          ),
+          headTimeoutMs: withDefault(
+            'For a request head to come whole, ms; on a listener of our own.',
+            millis('0: off', 10_000),
+            LIMIT_DEFAULTS.headTimeoutMs,
+          ),
+          requestTimeoutMs: withDefault(
+            'For a whole request, ms; on a listener of our own.',
+            millis('0: off', 300_000),
+            LIMIT_DEFAULTS.requestTimeoutMs,
           ),
         },
         { example: { maxBodyBytes: 10_485_760 } },

@@ -17,6 +17,8 @@ export interface ConnectionOwner {
   onConnectFailed(connection: Http1Connection, error: ProxyError): void
   /** Its lease is over and it can carry another request. */
   onIdle(connection: Http1Connection): void
+  /** Its lease is over, and it cannot carry another request. */
+  onSpent(connection: Http1Connection): void
   /** Its deadline has passed, and it has a new one. */
   watch(connection: Http1Connection): void
   /** It is closed; also after {@link onConnectFailed}. */
@@ -114,6 +116,11 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     return this.#leases > 1
   }
 
+  /** It has been leased before. */
+  get isUsed(): boolean {
+    return this.#leases > 0
+  }
+
   /** How long it may stay idle by what the backend announced last, ms. */
   get idleMs(): number {
     return this.#idleMs
@@ -199,10 +206,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#sink = null
     this.#body = null
     const canGoOn = this.#parser.isDone && this.#parser.framing.keepAlive && this.#isRequestSent && this.isUsable
-    if (!canGoOn || this.#idleMs <= 0) {
-      this.destroy()
-      return
-    }
+    if (!canGoOn || this.#idleMs <= 0) return this.#owner.onSpent(this)
     this.resume()
     this.#owner.onIdle(this)
   }
@@ -335,14 +339,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   #onClose(): void {
-    if (!this.#isConnected) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up')
-    else this.#lost('')
+    this.#lost('')
     this.#owner.onClosed(this)
   }
 
   /** The connection went away under a request, or under none. */
   #lost(detail: string, cause?: unknown): void {
-    if (this.#sink !== null && this.#parser.hasHead)
+    if (!this.#isConnected) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up', cause)
+    else if (this.#sink !== null && this.#parser.hasHead)
       this.#fail('ERR_PROXY_CUT', `closed the connection in the middle of the response${detail}`, cause)
     else this.#fail('ERR_PROXY_RESET', `closed the connection before it answered${detail}`, cause)
   }

@@ -84,6 +84,10 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
   }
 }
 
+function isRepeated(exchange: ExchangeView): boolean {
+  return exchange.attempts > 1
+}
+
 /** One exchange that waits for a connection. */
 class Waiter implements Timed {
   /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
@@ -92,6 +96,8 @@ class Waiter implements Timed {
   isSettled = false
   /** A connection is being set up for it. */
   hasOpening = false
+  /** An earlier attempt has failed: a kept connection could be as stale as the one before, and may not be repeated again. */
+  readonly wantsFresh: boolean
   readonly exchange: ExchangeView
   readonly promise: Promise<Connection>
   #resolve!: (connection: Connection) => void
@@ -103,6 +109,7 @@ class Waiter implements Timed {
   constructor(backend: Backend, exchange: ExchangeView, onSettled: (waiter: Waiter) => void) {
     this.#backend = backend
     this.exchange = exchange
+    this.wantsFresh = isRepeated(exchange)
     this.#onSettled = onSettled
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -146,6 +153,8 @@ class BackendPool implements ConnectionOwner {
   readonly #connections = new Set<Http1Connection>()
   /** Connections that are being set up, and for whom. */
   readonly #opening = new Map<Http1Connection, Waiter>()
+  /** Those of them that are being closed, and take up no room. */
+  readonly #closing = new Set<Http1Connection>()
   /** In order of arrival. */
   readonly #waiters = new Set<Waiter>()
   /** Waiters without a connection being set up for them. */
@@ -161,10 +170,12 @@ class BackendPool implements ConnectionOwner {
   }
 
   acquire(exchange: ExchangeView): Connection | Promise<Connection> {
-    const idle = this.#takeIdle()
-    if (idle !== null) return this.#lease(idle)
     const { maxConnections, maxWaiting, clock, deadlines } = this.#settings
-    const mayOpen = this.#connections.size < maxConnections
+    if (!isRepeated(exchange)) {
+      const idle = this.#takeIdle()
+      if (idle !== null) return this.#lease(idle)
+    } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
       const message = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
       return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
@@ -224,8 +235,10 @@ class BackendPool implements ConnectionOwner {
 
   onIdle(connection: Http1Connection): void {
     for (const waiter of this.#waiters) {
-      waiter.give(this.#lease(connection))
-      return
+      if (!waiter.wantsFresh || !connection.isUsed) return waiter.give(this.#lease(connection))
+      if (waiter.hasOpening) continue
+      this.#discard(connection)
+      return this.#openForQueued()
     }
     if (this.#isDraining) {
       connection.destroy()
@@ -233,6 +246,11 @@ class BackendPool implements ConnectionOwner {
     }
     connection.deadline = this.#settings.clock.now() + connection.idleMs
     this.#idle.push(connection)
+  }
+
+  onSpent(connection: Http1Connection): void {
+    this.#discard(connection)
+    this.#openForQueued()
   }
 
   watch(connection: Http1Connection): void {
@@ -244,10 +262,22 @@ class BackendPool implements ConnectionOwner {
     deadlines.remove(connection)
     this.#opening.delete(connection)
     this.#connections.delete(connection)
+    this.#closing.delete(connection)
     const index = this.#idle.lastIndexOf(connection)
     if (index >= 0) this.#idle.splice(index, 1)
     this.#openForQueued()
     if (this.#connections.size === 0) this.#onDrained?.()
+  }
+
+  get #hasRoom(): boolean {
+    return this.#connections.size - this.#closing.size < this.#settings.maxConnections
+  }
+
+  /** Closes what is not leased; its place is free at once. */
+  #discard(connection: Http1Connection | undefined): void {
+    if (connection === undefined) return
+    connection.destroy()
+    if (this.#connections.has(connection)) this.#closing.add(connection)
   }
 
   #takeIdle(): Http1Connection | null {
@@ -255,7 +285,7 @@ class BackendPool implements ConnectionOwner {
       const connection = this.#idle.pop()
       if (connection === undefined) return null
       if (connection.isUsable && connection.deadline > this.#settings.clock.now()) return connection
-      connection.destroy()
+      this.#discard(connection)
     }
   }
 
@@ -281,7 +311,7 @@ class BackendPool implements ConnectionOwner {
   #openForQueued(): void {
     if (this.#queued === 0) return
     for (const waiter of this.#waiters) {
-      if (this.#connections.size >= this.#settings.maxConnections) return
+      if (!this.#hasRoom) return
       if (waiter.hasOpening) continue
       this.#queued--
       this.#settings.deadlines.remove(waiter)

@@ -92,12 +92,13 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
         (connection) => this.#onLeased(connection),
         (thrown) => this.#onLeaseFailed(thrown),
       )
-    } else this.#forward(leased)
+    } else this.#onLeased(leased)
   }
 
   #onLeased(connection: Connection): void {
-    if (this.#phase === WAITING) this.#forward(connection)
-    else connection.release(ABORTED)
+    if (!isConnection(connection)) this.#onLeaseFailed(new TypeError('acquire() gave no connection'))
+    else if (this.#phase === WAITING) this.#forward(connection)
+    else this.#release(connection, ABORTED)
   }
 
   #onLeaseFailed(error: unknown): void {
@@ -291,8 +292,16 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     if (outcome === null) return null
     this.#connection = null
     if (kind !== 'answered') this.#body?.detach()
-    connection?.release(outcome)
+    if (connection !== null) this.#release(connection, outcome)
     return outcome
+  }
+
+  #release(connection: Connection, outcome: Outcome): void {
+    try {
+      connection.release(outcome)
+    } catch (thrown) {
+      this.parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
+    }
   }
 
   // 7 record
@@ -309,5 +318,10 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 0 }
 
 function isPromise(leased: Connection | Promise<Connection>): leased is Promise<Connection> {
-  return typeof (leased as Promise<Connection>).then === 'function'
+  return typeof (leased as Promise<Connection> | undefined)?.then === 'function'
+}
+
+/** A pool of the user's may give anything. */
+function isConnection(leased: Connection | null | undefined): leased is Connection {
+  return typeof leased?.send === 'function'
 }

@@ -90,7 +90,7 @@ export class Group implements HealthControl {
       const backend = this.balancer.pick(candidates, exchange)
       if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
       backend.cells.addPending(1)
-      if (!isShared || tries === MAX_TURNS || cells.endTurn(turn)) return backend
+      if (!isShared || cells.endTurn(turn) || tries === MAX_TURNS) return backend
       backend.cells.addPending(-1)
     }
   }
@@ -123,6 +123,7 @@ export class Group implements HealthControl {
     // Another thread may have ejected another one at the same moment.
     if (this.#ejectedPercent(0) > this.#parts.maxEjectedPercent) {
       backend.cells.uneject()
+      this.changed()
       return false
     }
     this.changed()

@@ -1,4 +1,4 @@
-import { contentLength, hasListToken, isName } from '../http1/fields.ts'
+import { contentLength, hasListToken, isHost, isName } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import type { Peer } from './front.ts'
 
@@ -21,14 +21,22 @@ export interface RequestHeaders {
   readonly expectsContinue: boolean
   /** X-Forwarded-For as received, where the peer is trusted; else empty. */
   readonly forwardedFor: string
+  /** It has come as far as it may (`Max-Forwards: 0`): we answer. */
+  readonly isOurs: boolean
   /** What makes it impossible to pass on, or `null`. */
   readonly fault: string | null
 }
 
-/** What a client cannot nominate away in `Connection`: what we add, and what the backend must see. */
+/** What a client cannot nominate away in `Connection`: what we add, what the backend must see, what says how to read the content. */
 const NOT_NOMINABLE = new Set([
   'host',
   'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'cache-control',
+  'max-forwards',
+  'origin',
   'x-forwarded-for',
   'x-forwarded-proto',
   'x-forwarded-host',
@@ -43,9 +51,11 @@ const NOT_NOMINABLE = new Set([
  * The headers of a request as a backend gets them: hop-by-hop ones and those that `Connection` nominates are
  * removed (RFC 9110 section 7.6.1), X-Forwarded-* are set by us, or added to where the peer is trusted.
  * Decides by length before it compares: most headers are looked at once and copied.
+ * @param minorVersion of HTTP/1, or -1 for another version.
  */
 export function requestHeaders(
   raw: Readonly<HeaderList>,
+  method: string,
   minorVersion: number,
   peer: Peer,
   policy: RequestHeaderPolicy,
@@ -64,6 +74,8 @@ export function requestHeaders(
   let forwardedProto = ''
   let forwardedPort = ''
   let takesTrailers = false
+  const countsForwards = method === 'OPTIONS' || method === 'TRACE'
+  let forwards = -1
   let fault: string | null = null
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
@@ -84,6 +96,7 @@ export function requestHeaders(
       case 4:
         if (isName(name, 'host')) {
           if (hasHost) fault = 'more than one Host header'
+          else if (!isHost(value)) fault = 'an invalid Host header'
           host = value
           hasHost = true
         }
@@ -107,6 +120,16 @@ export function requestHeaders(
         }
         if (isName(name, 'keep-alive')) continue
         break
+      case 12:
+        // RFC 9110 section 7.6.2; of no meaning for other methods.
+        if (countsForwards && isName(name, 'max-forwards')) {
+          const left = contentLength(value)
+          if (left < 0 || forwards >= 0) fault = 'a malformed Max-Forwards header'
+          forwards = left
+          list.push(name, String(Math.max(0, left - 1)))
+          continue
+        }
+        break
       case 14:
         if (isName(name, 'content-length')) {
           if (length !== null && length !== value) fault = 'differing Content-Length headers'
@@ -115,12 +138,14 @@ export function requestHeaders(
           length = value
           continue
         }
+        if (isName(name, 'http2-settings') || resembles(name, 'content-length')) continue
         break
       case 15:
         if (isName(name, 'x-forwarded-for')) {
           if (peer.isTrusted) forwardedFor = join(forwardedFor, value)
           continue
         }
+        if (resembles(name, 'x-forwarded-for')) continue
         break
       case 16:
         if (isName(name, 'x-forwarded-host')) {
@@ -132,6 +157,7 @@ export function requestHeaders(
           continue
         }
         if (isName(name, 'proxy-connection')) continue
+        if (resembles(name, 'x-forwarded-host') || resembles(name, 'x-forwarded-port')) continue
         break
       case 17:
         if (isName(name, 'transfer-encoding')) {
@@ -142,6 +168,7 @@ export function requestHeaders(
           if (peer.isTrusted) forwardedProto = value
           continue
         }
+        if (resembles(name, 'x-forwarded-proto') || resembles(name, 'transfer-encoding')) continue
         break
       case 18:
         if (isName(name, 'proxy-authenticate')) continue
@@ -152,8 +179,12 @@ export function requestHeaders(
     }
     list.push(name, value)
   }
+  if (minorVersion !== 1 && minorVersion !== 0) fault = 'a version other than HTTP/1.1 and HTTP/1.0'
+  else if (minorVersion === 1 && !hasHost) fault = 'no Host header'
+  if (method === 'TRACE' && (coding !== null || bodyBytes > 0)) fault = 'a body, which TRACE cannot have'
   if (coding !== null) {
     if (length !== null) fault = 'both Content-Length and Transfer-Encoding'
+    else if (minorVersion === 0) fault = 'Transfer-Encoding in HTTP/1.0'
     else if (coding.toLowerCase() !== 'chunked') fault = 'a Transfer-Encoding other than chunked'
   }
   if (nominated !== '') removeNominated(list, nominated)
@@ -175,8 +206,19 @@ export function requestHeaders(
     bodyBytes: coding !== null ? -1 : bodyBytes === 0 ? null : bodyBytes,
     expectsContinue: expect !== '' && hasListToken(expect, '100-continue') && minorVersion === 1,
     forwardedFor,
+    isOurs: forwards === 0,
     fault,
   }
+}
+
+/**
+ * Whether a backend that gets its headers by CGI's rules (every character that is no letter or digit becomes `_`), or by
+ * the like of them, would take it for the other: `X_Forwarded_For`. Of the same length, and not the same.
+ */
+function resembles(name: string, lower: string): boolean {
+  if ((name.charCodeAt(0) | 0x20) !== lower.charCodeAt(0)) return false
+  const plain = name.toLowerCase()
+  return plain !== lower && plain.replace(/[^a-z0-9]/g, '-') === lower
 }
 
 /** The usual values nominate nothing. */

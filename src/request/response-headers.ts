@@ -13,6 +13,16 @@ export interface ResponseShape {
   readonly via: string
 }
 
+/** What a backend cannot nominate away in `Connection`: it is meant for everyone who reads the content (RFC 9110 section 7.6.1). */
+const NOT_NOMINABLE = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'cache-control',
+  'set-cookie',
+])
+
 /**
  * The headers of a response as the client gets them: hop-by-hop ones and those that `Connection` nominates are
  * removed (RFC 9110 section 7.6.1), Content-Length is written from what was parsed, in its place.
@@ -71,6 +81,6 @@ function isPlain(value: string): boolean {
 function removeNominated(list: HeaderList, nominated: string): void {
   for (let i = list.length - 2; i >= 0; i -= 2) {
     const lower = (list[i] as string).toLowerCase()
-    if (lower !== 'content-length' && lower !== 'set-cookie' && hasListToken(nominated, lower)) list.splice(i, 2)
+    if (!NOT_NOMINABLE.has(lower) && hasListToken(nominated, lower)) list.splice(i, 2)
   }
 }

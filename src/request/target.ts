@@ -1,3 +1,5 @@
+import { isHost } from '../http1/fields.ts'
+
 /** A request target, understood. */
 export interface Target {
   /** Path and query in origin form, or `*`. */
@@ -11,12 +13,20 @@ const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i
 
 /** Reads a request target (RFC 9112 section 3.2). @returns `null` for one that cannot be passed on. */
 export function parseTarget(method: string, target: string): Target | null {
-  if (target.charCodeAt(0) === 47) return { path: target, host: null }
+  if (target.charCodeAt(0) === 47) return isOriginForm(target) ? { path: target, host: null } : null
   if (target === '*') return method === 'OPTIONS' ? { path: '*', host: null } : null
   const absolute = ABSOLUTE.exec(target)
   if (absolute === null) return null
-  const rest = absolute[2] ?? ''
-  return { path: rest.startsWith('/') ? rest : `/${rest}`, host: absolute[1] ?? '' }
+  const [, host = '', rest = ''] = absolute
+  const path = rest.startsWith('/') ? rest : `/${rest}`
+  return isHost(host) && isOriginForm(path) ? { path, host } : null
+}
+
+/** No fragment, which is never sent, and no backslash in the path, which some backends read as a slash. Other odd bytes are theirs to judge. */
+function isOriginForm(target: string): boolean {
+  if (target.includes('#')) return false
+  const backslash = target.indexOf('\\')
+  return backslash < 0 || target.lastIndexOf('?', backslash) >= 0
 }
 
 /** The path without its query. */

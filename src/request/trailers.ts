@@ -1,10 +1,12 @@
 import type { HeaderList } from '../model/exchange.ts'
 
 /**
- * What may not come in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, authentication, what says who
- * the client is, and what says how to read the body. A receiver that merges trailers into the head would believe it.
+ * What may not come in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, conditions, authentication, what
+ * says who the client is, what controls the response and what says how to read the body. A receiver that merges trailers
+ * into the head would believe it.
  */
 const FORBIDDEN = new Set([
+  'age',
   'authorization',
   'cache-control',
   'connection',
@@ -13,20 +15,32 @@ const FORBIDDEN = new Set([
   'content-range',
   'content-type',
   'cookie',
+  'date',
   'expect',
+  'expires',
   'forwarded',
   'host',
+  'http2-settings',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
   'keep-alive',
+  'location',
   'max-forwards',
+  'pragma',
   'proxy-authenticate',
   'proxy-authorization',
   'proxy-connection',
   'range',
+  'retry-after',
   'set-cookie',
   'te',
   'trailer',
   'transfer-encoding',
   'upgrade',
+  'vary',
   'via',
   'www-authenticate',
   'x-forwarded-for',
@@ -40,7 +54,7 @@ export function passableTrailers(trailers: HeaderList): HeaderList | null {
   const list: HeaderList = []
   for (let i = 0; i < trailers.length; i += 2) {
     const name = trailers[i] as string
-    if (!FORBIDDEN.has(name.toLowerCase())) list.push(name, trailers[i + 1] as string)
+    if (!FORBIDDEN.has(name.toLowerCase().replaceAll('_', '-'))) list.push(name, trailers[i + 1] as string)
   }
   return list.length === 0 ? null : list
 }

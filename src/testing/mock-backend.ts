@@ -90,6 +90,11 @@ export interface MockReply {
   halfClose(): void
   /** Closes the connection after the answer without a word about it in the head. */
   closeAfter(): void
+  /**
+   * Hands the connection out, paused, after `raw()` has said 101 or before: what comes on it from now on, its end
+   * included, is no request and the caller's to read. Bytes that came behind the request are read first.
+   */
+  takeOver(): net.Socket
 }
 
 /** Called when a head has arrived; the body may follow. It may answer later than it returns. */
@@ -109,6 +114,8 @@ export interface MockBackendOptions {
   readonly socketPath?: string
   /** Speak TLS, with this key and certificate. */
   readonly tls?: tls.TlsOptions
+  /** Called with each connection, after its TLS handshake and before anything is read from it: to break it there. */
+  readonly onConnection?: (socket: net.Socket) => void
 }
 
 /** A real server for tests, on raw sockets, so that it can misbehave at the byte level. */
@@ -183,6 +190,7 @@ export async function mockBackend(
   }
 
   function converse(socket: net.Socket, tcp: net.Socket): void {
+    options.onConnection?.(socket)
     const conversation = new Conversation(++connections, socket, tcp, house)
     open.add(conversation)
     tellCounts()
@@ -323,6 +331,8 @@ class Conversation {
   readonly #reader: RequestReader
   readonly #waiting: Recorded[] = []
   #reply: Reply | null = null
+  readonly #onData = (bytes: Buffer): void => this.#read(bytes)
+  readonly #onEnd = (): void => void this.socket.end()
 
   constructor(number: number, socket: net.Socket, tcp: net.Socket, house: House) {
     this.socket = socket
@@ -345,9 +355,16 @@ class Conversation {
     })
     socket
       .on('error', ignore)
-      .on('data', (bytes) => this.#read(bytes))
+      .on('data', this.#onData)
       // The peer is done with us, as a server of node's sees it: nobody waits for the rest of an answer.
-      .on('end', () => socket.end())
+      .on('end', this.#onEnd)
+  }
+
+  takeOver(): net.Socket {
+    const { socket } = this
+    socket.off('data', this.#onData).off('end', this.#onEnd).pause()
+    socket.unshift(this.#reader.takeRest())
+    return socket
   }
 
   /** An answer is over: the next request's turn. */
@@ -506,6 +523,10 @@ class Reply implements MockReply {
     this.#closes = true
   }
 
+  takeOver(): net.Socket {
+    return this.#conversation.takeOver()
+  }
+
   #write(bytes: string | Uint8Array): boolean {
     const { socket } = this.#conversation
     if (this.#isOver || !socket.writable) return true
@@ -631,6 +652,13 @@ class RequestReader {
   /** No more will come. */
   abandon(): void {
     this.#request?.lose()
+  }
+
+  /** Bytes that belong to no request so far. */
+  takeRest(): Buffer {
+    const rest = this.#rest
+    this.#rest = Buffer.alloc(0)
+    return rest
   }
 
   /** @returns whether it got anywhere. */

@@ -129,7 +129,7 @@ test("a fetch that is aborted ends the backend's work", async () => {
 
 test('all of a pipeline ends when its client goes', async () => {
   await using backend = await mockBackend(neverAnswer)
-  await using front = await runProxy({ target: backend.url })
+  await using front = await runInServer({ target: backend.url })
   const client = rawClient(front.port)
   client.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n')
   client.write('POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody')

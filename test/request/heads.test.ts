@@ -111,7 +111,7 @@ for (const [what, method, answer] of [
   ['HEAD without Content-Length', 'HEAD', 'HTTP/1.1 200 OK\r\n\r\n'],
   ['HEAD with chunks', 'HEAD', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'],
   ['204', 'GET', 'HTTP/1.1 204 No Content\r\n\r\n'],
-  ['204 with Content-Length', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n'],
+  ['204 with Content-Length', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n'],
   ['304', 'GET', 'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\n\r\n'],
   ['304 with Content-Length', 'GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\n\r\n'],
 ] as const) {
@@ -157,7 +157,7 @@ test('pipelined requests are answered in their order, however the backends answe
     reply.send({ chunks: [`<${request.path}>`, 'x'.repeat(50_000), '<end>'] })
     if (request.path === '/3') first.open()
   })
-  await using front = await runProxy({ target: backend.url })
+  await using front = await runInServer({ target: backend.url })
   const client = rawClient(front.port)
   client.write(
     ['/1', '/2', '/3']

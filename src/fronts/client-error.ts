@@ -1,0 +1,62 @@
+import http from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { describeError, ProxyError } from '../model/errors.ts'
+import type { Parts } from '../request/parts.ts'
+
+/** Statuses for what node:http's parser refuses. */
+const STATUS_BY_CODE: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+}
+
+/** How long a client may take to read the answer and go, ms. */
+const LINGER_MS = 2_000
+
+/** On a connection whose bytes could not be read: the parser complains again of each piece that follows. */
+const FAILED = Symbol('failed')
+
+/** A request that node could not read: tell the log, and tell the client, behind the answers that it still has to get. */
+export function answerClientError(parts: Parts, cause: NodeJS.ErrnoException, duplex: Duplex): void {
+  const socket = duplex as Socket & { [FAILED]?: true }
+  if (socket[FAILED] === true) return
+  socket[FAILED] = true
+  const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
+  const code =
+    status === 431 ? 'ERR_PROXY_HEAD_TOO_LARGE' : status === 408 ? 'ERR_PROXY_CLIENT_TIMEOUT' : 'ERR_PROXY_BAD_REQUEST'
+  const error = new ProxyError(code, `a client's connection failed: ${describeError(cause)}`, { cause })
+  parts.logger.debug({ code: error.code, client: socket.remoteAddress, cause: cause.code }, error.message)
+  parts.events.emit('error', error, null)
+  if (cause.code === 'ECONNRESET') socket.destroy()
+  else answer(parts, `${status} ${http.STATUS_CODES[status]}`, error.code, socket)
+}
+
+function answer(parts: Parts, status: string, code: string, socket: Socket): void {
+  const response = (socket as { _httpMessage?: http.ServerResponse | null })._httpMessage ?? null
+  if (response?.req.complete === true && !response.destroyed) {
+    // It answers a request that came whole, before the one that did not.
+    response.once('close', () => answer(parts, status, code, socket))
+    return
+  }
+  if (!socket.writable) return
+  if (response?.headersSent === true) return void socket.destroy()
+  const body = `${status} (${code})\n`
+  const text =
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
+  if (response !== null) {
+    // The exchange that waits for the rest of this request learns by the connection's end.
+    socket.write(text)
+    socket.destroy()
+    return
+  }
+  // What the client still sends is read and dropped, since closing on it would take the answer away (RFC 9112 section 9.6).
+  socket.on('error', ignore).resume().end(text)
+  socket.on(
+    'close',
+    parts.clock.schedule(LINGER_MS, () => socket.destroy()),
+  )
+}
+
+function ignore(): void {}

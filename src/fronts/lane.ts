@@ -1,0 +1,165 @@
+import type http from 'node:http'
+import net, { type Socket } from 'node:net'
+import tls from 'node:tls'
+import { RequestParser } from '../http1/request-parser.ts'
+import { describeError } from '../model/errors.ts'
+import type { Peer } from '../request/front.ts'
+import type { Destination, Parts } from '../request/parts.ts'
+import { withoutDotSegments } from '../request/target.ts'
+import { LaneConnection, type LaneParts } from './lane-connection.ts'
+
+/** Settings of a {@link createLane}. */
+export interface LaneSettings {
+  /** Idle connections are kept this long, ms. */
+  readonly keepAliveMs: number
+  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the lane replaces them for new connections. */
+  readonly tls?: tls.TlsOptions | undefined
+  /** What no route matches is for the server behind the lane, and not ours to refuse. */
+  readonly isShared?: boolean
+}
+
+/** A server that reads plain requests by itself, and gives every other connection to a node:http server behind it. */
+export interface Lane extends net.Server {
+  /** Stops listening, and ends what is idle; other connections end with their answers. */
+  close(done?: (error?: Error) => void): this
+  /** Ends the connections that carry no request. Unlike node:http it counts those on which nothing has come yet. */
+  closeIdleConnections(): void
+  closeAllConnections(): void
+  /** With TLS: what new connections get from now on. Throws, and changes nothing, where it cannot be used. */
+  setSecureContext?(options: tls.SecureContextOptions): void
+}
+
+/** A client that keeps to the time it was told must not meet a connection that is just being closed. */
+const KEEP_ALIVE_MARGIN_MS = 1_000
+
+/**
+ * Makes a lane.
+ * @param behind gets the connections that the lane does not want, beginning with the request that it did not want. It
+ * never listens itself; its 'clientError' answers what cannot be read.
+ */
+export function createLane(
+  parts: Parts,
+  peerOf: (socket: Socket) => Peer,
+  behind: http.Server,
+  settings: LaneSettings,
+): Lane {
+  const { clock, limits, logger } = parts
+  const connections = new Set<LaneConnection>()
+  /** Those that were given away, with the last answer on each. */
+  const others = new Map<Socket, http.ServerResponse | null>()
+  let isClosing = false
+  let dateSecond = -1
+  let dateText = ''
+
+  const lane: LaneParts = {
+    parts,
+    parser: new RequestParser(limits.maxHeadBytes, limits.maxHeaders),
+    // A whole request includes its head.
+    headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
+    keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
+    keepAliveText: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(settings.keepAliveMs / 1000)}\r\n\r\n`,
+    get isClosing() {
+      return isClosing || parts.state.isClosing
+    },
+    find: settings.isShared === true ? find : null,
+    date() {
+      const second = Math.floor(clock.epoch() / 1000)
+      if (second !== dateSecond) {
+        dateSecond = second
+        dateText = new Date(second * 1000).toUTCString()
+      }
+      return dateText
+    },
+    onHandOver(connection, bytes) {
+      const { socket } = connection
+      giveAway(connection)
+      if (bytes.length > 0) socket.unshift(bytes)
+      behind.emit('connection', socket)
+    },
+    onFault(connection, error) {
+      giveAway(connection)
+      if (!behind.emit('clientError', error, connection.socket)) connection.socket.destroy()
+    },
+    onClosed: (connection) => void connections.delete(connection),
+  }
+
+  function giveAway(connection: LaneConnection): void {
+    const { socket } = connection
+    connections.delete(connection)
+    others.set(socket, null)
+    socket.once('close', () => others.delete(socket))
+  }
+
+  function find(method: string, target: string, host: string): Destination | null {
+    return parts.find(method, host, parts.router.looksAtPaths ? withoutDotSegments(target) : target)
+  }
+
+  function accept(socket: Socket): void {
+    const open = connections.size + others.size
+    if (limits.maxConnections > 0 && open >= limits.maxConnections) {
+      logger.debug({ client: socket.remoteAddress }, `closed a connection: ${open} are open`)
+      socket.destroy()
+      return
+    }
+    connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+  }
+
+  function noteAnswer({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
+    if (lane.isClosing) res.shouldKeepAlive = false
+    else if (others.has(socket)) others.set(socket, res)
+  }
+
+  const options: net.ServerOpts = { allowHalfOpen: true, noDelay: true }
+  const server: net.Server =
+    settings.tls === undefined
+      ? net.createServer(options, accept)
+      : tls
+          .createServer({ ...options, ALPNProtocols: ['http/1.1'], ...settings.tls }, accept)
+          .on('tlsClientError', (error, socket) => {
+            logger.debug({ client: socket.remoteAddress }, `a client's TLS handshake failed: ${describeError(error)}`)
+            socket.destroy()
+          })
+
+  watchConnections(behind)
+  for (const event of ['request', 'checkContinue']) {
+    if (behind.listenerCount(event) > 0) behind.prependListener(event, noteAnswer)
+  }
+  server.on('close', () => behind.close())
+
+  function closeIdle(): void {
+    for (const connection of connections) if (connection.isIdle) connection.socket.destroy()
+    behind.closeIdleConnections()
+  }
+
+  return Object.assign(server, {
+    close(done?: (error?: Error) => void) {
+      isClosing = true
+      for (const answer of others.values()) {
+        if (answer === null || answer.writableEnded) continue
+        answer.shouldKeepAlive = false
+        // Where its head was out before.
+        answer.once('close', () => behind.closeIdleConnections())
+      }
+      net.Server.prototype.close.call(server, done)
+      closeIdle()
+      return server
+    },
+    closeIdleConnections: closeIdle,
+    closeAllConnections() {
+      for (const { socket } of connections) socket.destroy()
+      for (const socket of others.keys()) socket.destroy()
+    },
+  }) as Lane
+}
+
+/** node begins to watch connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
+function watchConnections(server: http.Server): void {
+  for (const listener of server.listeners('listening')) {
+    if (listener.name === 'setupConnectionsTracking') listener.call(server)
+  }
+}
+
+/** The smaller of two limits, of which 0 is none. */
+function smallestLimit(one: number, other: number): number {
+  return one === 0 || other === 0 ? one + other : Math.min(one, other)
+}

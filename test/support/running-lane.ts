@@ -1,0 +1,144 @@
+import type http from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { attachUpgrades } from '../../src/fronts/attach.ts'
+import { createLane, type Lane, type LaneSettings } from '../../src/fronts/lane.ts'
+import { createListener } from '../../src/fronts/listener.ts'
+import { peerLookup } from '../../src/fronts/peer.ts'
+import { createUpgrades } from '../../src/fronts/upgrade.ts'
+import { serveWeb } from '../../src/fronts/web.ts'
+import type { ExchangeRecord, ProxyError, ProxyOptions } from '../../src/index.ts'
+import { Backend } from '../../src/model/backend.ts'
+import { Deadlines } from '../../src/model/deadlines.ts'
+import { privateMemory } from '../../src/model/memory.ts'
+import { http1Pool } from '../../src/pools/http1-pool.ts'
+import { Events } from '../../src/request/events.ts'
+import { Group } from '../../src/request/group.ts'
+import { type Parts, ProxyState } from '../../src/request/parts.ts'
+import { createRouter } from '../../src/request/router.ts'
+import { withoutDotSegments } from '../../src/request/target.ts'
+import { trustMatcher } from '../../src/request/trusted.ts'
+import { resolveOptions } from '../../src/resolve-options.ts'
+import { queue } from './running-proxy.ts'
+
+/** A lane that listens, the server behind it, and all that they tell. */
+export interface RunningLane extends AsyncDisposable {
+  readonly lane: Lane
+  readonly behind: http.Server
+  readonly parts: Parts
+  readonly port: number
+  readonly url: string
+  readonly errors: ProxyError[]
+  /** Connections that the lane gave away. */
+  readonly handedOver: Socket[]
+  /** The next record that no earlier call has returned; waits for it. */
+  nextRecord(): Promise<ExchangeRecord>
+}
+
+/** {@link runLane}: besides the proxy's options, the lane's. */
+export interface LaneOptions extends Partial<LaneSettings> {
+  /** Listens with the server behind the lane alone: what the lane is compared with. */
+  readonly isBare?: boolean
+  /** Takes what no route matches. */
+  readonly application?: http.RequestListener
+}
+
+/** A proxy of the internal pieces, that listens with a lane. */
+export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningLane> {
+  const resolved = resolveOptions({ retry: false, ...options })
+  const { clock, logger } = resolved
+  const events = new Events(logger)
+  const deadlines = new Deadlines(clock)
+  const router = createRouter(resolved.routes)
+  const isTrusted = trustMatcher(resolved.trustedProxies)
+  const state = new ProxyState(privateMemory.counters(''))
+  const groups = new Map(
+    Array.from(resolved.groups, ([name, group]) => [
+      name,
+      new Group({
+        name,
+        backends: group.backends.map((init) => new Backend(init)),
+        balancer: group.balancer,
+        pool: 'acquire' in group.pool ? group.pool : http1Pool(group.pool, { clock, deadlines }),
+        healthCheck: group.healthCheck,
+        maxEjectedPercent: group.maxEjectedPercent,
+        retry: group.retry,
+        clock,
+        cells: privateMemory.cells(''),
+        isShared: false,
+        onEject() {},
+        onUneject() {},
+      }),
+    ]),
+  )
+  const parts: Parts = {
+    thread: 0,
+    clock,
+    deadlines,
+    events,
+    logger,
+    accessLog: null,
+    router,
+    find(method, host, path) {
+      const route = router.match(method, host, path.split('?', 1)[0] as string)
+      return route === null ? null : { route, group: groups.get(route.group) as Group }
+    },
+    headerPolicy: { xfwd: resolved.xfwd, via: resolved.via },
+    hostHeader: resolved.hostHeader,
+    via: resolved.via,
+    limits: resolved.limits,
+    timeouts: resolved.timeouts,
+    isTrusted,
+    state,
+  }
+  const peerOf = peerLookup(isTrusted)
+  const behind = createListener(parts)
+  const { application } = own
+  const web: http.RequestListener = (req, res) => {
+    const { method = '', url = '', headers } = req
+    const isOurs = parts.find(method, headers.host ?? '', withoutDotSegments(url)) !== null
+    if (application !== undefined && !isOurs) application(req, res)
+    else serveWeb(parts, peerOf(req.socket), req, res, null)
+  }
+  behind.on('request', web).on('checkContinue', web)
+  const upgrades = createUpgrades(parts)
+  attachUpgrades(
+    behind,
+    () => true,
+    (req, socket, head) => upgrades.serve(peerOf(req.socket), req, socket, head, null, web),
+  )
+  const handedOver: Socket[] = []
+  if (own.isBare !== true) behind.on('connection', (socket: Socket) => handedOver.push(socket))
+  const isShared = application !== undefined
+  const lane =
+    own.isBare === true
+      ? (behind as unknown as Lane)
+      : createLane(parts, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
+  const errors: ProxyError[] = []
+  const records = queue<ExchangeRecord>()
+  events.emitter.on('error', (error) => errors.push(error))
+  events.emitter.on('finish', (_exchange, record) => records.push(record))
+  await new Promise<void>((resolve) => lane.listen(0, '127.0.0.1', resolve))
+  const { port } = lane.address() as AddressInfo
+  return {
+    lane,
+    behind,
+    parts,
+    port,
+    url: `${own.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    errors,
+    handedOver,
+    nextRecord: records.next,
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => lane.close(resolve))
+      upgrades.destroy()
+      lane.closeAllConnections()
+      await closed
+      for (const group of groups.values()) {
+        group.close()
+        group.pool.destroy()
+        await group.pool.close()
+      }
+      deadlines.close()
+    },
+  }
+}
