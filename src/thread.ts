@@ -4,7 +4,6 @@
  */
 import http from 'node:http'
 import https from 'node:https'
-import type net from 'node:net'
 import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { parentPort } from 'node:worker_threads'
@@ -12,7 +11,7 @@ import type { Logger } from './contracts/logger.ts'
 import { createProxy } from './create-proxy.ts'
 import { type FromThread, type LogEntry, slotName, type ThreadStart, type ToThread } from './executors/messages.ts'
 import type { Lane } from './fronts/lane.ts'
-import { listen } from './fronts/listener.ts'
+import { listen, watchConnections } from './fronts/listener.ts'
 import { retireServer, stopListening } from './fronts/retire.ts'
 import { describeError } from './model/errors.ts'
 import { SharedMemory } from './model/memory.ts'
@@ -117,14 +116,6 @@ function count(server: http.Server | Lane): void {
   })
 }
 
-/** node begins to track connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
-function trackConnections(server: net.Server): null {
-  for (const listener of server.listeners('listening')) {
-    if (listener.name === 'setupConnectionsTracking') listener.call(server)
-  }
-  return null
-}
-
 function report(): void {
   post({ type: 'report', proxies: members.length, pools: members.map((member) => member.pools()) })
 }
@@ -155,7 +146,8 @@ async function serve(): Promise<void> {
   count(server)
   for (const asked of start.changes) for (const member of members) member.change(asked as BackendsChange)
   for (const member of members) member.hear(start.heard, tell)
-  const address = start.listen === null ? trackConnections(server) : await listen(server, start.listen, true)
+  const address = start.listen === null ? null : await listen(server, start.listen, true)
+  if (start.listen === null) watchConnections(server)
   parent.on('message', (message: ToThread) => {
     switch (message.type) {
       case 'socket':

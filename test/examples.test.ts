@@ -4,11 +4,15 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
+import { without } from './executors/threaded.ts'
 import { PACKAGE_ROOT, startScript } from './support/script.ts'
 
 /** The compiled examples; they import 'heddle' as users do, so that the package must have been built. */
 const folder = fileURLToPath(new URL('../examples/', import.meta.url))
-const names = readdirSync(folder).filter((name) => !name.endsWith('.d.ts'))
+const names = readdirSync(folder, { withFileTypes: true })
+  // Of one in a folder, main.js is what is run.
+  .map((entry) => (entry.isDirectory() ? `${entry.name}/main.js` : entry.name))
+  .filter((name) => !name.endsWith('.d.ts'))
 
 /** What each example promises. An example without a line here fails. */
 const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
@@ -41,6 +45,16 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.equal(await text(`${url}/pages`), 'a page\n')
     assert.equal((await fetch(`${url}/else`)).status, 404)
   },
+  async 'threads/main.js'(url) {
+    // The first goes to either, and each leaves before the next one comes.
+    for (let i = 0; i < 4; i++) assert.match(await text(url), /^(?:one|two)\n$/)
+  },
+  async 'threads-with-express/main.js'(url) {
+    assert.equal(await text(url), 'the application\n')
+    const response = await fetch(`${url}/api/users?a=1`, { headers: { connection: 'close' } })
+    assert.equal(await response.text(), 'GET /users?a=1')
+    assert.match(response.headers.get('x-thread') ?? '', /^[12]$/)
+  },
   async 'websocket.js'(url) {
     const socket = new WebSocket(url.replace('http:', 'ws:'))
     await once(socket, 'open')
@@ -55,14 +69,19 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
 const outputs: Readonly<Record<string, RegExp>> = {
   'custom-logger.js': /^warning: ejected backend http:.+$/m,
   'koa.js': /^GET \/api\/users\?a=1 200 \d+ ms$/m,
+  'threads/main.js': /^thread [12] had \/ answered by (?:one|two)$[\s\S]*^thread 2 ended: closing$/m,
+  'threads-with-express/main.js': /^thread 2 started: one of the first$/m,
   'pino-logger.js': /^\{"level":30,.*"target":"\/hello".*"msg":"request"\}$/m,
 }
 
 assert.ok(names.length > 0, `no examples in ${folder}`)
 
+const withoutThreads = await without()
+
 for (const name of names) {
+  const skip = name.startsWith('threads') && withoutThreads
   if (name.endsWith('.test.js')) test(`examples/${name} passes`, (t) => passes(t, name))
-  else test(`examples/${name} listens, does what it says, and ends gracefully`, (t) => runs(t, name))
+  else test(`examples/${name} listens, does what it says, and ends gracefully`, { skip }, (t) => runs(t, name))
 }
 
 test('examples/README.md lists every example and nothing else', () => {

@@ -5,7 +5,6 @@ import {
   OptionsError,
   type Proxy,
   type ProxyOptions,
-  type WorkerThreadsOptions,
   workerThreads,
 } from '../index.ts'
 import type { Flags } from './arguments.ts'
@@ -39,11 +38,6 @@ export interface Overrides {
   readonly level?: 'info' | 'warn'
 }
 
-/** Threads finish what they have within the time that the proxy has for it. */
-function drain({ closeGraceMs }: Record<string, unknown>): Pick<WorkerThreadsOptions, 'drainMs'> {
-  return typeof closeGraceMs === 'number' && closeGraceMs >= 0 ? { drainMs: closeGraceMs } : {}
-}
-
 type Faults = OptionsError['faults'][number][]
 
 /**
@@ -61,7 +55,7 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
   const logger = consoleLogger({ level: own.level ?? overrides.level ?? 'info' })
   const options = proxyOptions(flags, file, overrides.defaults)
   const count = own.threads ?? overrides.threads ?? 1
-  if (count !== 1) options.executor = workerThreads({ threads: count, ...drain(options) })
+  if (count !== 1) options.executor = workerThreads({ threads: count })
   options.accessLog = own.access ?? options.accessLog ?? 'combined'
   if (own.level !== undefined || options.logger === undefined) options.logger = logger
 

@@ -7,6 +7,7 @@ import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
 import { withoutDotSegments } from '../request/target.ts'
 import { LaneConnection, type LaneParts } from './lane-connection.ts'
+import { watchConnections } from './listener.ts'
 
 /** Settings of a {@link createLane}. */
 export interface LaneSettings {
@@ -150,13 +151,6 @@ export function createLane(
       for (const socket of others.keys()) socket.destroy()
     },
   }) as Lane
-}
-
-/** node begins to watch connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
-function watchConnections(server: http.Server): void {
-  for (const listener of server.listeners('listening')) {
-    if (listener.name === 'setupConnectionsTracking') listener.call(server)
-  }
 }
 
 /** The smaller of two limits, of which 0 is none. */

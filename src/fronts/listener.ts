@@ -36,6 +36,13 @@ export function createListener(parts: Parts): http.Server {
   return server
 }
 
+/** node begins to watch connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
+export function watchConnections(server: net.Server): void {
+  for (const listener of server.listeners('listening')) {
+    if (listener.name === 'setupConnectionsTracking') listener.call(server)
+  }
+}
+
 /** Not node's `maxConnections`, which counts only what the server has accepted by itself. */
 function limitConnections(server: http.Server, max: number, { logger }: Parts): void {
   let open = 0

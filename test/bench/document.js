@@ -5,7 +5,10 @@ import { table } from './table.js'
 
 /** The whole of docs/benchmarks.md. `results` are `{ name, rows }`, one for each scenario. */
 export function document(results, { command, backends, date }) {
-  const sections = results.map(({ name, rows }) => `## ${name}\n\n${SCENARIOS[name].title}.\n\n${table(rows)}\n`)
+  const sections = results.map(({ name, rows }) => {
+    const { title, yardstick } = SCENARIOS[name]
+    return `## ${name}\n\n${title}.\n\n${table(rows, yardstick)}\n`
+  })
   return `# Benchmarks
 
 Written by \`${command}\` on ${date.toISOString().slice(0, 10)}; do not edit by hand.

@@ -6,6 +6,7 @@ import { measureScenario } from './measure.js'
 import { readOptions, USAGE } from './options.js'
 import { installPeers } from './peers.js'
 import { SCENARIOS } from './scenarios.js'
+import { SUBJECTS } from './subjects.js'
 import { table } from './table.js'
 import { findTool } from './tools.js'
 
@@ -38,8 +39,10 @@ async function bench(options) {
 async function measureAll(subjects, backends, options) {
   const results = []
   for (const name of options.scenarios) {
-    const rows = await measureScenario(SCENARIOS[name], subjects, backends, options)
-    console.log(`${name}: ${SCENARIOS[name].title}\n\n${table(rows)}\n`)
+    const scenario = SCENARIOS[name]
+    const own = scenario.subjects && SUBJECTS.filter(({ file }) => scenario.subjects.includes(file))
+    const rows = await measureScenario(scenario, own ?? subjects, backends, options)
+    console.log(`${name}: ${scenario.title}\n\n${table(rows, scenario.yardstick)}\n`)
     results.push({ name, rows })
   }
   return results

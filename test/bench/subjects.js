@@ -9,6 +9,8 @@ export const SUBJECTS = [
   { file: 'haproxy', title: 'HAProxy, 1 thread', tool: 'haproxy' },
   { file: 'nginx', title: 'nginx, 1 worker', tool: 'nginx' },
   { file: 'heddle-listen', title: 'heddle, `proxy.listen`', isOurs: true, isExtra: true },
+  { file: 'heddle-1-thread', title: 'heddle, `proxy.listen`, 1 thread', isOurs: true, isExtra: true },
+  { file: 'heddle-2-threads', title: 'heddle, `proxy.listen`, 2 threads', isOurs: true, isExtra: true },
   { file: 'httpxy', title: 'httpxy with a keep-alive agent', isExtra: true },
   { file: 'fastify-http-proxy', title: '@fastify/http-proxy', isExtra: true },
 ]

@@ -4,8 +4,8 @@ import { YARDSTICK } from './subjects.js'
 const HEAD = ['', 'version', 'CPU per request', 'ratio', 'spread', 'requests/s', 'p50', 'p99', 'memory', 'errors']
 
 /** The rows of one scenario as a markdown table with aligned columns: it reads well on a terminal too. */
-export function table(rows) {
-  const base = rows.find(({ subject, failure }) => subject.file === YARDSTICK && failure === null)
+export function table(rows, yardstick = YARDSTICK) {
+  const base = rows.find(({ subject, failure }) => subject.file === yardstick && failure === null)
   const cells = [HEAD, ...rows.map((row) => cellsOf(row, base))]
   const widths = HEAD.map((_, column) => Math.max(...cells.map((line) => line[column].length)))
   const lines = cells.map((line) => join(line.map((cell, column) => pad(cell, widths[column], column))))

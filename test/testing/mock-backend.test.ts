@@ -242,6 +242,32 @@ test('closeIdleInRace answers the first request of a connection and closes on th
   }
 })
 
+test('a connection that is taken over is read by the script, from the byte behind the request', async () => {
+  await using backend = await mockBackend((_request, reply) => {
+    reply.raw('HTTP/1.1 101 Switching Protocols\r\n\r\n')
+    const socket = reply.takeOver()
+    socket
+      .on('data', (bytes) => socket.write(`<${bytes.toString()}>`))
+      .on('end', () => socket.end('bye'))
+      .resume()
+  })
+  const client = dial(backend.port)
+  client.socket.write(`${GET}early`)
+  await client.until('<early>')
+  client.socket.end('late')
+  await client.until('<late>bye')
+  await client.closed
+  assert.deepEqual(backend.faults, [])
+  assert.equal(backend.requests.length, 1)
+})
+
+test('a connection can be broken before anything is read from it', async () => {
+  await using backend = await mockBackend(undefined, { onConnection: (socket) => socket.resetAndDestroy() })
+  assert.deepEqual(await converse(backend.port, ''), { text: '', error: 'ECONNRESET' })
+  await backend.untilOpenConnections(0)
+  assert.equal(backend.connections, 1)
+})
+
 test('a script can tell that its peer has gone', async () => {
   let seen: Promise<void> | null = null
   await using backend = await mockBackend((_request, reply) => {

@@ -1,0 +1,22 @@
+// What each thread runs: an application of one's own, with all that only code can say. It must not listen by itself.
+import http from 'node:http'
+import { threadId } from 'node:worker_threads'
+import express from 'express'
+import type { Transform } from 'heddle'
+import { proxyMiddleware } from 'heddle/express'
+
+const signed: Transform = {
+  name: 'signed',
+  response: (response) => response.headers.set('X-Thread', String(threadId)),
+}
+// The same proxy in each thread: its backends, and what is known of them, are shared.
+const api = proxyMiddleware({
+  target: process.env.BACKEND ?? 'http://127.0.0.1:3001',
+  routes: [{ transforms: [signed] }],
+})
+
+const app = express()
+app.get('/', (_req, res) => void res.send('the application\n'))
+app.use('/api', api)
+
+export default http.createServer(app).on('upgrade', api.upgrade)

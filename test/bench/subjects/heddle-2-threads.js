@@ -1,0 +1,3 @@
+import { listenWithThreads } from '../listen-with-threads.js'
+
+await listenWithThreads(2)

@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { WebSocket } from 'ws'
+import { inline, workerThreads } from '../../src/index.ts'
+import { deadPort, mockBackend } from '../../src/testing/index.ts'
+import { startScript } from '../support/script.ts'
+import { webSocketBackend } from '../support/upgrade-backends.ts'
+import { ask, clientsOfEntries, entryOf, get, LOOPBACK, threadLog, without } from './threaded.ts'
+
+const skip = await without()
+
+test('an entry module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
+  await using backend = await mockBackend((request, reply) => reply.send({ body: request.header('x-signed') ?? '' }))
+  await using page = await mockBackend({ body: 'a page' })
+  const entry = entryOf('app', [
+    ['backend', backend.url],
+    ['pages', page.url],
+  ])
+  await using running = await workerThreads({ entry, threads: 2 }).start({ listen: LOOPBACK })
+  const clients = await clientsOfEntries(running.address.port, 2)
+  assert.deepEqual([...clients.keys()].sort(), [1, 2])
+  for (const client of clients.values()) {
+    assert.equal(await ask(client, '/api/users'), 'by a hook')
+    assert.equal(await ask(client, '/about'), 'a page')
+  }
+  assert.equal(backend.requests[0]?.path, '/users')
+  // Of both proxies of a thread, and without what Express answers itself.
+  assert.deepEqual(
+    running.threads().map(({ exchanges, connections }) => [exchanges, connections]),
+    [
+      [2, 1],
+      [2, 1],
+    ],
+  )
+  for (const client of clients.values()) client.socket.destroy()
+})
+
+test('proxies of an entry module share their numbers with their siblings in other threads, and with no other', {
+  skip,
+}, async () => {
+  const dead = await deadPort()
+  await using good = await mockBackend({ body: 'good' })
+  const entry = entryOf('app', [
+    ['backend', dead.url],
+    ['backend', good.url],
+    ['pages', dead.url],
+  ])
+  await using running = await workerThreads({ entry, threads: 2 }).start({ listen: LOOPBACK })
+  const [one, two] = Array.from((await clientsOfEntries(running.address.port, 2)).values())
+  assert.ok(one !== undefined && two !== undefined)
+  // The first one is down; one thread finds that out for all of them.
+  assert.match(await ask(one, '/api'), /ERR_PROXY_CONNECT/)
+  assert.equal(await ask(two, '/api'), 'good')
+  assert.equal(await ask(one, '/api'), 'good')
+  // The same address in another proxy is another backend, which has no other to go to.
+  assert.match(await ask(two, '/page'), /ERR_PROXY_CONNECT/)
+  one.socket.destroy()
+  two.socket.destroy()
+})
+
+test('a WebSocket is carried by a thread, and told to go when the thread retires', { skip }, async () => {
+  await using backend = await webSocketBackend()
+  const entry = entryOf('app', [
+    ['backend', backend.url],
+    ['pages', backend.url],
+  ])
+  await using running = await workerThreads({ entry, threads: 1 }).start({ listen: LOOPBACK })
+  const socket = new WebSocket(running.address.url.replace('http', 'ws'))
+  const echoed = new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
+  socket.once('open', () => socket.send('hello'))
+  assert.equal(await echoed, 'hello')
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  await running.reload()
+  assert.equal(await closed, 1001)
+})
+
+test('reload runs the module again in new threads', { skip }, async () => {
+  const log = threadLog()
+  await using running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 2 }).start({
+    listen: LOOPBACK,
+    observer: { onThread: log.onThread },
+  })
+  await running.reload()
+  assert.deepEqual(
+    running.threads().map(({ thread, state }) => [thread, state]),
+    [
+      [3, 'serving'],
+      [4, 'serving'],
+    ],
+  )
+  const steps = log.changes.slice(2).map(({ thread, what, serving }) => `${thread} ${what}, ${serving} serve`)
+  // One at a time, and never fewer than before.
+  assert.deepEqual(steps, [
+    '3 started, 3 serve',
+    '1 retiring, 2 serve',
+    '1 ended, 2 serve',
+    '4 started, 3 serve',
+    '2 retiring, 2 serve',
+    '2 ended, 2 serve',
+  ])
+  assert.match(log.changes[2]?.reason ?? '', /^replaces thread 1$/)
+  assert.match((await get(running.address.url)).text, /^[34]$/)
+})
+
+test('what is no server is refused in a clear sentence, and so is a module that is not there', { skip }, async () => {
+  const start = (name: string) => workerThreads({ entry: entryOf(name), threads: 1 }).start({ listen: 0 })
+  await assert.rejects(start('nothing'), /nothing\.js: the default export of an entry module is a node:http server/)
+  await assert.rejects(start('absent'), (error: NodeJS.ErrnoException) => {
+    assert.equal(error.code, 'ERR_MODULE_NOT_FOUND')
+    assert.match(error.message, /absent\.js/)
+    return true
+  })
+})
+
+test('an entry module needs threads', async () => {
+  await assert.rejects(async () => inline().start({ listen: {} }), /an entry module needs workerThreads\(\)/)
+})
+
+/** A script of its own that starts `entry`; its end is the point. */
+function script(entry: URL, options = ''): string[] {
+  const index = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
+  return [
+    '--input-type=module',
+    '--eval',
+    `import { workerThreads } from ${index}
+    const executor = workerThreads({ entry: ${JSON.stringify(entry.href)}, threads: 1, maxCrashes: 2 })
+    const running = await executor.start({ listen: { port: 0, host: '127.0.0.1' }${options} })
+    console.log('listening on ' + running.address.url)
+    process.once('SIGTERM', () => running.close())`,
+  ]
+}
+
+test('where nobody hears of a crash loop, the process ends with the error and not as if all were well', {
+  skip,
+}, async (t) => {
+  const { code, stderr } = await startScript(t, script(entryOf('loop'))).exit()
+  assert.equal(code, 1)
+  assert.match(
+    stderr,
+    /Error: 2 threads died one after another and are not replaced any more; the last: never for long/,
+  )
+})
+
+test('access log lines of the proxies of all threads come to standard output of the process, whole', {
+  skip,
+}, async (t) => {
+  await using backend = await mockBackend()
+  const child = startScript(t, script(entryOf('deadly', [['backend', backend.url]])))
+  const url = await child.url()
+  for (let i = 0; i < 5; i++) await get(`${url}/line-${i}`)
+  child.child.kill('SIGTERM')
+  const { code, stdout, stderr } = await child.exit()
+  assert.equal(code, 0, stderr)
+  const lines = stdout.trim().split('\n').slice(1)
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line)).map(({ thread, target }) => [thread, target]),
+    Array.from({ length: 5 }, (_, i) => [1, `/line-${i}`]),
+  )
+})

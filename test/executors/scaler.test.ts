@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Scaler } from '../../src/executors/scaler.ts'
+import { createProxy, workerThreads } from '../../src/index.ts'
+import { mockBackend } from '../../src/testing/index.ts'
+import { get, LOOPBACK, threadLog, without } from './threaded.ts'
+
+const bounds = { min: 1, max: 3 }
+const options = { growAbove: 0.8, shrinkBelow: 0.3, forMs: 1000, coolDownMs: 5000 }
+
+test('a thread is added when all have been busy for long enough', () => {
+  const scaler = new Scaler(bounds, options)
+  assert.equal(scaler.decide(0, [0.9]), 0)
+  assert.equal(scaler.decide(999, [0.81]), 0)
+  assert.equal(scaler.decide(1000, [0.9]), 1)
+})
+
+test('no thread is added while one of them has time left', () => {
+  const scaler = new Scaler(bounds, options)
+  for (let now = 0; now <= 5000; now += 500) assert.equal(scaler.decide(now, [1, 0.8]), 0)
+})
+
+test('a quiet moment makes the time begin anew', () => {
+  const scaler = new Scaler(bounds, options)
+  assert.equal(scaler.decide(0, [0.9]), 0)
+  assert.equal(scaler.decide(500, [0.5]), 0)
+  assert.equal(scaler.decide(1000, [0.9]), 0)
+  assert.equal(scaler.decide(1999, [0.9]), 0)
+  assert.equal(scaler.decide(2000, [0.9]), 1)
+})
+
+test('a thread is retired when the mean has been low for long enough', () => {
+  const scaler = new Scaler(bounds, options)
+  assert.equal(scaler.decide(0, [0.5, 0]), 0)
+  assert.equal(scaler.decide(500, [0.31, 0.3]), 0)
+  assert.equal(scaler.decide(900, [0.5, 0.09]), 0)
+  assert.equal(scaler.decide(1899, [0, 0.3]), 0)
+  assert.equal(scaler.decide(1900, [0, 0.3]), -1)
+})
+
+test('there are never more than max nor fewer than min', () => {
+  const scaler = new Scaler(bounds, options)
+  for (let now = 0; now <= 20_000; now += 500) assert.equal(scaler.decide(now, [1, 1, 1]), 0)
+  for (let now = 20_500; now <= 40_000; now += 500) assert.equal(scaler.decide(now, [0]), 0)
+  const fixed = new Scaler({ min: 2, max: 2 }, options)
+  for (let now = 0; now <= 20_000; now += 500) assert.equal(fixed.decide(now, [now % 1000, 0]), 0)
+})
+
+test('after a change nothing changes for the cool-down, and what was before it counts for nothing', () => {
+  const scaler = new Scaler(bounds, options)
+  scaler.decide(0, [1])
+  assert.equal(scaler.decide(1000, [1]), 1)
+  for (let now = 1500; now < 6000; now += 500) assert.equal(scaler.decide(now, [1, 1]), 0)
+  assert.equal(scaler.decide(6000, [1, 1]), 1)
+})
+
+test('without a thread that serves there is nothing to decide, and defaults hold where options are left out', () => {
+  const scaler = new Scaler(bounds, {})
+  assert.equal(scaler.decide(0, []), 0)
+  scaler.decide(0, [0.81])
+  assert.equal(scaler.decide(4999, [0.81]), 0)
+  assert.equal(scaler.decide(5000, [0.81]), 1)
+  assert.equal(scaler.decide(14_999, [0.2, 0.2]), 0)
+  assert.equal(scaler.decide(19_998, [0.2, 0.2]), 0)
+  assert.equal(scaler.decide(19_999, [0.2, 0.2]), -1)
+})
+
+test('under load a thread comes, without load it goes, no request is lost, and events tell', {
+  skip: await without(),
+}, async () => {
+  await using backend = await mockBackend()
+  const log = threadLog()
+  await using proxy = createProxy({
+    target: backend.url,
+    executor: workerThreads({
+      threads: { min: 1, max: 2 },
+      scale: { growAbove: 0.05, shrinkBelow: 0.05, forMs: 0, coolDownMs: 0 },
+    }),
+  })
+  proxy.on('thread', log.onThread)
+  const { url } = await proxy.listen(LOOPBACK)
+  await log.next('started')
+  let isOver = false
+  const loops = Array.from({ length: 8 }, async () => {
+    const statuses = new Set<number>()
+    while (!isOver) statuses.add((await get(url)).status)
+    return [...statuses]
+  })
+  const second = await log.next('started')
+  assert.equal(second.serving, 2)
+  assert.match(second.reason, /^event loops are busy for \d+ % of the time$/)
+  isOver = true
+  for (const statuses of await Promise.all(loops)) assert.deepEqual(statuses, [200])
+  const retiring = await log.next('retiring')
+  assert.equal(retiring.serving, 1)
+  assert.equal((await log.next('ended')).thread, retiring.thread)
+  assert.equal(proxy.stats().threads.length, 1)
+  assert.equal(proxy.stats().exchanges, backend.requests.length)
+})

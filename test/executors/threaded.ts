@@ -1,0 +1,97 @@
+import { chooseSpread, type Spread } from '../../src/executors/spread.ts'
+import type { Proxy, ThreadChange } from '../../src/index.ts'
+import { type RawClient, rawClient } from '../support/raw-client.ts'
+import { queue } from '../support/running-proxy.ts'
+
+/** `skip` option of tests that need connections to come to threads in some way, or in this one; by the runtime's own probe. */
+export async function without(spread?: Spread): Promise<string | false> {
+  return chooseSpread(spread).then(
+    () => false,
+    (error: Error) => error.message,
+  )
+}
+
+export const LOOPBACK = { port: 0, host: '127.0.0.1' } as const
+
+/** Where an entry module of the tests is, with what it can read in the query of its own URL. */
+export function entryOf(name: string, parameters: readonly (readonly [name: string, value: string])[] = []): URL {
+  const url = new URL(`./entries/${name}.js`, import.meta.url)
+  for (const [key, value] of parameters) url.searchParams.append(key, value)
+  return url
+}
+
+/** What happens to threads, one thing after another. */
+export interface ThreadLog {
+  /** All so far. */
+  readonly changes: readonly ThreadChange[]
+  onThread(change: ThreadChange): void
+  /** The next one of this kind that no earlier call has returned; waits for it. */
+  next(what: ThreadChange['what']): Promise<ThreadChange>
+}
+
+export function threadLog(): ThreadLog {
+  const changes: ThreadChange[] = []
+  const queues = { started: queue, retiring: queue, ended: queue, died: queue }
+  const byKind = new Map(Object.entries(queues).map(([what, make]) => [what, make<ThreadChange>()]))
+  return {
+    changes,
+    onThread(change) {
+      changes.push(change)
+      byKind.get(change.what)?.push(change)
+    },
+    next: (what) => byKind.get(what)?.next() as Promise<ThreadChange>,
+  }
+}
+
+/** A new connection for one request. */
+export async function get(url: string): Promise<{ status: number; text: string }> {
+  const response = await fetch(url, { headers: { connection: 'close' } })
+  return { status: response.status, text: await response.text() }
+}
+
+/** The body of the answer to a GET over a connection that stays open. */
+export async function ask(client: RawClient, path = '/'): Promise<string> {
+  const from = client.text.length
+  client.write(`GET ${path} HTTP/1.1\r\nHost: test\r\n\r\n`)
+  for (;;) {
+    const text = client.text.slice(from)
+    const length = /\r\ncontent-length: (\d+)\r\n/i.exec(text)?.[1]
+    const body = text.slice(text.indexOf('\r\n\r\n') + 4)
+    if (length !== undefined && body.length >= Number(length)) return body
+    await Promise.race([new Promise((resolve) => client.socket.once('data', resolve)), client.ended])
+    if (client.socket.destroyed) throw new Error(`the connection ended: ${client.text.slice(from)}`)
+  }
+}
+
+/** A kept connection to each of `count` threads, by the thread's number. The proxy must answer. */
+export async function clientsOfThreads(proxy: Proxy, port: number, count: number): Promise<Map<number, RawClient>> {
+  const records = queue<number>()
+  const onFinish = (_: unknown, record: { thread: number }): void => records.push(record.thread)
+  proxy.on('finish', onFinish)
+  const clients = await oneOfEach(port, count, async (client) => {
+    await ask(client)
+    return records.next()
+  })
+  proxy.off('finish', onFinish)
+  return clients
+}
+
+/** The same for entry modules that tell their number at `/who`. */
+export function clientsOfEntries(port: number, count: number): Promise<Map<number, RawClient>> {
+  return oneOfEach(port, count, async (client) => Number(await ask(client, '/who')))
+}
+
+async function oneOfEach(
+  port: number,
+  count: number,
+  threadOf: (client: RawClient) => Promise<number>,
+): Promise<Map<number, RawClient>> {
+  const clients = new Map<number, RawClient>()
+  while (clients.size < count) {
+    const client = rawClient(port)
+    const thread = await threadOf(client)
+    if (clients.has(thread)) client.socket.destroy()
+    else clients.set(thread, client)
+  }
+  return clients
+}

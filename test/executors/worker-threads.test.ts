@@ -1,0 +1,255 @@
+import assert from 'node:assert/strict'
+import { availableParallelism } from 'node:os'
+import { test } from 'node:test'
+import { serialize } from 'node:v8'
+import { Worker } from 'node:worker_threads'
+import { createProxy, type ProxyOptions, type WorkerThreadsOptions, workerThreads } from '../../src/index.ts'
+import { mockBackend } from '../../src/testing/index.ts'
+import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
+import { rawClient } from '../support/raw-client.ts'
+import { gate } from '../support/running-proxy.ts'
+import { withoutWrk, wrk } from '../support/wrk.ts'
+import { get, LOOPBACK, threadLog, without } from './threaded.ts'
+
+const skip = await without()
+
+test('how many threads: a number, auto, or bounds; one place more is for replacements', () => {
+  const most = (threads: NonNullable<WorkerThreadsOptions['threads']>): number =>
+    workerThreads({ threads }).maxThreads - 1
+  assert.equal(most(3), 3)
+  assert.equal(most({ min: 1, max: 5 }), 5)
+  assert.equal(most('auto'), availableParallelism())
+  assert.equal(workerThreads().maxThreads - 1, availableParallelism())
+})
+
+test('options that cannot be are refused at once, by name', () => {
+  const wrong: [options: object, message: RegExp][] = [
+    [{ threads: 0 }, /threads is 0; allowed: a whole number from 1 to 1024, 'auto', or \{ min, max \}/],
+    [{ threads: 1.5 }, /threads is 1\.5/],
+    [{ threads: 'many' }, /threads is "many"/],
+    [{ threads: 5000 }, /threads is 5000/],
+    [{ threads: { min: 3, max: 2 } }, /threads is \{"min":3,"max":2\}/],
+    [{ threads: { min: 1 } }, /threads is \{"min":1\}/],
+    [{ thread: 2 }, /thread is unknown; there are: threads, entry, spread/],
+    [{ spread: 'random' }, /spread is "random"; allowed: 'kernel', 'least-loaded'/],
+    [{ scale: { growAbove: 2 } }, /scale\.growAbove is 2/],
+    [{ scale: { forMs: -1 } }, /scale\.forMs is -1/],
+    [{ scale: { shrinkUnder: 0.1 } }, /scale\.shrinkUnder is unknown/],
+    [{ maxCrashes: 0 }, /maxCrashes is 0/],
+    [{ drainMs: -1 }, /drainMs is -1/],
+  ]
+  for (const [options, message] of wrong) {
+    assert.throws(() => workerThreads(options as WorkerThreadsOptions), { name: 'TypeError', message })
+  }
+})
+
+test('it needs something to serve', async () => {
+  await assert.rejects(workerThreads().start({ listen: 0 }), /nothing to serve; give it to createProxy.*entry module/)
+})
+
+test('threads serve, and stats are theirs and the sum', { skip }, async () => {
+  await using backend = await mockBackend()
+  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
+  const log = threadLog()
+  proxy.on('thread', log.onThread)
+  assert.deepEqual(proxy.stats().threads, [])
+  const { url } = await proxy.listen(LOOPBACK)
+  assert.deepEqual(log.changes.map(({ thread, what }) => `${thread} ${what}`).sort(), ['1 started', '2 started'])
+  for (let i = 0; i < 20; i++) assert.deepEqual(await get(`${url}/a`), { status: 200, text: 'GET /a' })
+  // A client has its answer a moment before the thread has counted its end.
+  while (proxy.stats().active > 0) await new Promise((resolve) => setImmediate(resolve))
+  const { threads, exchanges } = proxy.stats()
+  assert.deepEqual(
+    threads.map(({ thread, state }) => [thread, state]),
+    [
+      [1, 'serving'],
+      [2, 'serving'],
+    ],
+  )
+  assert.equal(exchanges, 20)
+  assert.equal(
+    threads.reduce((sum, thread) => sum + thread.exchanges, 0),
+    20,
+  )
+})
+
+test('pending, active and connections of a thread are seen while they last', { skip }, async () => {
+  const open = gate()
+  await using backend = await mockBackend(async (_request, reply) => {
+    await open.promise
+    reply.send({ body: 'late' })
+  })
+  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }) })
+  const { url } = await proxy.listen(LOOPBACK)
+  const answer = get(url)
+  await backend.nextRequest()
+  const during = proxy.stats()
+  assert.equal(during.active, 1)
+  assert.equal(during.groups[0]?.backends[0]?.pending, 1)
+  assert.equal(
+    during.threads.reduce((sum, thread) => sum + thread.connections, 0),
+    1,
+  )
+  open.open()
+  assert.equal((await answer).text, 'late')
+  while (proxy.stats().active > 0) await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(proxy.stats().groups[0]?.backends[0]?.pending, 0)
+})
+
+test('bodies are byte-exact both ways, and none travels between threads', { skip }, async (t) => {
+  let messageBytes = 0
+  const emit = Worker.prototype.emit
+  t.mock.method(Worker.prototype, 'emit', function (this: Worker, event: string, ...args: [unknown]) {
+    if (event === 'message') messageBytes += serialize(args[0]).length
+    return emit.call(this, event, ...args)
+  })
+  const post = Worker.prototype.postMessage
+  t.mock.method(Worker.prototype, 'postMessage', function (this: Worker, message: unknown, list?: []) {
+    messageBytes += serialize(message).length
+    return post.call(this, message, list as [])
+  })
+  await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
+  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }), accessLog: 'off' })
+  const { url } = await proxy.listen(LOOPBACK)
+  const body = randomBytes(4 * MIB)
+  const response = await fetch(url, { method: 'POST', body })
+  assert.equal(sha256(Buffer.from(await response.arrayBuffer())), sha256(body))
+  await proxy.close()
+  assert.ok(messageBytes > 0 && messageBytes < 64 * 1024, `${messageBytes} bytes in messages`)
+})
+
+test('least connections over four threads is as even as over one, but for one request', { skip }, async () => {
+  const alone = await worstImbalance({})
+  const together = await worstImbalance({ executor: workerThreads({ threads: 4 }) })
+  assert.ok(together <= alone + 1, `${together} requests more at one backend than at another, ${alone} with one thread`)
+})
+
+/**
+ * Of slow backends: by how many open requests the busiest is ahead of the idlest when all clients wait. Looking at each
+ * arrival would count what was picked, and is on its way from another thread, for nothing.
+ */
+async function worstImbalance(options: ProxyOptions): Promise<number> {
+  const CLIENTS = 32
+  const open = new Array<number>(8).fill(0)
+  const waiting: (() => void)[] = []
+  let worst = 0
+  let arrived = 0
+  const isOver = (): boolean => arrived >= 200
+  const backends = await Promise.all(
+    open.map((_, index) =>
+      mockBackend((_request, reply) => {
+        arrived++
+        open[index] = (open[index] ?? 0) + 1
+        waiting.push(() => {
+          open[index] = (open[index] ?? 0) - 1
+          reply.send({ body: 'ok' })
+        })
+        if (waiting.length === CLIENTS) {
+          worst = Math.max(worst, Math.max(...open) - Math.min(...open))
+          // Those that have waited longest are free, and come again at the same moment.
+          for (const answer of waiting.splice(0, 16)) answer()
+        }
+        if (isOver()) for (const answer of waiting.splice(0)) answer()
+      }),
+    ),
+  )
+  const proxy = createProxy({ backends: backends.map(({ url }) => url), balancer: 'least-connections', ...options })
+  const { url } = await proxy.listen(LOOPBACK)
+  const clients = Array.from({ length: CLIENTS }, async () => {
+    while (!isOver()) assert.equal((await get(url)).status, 200)
+  })
+  await Promise.all(clients)
+  await proxy.close()
+  await Promise.all(backends.map((backend) => backend.close()))
+  return worst
+}
+
+test('close lets what runs finish, in every thread, and takes nothing new', { skip }, async () => {
+  const open = gate()
+  await using backend = await mockBackend(async (_request, reply) => {
+    await open.promise
+    reply.send({ body: 'to the end' })
+  })
+  const proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
+  const log = threadLog()
+  const { url } = await proxy.listen(LOOPBACK)
+  proxy.on('thread', log.onThread)
+  const answers = Array.from({ length: 6 }, () => get(url))
+  for (const _ of answers) await backend.nextRequest()
+  const closed = proxy.close()
+  await log.next('retiring')
+  open.open()
+  for (const answer of await Promise.all(answers)) assert.deepEqual(answer, { status: 200, text: 'to the end' })
+  await closed
+  await assert.rejects(get(url))
+  assert.deepEqual(log.changes.map(({ what }) => what).sort(), ['ended', 'ended', 'retiring', 'retiring'])
+  assert.equal(proxy.stats().exchanges, 6)
+  await assert.rejects(proxy.listen(LOOPBACK), { code: 'ERR_PROXY_CLOSED' })
+})
+
+test('what does not finish is ended after closeGraceMs', { skip }, async () => {
+  await using backend = await mockBackend(() => {})
+  const proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }), closeGraceMs: 50 })
+  const { port } = await proxy.listen(LOOPBACK)
+  const client = rawClient(port)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await backend.nextRequest()
+  // The default of ten seconds would be too long for this test's time limit times three.
+  const began = performance.now()
+  await proxy.close()
+  assert.ok(performance.now() - began < 9000)
+  await client.ended
+  assert.doesNotMatch(client.text, / 200 /)
+})
+
+test('reload refuses and cuts no request, though each comes on a connection of its own', { skip }, async () => {
+  await using backend = await mockBackend()
+  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
+  const { url } = await proxy.listen(LOOPBACK)
+  let isOver = false
+  const loops = Array.from({ length: 4 }, async () => {
+    let count = 0
+    for (; !isOver; count++) assert.equal((await get(url)).status, 200)
+    return count
+  })
+  await proxy.reload()
+  isOver = true
+  const counts = await Promise.all(loops)
+  const sum = counts.reduce((total, count) => total + count, 0)
+  assert.ok(counts.every((count) => count > 0))
+  assert.equal(proxy.stats().exchanges, sum)
+  assert.deepEqual(
+    proxy.stats().threads.map(({ thread }) => thread),
+    [3, 4],
+  )
+})
+
+test('reload under load: wrk sees no error', { skip: skip || withoutWrk }, async () => {
+  await using backend = await mockBackend()
+  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
+  const { url } = await proxy.listen(LOOPBACK)
+  const running = wrk(url, { connections: 32, seconds: 2 })
+  while (proxy.stats().exchanges < 100) await new Promise((resolve) => setImmediate(resolve))
+  await proxy.reload()
+  const { requests, failures, text } = await running
+  assert.equal(failures, 0, text)
+  assert.ok(requests > 100, text)
+  assert.deepEqual(
+    proxy.stats().threads.map(({ thread }) => thread),
+    [3, 4],
+  )
+  // Each has had its part.
+  assert.ok(proxy.stats().exchanges >= requests)
+})
+
+test('two proxies with one executor do not know of each other', { skip }, async () => {
+  const executor = workerThreads({ threads: 1 })
+  await using one = await mockBackend({ body: 'one' })
+  await using two = await mockBackend({ body: 'two' })
+  await using first = createProxy({ target: one.url, executor })
+  await using second = createProxy({ target: two.url, executor })
+  const [a, b] = await Promise.all([first.listen(LOOPBACK), second.listen(LOOPBACK)])
+  assert.equal((await get(a.url)).text, 'one')
+  assert.equal((await get(b.url)).text, 'two')
+  assert.deepEqual([first.stats().exchanges, second.stats().exchanges], [1, 1])
+})

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Backend, type Connection, firstAvailable, http1Pool, type Outcome, type Pool } from '../../src/index.ts'
+import {
+  closeIdleInRace,
+  exchangeView,
+  type MockReply,
+  manualClock,
+  mockBackend,
+  resetOnRequest,
+} from '../../src/testing/index.ts'
+import { queue, runProxy } from '../support/running-proxy.ts'
+
+const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
+const first = exchangeView({ attempts: 1 })
+const repeated = exchangeView({ attempts: 2 })
+
+/** Lets it carry a request, so that it can be kept. */
+async function use(connection: Connection): Promise<Connection> {
+  await new Promise<void>((resolve, reject) => {
+    connection.send({ method: 'GET', path: '/', headers: ['Host', 'a'] }, null, {
+      onInformational() {},
+      onHead() {},
+      onData: () => true,
+      onFlush() {},
+      onEnd: () => resolve(),
+      onError: reject,
+    })
+  })
+  return connection
+}
+
+async function keepOne(pool: Pool, backend: Backend): Promise<void> {
+  const connection = await use(await pool.acquire(backend, first))
+  connection.release(ANSWERED)
+}
+
+for (const how of ['reset', 'fin'] as const) {
+  test(`a POST on one of several stale connections is repeated on a fresh one (${how})`, async () => {
+    const replies = queue<MockReply>()
+    const used = new Set<number>()
+    await using backend = await mockBackend((request, reply) => {
+      if (used.has(request.connection)) return how === 'reset' ? reply.reset() : reply.cut()
+      used.add(request.connection)
+      if (request.method === 'GET') replies.push(reply)
+      else reply.send({ body: `POST ${request.path}` })
+    })
+    await using front = await runProxy({ target: backend.url, retry: false })
+    const made = [fetch(front.url), fetch(front.url), fetch(front.url)]
+    const open = [await replies.next(), await replies.next(), await replies.next()]
+    for (const reply of open) reply.send()
+    for (const one of made) {
+      await (await one).text()
+      await front.nextRecord()
+    }
+    for (const path of ['/1', '/2']) {
+      const response = await fetch(front.url + path, { method: 'POST', body: 'x' })
+      assert.equal(await response.text(), `POST ${path}`)
+      assert.equal((await front.nextRecord()).attempts, 2)
+    }
+    assert.equal(backend.connections, 5)
+  })
+}
+
+test('a POST on a stale connection is repeated on a fresh one of another backend, too', async () => {
+  await using one = await mockBackend([{ body: 'kept' }, resetOnRequest, { body: 'one' }])
+  await using two = await mockBackend(closeIdleInRace())
+  let isTurned = false
+  await using front = await runProxy({
+    backends: [one.url, two.url],
+    retry: false,
+    balancer: {
+      ...firstAvailable(),
+      pick: ([a, b = a], { target, attempts }) => (target === '/two' || (isTurned && attempts > 0) ? b : a),
+    },
+  })
+  for (const path of ['/one', '/two']) await (await fetch(front.url + path)).text()
+  isTurned = true
+  assert.equal(await (await fetch(`${front.url}/it`, { method: 'POST', body: 'x' })).text(), 'POST /it')
+  assert.equal(two.connections, 2)
+})
+
+test('for a repeated exchange a kept connection makes room', async () => {
+  await using backend = await mockBackend()
+  const pool = http1Pool({ maxConnections: 1, maxWaiting: 0 })
+  const target = new Backend({ url: backend.url })
+  await keepOne(pool, target)
+  const fresh = await use(await pool.acquire(target, repeated))
+  assert.equal(fresh.isReused, false)
+  await backend.untilOpenConnections(1)
+  fresh.release(ANSWERED)
+  assert.equal((await pool.acquire(target, first)).isReused, true)
+  pool.destroy()
+})
+
+test('a repeated exchange that waits gets a fresh connection in place of the one that comes back', async () => {
+  await using backend = await mockBackend()
+  const pool = http1Pool({ maxConnections: 1 })
+  const target = new Backend({ url: backend.url })
+  const busy = await use(await pool.acquire(target, first))
+  const waiting = pool.acquire(target, repeated)
+  const behind = pool.acquire(target, first)
+  busy.release(ANSWERED)
+  const fresh = await use(await waiting)
+  assert.equal(fresh.isReused, false)
+  fresh.release(ANSWERED)
+  assert.equal((await behind).isReused, true)
+  assert.equal(backend.connections, 2)
+  pool.destroy()
+})
+
+test('while its own is being set up, one that comes back is for those behind it', async () => {
+  await using backend = await mockBackend()
+  const pool = http1Pool({ maxConnections: 2 })
+  const target = new Backend({ url: backend.url })
+  const busy = await use(await pool.acquire(target, first))
+  const waiting = pool.acquire(target, repeated)
+  const behind = pool.acquire(target, first)
+  busy.release(ANSWERED)
+  assert.equal((await behind).isReused, true)
+  assert.equal((await waiting).isReused, false)
+  assert.equal(backend.connections, 2)
+  pool.destroy()
+})
+
+test('a place is free as soon as its connection cannot go on, though nobody may wait for one', async () => {
+  const clock = manualClock()
+  await using backend = await mockBackend()
+  const pool = http1Pool({ maxConnections: 1, maxWaiting: 0, keepAliveMs: 1000 }, { clock })
+  const target = new Backend({ url: backend.url })
+  const broken = await pool.acquire(target, first)
+  broken.release({ ...ANSWERED, kind: 'aborted' })
+  await keepOne(pool, target)
+  clock.advance(1100)
+  await keepOne(pool, target)
+  assert.equal(backend.connections, 3)
+  pool.destroy()
+})
