@@ -228,6 +228,13 @@ function makeProxy(
     return new Backend(init, memory.cells(`${context.namespace} group ${group} backend ${id} ${url.href}`))
   }
 
+  /** In the background: what runs may take long. */
+  function drainPool(group: Group, backend: Backend): void {
+    group.pool.drain(backend).catch((error: unknown) => {
+      logger.error({ err: error, group: group.name }, `the pool of group ${group.name} threw: ${describeError(error)}`)
+    })
+  }
+
   function groupNamed(name: string): Group {
     const group = groups.get(name)
     if (group !== undefined) return group
@@ -257,7 +264,7 @@ function makeProxy(
       return old
     })
     group.replace(after)
-    for (const gone of before.values()) void group.pool.drain(gone)
+    for (const gone of before.values()) drainPool(group, gone)
   }
 
   function openServer({ tls, fallback }: ListenOptions): Lane {
@@ -369,7 +376,7 @@ function makeProxy(
       if (targets.size > MAX_TARGET_GROUPS) {
         const [oldest, destination] = targets.entries().next().value as [string, Destination]
         targets.delete(oldest)
-        void destination.group.pool.drain(destination.group.backends[0] as Backend)
+        drainPool(destination.group, destination.group.backends[0] as Backend)
       }
     }
     return found

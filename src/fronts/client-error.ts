@@ -22,14 +22,15 @@ export function answerClientError(parts: Parts, cause: NodeJS.ErrnoException, du
   const socket = duplex as Socket & { [FAILED]?: true }
   if (socket[FAILED] === true) return
   socket[FAILED] = true
+  // It has gone: no request that could be bad, and an exchange that is under way learns it by itself.
+  if (cause.code === 'ECONNRESET') return void socket.destroy()
   const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
   const code =
     status === 431 ? 'ERR_PROXY_HEAD_TOO_LARGE' : status === 408 ? 'ERR_PROXY_CLIENT_TIMEOUT' : 'ERR_PROXY_BAD_REQUEST'
   const error = new ProxyError(code, `a client's connection failed: ${describeError(cause)}`, { cause })
   parts.logger.debug({ code: error.code, client: socket.remoteAddress, cause: cause.code }, error.message)
   parts.events.emit('error', error, null)
-  if (cause.code === 'ECONNRESET') socket.destroy()
-  else answer(parts, `${status} ${http.STATUS_CODES[status]}`, error.code, socket)
+  answer(parts, `${status} ${http.STATUS_CODES[status]}`, error.code, socket)
 }
 
 function answer(parts: Parts, status: string, code: string, socket: Socket): void {

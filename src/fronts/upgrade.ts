@@ -241,7 +241,9 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const { code = '' } = thrown
     const what = describeError(thrown)
     if (!this.#isConnected) {
-      const isTls = this.backend?.endpoint.isSecure === true && thrown.syscall === undefined && code !== 'ECONNRESET'
+      // What is no TLS is told by the write that it fails.
+      const isSystems = thrown.syscall !== undefined && code !== 'EPROTO'
+      const isTls = this.backend?.endpoint.isSecure === true && !isSystems && code !== 'ECONNRESET'
       return this.#backendError(
         isTls ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT',
         `could not be connected to: ${what}`,

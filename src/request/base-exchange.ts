@@ -11,6 +11,7 @@ import { clientAddressOf } from './client-address.ts'
 import type { Peer } from './front.ts'
 import type { Group } from './group.ts'
 import { headerView } from './header-view.ts'
+import { heed, refusePromise } from './heed.ts'
 import type { Destination, Parts } from './parts.ts'
 import { type Recordable, recordExchange } from './record.ts'
 import type { RequestHeaders } from './request-headers.ts'
@@ -154,7 +155,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     const request: OutgoingRequest = { method: head.method, path, headers: headerView(head.headers) }
     for (const transform of this.#route?.transforms ?? []) {
       try {
-        transform.request?.(request, this)
+        refusePromise(transform.request?.(request, this))
         if (!PATH.test(request.path)) throw new TypeError(`${JSON.stringify(request.path)} is not a path`)
       } catch (error) {
         return this.hookError(`transform ${transform.name}`, error)
@@ -172,7 +173,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     const response: OutgoingResponse = { status, headers: headerView(headers) }
     for (const transform of transforms) {
       try {
-        transform.response?.(response, this)
+        refusePromise(transform.response?.(response, this))
         if (response.status !== status && !isFinalStatus(response.status))
           throw new TypeError(`${response.status} is not the status of an answer`)
       } catch (error) {
@@ -199,7 +200,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     // What comes before the first attempt takes no time worth a look at the clock (80 ns).
     this.#attemptAt = this.attempts++ === 0 ? this.startedAt : clock.now()
     try {
-      group.balancer.onStart?.(backend, this)
+      this.#heed(group.balancer.onStart?.(backend, this))
     } catch (error) {
       this.#tellThrown(error)
     }
@@ -210,7 +211,7 @@ export abstract class BaseExchange implements Recordable, Timed {
 
   #tellPolicy({ retry }: Group): void {
     try {
-      retry?.onExchange?.()
+      this.#heed(retry?.onExchange?.())
     } catch (thrown) {
       this.#tellThrown(thrown)
     }
@@ -258,7 +259,9 @@ export abstract class BaseExchange implements Recordable, Timed {
 
   #askPolicy(error: ProxyError): number {
     try {
-      return this.#group?.retry?.next(this, error) ?? -1
+      const delayMs = this.#group?.retry?.next(this, error) ?? -1
+      refusePromise(delayMs)
+      return delayMs
     } catch (thrown) {
       this.#tellThrown(thrown)
       return -1
@@ -278,8 +281,12 @@ export abstract class BaseExchange implements Recordable, Timed {
     this.backendMs += totalMs
     backend.cells.addPending(-1)
     try {
-      group.balancer.onEnd?.(backend, outcome)
-      if (!wasStale && kind !== 'aborted') group.healthCheck?.observe(backend, outcome, group)
+      this.#heed(group.balancer.onEnd?.(backend, outcome))
+    } catch (thrown) {
+      this.#tellThrown(thrown)
+    }
+    try {
+      if (!wasStale && kind !== 'aborted') this.#heed(group.healthCheck?.observe(backend, outcome, group))
     } catch (thrown) {
       this.#tellThrown(thrown)
     }
@@ -304,6 +311,10 @@ export abstract class BaseExchange implements Recordable, Timed {
 
   protected hookError(whose: string, cause: unknown): ProxyError {
     return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend: this.backend })
+  }
+
+  #heed(returned: unknown): void {
+    if (returned instanceof Promise) heed(returned, (error) => this.#tellThrown(error))
   }
 
   #tellThrown(error: unknown): void {

@@ -5,6 +5,7 @@ import type { Backend } from '../model/backend.ts'
 import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import type { ExchangeRecord } from '../model/record.ts'
+import { heed } from './heed.ts'
 
 /** The events of a proxy. They inform and carry no control: what a listener throws is logged and changes nothing. */
 export interface ProxyEvents {
@@ -32,13 +33,14 @@ export interface ProxyEvents {
   close: () => void
 }
 
-/** Emits guarded: a listener that throws cannot hurt an exchange. */
+/** Emits guarded: a listener that throws, or rejects, cannot hurt an exchange, nor keep another listener from being told. */
 export class Events {
-  readonly emitter = new EventEmitter<ProxyEvents>()
-  readonly #logger: Logger
+  readonly emitter: EventEmitter<ProxyEvents>
 
   constructor(logger: Logger) {
-    this.#logger = logger
+    this.emitter = new GuardedEmitter((event, error) =>
+      logger.error({ err: error, event }, `a listener of "${event}" threw: ${describeError(error)}`),
+    ) as unknown as EventEmitter<ProxyEvents>
   }
 
   has(event: keyof ProxyEvents): boolean {
@@ -46,11 +48,46 @@ export class Events {
   }
 
   emit<E extends keyof ProxyEvents>(event: E, ...args: Parameters<ProxyEvents[E]>): void {
-    try {
-      // eventemitter3's own type cannot follow a generic event name.
-      ;(this.emitter.emit as (event: E, ...args: unknown[]) => boolean).call(this.emitter, event, ...args)
-    } catch (error) {
-      this.#logger.error({ err: error, event }, `a listener of "${event}" threw: ${describeError(error)}`)
+    // eventemitter3's own type cannot follow a generic event name.
+    ;(this.emitter.emit as (event: E, ...args: unknown[]) => boolean).call(this.emitter, event, ...args)
+  }
+}
+
+type Listener = (...args: unknown[]) => unknown
+
+class GuardedEmitter extends EventEmitter<string> {
+  readonly #tell: (event: string, error: unknown) => void
+  readonly #guards = new WeakMap<Listener, Map<string, Listener>>()
+
+  constructor(tell: (event: string, error: unknown) => void) {
+    super()
+    this.#tell = tell
+  }
+
+  override on(event: string, listener: Listener): this {
+    return super.on(event, this.#guard(event, listener))
+  }
+  override once(event: string, listener: Listener): this {
+    return super.once(event, this.#guard(event, listener))
+  }
+  override off(event: string, listener: Listener): this {
+    return super.off(event, this.#guard(event, listener))
+  }
+
+  #guard(event: string, listener: Listener): Listener {
+    const guards = this.#guards.get(listener) ?? new Map<string, Listener>()
+    this.#guards.set(listener, guards)
+    let guard = guards.get(event)
+    if (guard === undefined) {
+      guard = (...args) => {
+        try {
+          heed(listener(...args), (error) => this.#tell(event, error))
+        } catch (error) {
+          this.#tell(event, error)
+        }
+      }
+      guards.set(event, guard)
     }
+    return guard
   }
 }

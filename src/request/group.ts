@@ -6,6 +6,7 @@ import type { Backend } from '../model/backend.ts'
 import type { Cells } from '../model/cells.ts'
 import type { Clock } from '../model/clock.ts'
 import type { ExchangeView } from '../model/exchange.ts'
+import { refusePromise } from './heed.ts'
 
 /** The parts of a {@link Group}. */
 export interface GroupParts {
@@ -88,6 +89,7 @@ export class Group implements HealthControl {
       const candidates = this.candidates(tried)
       if (candidates === null) return null
       const backend = this.balancer.pick(candidates, exchange)
+      refusePromise(backend)
       if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
       backend.cells.addPending(1)
       if (!isShared || cells.endTurn(turn) || tries === MAX_TURNS) return backend

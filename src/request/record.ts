@@ -2,6 +2,7 @@ import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { ExchangeRecord } from '../model/record.ts'
+import { heed } from './heed.ts'
 import type { Parts } from './parts.ts'
 
 /** What an exchange must tell of itself to be recorded. */
@@ -29,13 +30,18 @@ export function recordExchange(
   if (parts.accessLog !== null || events.has('finish')) {
     const record = makeRecord(parts, exchange, outcome, error)
     try {
-      parts.accessLog?.(record)
+      const returned: unknown = parts.accessLog?.(record)
+      if (returned instanceof Promise) heed(returned, (thrown) => tellAccessLog(parts, thrown))
     } catch (thrown) {
-      parts.logger.error({ err: thrown }, `the access log threw: ${describeError(thrown)}`)
+      tellAccessLog(parts, thrown)
     }
     if (events.has('finish')) events.emit('finish', exchange, record)
   }
   if (state.active === 0) state.onIdle?.()
+}
+
+function tellAccessLog({ logger }: Parts, thrown: unknown): void {
+  logger.error({ err: thrown }, `the access log threw: ${describeError(thrown)}`)
 }
 
 function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void {

@@ -5,10 +5,10 @@
 export const SUBJECTS = [
   { file: 'http-proxy-3', title: 'http-proxy-3 with a keep-alive agent' },
   { file: 'heddle', title: 'heddle, `proxy.web` in node:http', isOurs: true },
+  { file: 'heddle-listen', title: 'heddle, `proxy.listen`', isOurs: true },
   { file: 'fast-proxy', title: 'fast-proxy with undici' },
   { file: 'haproxy', title: 'HAProxy, 1 thread', tool: 'haproxy' },
   { file: 'nginx', title: 'nginx, 1 worker', tool: 'nginx' },
-  { file: 'heddle-listen', title: 'heddle, `proxy.listen`', isOurs: true, isExtra: true },
   { file: 'heddle-1-thread', title: 'heddle, `proxy.listen`, 1 thread', isOurs: true, isExtra: true },
   { file: 'heddle-2-threads', title: 'heddle, `proxy.listen`, 2 threads', isOurs: true, isExtra: true },
   { file: 'httpxy', title: 'httpxy with a keep-alive agent', isExtra: true },

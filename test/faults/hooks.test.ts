@@ -74,9 +74,9 @@ async function assertNothingUnhandled(): Promise<void> {
   assert.deepEqual(unhandled.splice(0), [])
 }
 
-for (const [what, options, result, log] of ROWS) {
+function register(what: string, options: ProxyOptions, result: Row[2], log: RegExp, how = 'throws'): void {
   for (const [kind, request] of Object.entries(REQUESTS)) {
-    test(`${what} throws, ${kind}: ${result}`, async () => {
+    test(`${what} ${how}, ${kind}: ${result}`, async () => {
       const logger = recordingLogger()
       await using backend = await mockBackend(answers)
       const { url } = result === '502' ? await deadPort() : backend
@@ -101,6 +101,8 @@ for (const [what, options, result, log] of ROWS) {
     })
   }
 }
+
+for (const [what, options, result, log] of ROWS) register(what, options, result, log)
 
 /** Every event of the proxy. */
 const EVENTS = [
@@ -172,23 +174,26 @@ function brokenPool(part: Partial<Pool>, ofConnection: Partial<Connection> = {})
   }
 }
 
-const POOLS: readonly [string, () => Pool][] = [
-  ['acquire throws', () => brokenPool({ acquire: oops })],
-  ['acquire rejects', () => brokenPool({ acquire: oopsLater })],
-  ['connection.send throws', () => brokenPool({}, { send: oops })],
+const POOLS: readonly [string, () => Pool, '500' | 'fine'][] = [
+  ['acquire throws', () => brokenPool({ acquire: oops }), '500'],
+  ['acquire rejects', () => brokenPool({ acquire: oopsLater }), '500'],
+  ['acquire gives nothing', () => brokenPool({ acquire: () => undefined as never }), '500'],
+  ['connection.send throws', () => brokenPool({}, { send: oops }), '500'],
+  ['connection.release throws', () => brokenPool({}, { release: oops }), 'fine'],
 ]
 
-for (const [what, makePool] of POOLS) {
+for (const [what, makePool, result] of POOLS) {
   for (const kind of ['GET', 'POST'] as const) {
-    test(`pool: ${what}, ${kind}: 500`, async () => {
+    test(`pool: ${what}, ${kind}: ${result}`, async () => {
       const logger = recordingLogger()
       const pool = makePool()
       await using backend = await mockBackend(answers)
       await using front = await runProxy({ target: backend.url, logger, pool })
       const client = rawClient(front.port)
       client.write(REQUESTS[kind])
-      await client.until('ERR_PROXY_HOOK')
-      assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_HOOK')
+      await client.until(result === '500' ? 'ERR_PROXY_HOOK' : 'hello')
+      const record = await front.nextRecord()
+      assert.equal(record.errorCode, result === '500' ? 'ERR_PROXY_HOOK' : null)
       assert.match(logger.messages('error').join(), /pool/)
       client.socket.destroy()
       await assertNothingUnhandled()
@@ -214,4 +219,29 @@ test('onError of a call throws: the log has it, and the exchange its record', as
   assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_CONNECT')
   assert.match(logger.messages('error').join(), /onError threw: oops/)
   await assertNothingUnhandled()
+})
+
+/** The same for functions that return promises, though nobody asked them to. */
+const LATE_ROWS: readonly Row[] = [
+  ['balancer.pick', { balancer: { name: 'mine', pick: oopsLater as never } }, '500', /balancer mine threw/],
+  ['balancer.onStart', { balancer: { ...firstAvailable(), onStart: oopsLater } }, 'fine', /oops/],
+  ['balancer.onEnd', { balancer: { ...firstAvailable(), onEnd: oopsLater } }, 'fine', /oops/],
+  ['healthCheck.observe', { healthCheck: { name: 'mine', observe: oopsLater } }, 'fine', /oops/],
+  ['retry.onExchange', retry({ onExchange: oopsLater }), 'fine', /oops/],
+  ['retry.next', retry({ next: oopsLater as never }), '502', /returned a promise/],
+  ['transform.request', transform({ request: oopsLater }), '500', /transform mine/],
+  ['transform.response', transform({ response: oopsLater }), '500', /transform mine/],
+  ['accessLog.write', { accessLog: { format: 'json', write: oopsLater } }, 'fine', /access log/],
+]
+for (const [what, options, result, log] of LATE_ROWS) register(what, options, result, log, 'rejects')
+
+test('an async listener rejects', async () => {
+  const logger = recordingLogger()
+  await using backend = await mockBackend(answers)
+  await using front = await runProxy({ target: backend.url, logger })
+  front.proxy.on('finish', oopsLater)
+  assert.equal((await fetch(front.url)).status, 200)
+  await front.nextRecord()
+  await assertNothingUnhandled()
+  assert.match(logger.messages('error').join(), /a listener of "finish"/)
 })

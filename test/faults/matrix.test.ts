@@ -40,7 +40,7 @@ const MATRIX: readonly [Phase, Fault, Row][] = [
   ['in the TLS handshake', 'reset', [CONNECT, CONNECT, CONNECT, CONNECT]],
   ['in the TLS handshake', 'half-close', [CONNECT, CONNECT, CONNECT, CONNECT]],
   ['in the TLS handshake', 'stall', [LATE, LATE, LATE, LATE]],
-  ['in the TLS handshake', 'garbage', [TLS, TLS, TLS, '-']],
+  ['in the TLS handshake', 'garbage', [TLS, TLS, TLS, TLS]],
   ['in the TLS handshake', 'cut', [CONNECT, CONNECT, CONNECT, CONNECT]],
 
   ['after connect', 'reset', RESET],
@@ -105,27 +105,31 @@ const MATRIX: readonly [Phase, Fault, Row][] = [
 
 /** The same by the client. */
 const CLIENT_MATRIX: readonly [ClientPhase, ClientFault, ClientRow][] = [
+  ['after connect', 'reset', ['none', 'none', 'none']],
   ['after connect', 'half-close', ['none', 'none', 'none']],
   ['after connect', 'cut', ['none', 'none', 'none']],
   ['after connect', 'garbage', ['400', '400', '400']],
 
+  ['in the request head', 'reset', ['none', 'none', 'none']],
   ['in the request head', 'half-close', ['400', '400', '400']],
   ['in the request head', 'cut', ['400', '400', '400']],
   ['in the request head', 'garbage', ['400', '400', '400']],
 
+  ['in the request body', 'reset', ['-', 'gone', '-']],
   ['in the request body', 'half-close', ['-', '400, gone', '-']],
   ['in the request body', 'stall', ['-', '408', '-']],
   ['in the request body', 'garbage', ['-', '400, gone', '-']],
   ['in the request body', 'cut', ['-', '400, gone', '-']],
 
-  ['before the response', 'reset', ['-', '-', 'gone']],
+  ['before the response', 'reset', ['gone', 'gone', 'gone']],
   ['before the response', 'half-close', ['gone', 'gone', 'gone']],
   ['before the response', 'cut', ['gone', 'gone', 'gone']],
 
-  ['in the body', 'reset', ['-', '-', 'tunnel']],
+  ['in the body', 'reset', ['gone', 'gone', 'tunnel']],
   ['in the body', 'half-close', ['gone', 'gone', 'tunnel']],
   ['in the body', 'cut', ['gone', 'gone', 'tunnel']],
 
+  ['between requests', 'reset', ['none', 'none', '-']],
   ['between requests', 'half-close', ['none', 'none', '-']],
   ['between requests', 'cut', ['none', 'none', '-']],
   ['between requests', 'garbage', ['400', '400', '-']],
