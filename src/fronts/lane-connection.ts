@@ -21,6 +21,8 @@ export interface LaneParts {
   readonly keepAliveText: string
   /** Answers say that their connection ends. */
   readonly isClosing: boolean
+  /** A connection ends when it has nothing to carry, whatever its last answer said. */
+  readonly isClosed: boolean
   /** Where a request goes; `null`: not to us. Without it all are ours, and the exchange looks for the way. */
   readonly find: ((method: string, target: string, host: string) => Destination | null) | null
   date(): string
@@ -33,6 +35,8 @@ export interface LaneParts {
 
 /** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
 const MAX_HELD_BYTES = 65_536
+/** How long we wait for another request, to say in its answer that it was the last, ms. */
+const LAST_REQUEST_MS = 500
 /** How long a client may take to read the last answer and go, ms. */
 const LINGER_MS = 2_000
 
@@ -127,6 +131,10 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     if (this.#state === LINGERING) return
     const isCutShort = this.#state === HEAD || (this.#body !== null && this.#held === null)
     if (isCutShort) return this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
+    if (this.#front?.isComplete === true) {
+      this.#front.isLast = true
+      return
+    }
     this.#leaveExchange()
     this.#linger()
   }
@@ -287,15 +295,16 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   onAnswered(front: LaneFront): void {
     if (this.#front !== front) return
     this.#front = null
-    if (front.isLast || this.#lane.isClosing) return this.#linger()
+    if (front.isLast || this.#lane.isClosed) return this.#linger()
     if (this.#body === null) this.#becomeIdle()
     else this.#expect(this.#lane.keepAliveMs)
     this.#goOn()
   }
 
   #becomeIdle(): void {
+    const { isClosing, keepAliveMs } = this.#lane
     this.#state = IDLE
-    this.#expect(this.#lane.keepAliveMs)
+    this.#expect(isClosing ? Math.min(LAST_REQUEST_MS, keepAliveMs) : keepAliveMs)
   }
 
   #linger(): void {

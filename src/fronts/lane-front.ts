@@ -4,6 +4,7 @@ import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
 import { contentLength, isName } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
+import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 
@@ -34,7 +35,7 @@ const ENDED = 2
 const CHUNKS = -1
 
 /** The client's side of one exchange on a raw socket. */
-export class LaneFront implements Front {
+export class LaneFront implements Front, Writer {
   readonly method: string
   readonly target: string
   readonly minorVersion = 1
@@ -71,6 +72,11 @@ export class LaneFront implements Front {
   /** Some of the answer may have reached the client. */
   get hasBegun(): boolean {
     return this.#state !== WAITING
+  }
+
+  /** All of the answer is here; the last of it goes out at the end of the turn. */
+  get isComplete(): boolean {
+    return this.#state === ENDED
   }
 
   /** Tells `events` what becomes of the client from now on. */
@@ -166,7 +172,9 @@ export class LaneFront implements Front {
       if (this.#left > 0) return this.cut()
       if (this.#left === CHUNKS) this.#text += trailers === null ? '0\r\n\r\n' : `0\r\n${fieldsText(trailers)}\r\n`
     }
-    this.#finish()
+    this.#state = ENDED
+    if (this.#text === '') this.writeOut()
+    else atEndOfTurn(this)
   }
 
   refuse(status: number, headers: HeaderList, text: string): void {
@@ -175,7 +183,9 @@ export class LaneFront implements Front {
     if (status === 400 || !this.#owner.isRequestComplete) this.isLast = true
     this.respond(status, '', headers)
     if (this.#hasBody) this.#text += text
-    this.#finish()
+    this.#state = ENDED
+    // At once: the exchange has ended, and a proxy that closes waits for no other.
+    this.writeOut()
   }
 
   cut(): void {
@@ -193,12 +203,14 @@ export class LaneFront implements Front {
   /** The client is gone. */
   gone(): void {
     this.#state = ENDED
+    this.#text = ''
     this.#events?.onClientGone()
   }
 
-  #finish(): void {
-    this.#state = ENDED
+  /** The answer is complete. */
+  writeOut(): void {
     const socket = this.#socket
+    if (socket.destroyed) return
     this.flush()
     if (socket.writableLength === 0) this.#done()
     // Called when all that was written before is written.

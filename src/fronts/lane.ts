@@ -48,7 +48,7 @@ export function createLane(
   const connections = new Set<LaneConnection>()
   /** Those that were given away, with the last answer on each. */
   const others = new Map<Socket, http.ServerResponse | null>()
-  let isClosing = false
+  let isClosed = false
   let dateSecond = -1
   let dateText = ''
 
@@ -60,7 +60,10 @@ export function createLane(
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
     keepAliveText: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(settings.keepAliveMs / 1000)}\r\n\r\n`,
     get isClosing() {
-      return isClosing || parts.state.isClosing
+      return isClosed || parts.state.isClosing
+    },
+    get isClosed() {
+      return isClosed
     },
     find: settings.isShared === true ? find : null,
     date() {
@@ -134,7 +137,7 @@ export function createLane(
 
   return Object.assign(server, {
     close(done?: (error?: Error) => void) {
-      isClosing = true
+      isClosed = true
       for (const answer of others.values()) {
         if (answer === null || answer.writableEnded) continue
         answer.shouldKeepAlive = false

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
+import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 
@@ -25,7 +26,7 @@ export function isEnding(socket: Socket): boolean {
 }
 
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
-export class NodeFront implements Front {
+export class NodeFront implements Front, Writer {
   readonly method: string
   readonly target: string
   readonly minorVersion: number
@@ -37,11 +38,14 @@ export class NodeFront implements Front {
   #events: FrontEvents | null = null
   /** Bytes that Content-Length still promises; -1 where it does not say. */
   #left = -1
-  /** Whose bytes are held back until the end of the batch. */
+  #isCorked = false
+  /** Whose bytes wait behind the cork; they are valid until the end of the batch. */
   #corkedFor: Connection | null = null
   #awaitsDrain = false
   /** The head waits for the first bytes of the body, to go out with them. */
   #holdsHead = false
+  /** The last of the body, to go out with the end. */
+  #last = ''
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
     this.#req = req
@@ -106,38 +110,61 @@ export class NodeFront implements Front {
       // Behind others in a pipeline: node keeps it, so it must be ours.
       return this.#waitUnless(res.write(Buffer.from(chunk)))
     }
+    const isSmall = chunk.length <= SMALL_BODY_BYTES
     if (this.#left >= 0) {
       this.#left -= chunk.length
-      const taken = this.#left === 0 ? !this.#endWith(chunk).writableNeedDrain : res.write(chunk)
+      if (this.#left === 0 && isSmall) {
+        // node joins a string with the head and writes both at once: a third less than two buffers cost.
+        this.#last = chunk.toString('latin1')
+        return true
+      }
+      const taken = this.#left === 0 ? !res.end(chunk).writableNeedDrain : res.write(chunk)
       if (socket.writableLength === 0) return true
       owner.retain()
       return this.#left === 0 || this.#waitUnless(taken)
     }
     const wasBlocked = res.writableNeedDrain
-    if (this.#corkedFor === null) {
+    if (!this.#isCorked) {
       // node would hold chunks until the next tick; so do we, but only to the end of what has arrived.
-      this.#corkedFor = owner
+      this.#isCorked = true
       socket.cork()
     }
-    res.write(chunk)
+    if (isSmall) res.write(chunk.toString('latin1'), 'latin1')
+    else {
+      this.#corkedFor = owner
+      res.write(chunk)
+    }
     return this.#waitUnless(!wasBlocked)
   }
 
   flush(): void {
-    if (this.#corkedFor !== null) this.#uncork()
-    else if (this.#holdsHead) {
+    const last = this.#last
+    if (this.#isCorked) this.#uncork()
+    else if (this.#holdsHead || last !== '') {
       this.#holdsHead = false
+      this.#last = ''
       // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
-      this.#res.write('', 'latin1')
+      this.#res.write(last, 'latin1')
     }
   }
 
   end(trailers: HeaderList | null): void {
+    if (this.#left === 0 && this.#res.writableEnded) return
+    if (trailers !== null) this.#res.addTrailers(pairs(trailers))
+    if (this.#corkedFor === null) atEndOfTurn(this)
+    else this.writeOut()
+  }
+
+  /** The answer is complete. */
+  writeOut(): void {
     const res = this.#res
-    if (this.#left === 0 && res.writableEnded) return
-    if (trailers !== null) res.addTrailers(pairs(trailers))
-    res.end()
-    if (this.#corkedFor !== null) this.#uncork()
+    try {
+      if (this.#last === '') res.end()
+      else res.end(this.#last, 'latin1')
+    } catch (thrown) {
+      this.#events?.onFrontThrew(thrown)
+    }
+    if (this.#isCorked) this.#uncork()
   }
 
   refuse(status: number, headers: HeaderList, text: string): void {
@@ -178,14 +205,10 @@ export class NodeFront implements Front {
     else res.destroy()
   }
 
-  /** node joins a string with the head and writes both at once: for small bodies a third less than two buffers cost. */
-  #endWith(chunk: Buffer): ServerResponse {
-    return chunk.length <= SMALL_BODY_BYTES ? this.#res.end(chunk.toString('latin1'), 'latin1') : this.#res.end(chunk)
-  }
-
   #uncork(): void {
     const socket = this.#res.socket
     const owner = this.#corkedFor
+    this.#isCorked = false
     this.#corkedFor = null
     socket?.uncork()
     if (socket !== null && socket.writableLength > 0) owner?.retain()

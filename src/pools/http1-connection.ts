@@ -9,6 +9,7 @@ import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import type { Outcome } from '../model/outcome.ts'
+import { atEndOfTurn, type Writer } from '../model/turn.ts'
 
 /** What a connection tells the pool that owns it. */
 export interface ConnectionOwner {
@@ -34,7 +35,7 @@ const CHUNK_END = Buffer.from('\r\n')
  * One raw socket to a backend that speaks HTTP/1.1: one request at a time, kept alive between them.
  * Reads into its own reusable buffer (`onread`), which spares the stream machinery: about 3 us a request.
  */
-export class Http1Connection implements Connection, BodySink, ResponseHandler, Timed {
+export class Http1Connection implements Connection, BodySink, ResponseHandler, Timed, Writer {
   readonly backend: Backend
   /** When to give up connecting, or when it has been idle for too long; `Infinity` while leased. */
   deadline = Number.POSITIVE_INFINITY
@@ -54,6 +55,10 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #isBodyChunked = false
   #awaitsContinue = false
   #isRequestSent = true
+  /** Nothing of the request has been given to the system yet. */
+  #isHeld = false
+  /** Its head, where it goes out by itself. */
+  #heldHead = ''
   /** The sink asked to stop; holds until `resume()`. */
   #isPaused = false
   /** Bytes came that belong to no response: what follows cannot be trusted. */
@@ -148,26 +153,32 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       process.nextTick(() => this.#report())
       return
     }
-    const socket = this.#socket
     this.#parser.start(request.method)
-    if (body === null) {
-      this.#isRequestSent = true
-      socket.write(requestHeadText(request, null), 'latin1')
-      return
-    }
-    this.#isRequestSent = false
+    this.#isHeld = true
+    atEndOfTurn(this)
+    const head = requestHeadText(request, body === null ? null : body.bytes)
+    this.#isRequestSent = body === null
+    if (body === null || body.expectsContinue) this.#heldHead = head
+    if (body === null) return
     this.#isBodyChunked = body.bytes < 0
     this.#awaitsContinue = body.expectsContinue
     if (this.#awaitsContinue) {
-      socket.write(requestHeadText(request, body.bytes), 'latin1')
       this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
       return
     }
     // The first piece of the body is often here already: one system call for both.
-    socket.cork()
-    socket.write(requestHeadText(request, body.bytes), 'latin1')
+    this.#socket.cork()
+    this.#socket.write(head, 'latin1')
     body.start(this)
-    process.nextTick(uncork, socket)
+  }
+
+  writeOut(): void {
+    const socket = this.#socket
+    const head = this.#heldHead
+    this.#isHeld = false
+    this.#heldHead = ''
+    if (head === '') socket.uncork()
+    else if (!socket.destroyed) socket.write(head, 'latin1')
   }
 
   onBody(chunk: Buffer): boolean {
@@ -276,6 +287,11 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       this.destroy()
       return true
     }
+    if (this.#isHeld) {
+      // A 408 to a connection that was idle for too long, perhaps: no answer to what has not been asked.
+      this.#fail('ERR_PROXY_RESET', 'sent bytes before it had the request')
+      return true
+    }
     const parser = this.#parser
     const read = parser.execute(this.#buffer, 0, bytes)
     if (read < 0) {
@@ -374,10 +390,6 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
 function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {
   return error?.syscall === 'write'
-}
-
-function uncork(socket: net.Socket): void {
-  socket.uncork()
 }
 
 function chunksEnd(trailers: HeaderList | null): string {

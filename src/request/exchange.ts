@@ -165,8 +165,8 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     if (this.parts.state.isClosing) headers.push('Connection', 'close')
     try {
       this.front.respond(status, status === head.status ? head.reason : '', headers, head.bodyBytes)
-    } catch (error) {
-      this.#fail(this.hookError('the response head', error))
+    } catch (thrown) {
+      this.#fail(this.hookError('the response', thrown))
     }
   }
 
@@ -174,13 +174,23 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     if (this.#phase === ENDED) return true
     this.responseBytes += chunk.length
     this.extend(this.timeouts.idle)
-    const goOn = this.front.write(chunk, this.#connection as Connection)
+    let goOn = true
+    try {
+      goOn = this.front.write(chunk, this.#connection as Connection)
+    } catch (thrown) {
+      this.onFrontThrew(thrown)
+    }
     this.#isClientBlocked = !goOn
     return goOn
   }
 
   onFlush(): void {
-    if (this.#phase === RECEIVING) this.front.flush()
+    if (this.#phase !== RECEIVING) return
+    try {
+      this.front.flush()
+    } catch (thrown) {
+      this.onFrontThrew(thrown)
+    }
   }
 
   onEnd(trailers: HeaderList | null): void {
@@ -188,7 +198,11 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.endAttempt('answered', null)
     // Whatever is late from now on, it is not the backend.
     this.#isClientBlocked = true
-    this.front.end(trailers === null ? null : passableTrailers(trailers))
+    try {
+      this.front.end(trailers === null ? null : passableTrailers(trailers))
+    } catch (thrown) {
+      this.onFrontThrew(thrown)
+    }
   }
 
   onClientDrain(): void {
@@ -216,6 +230,10 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   }
 
   // What goes wrong:
+
+  onFrontThrew(thrown: unknown): void {
+    this.onError(this.hookError('the response', thrown))
+  }
 
   onError(error: ProxyError): void {
     if (this.#phase === ENDED) return
@@ -282,7 +300,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     }
     const answer = localAnswer(error)
     if (this.parts.state.isClosing) answer.headers.push('Connection', 'close')
-    this.front.refuse(error.status, answer.headers, answer.text)
+    try {
+      this.front.refuse(error.status, answer.headers, answer.text)
+    } catch (thrown) {
+      this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
+      this.front.cut()
+    }
   }
 
   /** Gives the connection back, too. */

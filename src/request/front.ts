@@ -42,6 +42,8 @@ export interface FrontEvents {
   onClientDone(): void
   /** The client is gone before that. */
   onClientGone(): void
+  /** What an application has put around its response threw. */
+  onFrontThrew(thrown: unknown): void
 }
 
 /** Makes the body of a request available; the front's half of `BodySource`. */

@@ -245,3 +245,29 @@ test('an async listener rejects', async () => {
   await assertNothingUnhandled()
   assert.match(logger.messages('error').join(), /a listener of "finish"/)
 })
+
+for (const method of ['writeHead', 'write', 'end'] as const) {
+  const body = method === 'write' ? 'x'.repeat(200_000) : 'hello'
+  test(`what an application has put around res.${method} throws: the exchange ends, and the log says why`, async () => {
+    const logger = recordingLogger()
+    await using backend = await mockBackend({ body })
+    await using front = await runInServer({ target: backend.url, logger }, (proxy) =>
+      http.createServer((req, res) => {
+        if (req.url === '/wrapped') res[method] = oops
+        proxy.web(req, res)
+      }),
+    )
+    const client = rawClient(front.port)
+    client.write('GET /wrapped HTTP/1.1\r\nHost: a\r\n\r\n')
+    await client.ended
+    const record = await front.nextRecord()
+    assert.equal(record.errorCode, 'ERR_PROXY_HOOK')
+    assert.equal(record.outcome, method === 'writeHead' ? 'failed' : 'cut')
+    assert.ok(
+      logger.entries.some(({ level, message }) => level === 'error' && /the response threw: oops/.test(message)),
+    )
+    await assertNothingUnhandled()
+    assert.equal(await (await fetch(front.url)).text(), body)
+    assert.equal(front.pending(), 0)
+  })
+}

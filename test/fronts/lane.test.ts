@@ -16,7 +16,7 @@ import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse, type RawClient, rawClient } from '../support/raw-client.ts'
 import { type LaneOptions, type RunningLane, runLane } from '../support/running-lane.ts'
-import { gate, rounds } from '../support/running-proxy.ts'
+import { gate, queue, rounds } from '../support/running-proxy.ts'
 
 const GET = 'GET /1 HTTP/1.1\r\nHost: a\r\n\r\n'
 const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
@@ -140,6 +140,21 @@ describe('connections', () => {
     assert.equal(client.text, '')
     assert.equal((await run.nextRecord()).outcome, 'aborted')
     await backend.untilOpenConnections(0)
+  })
+
+  test('a client that ends its side just as its answer is about to be written gets it', async () => {
+    const replies = queue<MockReply>()
+    await using backend = await mockBackend((_request, reply) => replies.push(reply))
+    await using run = await runLane({ target: backend.url })
+    const client = rawClient(run.port)
+    client.write(GET)
+    const reply = await replies.next()
+    // Both are read in one turn, in this order, and the answer is written at its end.
+    reply.send({ body: 'hello' })
+    client.socket.end()
+    assert.equal(await client.ended, 'end')
+    assert.match(client.text, /\r\n\r\nhello$/)
+    assert.equal((await run.nextRecord()).outcome, 'answered')
   })
 
   alike('a client that ends its side between requests is let go', async (start) => {

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
 import { test } from 'node:test'
-import { Backend, type Connection, firstAvailable, http1Pool, type Outcome, type Pool } from '../../src/index.ts'
+import {
+  Backend,
+  type BodySource,
+  type Connection,
+  firstAvailable,
+  http1Pool,
+  type Outcome,
+  type Pool,
+} from '../../src/index.ts'
 import {
   closeIdleInRace,
   exchangeView,
@@ -16,9 +25,9 @@ const first = exchangeView({ attempts: 1 })
 const repeated = exchangeView({ attempts: 2 })
 
 /** Lets it carry a request, so that it can be kept. */
-async function use(connection: Connection): Promise<Connection> {
+async function use(connection: Connection, body: BodySource | null = null): Promise<Connection> {
   await new Promise<void>((resolve, reject) => {
-    connection.send({ method: 'GET', path: '/', headers: ['Host', 'a'] }, null, {
+    connection.send({ method: 'GET', path: '/', headers: ['Host', 'a'] }, body, {
       onInformational() {},
       onHead() {},
       onData: () => true,
@@ -136,3 +145,38 @@ test('a place is free as soon as its connection cannot go on, though nobody may 
   assert.equal(backend.connections, 3)
   pool.destroy()
 })
+
+const HELLO: BodySource = {
+  bytes: 5,
+  expectsContinue: false,
+  start(sink) {
+    sink.onBody(Buffer.from('hello'))
+    sink.onBodyEnd(null)
+  },
+  resume() {},
+}
+
+for (const [what, body] of [
+  ['no body', null],
+  ['a body', HELLO],
+  ['a body that waits for 100', { ...HELLO, expectsContinue: true }],
+] as const) {
+  test(`a 408 that meets the request on its way out is no answer to it (${what})`, async () => {
+    const sockets: Socket[] = []
+    await using backend = await mockBackend([{ body: 'kept' }, { body: 'never sent' }], {
+      onConnection: (socket) => void sockets.push(socket),
+    })
+    const pool = http1Pool()
+    const target = new Backend({ url: backend.url })
+    await keepOne(pool, target)
+    const kept = await pool.acquire(target, first)
+    // Between the sending and the end of the turn lies one look at what has come.
+    await new Promise((resolve) => setImmediate(resolve))
+    sockets[0]?.write('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+    await assert.rejects(use(kept, body), { code: 'ERR_PROXY_RESET', message: /sent bytes before it had the request/ })
+    kept.release({ ...ANSWERED, kind: 'failed' })
+    await backend.untilOpenConnections(0)
+    assert.equal(backend.requests.length, 1)
+    pool.destroy()
+  })
+}
