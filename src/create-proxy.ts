@@ -193,6 +193,8 @@ function makeProxy(
   const peerOf = peerLookup(isTrusted)
   const servers = new Set<Lane>()
   const running = new Set<Running>()
+  /** What begins to listen. */
+  const pending = new Set<Promise<Running>>()
   const attached = new WeakSet<HttpServer>()
   let upgrades: Upgrades | null = null
   let closing: Promise<void> | null = null
@@ -434,7 +436,7 @@ function makeProxy(
     async listen(where) {
       if (state.isClosing) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
       const listenOptions = typeof where === 'number' ? { port: where } : where
-      const started = await resolved.executor.start({
+      const starting = resolved.executor.start({
         ...job,
         listen: listenOptions,
         serve: serveHere,
@@ -442,6 +444,9 @@ function makeProxy(
         logger,
         observer,
       })
+      pending.add(starting)
+      const started = await starting.finally(() => pending.delete(starting))
+      if (state.isClosing) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
       running.add(started)
       tellHeard()
       const { address } = started
@@ -524,6 +529,8 @@ function makeProxy(
   async function closeAll(): Promise<void> {
     state.isClosing = true
     const closed = Array.from(running, (one) => one.close())
+    // Where one cannot begin, whoever asked for it is told.
+    for (const one of pending) closed.push(one.then((started) => started.close(), ignore))
     upgrades?.goAway()
     if (state.active > 0) {
       await new Promise<void>((resolve) => {
@@ -569,6 +576,8 @@ const ONLY: ResolvedGroup['balancer'] = { name: 'only', pick: ([only]) => only }
 function everything(group: string, timeouts: ResolvedGroup['timeouts']): Destination['route'] {
   return { host: '', path: '/', exact: false, methods: [], group, transforms: [], timeouts }
 }
+
+function ignore(): void {}
 
 /** eventemitter3's types cannot follow a generic event name. */
 function emitterOf(events: Events): EventEmitter<string> {

@@ -4,12 +4,29 @@ import https from 'node:https'
 import { test } from 'node:test'
 import express from 'express'
 import { WebSocket, WebSocketServer } from 'ws'
-import { createProxy } from '../../src/index.ts'
+import { createProxy, inline, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
+import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse } from '../support/raw-client.ts'
 
 const LOOPBACK = { port: 0, host: '127.0.0.1' }
+
+for (const [where, executor] of [
+  ['in this thread', inline()],
+  ['in threads', workerThreads({ threads: 1 })],
+] as const) {
+  test(`close() while listen() begins ends that, too (${where})`, async () => {
+    const logger = recordingLogger()
+    const proxy = createProxy({ target: 'http://127.0.0.1:1', executor, logger })
+    const listening = proxy.listen(LOOPBACK)
+    const refused = assert.rejects(listening, { code: 'ERR_PROXY_CLOSED', message: /before it listened/ })
+    await proxy.close()
+    await refused
+    assert.deepEqual(proxy.stats().threads, [])
+    assert.doesNotMatch(logger.messages('info').join(), /listening on/)
+  })
+}
 
 test('listen({ fallback }) serves what routes match, and the application serves the rest, on one connection too', async () => {
   await using backend = await mockBackend((request, reply) => reply.send({ body: `backend ${request.path}` }))
