@@ -6,17 +6,7 @@ export type * from './contracts/logger.ts'
 export type * from './contracts/pool.ts'
 export type * from './contracts/retry-policy.ts'
 export type * from './contracts/transform.ts'
-export {
-  type BackendStats,
-  type CallOverrides,
-  createProxy,
-  type HttpServer,
-  type Middleware,
-  type MiddlewareOptions,
-  type Proxy,
-  type ProxyStats,
-  type WebOverrides,
-} from './create-proxy.ts'
+export { createProxy } from './create-proxy.ts'
 export * from './executors/index.ts'
 export * from './health-checks/index.ts'
 export { consoleLogger, silentLogger } from './loggers/index.ts'
@@ -30,6 +20,7 @@ export type { ExchangeRecord } from './model/record.ts'
 export { type OptionFault, OptionsError } from './options/options-error.ts'
 export type * from './options.ts'
 export { http1Pool } from './pools/http1-pool.ts'
+export type * from './proxy.ts'
 export type { ProxyEvents } from './request/events.ts'
 export * from './retry-policies/index.ts'
 export * from './transforms/index.ts'

@@ -38,7 +38,7 @@ test('setBackends has reached every thread when it resolves, in the order of the
     return true
   })
   await assert.rejects(proxy.setBackends(['nowhere']), OptionsError)
-  await assert.rejects(proxy.setBackends([old.url], 'none'), /there is no group "none"; the groups are default/)
+  await assert.rejects(proxy.setBackends([old.url], 'none'), /there is no group "none"; the groups are "default"/)
   assert.deepEqual(await answers(), ['new', 'new'])
 
   await Promise.all(Array.from({ length: 20 }, (_, i) => proxy.setBackends([i % 2 === 0 ? one.url : old.url])))

@@ -1,5 +1,6 @@
 import type http from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { buildParts } from '../../src/build-parts.ts'
 import { attachUpgrades } from '../../src/fronts/attach.ts'
 import { createLane, type Lane, type LaneSettings } from '../../src/fronts/lane.ts'
 import { createListener } from '../../src/fronts/listener.ts'
@@ -7,17 +8,10 @@ import { peerLookup } from '../../src/fronts/peer.ts'
 import { createUpgrades } from '../../src/fronts/upgrade.ts'
 import { serveWeb } from '../../src/fronts/web.ts'
 import type { ExchangeRecord, ProxyError, ProxyOptions } from '../../src/index.ts'
-import { Backend } from '../../src/model/backend.ts'
-import { Deadlines } from '../../src/model/deadlines.ts'
-import { privateMemory } from '../../src/model/memory.ts'
-import { http1Pool } from '../../src/pools/http1-pool.ts'
-import { Events } from '../../src/request/events.ts'
-import { Group } from '../../src/request/group.ts'
-import { type Parts, ProxyState } from '../../src/request/parts.ts'
-import { createRouter } from '../../src/request/router.ts'
+import type { Parts } from '../../src/request/parts.ts'
 import { withoutDotSegments } from '../../src/request/target.ts'
-import { trustMatcher } from '../../src/request/trusted.ts'
 import { resolveOptions } from '../../src/resolve-options.ts'
+import { nextContext } from '../../src/thread-context.ts'
 import { queue } from './running-proxy.ts'
 
 /** A lane that listens, the server behind it, and all that they tell. */
@@ -45,51 +39,8 @@ export interface LaneOptions extends Partial<LaneSettings> {
 /** A proxy of the internal pieces, that listens with a lane. */
 export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningLane> {
   const resolved = resolveOptions({ retry: false, ...options })
-  const { clock, logger } = resolved
-  const events = new Events(logger)
-  const deadlines = new Deadlines(clock)
-  const router = createRouter(resolved.routes)
-  const isTrusted = trustMatcher(resolved.trustedProxies)
-  const state = new ProxyState(privateMemory.counters(''))
-  const groups = new Map(
-    Array.from(resolved.groups, ([name, group]) => [
-      name,
-      new Group({
-        name,
-        backends: group.backends.map((init) => new Backend(init)),
-        balancer: group.balancer,
-        pool: 'acquire' in group.pool ? group.pool : http1Pool(group.pool, { clock, deadlines }),
-        healthCheck: group.healthCheck,
-        maxEjectedPercent: group.maxEjectedPercent,
-        retry: group.retry,
-        clock,
-        cells: privateMemory.cells(''),
-        isShared: false,
-        onEject() {},
-        onUneject() {},
-      }),
-    ]),
-  )
-  const parts: Parts = {
-    thread: 0,
-    clock,
-    deadlines,
-    events,
-    logger,
-    accessLog: null,
-    router,
-    find(method, host, path) {
-      const route = router.match(method, host, path.split('?', 1)[0] as string)
-      return route === null ? null : { route, group: groups.get(route.group) as Group }
-    },
-    headerPolicy: { xfwd: resolved.xfwd, via: resolved.via },
-    hostHeader: resolved.hostHeader,
-    via: resolved.via,
-    limits: resolved.limits,
-    timeouts: resolved.timeouts,
-    isTrusted,
-    state,
-  }
+  const { parts, groups } = buildParts(resolved, nextContext())
+  const { deadlines, events, isTrusted } = parts
   const peerOf = peerLookup(isTrusted)
   const behind = createListener(parts)
   const { application } = own
@@ -133,11 +84,7 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
       upgrades.destroy()
       lane.closeAllConnections()
       await closed
-      for (const group of groups.values()) {
-        group.close()
-        group.pool.destroy()
-        await group.pool.close()
-      }
+      await groups.close()
       deadlines.close()
     },
   }

@@ -1,0 +1,39 @@
+import { lineWriter, recordFormatter } from './loggers/index.ts'
+import { describeError } from './model/errors.ts'
+import type { ExchangeRecord } from './model/record.ts'
+import type { ResolvedOptions } from './options.ts'
+
+/** Where the records of exchanges go. */
+export interface AccessLog {
+  write(record: ExchangeRecord): void
+  /** A line that a thread has made. */
+  writeLine(line: string): void
+  close(): Promise<void>
+}
+
+/**
+ * The access log of a proxy, or `null` for none. Standard output that nobody reads must neither stop the proxy nor keep it
+ * from closing.
+ * @param writeLine takes lines that are for standard output; `null`: they are written here.
+ */
+export function openAccessLog(
+  { accessLog, clock, closeGraceMs, logger }: ResolvedOptions,
+  writeLine: ((line: string) => void) | null,
+): AccessLog | null {
+  if (accessLog.format === 'off') return null
+  const format = recordFormatter(accessLog.format)
+  const write = accessLog.write ?? writeLine
+  if (write !== null)
+    return { write: (record) => write(format(record)), writeLine: write, close: () => Promise.resolve() }
+  const writer = lineWriter(1, {
+    onError: (error) => logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`),
+  })
+  return {
+    write: (record) => writer.write(format(record)),
+    writeLine: (line) => writer.write(line),
+    async close() {
+      await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(closeGraceMs, resolve))])
+      if (writer.dropped > 0) logger.warn({ dropped: writer.dropped }, `${writer.dropped} access log lines were lost`)
+    },
+  }
+}

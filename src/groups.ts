@@ -1,0 +1,179 @@
+import { isDeepStrictEqual } from 'node:util'
+import { Backend, type BackendInit } from './model/backend.ts'
+import type { Deadlines } from './model/deadlines.ts'
+import { describeError } from './model/errors.ts'
+import { type Memory, privateMemory } from './model/memory.ts'
+import type { ResolvedGroup, ResolvedOptions } from './options.ts'
+import { http1Pool } from './pools/http1-pool.ts'
+import type { Events } from './request/events.ts'
+import { Group } from './request/group.ts'
+import type { Destination } from './request/parts.ts'
+import type { ThreadContext } from './thread-context.ts'
+
+/** Single-backend groups made for `target` overrides are kept for their connections, this many. */
+const MAX_TARGET_GROUPS = 256
+
+/** The groups of a proxy: those of its options, and those that overrides ask for. */
+export class Groups {
+  readonly #resolved: ResolvedOptions
+  readonly #context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread'>
+  readonly #events: Events
+  readonly #deadlines: Deadlines
+  readonly #named: ReadonlyMap<string, Group>
+  /** By their target. */
+  readonly #targets = new Map<string, Destination>()
+
+  constructor(
+    resolved: ResolvedOptions,
+    context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread'>,
+    events: Events,
+    deadlines: Deadlines,
+  ) {
+    this.#resolved = resolved
+    this.#context = context
+    this.#events = events
+    this.#deadlines = deadlines
+    this.#named = new Map(Array.from(resolved.groups, ([name, group]) => [name, this.#build(group, context.memory)]))
+  }
+
+  /** Those of the options. */
+  get named(): Group[] {
+    return Array.from(this.#named.values())
+  }
+
+  /** The group of a name that a route has. */
+  get(name: string): Group {
+    return this.#named.get(name) as Group
+  }
+
+  /** @throws RangeError for a name that no group has. */
+  find(name: string): Group {
+    const group = this.#named.get(name)
+    if (group !== undefined) return group
+    const names = Array.from(this.#named.keys(), (known) => JSON.stringify(known)).join(', ')
+    throw new RangeError(`there is no group ${JSON.stringify(name)}; the groups are ${names}`)
+  }
+
+  /** The backend of this id in any group. */
+  findBackend(id: string): Backend | null {
+    for (const { backends } of this.#named.values())
+      for (const backend of backends) if (backend.id === id) return backend
+    return null
+  }
+
+  /** All of a group, whatever the routes say. @throws RangeError for a name that no group has. */
+  everythingTo(name: string): Destination {
+    const group = this.find(name)
+    return { group, route: everything(name, this.#resolved.groups.get(name)?.timeouts ?? this.#resolved.timeouts) }
+  }
+
+  /**
+   * A group of one, made on first use; the least recently made goes when there are too many.
+   * @throws TypeError where `url` cannot be a backend's.
+   */
+  target(url: string): Destination {
+    let found = this.#targets.get(url)
+    if (found === undefined) {
+      const template = this.#resolved.groups.values().next().value as ResolvedGroup
+      const group = this.#build(
+        { ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null },
+        privateMemory,
+      )
+      found = { group, route: everything(url, template.timeouts) }
+      this.#targets.set(url, found)
+      if (this.#targets.size > MAX_TARGET_GROUPS) {
+        const [oldest, destination] = this.#targets.entries().next().value as [string, Destination]
+        this.#targets.delete(oldest)
+        this.#drain(destination.group, destination.group.backends[0] as Backend)
+      }
+    }
+    return found
+  }
+
+  /** From now on the group has these backends; what is the same as before keeps its state and its connections. */
+  replace(group: Group, inits: readonly BackendInit[]): void {
+    const before = new Map(group.backends.map((backend) => [backend.id, backend]))
+    const after = inits.map((init) => {
+      const backend = this.#backend(group.name, init, this.#context.memory)
+      const old = before.get(backend.id)
+      if (old === undefined || !isSame(old, backend)) {
+        // Shared numbers outlive the backend that had them. Once is enough, and this is before the threads hear of it.
+        if (this.#context.thread === 0) backend.cells.clearStates()
+        return backend
+      }
+      before.delete(backend.id)
+      return old
+    })
+    group.replace(after)
+    for (const gone of before.values()) this.#drain(group, gone)
+  }
+
+  /** Ends all connections. */
+  async close(): Promise<void> {
+    const all = [...this.named, ...Array.from(this.#targets.values(), ({ group }) => group)]
+    for (const group of all) {
+      group.close()
+      group.pool.destroy()
+    }
+    await Promise.all(all.map((group) => group.pool.close()))
+  }
+
+  #build(group: ResolvedGroup, memory: Memory): Group {
+    const { clock, logger } = this.#resolved
+    const { namespace } = this.#context
+    return new Group({
+      name: group.name,
+      backends: group.backends.map((init) => this.#backend(group.name, init, memory)),
+      balancer: group.balancer,
+      pool: 'acquire' in group.pool ? group.pool : http1Pool(group.pool, { clock, deadlines: this.#deadlines }),
+      healthCheck: group.healthCheck,
+      maxEjectedPercent: group.maxEjectedPercent,
+      retry: group.retry,
+      clock,
+      cells: memory.cells(`${namespace} group ${group.name}`),
+      isShared: memory.isShared,
+      onEject: (backend, ms, reason) => {
+        logger.warn(
+          { backend: backend.id, group: group.name, ms },
+          `ejected backend ${backend.id} for ${ms} ms: ${reason}`,
+        )
+        this.#events.emit('eject', backend, ms, reason)
+      },
+      onUneject: (backend) => {
+        logger.info({ backend: backend.id, group: group.name }, `backend ${backend.id} is back in the balance`)
+        this.#events.emit('uneject', backend)
+      },
+    })
+  }
+
+  #backend(group: string, init: BackendInit, memory: Memory): Backend {
+    const { id, url } = new Backend(init)
+    return new Backend(init, memory.cells(`${this.#context.namespace} group ${group} backend ${id} ${url.href}`))
+  }
+
+  /** In the background: what runs may take long. */
+  #drain({ name, pool }: Group, backend: Backend): void {
+    pool.drain(backend).catch((error: unknown) => {
+      this.#resolved.logger.error(
+        { err: error, group: name },
+        `the pool of group ${name} threw: ${describeError(error)}`,
+      )
+    })
+  }
+}
+
+const ONLY: ResolvedGroup['balancer'] = { name: 'only', pick: ([only]) => only }
+
+function everything(group: string, timeouts: ResolvedGroup['timeouts']): Destination['route'] {
+  return { host: '', path: '/', exact: false, methods: [], group, transforms: [], timeouts }
+}
+
+/** Nothing that matters to connections or to balancing differs. */
+function isSame(one: Backend, other: Backend): boolean {
+  return (
+    one.url.href === other.url.href &&
+    one.weight === other.weight &&
+    isDeepStrictEqual(one.endpoint.tls, other.endpoint.tls) &&
+    isDeepStrictEqual(one.metadata, other.metadata)
+  )
+}
