@@ -1,7 +1,7 @@
 import type { ExchangeRecord } from '../model/record.ts'
 
 /**
- * Makes the function that turns a record into a line, without the line's end. About 1 us a line; pure ASCII.
+ * Makes the function that turns a record into a line, without the line's end. About 1 us a line, `json` 2; pure ASCII.
  * - `common`: NCSA, `host - user [time] "request" status bytes`.
  * - `combined`: with `"referer" "user agent"` after it; what most log analysers take.
  * - `json`: the record's own names; `time` in ISO 8601, durations in ms.
@@ -21,18 +21,41 @@ export function recordFormatter(format: 'common' | 'combined' | 'json'): (record
 }
 
 function jsonFormatter(): (record: ExchangeRecord) => string {
-  const second = perSecond((ms) => new Date(ms).toISOString().slice(0, 19))
+  const second = perSecond((ms) => `{"time":"${new Date(ms).toISOString().slice(0, 19)}.`)
+  const method = member('method')
+  const httpVersion = member('httpVersion')
+  const host = member('host')
+  const backend = member('backend')
+  const group = member('group')
+  const outcome = member('outcome')
+  const errorCode = member('errorCode')
   return (r) => {
     const millis = String(Math.floor(modulo(r.epochMs, 1000))).padStart(3, '0')
     return (
-      `{"time":"${second(r.epochMs)}.${millis}Z","id":${number(r.id)},"thread":${number(r.thread)},"clientAddress":${json(r.clientAddress)},"user":${json(r.user)},` +
-      `"method":${json(r.method)},"target":${json(r.target)},"httpVersion":${json(r.httpVersion)},` +
-      `"host":${json(r.host)},"status":${number(r.status)},"requestBytes":${number(r.requestBytes)},` +
-      `"responseBytes":${number(r.responseBytes)},"firstByteMs":${number(r.firstByteMs)},` +
-      `"totalMs":${number(r.totalMs)},"backendMs":${number(r.backendMs)},"backend":${json(r.backend)},` +
-      `"attempts":${number(r.attempts)},"group":${json(r.group)},"outcome":${json(r.outcome)},` +
-      `"errorCode":${json(r.errorCode)},"referer":${json(r.referer)},"userAgent":${json(r.userAgent)}}`
+      `${second(r.epochMs)}${millis}Z","id":${number(r.id)},"thread":${number(r.thread)},"clientAddress":${json(r.clientAddress)},` +
+      `"user":${json(r.user)},${method(r.method)}"target":${json(r.target)},${httpVersion(r.httpVersion)}${host(r.host)}` +
+      `"status":${number(r.status)},"requestBytes":${number(r.requestBytes)},"responseBytes":${number(r.responseBytes)},` +
+      `"firstByteMs":${number(r.firstByteMs)},"totalMs":${number(r.totalMs)},"backendMs":${number(r.backendMs)},` +
+      `${backend(r.backend)}"attempts":${number(r.attempts)},${group(r.group)}${outcome(r.outcome)}` +
+      `${errorCode(r.errorCode)}"referer":${json(r.referer)},"userAgent":${json(r.userAgent)}}`
     )
+  }
+}
+
+/** Of values that come again and again, so many are remembered. */
+const MAX_REMEMBERED = 64
+
+/** Makes `"name":"value",` of a value, and remembers it: a line of fewer pieces takes half the time to put together. */
+function member(name: string): (value: string | null) => string {
+  const known = new Map<string | null, string>()
+  return (value) => {
+    let text = known.get(value)
+    if (text === undefined) {
+      if (known.size === MAX_REMEMBERED) known.clear()
+      text = `"${name}":${json(value)},`
+      known.set(value, text)
+    }
+    return text
   }
 }
 
@@ -82,13 +105,20 @@ function escaped(text: string): string {
 
 function json(text: string | null): string {
   if (text === null) return 'null'
+  if (text === '') return '""'
   if (!UNSAFE.test(text)) return `"${text}"`
   return JSON.stringify(text).replace(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Microseconds are precise enough. */
+/** What stands behind the whole milliseconds, for each number of microseconds: `''`, `.001`, `.25`. */
+const FRACTIONS = Array.from({ length: 1000 }, (_, us) => String(us / 1000).slice(1))
+
+/** Microseconds are precise enough, and whole numbers become text much faster than others. */
 function number(value: number): string {
-  return Number.isFinite(value) ? String(Math.round(value * 1000) / 1000) : 'null'
+  if (!(value >= 0 && value < 2 ** 31)) return Number.isFinite(value) ? String(Math.round(value * 1000) / 1000) : 'null'
+  const us = Math.round(value * 1000)
+  const fraction = us % 1000
+  return fraction === 0 ? String(us / 1000) : String((us - fraction) / 1000) + FRACTIONS[fraction]
 }
 
 function modulo(value: number, by: number): number {

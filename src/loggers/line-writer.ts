@@ -13,6 +13,8 @@ export interface LineWriterOptions {
   readonly maxBufferedBytes?: number
   /** A batch goes out at this size without waiting for the end of the turn. Default 64 KiB. */
   readonly batchBytes?: number
+  /** Least time between two writes while no batch is full, ms: a write costs more than the lines in it. Default 100. */
+  readonly intervalMs?: number
   /** Wait before a full pipe in non-blocking mode (`EAGAIN`) is tried again, ms. Default 20. */
   readonly retryMs?: number
   /** Told of each batch that could not be written; its lines are lost and counted. Must not throw. Default: nothing. */
@@ -40,17 +42,25 @@ const NEWLINE = 10
 const BATCHES_PER_WRITE = 16
 
 /**
- * Collects lines and writes them in batches, one at a time: at the end of the turn, or when a batch is full.
+ * Collects lines and writes them in batches, one at a time: after a quiet time at the end of the turn, else when the
+ * interval since the last write is over or a batch is full.
  * A file descriptor is written to by node's thread pool, so that a pipe nobody reads stalls one of its threads and not
  * the event loop; meanwhile lines are kept up to a bound. What is not flushed when the process exits is lost.
  * @param destination an open file descriptor (1 is standard output) or a stream.
  */
 export function lineWriter(destination: number | LineStream, options: LineWriterOptions = {}): LineWriter {
-  const { maxBufferedBytes = 16 * 1024 * 1024, batchBytes = 64 * 1024, retryMs = 20, onError } = options
+  const {
+    maxBufferedBytes = 16 * 1024 * 1024,
+    batchBytes = 64 * 1024,
+    intervalMs = 100,
+    retryMs = 20,
+    onError,
+  } = options
   const full: Batch[] = []
   const waiters: { readonly upTo: number; readonly resolve: () => void }[] = []
-  let lines: string[] = []
-  let lineBytes = 0
+  /** What is not in a batch yet: one string that grows, put together once. */
+  let text = ''
+  let lines = 0
   /** All that is not out yet, the batch that is being written included. */
   let bufferedBytes = 0
   let accepted = 0
@@ -59,6 +69,8 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
   let isScheduled = false
   let isWriting = false
   let isClosed = false
+  /** Runs for the interval after a write. */
+  let pause: NodeJS.Timeout | null = null
   /** An error left half a line behind. */
   let isMidLine = false
 
@@ -68,14 +80,14 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
       dropped++
       return
     }
-    lines.push(line)
-    lineBytes += bytes
+    if (lines++ === 0) pause?.ref()
+    text += `${line}\n`
     bufferedBytes += bytes
     accepted++
-    if (lineBytes >= batchBytes) {
+    if (text.length >= batchBytes) {
       closeBatch()
       writeNext()
-    } else if (!isScheduled && !isWriting) {
+    } else if (!isScheduled && !isWriting && pause === null) {
       isScheduled = true
       setImmediate(onTurnEnd)
     }
@@ -86,17 +98,25 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     writeNext()
   }
 
+  function onIntervalEnd(): void {
+    pause = null
+    writeNext()
+  }
+
   function closeBatch(): void {
-    full.push({ text: `${lines.join('\n')}\n`, lines: lines.length })
-    lines = []
-    lineBytes = 0
+    full.push({ text, lines })
+    text = ''
+    lines = 0
   }
 
   function writeNext(): void {
     if (isWriting) return
-    if (full.length === 0 && lines.length > 0) closeBatch()
+    if (full.length === 0 && lines > 0) closeBatch()
     if (full.length === 0) return
     isWriting = true
+    clearTimeout(pause ?? undefined)
+    // With nothing to write it keeps no process alive.
+    pause = setTimeout(onIntervalEnd, intervalMs).unref()
     // Behind a slow destination, or in long turns, batches pile up: fewer and larger writes catch up.
     const batch = merge(full.splice(0, BATCHES_PER_WRITE))
     const bytes = Buffer.from(isMidLine ? `\n${batch.text}` : batch.text)
@@ -145,13 +165,16 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     settled += batch.lines
     bufferedBytes -= batch.text.length
     while (waiters.length > 0 && (waiters[0]?.upTo ?? 0) <= settled) waiters.shift()?.resolve()
-    writeNext()
+    if (full.length > 0 || waiters.length > 0 || pause === null) writeNext()
   }
 
   function flush(): Promise<void> {
     if (settled === accepted) return Promise.resolve()
     const upTo = accepted
-    return new Promise((resolve) => waiters.push({ upTo, resolve }))
+    return new Promise((resolve) => {
+      waiters.push({ upTo, resolve })
+      writeNext()
+    })
   }
 
   async function close(): Promise<void> {

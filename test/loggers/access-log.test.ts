@@ -115,3 +115,17 @@ test('whatever comes in, a line is printable ASCII, has its fields, and json giv
     }),
   )
 })
+
+test('json: times are told to the microsecond', () => {
+  const json = recordFormatter('json')
+  const times = fc.oneof(
+    fc.double({ min: -1e7, max: 1e12, noNaN: true }),
+    fc.integer({ min: 0, max: 5_000_000 }).map((us) => us / 1000),
+  )
+  fc.assert(
+    fc.property(times, (totalMs) => {
+      const text = /"totalMs":([^,]+),/.exec(json({ ...RECORD, totalMs }))?.[1]
+      assert.equal(text, String(Math.round(totalMs * 1000) / 1000 || 0))
+    }),
+  )
+})

@@ -65,6 +65,38 @@ test('the lines of one turn go out in one write, and a full batch without waitin
   await writer.close()
 })
 
+test('until the interval is over lines wait for each other, unless a batch is full or somebody flushes', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { stream, writes, goOn } = slowStream()
+  const writer = lineWriter(stream, { batchBytes: 10, intervalMs: 100 })
+  writer.write('a')
+  await new Promise(setImmediate)
+  goOn()
+  writer.write('b')
+  await new Promise(setImmediate)
+  t.mock.timers.tick(99)
+  writer.write('c')
+  await new Promise(setImmediate)
+  assert.deepEqual(writes, ['a\n'])
+  t.mock.timers.tick(1)
+  assert.deepEqual(writes, ['a\n', 'b\nc\n'])
+  goOn()
+  writer.write('0123456789')
+  assert.deepEqual(writes.slice(2), ['0123456789\n'])
+  goOn()
+  writer.write('d')
+  const flushed = writer.flush()
+  assert.deepEqual(writes.slice(3), ['d\n'])
+  goOn()
+  await flushed
+  t.mock.timers.tick(100)
+  writer.write('e')
+  await new Promise(setImmediate)
+  assert.deepEqual(writes.slice(4), ['e\n'])
+  goOn()
+  await writer.close()
+})
+
 test('flush() waits for the lines before it, not for those after it', async () => {
   const { stream, writes, goOn } = slowStream()
   const writer = lineWriter(stream)
@@ -75,9 +107,11 @@ test('flush() waits for the lines before it, not for those after it', async () =
   writer.write('after')
   goOn()
   await flushed
+  assert.deepEqual(writes, ['before\n'])
+  const closed = writer.close()
   assert.deepEqual(writes, ['before\n', 'after\n'])
   goOn()
-  await writer.close()
+  await closed
 })
 
 test('past its bound lines are dropped and counted, and it goes on when there is room again', async () => {
