@@ -118,7 +118,10 @@ export class NodeFront implements Front, Writer {
         this.#last = chunk.toString('latin1')
         return true
       }
+      // Else node keeps it corked to the next tick, and it would have to be retained: half of what 1 MiB costs.
+      socket.cork()
       const taken = this.#left === 0 ? !res.end(chunk).writableNeedDrain : res.write(chunk)
+      socket.uncork()
       if (socket.writableLength === 0) return true
       owner.retain()
       return this.#left === 0 || this.#waitUnless(taken)
