@@ -174,7 +174,7 @@ export class NodeFront implements Front, Writer {
     const res = this.#res
     if (res.headersSent || res.destroyed) return this.cut()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
-    if (status === 400 || status === 414 || !this.#isRequestComplete) this.endAfterwards()
+    if (status === 400 || !this.#isRequestComplete) this.endAfterwards()
     writeHead(res, status, '', headers)
     res.end(text)
   }

@@ -15,7 +15,7 @@ import { responseHeaders } from '../request/response-headers.ts'
 import { answerClientError } from './client-error.ts'
 import { type Carrier, createCarrier, type Handshake } from './handshake.ts'
 import { isEnding } from './node-front.ts'
-import { type OwnAnswer, ownAnswer } from './own-answer.ts'
+import { excess, type OwnAnswer, ownAnswer } from './own-answer.ts'
 import { Tunnel, type TunnelEvents } from './tunnel.ts'
 
 /** What one call of `proxy.ws` may say differently, below the level of names. */
@@ -179,7 +179,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#socket = req.socket
     this.#call = call
     this.#protocols = protocols
-    this.#own = ownAnswer(request, sent, parts.limits)
+    this.#own = ownAnswer(request.method, sent)
     if (head.length > 0) this.#socket.unshift(head)
     // Who stops to send before there is an answer has gone: node's server takes it so, too.
     this.#socket.on('end', this.#onClientEnd).on('close', () => this.#onClientClose())
@@ -189,9 +189,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (this.#socket.destroyed) return this.#onClientClose()
     if (this.#call?.fault !== undefined) return this.reject('ERR_PROXY_HOOK', this.#call.fault)
     if (this.parts.state.isClosing) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closing')
-    const { maxHeaders } = this.parts.limits
-    if (this.headers.length > 2 * maxHeaders)
-      return this.reject('ERR_PROXY_HEAD_TOO_LARGE', `the request has more than ${maxHeaders} headers`)
+    const tooMuch = excess(this.target, this.headers, this.parts.limits)
+    if (tooMuch !== null) return this.reject(...tooMuch)
     if (this.#own !== null) return this.#answerOurselves(this.#own)
     const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
     if (error === null) this.attempt()

@@ -6,7 +6,7 @@ import type { Destination, Parts } from '../request/parts.ts'
 import { requestHeaders } from '../request/request-headers.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
 import { BufferedBody, isEnding, NodeBody, NodeFront } from './node-front.ts'
-import { ownAnswer } from './own-answer.ts'
+import { excess, ownAnswer } from './own-answer.ts'
 
 /** What one call of `proxy.web` may say differently, below the level of names. */
 export interface WebCall extends ExchangeOverrides {
@@ -51,10 +51,11 @@ export function serveWeb(
   front.connect(exchange)
   if (headers.fault !== null) front.endAfterwards()
   if (limits.maxRequestsPerConnection > 0) front.countRequest(limits.maxRequestsPerConnection)
-  const own = ownAnswer(front, headers, limits)
-  if (req.rawHeaders.length > 2 * limits.maxHeaders) {
+  const own = ownAnswer(front.method, headers)
+  const tooMuch = excess(front.target, req.rawHeaders, limits)
+  if (tooMuch !== null) {
     front.endAfterwards()
-    exchange.reject('ERR_PROXY_HEAD_TOO_LARGE', `the request has more than ${limits.maxHeaders} headers`)
+    exchange.reject(...tooMuch)
   } else if (own !== null) {
     exchange.status = own.status
     front.refuse(own.status, own.headers, own.text)

@@ -25,6 +25,7 @@ interface Fault {
 /** Every way in which an exchange can fail, in one table. */
 const FAULTS = {
   ERR_PROXY_BAD_REQUEST: { side: 'client', phase: 'accept', status: 400 },
+  ERR_PROXY_TARGET_TOO_LONG: { side: 'client', phase: 'accept', status: 414 },
   ERR_PROXY_HEAD_TOO_LARGE: { side: 'client', phase: 'accept', status: 431 },
   ERR_PROXY_BODY_TOO_LARGE: { side: 'client', phase: 'request', status: 413 },
   ERR_PROXY_CLIENT_TIMEOUT: { side: 'client', phase: 'request', status: 408 },

@@ -82,8 +82,12 @@ describe('bounds of a request head', () => {
     for (const run of everywhere ? [runProxy, runInServer] : [runProxy]) {
       test(run === runProxy ? rule : `${rule}, in an application's server`, async () => {
         await using on = await stage({ limits }, undefined, (options) => run(options))
+        const codes: string[] = []
+        on.front.proxy.on('error', ({ code }) => codes.push(code))
         await passes(on, within, within)
-        await refuses(on, past, status)
+        const client = await refuses(on, past, status)
+        assert.deepEqual(codes, [status === 414 ? 'ERR_PROXY_TARGET_TOO_LONG' : 'ERR_PROXY_HEAD_TOO_LARGE'])
+        assert.match(client.text, new RegExp(`${codes[0]}`))
       })
     }
   }
