@@ -30,6 +30,7 @@ test('a target alone is a proxy, with every default', () => {
     maxWaiting: 1024,
     keepAliveMs: 4000,
     maxResponseHeadBytes: 65_536,
+    maxInterimResponses: 100,
   })
   const timeouts = { connect: 5000, acquire: 3000, headers: 30_000, idle: 60_000, total: 0, upgradeIdle: 0 }
   assert.deepEqual(options.timeouts, timeouts)
@@ -121,7 +122,13 @@ test('0 and false are values, not the lack of one', () => {
     xfwd: false,
   })
   const group = groups.get('default')
-  assert.deepEqual(group?.pool, { maxConnections: 64, maxWaiting: 0, keepAliveMs: 0, maxResponseHeadBytes: 65_536 })
+  assert.deepEqual(group?.pool, {
+    maxConnections: 64,
+    maxWaiting: 0,
+    keepAliveMs: 0,
+    maxResponseHeadBytes: 65_536,
+    maxInterimResponses: 100,
+  })
   assert.equal(group?.healthCheck, null)
   assert.equal(group?.retry, null)
   assert.equal(closeGraceMs, 0)
@@ -433,6 +440,7 @@ test('wrong things of each kind', () => {
     [{ logger: { info: () => {} } }, 'logger'],
     [{ pool: { acquire: () => {} } }, 'pool'],
     [{ pool: { maxConnections: 0 } }, 'pool.maxConnections'],
+    [{ pool: { maxInterimResponses: -1 } }, 'pool.maxInterimResponses'],
     [{ pool: { maxConnections: Number.NaN } }, 'pool.maxConnections'],
     [{ retry: null }, 'retry'],
     [{ routes: {} }, 'routes'],

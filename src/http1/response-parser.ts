@@ -22,8 +22,13 @@ const LF = 10
 const CR = 13
 const HEAD_END = Buffer.from('\r\n\r\n')
 
-/** Interim responses before the final one; more is an attack or a fault. */
-const MAX_INFORMATIONAL = 100
+/** Bounds of a {@link ResponseParser}. */
+export interface ResponseBounds {
+  /** Size of a head, bytes. */
+  readonly maxResponseHeadBytes: number
+  /** Interim responses (1xx) before the final one; more is an attack or a fault. */
+  readonly maxInterimResponses: number
+}
 
 /**
  * Reads the responses of one connection (RFC 9112), one after another, from bytes that come in any pieces.
@@ -36,7 +41,7 @@ export class ResponseParser {
   trailers: HeaderList | null = null
   readonly framing: Framing = { bytes: 0, keepAlive: false, keepAliveSeconds: -1, fault: null }
   readonly #handler: ResponseHandler
-  readonly #maxHeadBytes: number
+  readonly #bounds: ResponseBounds
   readonly #chunks = new ChunkedDecoder()
   readonly #onChunk = (chunk: Buffer): void => this.#handler.onData(chunk)
   #state = DONE
@@ -46,9 +51,9 @@ export class ResponseParser {
   /** Bytes of a head of which the end has not come. */
   #partial: Buffer | null = null
 
-  constructor(handler: ResponseHandler, maxHeadBytes: number) {
+  constructor(handler: ResponseHandler, bounds: ResponseBounds) {
     this.#handler = handler
-    this.#maxHeadBytes = maxHeadBytes
+    this.#bounds = bounds
   }
 
   /** Expects the response to a request with this method. */
@@ -124,7 +129,8 @@ export class ResponseParser {
       end = source.indexOf(HEAD_END, Math.max(0, partial.length - 3))
     }
     const length = (end < 0 ? (partial === null ? to : source.length) : end) - start
-    if (length > this.#maxHeadBytes) return this.#fail(`a head larger than ${this.#maxHeadBytes} bytes`)
+    const { maxResponseHeadBytes } = this.#bounds
+    if (length > maxResponseHeadBytes) return this.#fail(`a head larger than ${maxResponseHeadBytes} bytes`)
     if (end < 0) {
       // Garbage is told by its first bytes, without waiting for an end that may never come.
       if (!mayBeStatusLine(source.toString('latin1', start, start + Math.min(length, 8))))
@@ -158,8 +164,9 @@ export class ResponseParser {
     if (framing.fault !== null) return this.#refuse(framing.fault)
     if (status < 200) {
       if (status === 101) return this.#refuse('101 Switching Protocols, which was not asked for')
-      if (++this.#informational > MAX_INFORMATIONAL)
-        return this.#refuse(`more than ${MAX_INFORMATIONAL} interim responses`)
+      const { maxInterimResponses } = this.#bounds
+      if (++this.#informational > maxInterimResponses)
+        return this.#refuse(`more than ${maxInterimResponses} interim responses`)
       this.#handler.onInformational({ status, reason, headers, bodyBytes: 0 })
       return true
     }

@@ -53,6 +53,11 @@ const pool = codeOr(
         whole(' of bytes', 1024, 2 ** 30, 65_536),
         HTTP1_POOL_DEFAULTS.maxResponseHeadBytes,
       ),
+      maxInterimResponses: withDefault(
+        'Interim responses (1xx) before the final one.',
+        whole('', 0, 10_000, 100),
+        HTTP1_POOL_DEFAULTS.maxInterimResponses,
+      ),
     },
     { example: { maxConnections: 64 }, or: 'or a Pool' },
   ),

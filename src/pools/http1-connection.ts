@@ -2,7 +2,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import type { BodySink, BodySource, Connection, RequestHead, ResponseHead, ResponseSink } from '../contracts/pool.ts'
 import { fieldsText, requestHeadText } from '../http1/head-writer.ts'
-import { type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
+import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../model/clock.ts'
 import { type Timed, UNWATCHED } from '../model/deadlines.ts'
@@ -75,14 +75,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   constructor(
     backend: Backend,
     owner: ConnectionOwner,
-    settings: { clock: Clock; keepAliveMs: number; maxResponseHeadBytes: number },
+    settings: ResponseBounds & { readonly clock: Clock; readonly keepAliveMs: number },
   ) {
     this.backend = backend
     this.#clock = settings.clock
     this.#owner = owner
     this.#keepAliveMs = settings.keepAliveMs
     this.#idleMs = settings.keepAliveMs
-    this.#parser = new ResponseParser(this, settings.maxResponseHeadBytes)
+    this.#parser = new ResponseParser(this, settings)
     const { isSecure, hostname, port, socketPath, tls: tlsOptions } = backend.endpoint
     const onread: net.OnReadOpts = {
       buffer: () => this.#nextBuffer(),

@@ -19,6 +19,8 @@ export interface PoolOptions {
   keepAliveMs?: number
   /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
   maxResponseHeadBytes?: number
+  /** Interim responses (1xx) before the final one; with one more it is a bad response (502). Default 100. */
+  maxInterimResponses?: number
 }
 
 /** The defaults of {@link http1Pool}. */
@@ -27,6 +29,7 @@ export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freez
   maxWaiting: 1024,
   keepAliveMs: 4000,
   maxResponseHeadBytes: 65536,
+  maxInterimResponses: 100,
 })
 
 /** What the proxy shares with its pools. */

@@ -109,6 +109,22 @@ for (const { rule, past } of [
   })
 }
 
+test('pool.maxInterimResponses', async () => {
+  let hints = 2
+  await using on = await stage({ pool: { maxConnections: 1, maxInterimResponses: 2 } }, (_request, reply) => {
+    for (let i = 0; i < hints; i++) reply.informational(103)
+    reply.send()
+  })
+  assert.equal((await fetch(on.front.url)).status, 200)
+  hints = 3
+  const past = await fetch(on.front.url)
+  assert.equal(past.status, 502)
+  assert.match(await past.text(), /ERR_PROXY_BAD_RESPONSE/)
+  hints = 0
+  assert.equal((await fetch(on.front.url)).status, 200)
+  assert.equal(on.backend.connections, 2, 'what comes behind a refused answer cannot be trusted')
+})
+
 test('limits.maxRequestsPerConnection', async () => {
   await using on = await stage({ limits: { maxRequestsPerConnection: 2 } })
   const client = rawClient(on.front.port)

@@ -33,7 +33,7 @@ function ours(method: string, text: string): Response {
         found.body += chunk.toString('latin1')
       },
     },
-    16_384,
+    { maxResponseHeadBytes: 16_384, maxInterimResponses: 100 },
   )
   parser.start(method)
   const bytes = Buffer.from(text, 'latin1')

@@ -42,7 +42,7 @@ function read(
         result.body += chunk.toString('latin1')
       },
     },
-    maxHeadBytes,
+    { maxResponseHeadBytes: maxHeadBytes, maxInterimResponses: 100 },
   )
   parser.start(method)
   // As in a connection: one buffer that holds older bytes behind the new ones.
