@@ -112,6 +112,12 @@ export interface LimitOptions {
   headTimeoutMs?: number
   /** For a request to come whole, head and body, ms; 408 past it. `listen()` only. Default 0: off, so that long uploads live; `timeouts.idle` ends those that stop. */
   requestTimeoutMs?: number
+  /**
+   * Bytes a second of a request body that a client must keep up, on the average since it was asked for what it sends, after
+   * 5000 ms of grace; 408 below. Time in which the backend does not keep up is not counted. Default 0: any. 240 is what Kestrel
+   * has by default (MinRequestBodyDataRate), with the same grace.
+   */
+  minBodyRate?: number
 }
 
 /** Names of the access log formats. */

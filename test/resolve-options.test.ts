@@ -48,6 +48,7 @@ test('a target alone is a proxy, with every default', () => {
     maxRequestsPerConnection: 0,
     headTimeoutMs: 60_000,
     requestTimeoutMs: 0,
+    minBodyRate: 0,
   })
   assert.deepEqual(options.trustedProxies, [])
   assert.equal(options.xfwd, true)

@@ -43,6 +43,7 @@ export const LIMIT_DEFAULTS = Object.freeze({
   maxRequestsPerConnection: 0,
   headTimeoutMs: 60_000,
   requestTimeoutMs: 0,
+  minBodyRate: 0,
 })
 
 const FORMATS = ['off', 'common', 'combined', 'json'] as const
@@ -160,6 +161,11 @@ export const proxySchema = closed(
             'For a whole request, ms; on a listener of our own.',
             millis('0: off', 300_000),
             LIMIT_DEFAULTS.requestTimeoutMs,
+          ),
+          minBodyRate: withDefault(
+            'Bytes a second that a client must send of its body, after five seconds.',
+            whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
+            LIMIT_DEFAULTS.minBodyRate,
           ),
         },
         { example: { maxBodyBytes: 10_485_760 } },

@@ -8,6 +8,10 @@ export interface BodyWatcher {
   /** Bytes have come from the client. */
   onBodyProgress(bytes: number): void
   onBodyComplete(): void
+  /** From now on the client is waited for: it may send. */
+  onBodyAwaited(): void
+  /** From now on it is not: the backend takes no more. */
+  onBodyHeld(): void
 }
 
 /**
@@ -52,6 +56,7 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#sink = sink
     if (!this.#hasStarted) {
       this.#hasStarted = true
+      this.#watcher.onBodyAwaited()
       this.#source.start(this)
       return
     }
@@ -63,7 +68,10 @@ export class ReplayableBody implements BodySource, BodySink {
 
   resume(): void {
     if (this.#sink === null || !this.#hasStarted) return
-    this.#isPaused = false
+    if (this.#isPaused) {
+      this.#isPaused = false
+      this.#watcher.onBodyAwaited()
+    }
     this.#source.resume()
   }
 
@@ -98,6 +106,7 @@ export class ReplayableBody implements BodySource, BodySink {
     const goOn = this.#sink?.onBody(chunk) ?? false
     if (!goOn) {
       this.#isPaused = true
+      this.#watcher.onBodyHeld()
       this.#source.pause()
     }
     return goOn

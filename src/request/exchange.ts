@@ -26,6 +26,9 @@ const AWAITING_HEAD = 2
 const RECEIVING = 3
 const ENDED = 4
 
+/** What `limits.minBodyRate` lets a client be late at first, ms. */
+const RATE_GRACE_MS = 5000
+
 /**
  * One client request and all that becomes of it.
  *
@@ -43,6 +46,9 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #connection: Connection | null = null
   #phase = WAITING
   #isClientBlocked = false
+  /** When the client was asked for what it sends now, and how much has come since. */
+  #awaitedAt = 0
+  #awaitedBytes = 0
 
   // 1 accept
 
@@ -126,7 +132,30 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     const { maxBodyBytes } = this.parts.limits
     if (maxBodyBytes > 0 && this.requestBytes > maxBodyBytes) {
       this.reject('ERR_PROXY_BODY_TOO_LARGE', `the request body is larger than ${maxBodyBytes} bytes`)
-    } else if (this.#phase === SENDING || this.#phase === RECEIVING) this.extend(this.timeouts.idle)
+    } else if (this.#phase === SENDING) {
+      this.#awaitedBytes += bytes
+      this.#awaitBody(this.parts.clock.now())
+    } else if (this.#phase === RECEIVING) this.extend(this.timeouts.idle)
+  }
+
+  onBodyAwaited(): void {
+    this.#awaitedAt = this.parts.clock.now()
+    this.#awaitedBytes = 0
+    if (this.#phase === SENDING) this.#awaitBody(this.#awaitedAt)
+  }
+
+  onBodyHeld(): void {
+    if (this.#phase === SENDING) this.extend(this.timeouts.idle)
+  }
+
+  #awaitBody(now: number): void {
+    this.extend(this.timeouts.idle, now)
+    if (this.parts.limits.minBodyRate > 0) this.deadline = Math.min(this.deadline, this.#slowAt)
+  }
+
+  /** When the client is too slow if nothing more comes. */
+  get #slowAt(): number {
+    return this.#awaitedAt + RATE_GRACE_MS + (this.#awaitedBytes * 1000) / this.parts.limits.minBodyRate
   }
 
   onBodyComplete(): void {
@@ -262,6 +291,10 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       )
     }
     const isClients = this.#phase === SENDING ? this.#body?.isWaitingForClient : this.#isClientBlocked
+    const { minBodyRate } = this.parts.limits
+    if (isClients && this.#phase === SENDING && minBodyRate > 0 && now >= this.#slowAt) {
+      return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client sent less than ${minBodyRate} bytes a second`, true)
+    }
     if (isClients) return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client moved no byte for ${idle} ms`, true)
     this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${this.backend?.id} moved no byte for ${idle} ms`, false)
   }

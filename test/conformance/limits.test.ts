@@ -5,7 +5,9 @@ import { createListener } from '../../src/fronts/listener.ts'
 import type { LimitOptions } from '../../src/options.ts'
 import type { Parts } from '../../src/request/parts.ts'
 import { resolveOptions } from '../../src/resolve-options.ts'
+import { manualClock } from '../../src/testing/manual-clock.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
+import { MIB } from '../support/bytes.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { rounds, runInServer, runProxy } from '../support/running-proxy.ts'
 import { NEXT, passes, refuses, stage, statuses } from './stage.ts'
@@ -124,6 +126,61 @@ test('pool.maxInterimResponses', async () => {
   assert.equal((await fetch(on.front.url)).status, 200)
   assert.equal(on.backend.connections, 2, 'what comes behind a refused answer cannot be trusted')
 })
+
+for (const run of [runProxy, runInServer]) {
+  describe(run === runProxy ? 'slow bodies' : "slow bodies, in an application's server", () => {
+    test('limits.minBodyRate', async () => {
+      const clock = manualClock()
+      // What comes last, from the client's first byte on: 5 s, and 10 ms for each byte.
+      await using on = await stage({ limits: { minBodyRate: 100 }, clock }, undefined, (options) => run(options))
+      const client = rawClient(on.front.port)
+      client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n')
+      const request = await on.backend.nextRequestHead()
+      for (let i = 1; i <= 8; i++) {
+        client.write('x'.repeat(50))
+        while (request.bodyBytes.length < i * 50 && client.text === '') await rounds(1)
+        clock.advance(1000)
+      }
+      client.write('x'.repeat(50))
+      while (request.bodyBytes.length < 450 && client.text === '') await rounds(1)
+      assert.equal(client.text, '')
+      clock.advance(1600)
+      await client.ended
+      assert.deepEqual(statuses(client.text), [408])
+      assert.match(client.text, /ERR_PROXY_CLIENT_TIMEOUT/)
+      const record = await on.front.nextRecord()
+      assert.equal(record.errorCode, 'ERR_PROXY_CLIENT_TIMEOUT')
+      assert.match(on.front.errors[0]?.message ?? '', /less than 100 bytes a second/)
+      await on.backend.untilOpenConnections(0)
+    })
+
+    test('limits.minBodyRate counts only while the client is waited for', async () => {
+      const clock = manualClock()
+      const options = { limits: { minBodyRate: 2 ** 30 }, timeouts: { idle: 100_000 }, clock }
+      await using on = await stage(
+        options,
+        (request) => request.pause(),
+        (all) => run(all),
+      )
+      const client = rawClient(on.front.port)
+      client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${32 * MIB}\r\n\r\n`)
+      await on.backend.nextRequestHead()
+      client.write(Buffer.alloc(32 * MIB))
+      // What has come fills all buffers on the way, and then the backend is waited for.
+      for (let before = -1, now = 0; now > before; ) {
+        before = now
+        await rounds(50)
+        now = client.socket.bytesWritten - client.socket.writableLength
+      }
+      clock.advance(60_000)
+      await rounds()
+      assert.equal(client.text, '')
+      clock.advance(60_000)
+      assert.match(await client.until('ERR_PROXY_IDLE_TIMEOUT'), /^HTTP\/1\.1 504 /)
+      client.socket.destroy()
+    })
+  })
+}
 
 test('limits.maxRequestsPerConnection', async () => {
   await using on = await stage({ limits: { maxRequestsPerConnection: 2 } })
