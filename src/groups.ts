@@ -143,6 +143,22 @@ export class Groups {
         logger.info({ backend: backend.id, group: group.name }, `backend ${backend.id} is back in the balance`)
         this.#events.emit('uneject', backend)
       },
+      onHealth: (backend, reason) => {
+        const fields = { backend: backend.id, group: group.name, reason }
+        if (backend.isUnhealthy) {
+          logger.warn(fields, `backend ${backend.id} is unhealthy: ${reason}`)
+          this.#events.emit('unhealthy', backend, reason)
+        } else {
+          logger.info(fields, `backend ${backend.id} is healthy: ${reason}`)
+          this.#events.emit('healthy', backend, reason)
+        }
+      },
+      onThrew: (error) => {
+        logger.error(
+          { err: error, group: group.name },
+          `the health check of group ${group.name} threw: ${describeError(error)}`,
+        )
+      },
     })
   }
 

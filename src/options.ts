@@ -5,7 +5,7 @@ import type { Logger } from './contracts/logger.ts'
 import type { Pool } from './contracts/pool.ts'
 import type { RetryPolicy } from './contracts/retry-policy.ts'
 import type { Transform } from './contracts/transform.ts'
-import type { EjectionOptions } from './health-checks/index.ts'
+import type { EjectionOptions, ProbeOptions } from './health-checks/index.ts'
 import type { BackendInit } from './model/backend.ts'
 import type { Clock } from './model/clock.ts'
 import type { Timeouts } from './model/exchange.ts'
@@ -14,7 +14,7 @@ import type { RetryOptions } from './retry-policies/index.ts'
 import type { HeaderChanges } from './transforms/index.ts'
 
 // The options of a built-in are declared beside it.
-export type { EjectionOptions, HeaderChanges, PoolOptions, RetryOptions }
+export type { EjectionOptions, HeaderChanges, PoolOptions, ProbeOptions, RetryOptions }
 
 /** Time limits in ms, by phase. `0` switches a limit off. */
 export interface TimeoutOptions {
@@ -48,6 +48,12 @@ export type BalancerName =
   | 'consistent-hash'
   | 'first-available'
 
+/** The built-in health check: ejection on the evidence of requests, and probes where they are asked for. */
+export interface HealthCheckOptions extends EjectionOptions {
+  /** Asks each backend from time to time. Default: no probes. */
+  probe?: ProbeOptions
+}
+
 /** A set of backends and how to treat them. */
 export interface GroupOptions {
   /** The servers to share the load between. */
@@ -58,8 +64,8 @@ export interface GroupOptions {
   balancer?: Balancer | BalancerName | NamedBalancer
   /** Who owns the connections: a pool of your own, or the bounds of the built-in one. */
   pool?: Pool | PoolOptions
-  /** Passive ejection: a check of your own, the built-in's options, or `false`. */
-  healthCheck?: HealthCheck | EjectionOptions | false
+  /** Passive ejection and probes: a check of your own, the built-in's options, or `false`. */
+  healthCheck?: HealthCheck | HealthCheckOptions | false
   /** A policy of your own, the built-in's options, or `false`. */
   retry?: RetryPolicy | RetryOptions | false
   /** Limits for this group, over the proxy's. */

@@ -15,8 +15,8 @@ export function proxyStats(state: ProxyState, groups: Iterable<Group>, running: 
     threads: threads.map(({ pools: _, ...thread }) => thread),
     groups: Array.from(groups, (group) => ({
       name: group.name,
-      backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected }) => {
-        return { id, url: url.href, weight, pending, isAvailable, isEjected }
+      backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected, isUnhealthy }) => {
+        return { id, url: url.href, weight, pending, isAvailable, isEjected, isUnhealthy }
       }),
       pool: addPools([group.pool.stats(), ...threads.flatMap((thread) => poolsOf(thread, group.name))]),
     })),

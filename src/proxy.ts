@@ -46,6 +46,8 @@ export interface BackendStats {
   readonly pending: number
   readonly isAvailable: boolean
   readonly isEjected: boolean
+  /** A probe says that it does not work. */
+  readonly isUnhealthy: boolean
 }
 
 /** Figures of a proxy, those of its threads added up. */

@@ -5,7 +5,7 @@ import type { Logger } from './contracts/logger.ts'
 import type { RetryPolicy } from './contracts/retry-policy.ts'
 import type { Transform } from './contracts/transform.ts'
 import { inline } from './executors/index.ts'
-import { consecutiveFailures, EJECTION_DEFAULTS } from './health-checks/index.ts'
+import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from './health-checks/index.ts'
 import { consoleLogger, silentLogger, toLogger } from './loggers/index.ts'
 import type { BackendInit } from './model/backend.ts'
 import { type Clock, systemClock } from './model/clock.ts'
@@ -76,7 +76,7 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
       group.pool !== undefined && 'acquire' in group.pool
         ? group.pool
         : Object.freeze({ ...HTTP1_POOL_DEFAULTS, ...group.pool }),
-    healthCheck: resolveHealthCheck(group.healthCheck),
+    healthCheck: resolveHealthCheck(group.healthCheck, clock),
     maxEjectedPercent: maxEjectedPercent(group.healthCheck),
     retry: resolveRetry(group.retry, clock),
     timeouts: overlay(parent, group.timeouts),
@@ -95,9 +95,11 @@ function resolveBackend(given: CheckedBackend): BackendInit {
   })
 }
 
-function resolveHealthCheck(given: CheckedGroup['healthCheck']): HealthCheck | null {
+function resolveHealthCheck(given: CheckedGroup['healthCheck'], clock: Clock): HealthCheck | null {
   if (given === false) return null
-  return given !== undefined && 'observe' in given ? given : consecutiveFailures(given)
+  if (given !== undefined && 'observe' in given) return given
+  const passive = consecutiveFailures(given)
+  return given?.probe === undefined ? passive : { ...httpProbe(given.probe, clock), ...passive }
 }
 
 function maxEjectedPercent(given: CheckedGroup['healthCheck']): number {

@@ -5,12 +5,22 @@ import type { Outcome } from '../model/outcome.ts'
 export interface HealthControl {
   /** Takes `backend` out of the balance for `ms`. Does nothing where the group would lose more than its share (`maxEjectedPercent`). @returns whether it did. */
   eject(backend: Backend, ms: number, reason: string): boolean
+  /**
+   * Takes `backend` out of the balance until the same is said with `false`, whatever share of the group that leaves. One that
+   * becomes healthy is not ejected any more, either.
+   */
+  setUnhealthy(backend: Backend, isUnhealthy: boolean, reason: string): void
 }
 
-/** Judges backends by what becomes of real requests. */
+/** Judges backends by what becomes of real requests, or by asking them. */
 export interface HealthCheck {
   /** Stable label for logs. */
   readonly name: string
   /** An attempt has ended. Hot path: synchronous, must not throw. Client aborts are not reported. */
   observe(backend: Backend, outcome: Outcome, control: HealthControl): void
+  /**
+   * Looks after `backend` by itself until the function that it returns is called. Of all threads that share the backend one has
+   * this called. Must not throw, nor must what it does later.
+   */
+  watch?(backend: Backend, control: HealthControl): () => void
 }

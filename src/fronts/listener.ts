@@ -1,6 +1,7 @@
 import http from 'node:http'
 import type net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
+import tls from 'node:tls'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 import { describeError } from '../model/errors.ts'
 import type { Parts } from '../request/parts.ts'
@@ -81,5 +82,7 @@ export async function listen(server: net.Server, options: ListenOptions, sharesP
   if (typeof address === 'string') return { port: 0, host: address, url: '' }
   const { port, address: host, family } = address
   const reachable = host === '::' || host === '0.0.0.0' ? 'localhost' : family === 'IPv6' ? `[${host}]` : host
-  return { port, host, url: `${options.tls === undefined ? 'http' : 'https'}://${reachable}:${port}` }
+  // A server that only accepts for the threads knows it by the options.
+  const isSecure = server instanceof tls.Server || options.tls !== undefined
+  return { port, host, url: `${isSecure ? 'https' : 'http'}://${reachable}:${port}` }
 }

@@ -14,6 +14,8 @@ const DRAINING = 8
 const DISABLED = 9
 const CHANGES = 10
 const TURN = 11
+const LEADER = 12
+const LEADER_AT = 13
 
 /** {@link EJECTED} while its end is being written. */
 const BEING_EJECTED = 2
@@ -28,12 +30,22 @@ export class Cells {
   /** What this thread alone has pending, at {@link #index}. */
   readonly #own: Int32Array
   readonly #index: number
+  readonly #thread: number
 
-  /** @param own this thread's counts of what is pending at each line, to take it back when it dies. */
-  constructor(line: Int32Array = new Int32Array(CELLS_PER_LINE), own: Int32Array = new Int32Array(1), index = 0) {
+  /**
+   * @param own this thread's counts of what is pending at each line, to take it back when it dies.
+   * @param thread the calling thread's index, from 0.
+   */
+  constructor(
+    line: Int32Array = new Int32Array(CELLS_PER_LINE),
+    own: Int32Array = new Int32Array(1),
+    index = 0,
+    thread = 0,
+  ) {
     this.#line = line
     this.#own = own
     this.#index = index
+    this.#thread = thread
   }
 
   /** Attempts that have begun and whose last byte is not yet gone. */
@@ -142,5 +154,23 @@ export class Cells {
   /** @returns `false` where another thread has picked since {@link turn} was read. */
   endTurn(turn: number): boolean {
     return Atomics.compareExchange(this.#line, TURN, turn, (turn + 1) | 0) === turn
+  }
+
+  /**
+   * Of a group's line: one thread at a time leads, and does what needs doing once. It must say so again within `leaseMs`, or
+   * another may take over.
+   * @returns whether the calling thread leads now.
+   */
+  lead(nowMs: number, leaseMs: number): boolean {
+    const me = this.#thread + 1
+    const leader = Atomics.load(this.#line, LEADER)
+    const isHeld = leader !== 0 && leader !== me && (((nowMs | 0) - Atomics.load(this.#line, LEADER_AT)) | 0) < leaseMs
+    if (isHeld || Atomics.compareExchange(this.#line, LEADER, leader, me) !== leader) return false
+    Atomics.store(this.#line, LEADER_AT, nowMs | 0)
+    return true
+  }
+  /** Lets another thread lead, where the calling one does. */
+  unlead(): void {
+    Atomics.compareExchange(this.#line, LEADER, this.#thread + 1, 0)
   }
 }

@@ -33,12 +33,14 @@ export class SharedMemory implements Memory {
   readonly #buffer: SharedArrayBuffer
   readonly #owners: BigInt64Array
   readonly #pending: Int32Array
+  readonly #thread: number
 
   /** @param thread index of the calling thread, from 0. */
   constructor(buffer: SharedArrayBuffer, thread: number) {
     this.#buffer = buffer
     this.#owners = new BigInt64Array(buffer, 0, LINES_PER_TABLE * (LINE_BYTES / 8))
     this.#pending = pendingOf(buffer, thread)
+    this.#thread = thread
   }
 
   /** Memory for so many threads. */
@@ -48,7 +50,7 @@ export class SharedMemory implements Memory {
 
   cells(name: string): Cells {
     const line = this.#line(name)
-    return new Cells(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE), this.#pending, line)
+    return new Cells(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE), this.#pending, line, this.#thread)
   }
 
   counters(name: string): Float64Array {

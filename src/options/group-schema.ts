@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
-import { EJECTION_DEFAULTS } from '../health-checks/index.ts'
+import { EJECTION_DEFAULTS, PROBE_DEFAULTS, type ProbeOptions } from '../health-checks/index.ts'
 import { HTTP1_POOL_DEFAULTS } from '../pools/http1-pool.ts'
 import { RETRY_DEFAULTS } from '../retry-policies/index.ts'
 import { backend, EXAMPLE_URL } from './backend-schema.ts'
@@ -16,8 +16,10 @@ import {
   millis,
   optional,
   type Schema,
+  text,
   whole,
   withDefault,
+  word,
 } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
@@ -64,6 +66,41 @@ const pool = codeOr(
 )
 
 const status = whole('', 100, 599, 503)
+const PATH = /^\/[\x21\x22\x24-\x7e]*$/
+/** Its type is written out: what TypeScript infers for all options together would be longer than it can write. */
+const probe: Schema<Required<ProbeOptions>> = closed(
+  {
+    path: withDefault(
+      'Path to ask for.',
+      text('a path that starts with /', '/healthz', (value) => (PATH.test(value) ? null : 'is no path')),
+      PROBE_DEFAULTS.path,
+    ),
+    method: withDefault('How to ask.', word(['GET', 'HEAD']), PROBE_DEFAULTS.method),
+    host: withDefault(
+      "Host of the request; empty: the backend's own.",
+      text('a host name', 'app.example.com', (value) => (/^[\w.:[\]-]*$/.test(value) ? null : 'is no host name')),
+      PROBE_DEFAULTS.host,
+    ),
+    statuses: withDefault(
+      'Statuses that say that it works; none: 200 to 399.',
+      list(status, 'a list of statuses', [200, 204]),
+      PROBE_DEFAULTS.statuses,
+    ),
+    intervalMs: withDefault(
+      'From the end of one probe to the next, ms.',
+      whole(' of milliseconds', 1, 2_147_483_647, 5000),
+      PROBE_DEFAULTS.intervalMs,
+    ),
+    timeoutMs: withDefault(
+      'For an answer to come whole, ms.',
+      whole(' of milliseconds', 1, 2_147_483_647, 2000),
+      PROBE_DEFAULTS.timeoutMs,
+    ),
+    rise: withDefault('Probes in a row that must pass.', whole('', 1, 1000, 2), PROBE_DEFAULTS.rise),
+    fall: withDefault('Probes in a row that must fail.', whole('', 1, 1000, 3), PROBE_DEFAULTS.fall),
+  },
+  { example: { path: '/healthz' } },
+)
 const healthCheck = policyOr(
   ['observe'],
   contract<HealthCheck>('a HealthCheck', ['observe'], EJECTION_DEFAULTS),
@@ -94,6 +131,7 @@ const healthCheck = policyOr(
         whole(' of percent', 0, 100, 50),
         EJECTION_DEFAULTS.maxEjectedPercent,
       ),
+      probe: optional('Asks each backend from time to time whether it works.', probe),
     },
     { example: { consecutiveFailures: 5 }, or: 'or false, or a HealthCheck' },
   ),
@@ -128,7 +166,7 @@ export const GROUP = {
   target: optional('Shorthand for a single backend.', backend),
   balancer: optional('Who picks.', balancer),
   pool: optional('Bounds of the connections to each backend.', pool),
-  healthCheck: optional('When to take a backend out of the balance for a while, or false.', healthCheck),
+  healthCheck: optional('When to take a backend out of the balance, or false.', healthCheck),
   retry: optional('When to repeat what can safely be repeated, or false.', retry),
   timeouts: optional("Limits for this group, over the proxy's.", timeouts),
 }

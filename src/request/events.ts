@@ -27,6 +27,10 @@ export interface ProxyEvents {
   eject: (backend: Backend, ms: number, reason: string) => void
   /** It is back. */
   uneject: (backend: Backend) => void
+  /** A probe says that a backend does not work: it is out of the balance. Told in the thread that probes. */
+  unhealthy: (backend: Backend, reason: string) => void
+  /** A probe says that it works again. */
+  healthy: (backend: Backend, reason: string) => void
   /** A thread of the executor began, retires or ended. */
   thread: (change: ThreadChange) => void
   /** The proxy has closed. */

@@ -26,7 +26,16 @@ export interface GroupParts {
   /** A backend was ejected for `ms`, or has come back. */
   onEject(backend: Backend, ms: number, reason: string): void
   onUneject(backend: Backend): void
+  /** A probe has found a backend unhealthy, or healthy again. */
+  onHealth(backend: Backend, reason: string): void
+  /** The health check threw. */
+  onThrew(error: unknown): void
 }
+
+/** How often the thread that leads a group says so, and the others look whether one does, ms. */
+const LEAD_MS = 1000
+/** A thread that has not said for so long that it leads is dead, or as good as that. */
+const LEASE_MS = 3 * LEAD_MS
 
 /** How often a pick is made again because another thread picked at the same time. */
 const MAX_TURNS = 4
@@ -44,6 +53,9 @@ export class Group implements HealthControl {
   readonly #parts: GroupParts
   #backends: readonly Backend[]
   readonly #returns = new Map<Backend, () => void>()
+  /** What the health check looks after by itself, where this thread leads. */
+  readonly #watches = new Map<Backend, () => void>()
+  #cancelLead: () => void = () => {}
   /** The same array until something changes, so that balancers can build on its identity. */
   #available: readonly Backend[] = []
   /** The count of changes that {@link #available} knows of. */
@@ -58,6 +70,7 @@ export class Group implements HealthControl {
     this.#parts = parts
     this.#backends = parts.backends
     parts.balancer.onChange?.(parts.backends)
+    if (parts.healthCheck?.watch !== undefined) this.#lead()
   }
 
   get backends(): readonly Backend[] {
@@ -69,6 +82,7 @@ export class Group implements HealthControl {
     this.#backends = backends
     this.#parts.balancer.onChange?.(backends)
     this.changed()
+    if (this.#watches.size > 0) this.#watchAll()
   }
 
   /** Tells every thread that who is available may have changed. */
@@ -134,6 +148,21 @@ export class Group implements HealthControl {
     return true
   }
 
+  setUnhealthy(backend: Backend, isUnhealthy: boolean, reason: string): void {
+    const { cells } = backend
+    if (cells.isUnhealthy === isUnhealthy || !this.backends.includes(backend)) return
+    cells.isUnhealthy = isUnhealthy
+    let isBack = false
+    if (!isUnhealthy) {
+      cells.clearFailures()
+      isBack = cells.uneject()
+    }
+    this.changed()
+    this.#refresh()
+    this.#parts.onHealth(backend, reason)
+    if (isBack) this.#parts.onUneject(backend)
+  }
+
   #ejectedPercent(more: number): number {
     const ejected = this.backends.filter((backend) => backend.isEjected).length
     return ((ejected + more) * 100) / this.backends.length
@@ -142,6 +171,42 @@ export class Group implements HealthControl {
   close(): void {
     for (const cancel of this.#returns.values()) cancel()
     this.#returns.clear()
+    this.#cancelLead()
+    this.#unwatch(() => true)
+    this.#parts.cells.unlead()
+  }
+
+  /** One thread looks after the backends for all. */
+  #lead(): void {
+    const { cells, clock, isShared } = this.#parts
+    if (!isShared || cells.lead(clock.now(), LEASE_MS)) this.#watchAll()
+    else this.#unwatch(() => true)
+    if (isShared) this.#cancelLead = clock.schedule(LEAD_MS, () => this.#lead())
+  }
+
+  #watchAll(): void {
+    const { healthCheck, onThrew } = this.#parts
+    this.#unwatch((backend) => !this.#backends.includes(backend))
+    for (const backend of this.#backends) {
+      if (this.#watches.has(backend)) continue
+      try {
+        this.#watches.set(backend, healthCheck?.watch?.(backend, this) ?? nothing)
+      } catch (error) {
+        onThrew(error)
+      }
+    }
+  }
+
+  #unwatch(isOver: (backend: Backend) => boolean): void {
+    for (const [backend, stop] of this.#watches) {
+      if (!isOver(backend)) continue
+      this.#watches.delete(backend)
+      try {
+        stop()
+      } catch (error) {
+        this.#parts.onThrew(error)
+      }
+    }
   }
 
   /** Every thread that knows of an ejection waits for its end, since the one that began it may die; the first ends it. */
@@ -170,6 +235,8 @@ export class Group implements HealthControl {
     for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
   }
 }
+
+function nothing(): void {}
 
 function isNotEmpty(backends: readonly Backend[]): backends is Candidates {
   return backends.length > 0

@@ -66,7 +66,7 @@ test('failures that come in while a backend is ejected are not evidence for a se
 test('where the group cannot lose it the backend stays, and the next failure asks again', () => {
   const { backend, control } = scene()
   const asked: number[] = []
-  const refusing: HealthControl = { eject: (_, ms) => asked.push(ms) === 0 }
+  const refusing: HealthControl = { ...control, eject: (_, ms) => asked.push(ms) === 0 }
   const check = consecutiveFailures({ consecutiveFailures: 3 })
   for (let i = 0; i < 4; i += 1) check.observe(backend, refused, refusing)
   assert.equal(asked.length, 2)
@@ -129,6 +129,7 @@ function scene() {
       ejected.cells.eject(ms)
       return true
     },
+    setUnhealthy() {},
   }
   return { backend, control, ejections }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Balancer } from '../../src/contracts/balancer.ts'
+import type { HealthCheck } from '../../src/contracts/health-check.ts'
 import { Backend } from '../../src/model/backend.ts'
 import { SharedMemory } from '../../src/model/memory.ts'
 import { Group } from '../../src/request/group.ts'
@@ -10,8 +11,13 @@ const view = exchangeView()
 const clock = manualClock()
 
 /** The same group as two threads see it, each with its own objects on the same numbers. */
-function shared(balancers: readonly [Balancer, Balancer], maxEjectedPercent = 50): [Group, Group] {
-  const buffer = SharedMemory.allocate(2)
+function shared(
+  balancers: readonly [Balancer, Balancer],
+  maxEjectedPercent = 50,
+  healthChecks: readonly HealthCheck[] = [],
+  onThrew: (error: unknown) => void = () => {},
+  buffer = SharedMemory.allocate(3),
+): [Group, Group] {
   return balancers.map((balancer, thread) => {
     const memory = new SharedMemory(buffer, thread)
     return new Group({
@@ -19,7 +25,7 @@ function shared(balancers: readonly [Balancer, Balancer], maxEjectedPercent = 50
       backends: ['a', 'b'].map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
       balancer,
       pool: mockPool({}),
-      healthCheck: null,
+      healthCheck: healthChecks[thread] ?? null,
       maxEjectedPercent,
       retry: null,
       clock,
@@ -27,6 +33,8 @@ function shared(balancers: readonly [Balancer, Balancer], maxEjectedPercent = 50
       isShared: true,
       onEject() {},
       onUneject() {},
+      onHealth() {},
+      onThrew,
     })
   }) as [Group, Group]
 }
@@ -93,4 +101,82 @@ test('threads together eject no more than maxEjectedPercent', () => {
   assert.equal(one.eject(one.backends[0] as Backend, 1000, 'it failed'), true)
   assert.equal(other.eject(other.backends[1] as Backend, 1000, 'it failed'), false)
   assert.equal(other.take([], view)?.id, 'b')
+})
+
+/** Says which backends each of two threads looks after. */
+function watchers(): { readonly checks: HealthCheck[]; readonly watched: Set<string>[] } {
+  const watched = [new Set<string>(), new Set<string>()]
+  const checks = watched.map(
+    (ids): HealthCheck => ({
+      name: 'watching',
+      observe() {},
+      watch({ id }) {
+        ids.add(id)
+        return () => void ids.delete(id)
+      },
+    }),
+  )
+  return { checks, watched }
+}
+
+test('of all threads one has the backends looked after; another takes over when it is silent, or closes', () => {
+  const { checks, watched } = watchers()
+  const [one, other] = shared([least, least], 50, checks)
+  assert.deepEqual(watched, [new Set(['a', 'b']), new Set()])
+  clock.advance(10_000)
+  assert.deepEqual(watched, [new Set(['a', 'b']), new Set()])
+  one.replace(one.backends.slice(1))
+  assert.deepEqual(watched, [new Set(['b']), new Set()])
+  one.close()
+  assert.deepEqual(watched, [new Set(), new Set()])
+  clock.advance(1000)
+  assert.deepEqual(watched, [new Set(), new Set(['a', 'b'])])
+  other.close()
+})
+
+test('a thread that has not said for the time of its lease that it leads can be replaced', () => {
+  const buffer = SharedMemory.allocate(2)
+  const [mine, others] = [0, 1].map((thread) => new SharedMemory(buffer, thread).cells('group'))
+  assert.equal(mine?.lead(0, 3000), true)
+  assert.equal(others?.lead(2999, 3000), false)
+  assert.equal(mine?.lead(2999, 3000), true)
+  assert.equal(others?.lead(5998, 3000), false)
+  assert.equal(others?.lead(5999, 3000), true)
+  assert.equal(mine?.lead(6000, 3000), false)
+  mine?.unlead()
+  assert.equal(mine?.lead(6001, 3000), false)
+  others?.unlead()
+  assert.equal(mine?.lead(6002, 3000), true)
+})
+
+test('a thread that has lost the lead lets go when it hears of it', () => {
+  const { checks, watched } = watchers()
+  const buffer = SharedMemory.allocate(3)
+  const [one, other] = shared([least, least], 50, checks, undefined, buffer)
+  const third = new SharedMemory(buffer, 2).cells('group')
+  assert.equal(watched[0]?.size, 2)
+  assert.equal(third.lead(clock.now() + 3000, 3000), true)
+  clock.advance(1000)
+  assert.deepEqual(watched, [new Set(), new Set()])
+  one.close()
+  other.close()
+})
+
+test('a health check that throws when it is to look after a backend, or to stop, is told and hurts nothing', () => {
+  const thrown: unknown[] = []
+  const bad = (id: string): HealthCheck => ({
+    name: 'bad',
+    observe() {},
+    watch(backend) {
+      if (backend.id === id) throw new Error('begin')
+      return () => {
+        throw new Error('stop')
+      }
+    },
+  })
+  const [one, other] = shared([least, least], 50, [bad('a')], (error) => thrown.push((error as Error).message))
+  assert.deepEqual(thrown, ['begin'])
+  one.close()
+  other.close()
+  assert.deepEqual(thrown, ['begin', 'stop'])
 })

@@ -1,4 +1,4 @@
-// A server that dies when it is asked to, and else proxies to `?backend=`.
+// A server that dies when it is asked to, and else proxies to `?backend=`. Its probes name the thread as their host.
 import http from 'node:http'
 import { workerData } from 'node:worker_threads'
 import { createProxy } from '../../../src/index.ts'
@@ -6,6 +6,7 @@ import { createProxy } from '../../../src/index.ts'
 const proxy = createProxy({
   target: new URL(import.meta.url).searchParams.get('backend') ?? 'http://127.0.0.1:1',
   accessLog: 'json',
+  healthCheck: { probe: { path: '/probe', host: `thread-${workerData.heddle.thread}`, intervalMs: 1e6 } },
 })
 
 const hoard: unknown[] = []

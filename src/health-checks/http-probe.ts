@@ -1,0 +1,168 @@
+import http from 'node:http'
+import https from 'node:https'
+import net from 'node:net'
+import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
+import type { Backend } from '../model/backend.ts'
+import { type Clock, systemClock } from '../model/clock.ts'
+import { describeError } from '../model/errors.ts'
+
+/** How to ask a backend whether it works. */
+export interface ProbeOptions {
+  /** Path to ask for, behind the path of the backend's URL. Default `/`. */
+  path?: string
+  /** `GET` or `HEAD`. Default `GET`. */
+  method?: 'GET' | 'HEAD'
+  /** `Host` of the request. Default: the backend's own. */
+  host?: string
+  /** Statuses that say that it works. Default: 200 to 399. */
+  statuses?: number[]
+  /** From the end of one probe to the next, ms; up to a tenth more by chance, so that probes do not come in step. Default 5000. */
+  intervalMs?: number
+  /** For an answer to come whole, connection included, ms. Default 2000. */
+  timeoutMs?: number
+  /** Probes in a row that must pass before an unhealthy backend is healthy. Default 2. */
+  rise?: number
+  /** Probes in a row that must fail before a healthy backend is unhealthy; the first probe of all decides by itself. Default 3. */
+  fall?: number
+}
+
+/** The defaults of {@link ProbeOptions}; the only place that has them. An empty string or list: what the docs there say. */
+export const PROBE_DEFAULTS: Readonly<Required<ProbeOptions>> = Object.freeze({
+  path: '/',
+  method: 'GET',
+  host: '',
+  statuses: [],
+  intervalMs: 5000,
+  timeoutMs: 2000,
+  rise: 2,
+  fall: 3,
+})
+
+/** Share of the interval by which a probe may come later. */
+const JITTER = 0.1
+
+/**
+ * Asks each backend from time to time whether it works, and takes out of the balance those that do not. Backends count as
+ * healthy until a probe says otherwise. A probe has a connection of its own and never overlaps with the next.
+ *
+ * Source: HAProxy's health checks (`option httpchk`, `inter`, `rise`, `fall`; a server goes down at once where its first check fails).
+ */
+export function httpProbe(options: ProbeOptions = {}, clock: Clock = systemClock): HealthCheck {
+  const settings = { ...PROBE_DEFAULTS, ...options }
+  return {
+    name: 'http-probe',
+    observe() {},
+    watch(backend, control) {
+      const watch = new Watch(backend, control, settings, clock)
+      watch.probe()
+      return () => watch.stop()
+    },
+  }
+}
+
+class Watch {
+  readonly #backend: Backend
+  readonly #control: HealthControl
+  readonly #settings: Required<ProbeOptions>
+  readonly #clock: Clock
+  /** Results in a row that speak against the backend's state. */
+  #against = 0
+  #isFirst = true
+  #isStopped = false
+  #request: http.ClientRequest | null = null
+  /** Of the next probe, or of the one that runs. */
+  #cancelTimer: () => void = () => {}
+
+  constructor(backend: Backend, control: HealthControl, settings: Required<ProbeOptions>, clock: Clock) {
+    this.#backend = backend
+    this.#control = control
+    this.#settings = settings
+    this.#clock = clock
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#cancelTimer()
+    this.#request?.destroy()
+  }
+
+  probe(): void {
+    const { timeoutMs } = this.#settings
+    let request: http.ClientRequest
+    try {
+      request = this.#send()
+    } catch (error) {
+      // Certificates that cannot be read, perhaps.
+      this.#end(null, describeError(error))
+      return
+    }
+    this.#request = request
+    this.#cancelTimer = this.#clock.schedule(timeoutMs, () => {
+      this.#end(request, `no answer within ${timeoutMs} ms`)
+    })
+    request
+      .on('error', (error) => this.#end(request, describeError(error)))
+      .on('close', () => this.#end(request, 'the connection was closed before the end of the answer'))
+      .on('upgrade', (_response, socket) => socket.destroy())
+      .on('response', (response) => {
+        response
+          .on('error', (error) => this.#end(request, describeError(error)))
+          .on('end', () => this.#end(request, this.#fault(response.statusCode ?? 0)))
+          .resume()
+      })
+      .end()
+  }
+
+  #send(): http.ClientRequest {
+    const { basePath, host, endpoint } = this.#backend
+    const { hostname, port, socketPath, isSecure, tls } = endpoint
+    const { path, method } = this.#settings
+    const request: http.RequestOptions = {
+      ...(socketPath === null ? { host: hostname, port } : { socketPath }),
+      path: `${basePath}${path}`,
+      method,
+      headers: { Host: this.#settings.host || host, 'User-Agent': 'heddle-probe' },
+      // A connection of its own: whether it can be had is part of the question.
+      agent: false,
+    }
+    if (!isSecure) return http.request(request)
+    const servername = tls.servername ?? (net.isIP(hostname) === 0 ? hostname : '')
+    return https.request({ ...request, ...(tls as https.RequestOptions), servername })
+  }
+
+  /** Why an answer with this status is none that we want, or `null`. */
+  #fault(status: number): string | null {
+    const { statuses } = this.#settings
+    const isFine = statuses.length === 0 ? status >= 200 && status < 400 : statuses.includes(status)
+    return isFine ? null : `status ${status}`
+  }
+
+  /** Once for each probe: the first end is what counts. */
+  #end(request: http.ClientRequest | null, fault: string | null): void {
+    if (this.#isStopped || request !== this.#request) return
+    this.#request = null
+    this.#cancelTimer()
+    request?.destroy()
+    this.#judge(fault)
+    const { intervalMs } = this.#settings
+    const delayMs = intervalMs * (1 + JITTER * this.#clock.random())
+    // What is told may have stopped us.
+    if (!this.#isStopped) this.#cancelTimer = this.#clock.schedule(delayMs, () => this.probe())
+  }
+
+  #judge(fault: string | null): void {
+    const { rise, fall } = this.#settings
+    const isUnhealthy = fault !== null
+    const isFirst = this.#isFirst
+    this.#isFirst = false
+    if (this.#backend.isUnhealthy === isUnhealthy) {
+      this.#against = 0
+      return
+    }
+    this.#against++
+    const needed = isUnhealthy ? (isFirst ? 1 : fall) : rise
+    if (this.#against < needed) return
+    this.#against = 0
+    this.#control.setUnhealthy(this.#backend, isUnhealthy, fault ?? `${rise} probes in a row have passed`)
+  }
+}

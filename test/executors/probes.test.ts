@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createProxy, silentLogger, workerThreads } from '../../src/index.ts'
+import { type MockHandler, mockBackend } from '../../src/testing/mock-backend.ts'
+import { queue } from '../support/running-proxy.ts'
+import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, without } from './threaded.ts'
+
+const skip = await without('kernel')
+
+const isProbe = ({ path }: { readonly path: string }): boolean => path === '/healthz'
+
+test('threads: one probe for all of them, and what it finds holds in each', { skip }, async () => {
+  const sickly: MockHandler = (request, reply) => reply.send({ status: isProbe(request) ? 500 : 200, body: 'sick' })
+  await using sick = await mockBackend(sickly)
+  await using well = await mockBackend({ body: 'well' })
+  await using proxy = createProxy({
+    backends: [sick.url, well.url],
+    healthCheck: { probe: { path: '/healthz', intervalMs: 1e6 } },
+    executor: workerThreads({ threads: 2, spread: 'kernel' }),
+  })
+  const news = queue<string>()
+  proxy.on('unhealthy', ({ id }) => news.push(id))
+  const { port } = await proxy.listen(LOOPBACK)
+  assert.equal(await news.next(), sick.url)
+  const clients = await clientsOfThreads(proxy, port, 2)
+  for (const client of clients.values()) {
+    for (let i = 0; i < 10; i++) assert.equal(await ask(client), 'well')
+    client.socket.destroy()
+  }
+  assert.deepEqual([sick.requests.length, well.requests.filter(isProbe).length], [1, 1])
+})
+
+test('threads with an entry: when the one that probes dies, another one does it', { skip }, async () => {
+  await using backend = await mockBackend()
+  const probes = queue<string>()
+  backend.use((request, reply) => {
+    if (request.path === '/probe') probes.push(request.header('host') ?? '')
+    reply.send()
+  })
+  const running = await workerThreads({
+    entry: entryOf('deadly', [['backend', backend.url]]),
+    threads: 2,
+    spread: 'kernel',
+  }).start({ listen: LOOPBACK, graceMs: 1000, logger: silentLogger() })
+  const clients = await clientsOfEntries(running.address.port, 2)
+  const first = await probes.next()
+  const [victim, dying] = Array.from(clients).find(([thread]) => first === `thread-${thread}`) ?? assert.fail(first)
+  dying.write('GET /throw HTTP/1.1\r\nHost: a\r\n\r\n')
+  assert.notEqual(await probes.next(), `thread-${victim}`)
+  for (const client of clients.values()) client.socket.destroy()
+  await running.close()
+})
