@@ -24,6 +24,7 @@ async function withNginx(tool) {
   for (const [name, body] of Object.entries(BODIES)) writeFileSync(join(folder, name), body)
   const port = await freePort()
   const { version, configure } = nginxBuild(tool)
+  // Server side includes, of which there are none in the file, make its length unknown, and so the answer chunked.
   // A bare `return` would answer before it has read a posted body; `mirror` reads it first, as an application does. The
   // file has to be there to be refused with 405.
   writeFileSync(join(folder, 'post'), '')
@@ -33,6 +34,7 @@ async function withNginx(tool) {
       listen 127.0.0.1:${port} backlog=4096;
       root ${folder};
       location = / { return 200 '${ANSWER}'; }
+      location = /chunked { alias ${folder}/16k; ssi on; ssi_types *; output_buffers 1 2k; postpone_output 0; }
       location = /post { mirror /drop; error_page 405 = @answer; }
       location = /drop { internal; return 204; }
       location @answer { return 200 '${ANSWER}'; }
@@ -48,6 +50,7 @@ async function withNode() {
   const server = http.createServer((req, res) => {
     const body = BODIES[req.url.slice(1)] ?? ANSWER
     const answer = () => {
+      if (req.url === '/chunked') return answerInChunks(res)
       res.writeHead(200, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) })
       res.end(body)
     }
@@ -57,4 +60,9 @@ async function withNode() {
   server.keepAliveTimeout = 75_000
   await new Promise((resolve) => server.listen(0, '127.0.0.1', 4096, resolve))
   return { port: server.address().port, version: `node:http ${process.version}` }
+}
+
+function answerInChunks(res) {
+  for (let from = 0; from < 16_384; from += 2048) res.write(BODIES['16k'].subarray(from, from + 2048))
+  res.end()
 }

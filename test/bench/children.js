@@ -6,10 +6,11 @@ const START_TIMEOUT_MS = 10_000
 const STOP_TIMEOUT_MS = 5_000
 
 /**
- * Starts one of our scripts (backends.js, subjects/*.js) and waits for the line of JSON that it prints when it listens.
+ * Starts one of our scripts (backends.js, subjects/*.js, loads/*.js) and waits for the line of JSON that it prints when it
+ * listens, or has a result.
  * The script watches its IPC channel and ends when that closes, and so also when we die in whatever way: see announce.js.
  */
-export async function startChild(script, args, { execArgv = [], signal } = {}) {
+export async function startChild(script, args, { execArgv = [], timeoutMs = START_TIMEOUT_MS, signal } = {}) {
   const path = fileURLToPath(new URL(script, import.meta.url))
   const child = fork(path, args, { execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], signal })
   const exited = new Promise((resolve) => child.once('exit', resolve))
@@ -21,7 +22,7 @@ export async function startChild(script, args, { execArgv = [], signal } = {}) {
   })
   const stop = () => stopChild(child, exited)
   try {
-    const line = await firstLine(child, () => complaint)
+    const line = await firstLine(child, timeoutMs, () => complaint)
     const hasEnded = () => child.exitCode !== null || child.signalCode !== null
     return { ...JSON.parse(line), stop, hasEnded, complaint: () => reasonIn(complaint) }
   } catch (error) {
@@ -30,9 +31,9 @@ export async function startChild(script, args, { execArgv = [], signal } = {}) {
   }
 }
 
-function firstLine(child, complaint) {
+function firstLine(child, timeoutMs, complaint) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`not up within ${START_TIMEOUT_MS} ms`)), START_TIMEOUT_MS)
+    const timer = setTimeout(() => reject(new Error(`said nothing within ${timeoutMs} ms`)), timeoutMs)
     const settle = (outcome) => {
       clearTimeout(timer)
       outcome()
@@ -40,7 +41,7 @@ function firstLine(child, complaint) {
     createInterface({ input: child.stdout }).once('line', (line) => settle(() => resolve(line)))
     // 'close', not 'exit': only then has all of stderr been read.
     child.once('close', (code) =>
-      settle(() => reject(new Error(reasonIn(complaint()) ?? `ended with code ${code} before it listened`))),
+      settle(() => reject(new Error(reasonIn(complaint()) ?? `ended with code ${code} before it said anything`))),
     )
   })
 }

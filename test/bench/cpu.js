@@ -12,9 +12,16 @@ export function cpuMicros(pid) {
 }
 
 /** Memory that the process holds now, in bytes. */
-export function residentBytes(pid) {
-  const status = readFileSync(`/proc/${pid}/status`, 'latin1')
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) * 1024
+export const residentBytes = (pid) => statusBytes(pid, 'VmRSS')
+
+/** The most memory that the process has ever held, in bytes. */
+export const peakBytes = (pid) => statusBytes(pid, 'VmHWM')
+
+function statusBytes(pid, field) {
+  const line = readFileSync(`/proc/${pid}/status`, 'latin1')
+    .split('\n')
+    .find((one) => one.startsWith(`${field}:`))
+  return Number.parseInt(line.slice(field.length + 1), 10) * 1024
 }
 
 /** /proc/PID/schedstat is the first thread alone, and V8 collects garbage in others: so the sum over all tasks. */

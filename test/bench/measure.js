@@ -1,21 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkAnswer } from './check-answer.js'
-import { startChild } from './children.js'
-import { cpuMicros, residentBytes } from './cpu.js'
+import { cpuMicros, peakBytes } from './cpu.js'
+import { drive } from './drive.js'
 import { median } from './median.js'
-import { runWrk } from './wrk.js'
-
-/** How long every subject is driven before the first measurement, so that what is hot is compiled. */
-const WARM_UP_SECONDS = 8
+import { startSubject } from './start.js'
 
 /**
  * One scenario, all subjects: they are started, checked and warmed up, then measured in alternation, so that whatever else
  * the machine does falls on all of them alike. Resolves to one row per subject; one that fails has a `failure` instead.
  */
-export async function measureScenario(scenario, subjects, backends, { seconds, rounds, signal }) {
+export async function measureScenario(scenario, subjects, backends, { seconds, warmUpSeconds, rounds, signal }) {
   const entries = subjects.map((subject) => ({ subject, process: null, samples: [], failure: null }))
   try {
-    for (const entry of entries) await attempt(entry, signal, () => begin(entry, backends, scenario, signal))
+    for (const entry of entries) {
+      await attempt(entry, signal, () => begin(entry, backends, { ...scenario, seconds: warmUpSeconds, signal }))
+    }
     for (let round = 0; round < rounds; round++) {
       for (const entry of entries)
         await attempt(entry, signal, () => measureOnce(entry, { ...scenario, seconds, signal }))
@@ -26,12 +25,11 @@ export async function measureScenario(scenario, subjects, backends, { seconds, r
   }
 }
 
-async function begin(entry, backends, scenario, signal) {
-  const urls = backends.map(({ port }) => `http://127.0.0.1:${port}`)
-  entry.process = await startChild(`./subjects/${entry.subject.file}.js`, urls, { signal })
+async function begin(entry, backends, run) {
+  entry.process = await startSubject(entry.subject.file, run, backends)
   // Each backend is reached by one of two requests in turn.
-  for (const backend of backends) await checkAnswer(entry.process, backend, scenario)
-  await runWrk({ ...scenario, port: entry.process.port, seconds: WARM_UP_SECONDS, signal })
+  for (const backend of backends) await checkAnswer(entry.process, backend, run)
+  await drive({ ...run, port: entry.process.port })
 }
 
 /** What fails ends this subject's part in the scenario and nobody else's; only an aborted signal ends everything. */
@@ -51,24 +49,26 @@ async function measureOnce(entry, run) {
   // Whatever the run before has left behind is not this run's cost.
   await sleep(200)
   const before = cpuMicros(pid)
-  const counted = await runWrk({ ...run, port })
+  const counted = await drive({ ...run, port })
   if (counted.requests === 0) throw new Error('answered no request')
-  const cpuUs = (cpuMicros(pid) - before) / counted.requests
-  entry.samples.push({ ...counted, cpuUs, residentBytes: residentBytes(pid) })
+  const cost = (cpuMicros(pid) - before) / counted.requests
+  entry.samples.push({ ...counted, cost, peakBytes: peakBytes(pid) })
 }
 
+/** `cost` is the scenario's figure, in microseconds or bytes. */
 function toRow({ subject, process, samples, failure }) {
   const of = (key) => median(samples.map((sample) => sample[key]))
   return {
     subject,
     version: process?.version ?? '',
     failure,
-    cpuUs: of('cpuUs'),
-    cpuUsOfRounds: samples.map(({ cpuUs }) => cpuUs),
+    cost: of('cost'),
+    costOfRounds: samples.map(({ cost }) => cost),
     perSecond: of('perSecond'),
     p50Us: of('p50Us'),
     p99Us: of('p99Us'),
-    residentBytes: of('residentBytes'),
+    p999Us: of('p999Us'),
+    peakBytes: Math.max(...samples.map((sample) => sample.peakBytes)),
     errors: sumOfErrors(samples),
   }
 }

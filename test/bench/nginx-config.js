@@ -12,7 +12,7 @@ export function nginxConfig(configure, body) {
   const folders = ['client_body', 'proxy', ...modules].map((name) => `${name}_temp_path tmp-${name};`)
   return `
     daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr warn;
-    events { worker_connections 4096; }
+    events { worker_connections 12000; }
     http {
       access_log off; default_type application/json; tcp_nodelay on; sendfile on;
       keepalive_timeout 75s; keepalive_requests 1000000000; client_body_buffer_size 64k;

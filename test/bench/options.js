@@ -2,11 +2,16 @@ import { parseArgs } from 'node:util'
 import { DEFAULT_SCENARIOS, SCENARIOS } from './scenarios.js'
 import { SUBJECTS } from './subjects.js'
 
-export const USAGE = `Usage: npm run bench -- [${Object.keys(SCENARIOS).join(' | ')}]... [options]
-  --seconds N     how long wrk runs per measurement (5)
+const NAMES = Object.keys(SCENARIOS)
+
+export const USAGE = `Usage: npm run bench -- [SCENARIO... | all] [options]
+  SCENARIO        ${NAMES.join(', ')}
+                  (without one: ${DEFAULT_SCENARIOS.join(', ')}; 'all': all of them, with all subjects)
+  --seconds N     how long each measurement takes (5)
+  --warm-up N     how long each subject is driven before the first one, seconds (8)
   --rounds N      measurements per subject, in alternation; medians are shown (3)
   --subjects A,B  only these, or 'all' (${SUBJECTS.map(({ file }) => file).join(', ')})
-  --write         write the tables to docs/benchmarks.md`
+  --write         write tables and chart to docs/benchmarks.md and docs/benchmarks.svg`
 
 /** The command line as checked values. Throws an Error with one clear line on anything else. */
 export function readOptions(args) {
@@ -15,27 +20,30 @@ export function readOptions(args) {
     allowPositionals: true,
     options: {
       seconds: { type: 'string', default: '5' },
+      'warm-up': { type: 'string', default: '8' },
       rounds: { type: 'string', default: '3' },
       subjects: { type: 'string' },
       write: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
-  const scenarios = positionals.length > 0 ? [...new Set(positionals)] : DEFAULT_SCENARIOS
-  for (const name of scenarios) known(name, Object.keys(SCENARIOS), 'scenario')
+  const isAll = positionals.includes('all')
+  const scenarios = isAll ? NAMES : positionals.length > 0 ? [...new Set(positionals)] : DEFAULT_SCENARIOS
+  for (const name of scenarios) known(name, NAMES, 'scenario')
   return {
     scenarios,
     seconds: whole(values.seconds, '--seconds', 120),
+    warmUpSeconds: whole(values['warm-up'], '--warm-up', 120),
     rounds: whole(values.rounds, '--rounds', 50),
-    subjects: chosenSubjects(values.subjects),
+    subjects: chosenSubjects(values.subjects ?? (isAll ? 'all' : undefined)),
     isWriting: values.write,
     isHelp: values.help,
   }
 }
 
 function chosenSubjects(list) {
-  if (list === undefined) return SUBJECTS.filter((subject) => !subject.isExtra)
-  if (list === 'all') return SUBJECTS
+  if (list === undefined) return SUBJECTS.filter(({ isExtra, isSpecial }) => !isExtra && !isSpecial)
+  if (list === 'all') return SUBJECTS.filter(({ isSpecial }) => !isSpecial)
   const files = list.split(',')
   const all = SUBJECTS.map(({ file }) => file)
   for (const file of files) known(file, all, 'subject')

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { startChild } from './children.js'
+import { drive } from './drive.js'
 import { known, whole } from './options.js'
 import { selfTimes, selfTimesByModule } from './profile-summary.js'
 import { SCENARIOS } from './scenarios.js'
-import { runWrk } from './wrk.js'
+import { startSubject, withBackends } from './start.js'
 
 // node test/bench/profile.js [scenario] [--subject heddle] [--seconds 5] [--top 25]: where the time of a request goes.
 // Run `npm run build` first. V8 samples by the clock, not by CPU time: where more runs than there are cores, what waits for
@@ -41,21 +41,23 @@ try {
 
 async function profile(scenario, seconds, top, signal) {
   const folder = mkdtempSync(join(tmpdir(), 'heddle-profile-'))
-  const children = []
+  const execArgv = ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-interval=${SAMPLING_US}`]
   try {
-    for (let count = 0; count < 2; count++) children.push(await startChild('./backends.js', [], { signal }))
-    const urls = children.map(({ port }) => `http://127.0.0.1:${port}`)
-    const execArgv = ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-interval=${SAMPLING_US}`]
-    const subject = await startChild(`./subjects/${values.subject}.js`, urls, { execArgv, signal })
-    children.unshift(subject)
-    await runWrk({ ...scenario, port: subject.port, seconds: WARM_UP_SECONDS, signal })
-    const fromUs = Number(process.hrtime.bigint() / 1000n)
-    const counted = await runWrk({ ...scenario, port: subject.port, seconds, signal })
-    // Node writes the profile on its way out.
-    await subject.stop()
-    report(folder, fromUs, counted, top)
+    await withBackends(scenario, signal, async (backends) => {
+      const subject = await startSubject(values.subject, { ...scenario, signal }, backends, execArgv)
+      try {
+        const run = { ...scenario, port: subject.port, signal }
+        await drive({ ...run, seconds: WARM_UP_SECONDS })
+        const fromUs = Number(process.hrtime.bigint() / 1000n)
+        const counted = await drive({ ...run, seconds })
+        // Node writes the profile on its way out.
+        await subject.stop()
+        report(folder, fromUs, counted, top)
+      } finally {
+        await subject.stop()
+      }
+    })
   } finally {
-    await Promise.all(children.map((child) => child.stop()))
     rmSync(folder, { recursive: true, force: true })
   }
 }

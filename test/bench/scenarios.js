@@ -1,27 +1,38 @@
+import { YARDSTICKS } from './subjects.js'
+
+/** GET by wrk over 64 kept-alive connections, to two backends of nginx; `changes` is what is different. */
+function scenario(title, changes = {}) {
+  return { title, load: 'wrk', path: '/', connections: 64, bodyBytes: 0, figure: 'cpu', unit: 'request', ...changes }
+}
+
 /**
- * What is asked of every subject: a path of the backends, how many connections, and how large a body is posted. Where a
- * scenario names `subjects` they alone take part, and its `yardstick` is what the ratio is to.
- * The names are the arguments of `npm run bench -- NAME...`.
+ * What is asked of every subject. The names are the arguments of `npm run bench -- NAME...`.
+ * - `load`: who asks: wrk, or a script in loads/. `backend`: who answers, when it is not backends.js.
+ * - `path`, `connections`, `isTls`; `bodyBytes`: of each posted body, or message; `perSecond`: where the load has a rate.
+ * - `figure`: what is compared (figures.js); `unit`: what is counted.
+ * - `subjects`: they alone take part; `extra`: they take part as well. `yardsticks`: whom the ratios are to.
  */
 export const SCENARIOS = {
-  hello: { title: 'GET, a JSON answer of 115 bytes, 64 connections', path: '/', connections: 64, bodyBytes: 0 },
-  post16k: {
-    title: 'POST of 16 KiB, a small answer, 64 connections',
-    path: '/post',
-    connections: 64,
-    bodyBytes: 16_384,
-  },
-  '16k': { title: 'GET, an answer of 16 KiB, 64 connections', path: '/16k', connections: 64, bodyBytes: 0 },
-  '1m': { title: 'GET, an answer of 1 MiB, 64 connections', path: '/1m', connections: 64, bodyBytes: 0 },
-  threads: {
-    title: 'GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads; the ratio is to one thread',
-    path: '/',
-    connections: 64,
-    bodyBytes: 0,
+  hello: scenario('GET, a JSON answer of 115 bytes, 64 connections'),
+  hello512: scenario('GET, a JSON answer of 115 bytes, 512 connections', { connections: 512 }),
+  '16k': scenario('GET, an answer of 16 KiB, 64 connections', { path: '/16k' }),
+  '1m': scenario('GET, an answer of 1 MiB, 64 connections', { path: '/1m' }),
+  post16k: scenario('POST of 16 KiB, a small answer, 64 connections', { path: '/post', bodyBytes: 16_384 }),
+  chunked: scenario('GET, an answer of 16 KiB in chunks of 2 KiB, 64 connections', { path: '/chunked' }),
+  threads: scenario('GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads', {
     subjects: ['heddle-1-thread', 'heddle-2-threads'],
-    yardstick: 'heddle-1-thread',
-  },
-  512: { title: 'GET, a JSON answer of 115 bytes, 512 connections', path: '/', connections: 512, bodyBytes: 0 },
+    yardsticks: ['heddle-1-thread'],
+  }),
 }
 
 export const DEFAULT_SCENARIOS = ['hello', 'post16k', '16k']
+
+/** The subjects that take part: of the `chosen`, those that can. */
+export function subjectsIn(name, chosen, all) {
+  const { subjects, extra = [] } = SCENARIOS[name]
+  if (subjects !== undefined) return all.filter(({ file }) => subjects.includes(file))
+  const able = chosen.filter(({ cannot }) => !cannot?.includes(name))
+  return [...able, ...all.filter((subject) => extra.includes(subject.file) && !able.includes(subject))]
+}
+
+export const yardsticksOf = (name) => SCENARIOS[name].yardsticks ?? YARDSTICKS

@@ -1,40 +1,56 @@
+import { FIGURES } from './figures.js'
 import { median } from './median.js'
-import { YARDSTICK } from './subjects.js'
 
-const HEAD = ['', 'version', 'CPU per request', 'ratio', 'spread', 'requests/s', 'p50', 'p99', 'memory', 'errors']
-
-/** The rows of one scenario as a markdown table with aligned columns: it reads well on a terminal too. */
-export function table(rows, yardstick = YARDSTICK) {
-  const base = rows.find(({ subject, failure }) => subject.file === yardstick && failure === null)
-  const cells = [HEAD, ...rows.map((row) => cellsOf(row, base))]
-  const widths = HEAD.map((_, column) => Math.max(...cells.map((line) => line[column].length)))
-  const lines = cells.map((line) => join(line.map((cell, column) => pad(cell, widths[column], column))))
-  const rule = join(widths.map((width, column) => (column < 2 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)))
-  return [lines[0], rule, ...lines.slice(1), ...failuresIn(rows)].join('\n')
+/** The rows of one scenario as a markdown table, and below it why subjects failed. `yardsticks`: whom the ratios are to. */
+export function table(rows, scenario, yardsticks) {
+  const bases = yardsticks.map((file) => rows.find((row) => row.subject.file === file && row.failure === null))
+  const columns = columnsOf(scenario, bases.filter(Boolean))
+  const lines = rows.map((row) => [
+    row.subject.title,
+    row.version,
+    ...columns.map(({ cell }) => (row.failure === null ? cell(row) : '-')),
+    row.failure === null ? errorsIn(row.errors) : 'failed',
+  ])
+  return [grid([['', 'version', ...columns.map(({ head }) => head), 'errors'], ...lines]), ...failuresIn(rows)].join(
+    '\n',
+  )
 }
 
-function cellsOf({ subject, version, failure, ...row }, base) {
-  if (failure !== null) return [subject.title, version, ...Array(7).fill('-'), 'failed']
+/** Lines of cells as a markdown table with aligned columns: it reads well on a terminal too. The first line is the head. */
+export function grid(lines, textColumns = 2) {
+  const pad = (cell, width, column) => (column < textColumns ? cell.padEnd(width) : cell.padStart(width))
+  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)))
+  const [head, ...rest] = lines.map((line) => join(line.map((cell, column) => pad(cell, widths[column], column))))
+  const rule = widths.map((width, column) => (column < textColumns ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`))
+  return [head, join(rule), ...rest].join('\n')
+}
+
+/** The scenario's figure, its ratios and its spread, and then what else there is to it. */
+function columnsOf({ figure, unit }, bases) {
+  const { head, text } = FIGURES[figure]
   return [
-    subject.title,
-    version,
-    `${row.cpuUs.toFixed(row.cpuUs < 100 ? 1 : 0)} us`,
-    base === undefined ? '-' : ratio(row, base).toFixed(2),
-    `${(spread(row.cpuUsOfRounds) * 100).toFixed(0)} %`,
-    Math.round(row.perSecond).toLocaleString('en-US'),
-    `${(row.p50Us / 1000).toFixed(2)} ms`,
-    `${(row.p99Us / 1000).toFixed(2)} ms`,
-    `${Math.round(row.residentBytes / 2 ** 20)} MiB`,
-    errorsIn(row.errors),
+    { head: head(unit), cell: (row) => text(row.cost) },
+    ...bases.map((base) => ({ head: `to ${base.subject.file}`, cell: (row) => ratio(row, base).toFixed(2) })),
+    { head: 'spread', cell: (row) => `${(spread(row.costOfRounds) * 100).toFixed(0)} %` },
+    ...(figure === 'cpu' ? TIME_COLUMNS(unit) : []),
+    { head: 'peak memory', cell: (row) => `${Math.round(row.peakBytes / 2 ** 20)} MiB` },
   ]
 }
 
+const TIME_COLUMNS = (unit) => [
+  { head: `${unit}s/s`, cell: (row) => Math.round(row.perSecond).toLocaleString('en-US') },
+  { head: 'p50', cell: (row) => millis(row.p50Us) },
+  { head: 'p99', cell: (row) => millis(row.p99Us) },
+  { head: 'p99.9', cell: (row) => millis(row.p999Us) },
+]
+
 /** Of neighbours in time, then the median: a round in which the machine was slow for everybody does not count. */
 function ratio(row, base) {
-  return median(row.cpuUsOfRounds.map((cpuUs, round) => cpuUs / base.cpuUsOfRounds[round]))
+  return median(row.costOfRounds.map((cost, round) => cost / base.costOfRounds[round]))
 }
 
 const spread = (values) => (Math.max(...values) - Math.min(...values)) / median(values)
+const millis = (us) => `${(us / 1000).toFixed(2)} ms`
 
 /** Below the table: a reason is long, and would make every line as long. */
 function failuresIn(rows) {
@@ -47,4 +63,3 @@ function errorsIn(errors) {
 }
 
 const join = (cells) => `| ${cells.join(' | ')} |`
-const pad = (cell, width, column) => (column < 2 ? cell.padEnd(width) : cell.padStart(width))

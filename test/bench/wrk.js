@@ -11,10 +11,10 @@ const GRACE_MS = 15_000
  * One run of wrk against a port on loopback. Resolves to what it counted; `errors` has one entry per kind that occurred.
  * Latencies are wrk's own (what `--latency` prints): they allow for the requests that a stalled answer held back.
  */
-export async function runWrk({ port, path, connections, bodyBytes, seconds, signal }) {
+export async function runWrk({ port, path, connections, bodyBytes, isTls, seconds, signal }) {
   const tool = findTool('wrk')
   if (tool === null) throw new Error('wrk is not installed')
-  const url = `http://127.0.0.1:${port}${path}`
+  const url = `${isTls ? 'https' : 'http'}://127.0.0.1:${port}${path}`
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', SCRIPT, url]
   const options = {
     env: { ...process.env, BENCH_BODY_BYTES: String(bodyBytes) },
@@ -24,9 +24,9 @@ export async function runWrk({ port, path, connections, bodyBytes, seconds, sign
     signal,
   }
   const summary = readSummary(await outputOf(tool, args, options))
-  const { requests, durationUs, p50Us, p99Us, maxUs, ...errors } = summary
+  const { requests, durationUs, p50Us, p99Us, p999Us, ...errors } = summary
   const occurred = Object.fromEntries(Object.entries(errors).filter(([, count]) => count > 0))
-  return { requests, perSecond: (requests / durationUs) * 1e6, p50Us, p99Us, maxUs, errors: occurred }
+  return { requests, perSecond: (requests / durationUs) * 1e6, p50Us, p99Us, p999Us, errors: occurred }
 }
 
 function readSummary(output) {

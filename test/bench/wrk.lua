@@ -11,9 +11,10 @@ end
 function done(summary, latency)
   local e = summary.errors
   print(string.format(
-    'BENCH {"requests":%d,"durationUs":%d,"p50Us":%d,"p99Us":%d,"maxUs":%d,' ..
+    'BENCH {"requests":%d,"durationUs":%d,"p50Us":%d,"p99Us":%d,"p999Us":%d,' ..
       '"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d}',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency.max,
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    latency:percentile(99.9),
     e.connect, e.read, e.write, e.timeout, e.status
   ))
 end

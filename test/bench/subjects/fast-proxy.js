@@ -1,5 +1,6 @@
 import createFastProxy from 'fast-proxy'
-import { backends, inTurn, serve } from '../serve.js'
+import { backends } from '../arguments.js'
+import { inTurn, serve } from '../serve.js'
 import { versionOf } from '../version.js'
 
 // With undici, which its README names as the faster way; one instance per backend, as its pool has one origin.

@@ -2,27 +2,32 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { announce } from '../announce.js'
+import { backends, isTls, writeCertificate } from '../arguments.js'
 import { freePort, runDaemon, temporaryFolder } from '../daemon.js'
-import { backends } from '../serve.js'
 import { findTool } from '../tools.js'
 
 const tool = findTool('haproxy')
 const version = /version (\d[\d.]*\d)/.exec(spawnSync(tool, ['-v'], { encoding: 'latin1' }).stdout)?.[1] ?? ''
 const port = await freePort()
-const config = join(temporaryFolder(), 'haproxy.cfg')
+const folder = temporaryFolder()
+const config = join(folder, 'haproxy.cfg')
 const servers = backends.map((url, index) => `  server backend${index} ${new URL(url).host}`)
+writeCertificate(folder)
+// It counts two file descriptors for every client; those that idle have one. Hence no strict limits.
 writeFileSync(
   config,
   `global
   nbthread 1
-  maxconn 4096
+  maxconn 12000
+  no strict-limits
 defaults
   mode http
   timeout connect 5s
   timeout client 60s
   timeout server 60s
+  timeout tunnel 60s
 frontend front
-  bind 127.0.0.1:${port} backlog 4096
+  bind 127.0.0.1:${port} backlog 4096 ${isTls ? `ssl crt ${join(folder, 'both.pem')}` : ''}
   default_backend group
 backend group
   balance roundrobin

@@ -1,3 +1,4 @@
-import { listenWithThreads } from '../listen-with-threads.js'
+import { workerThreads } from '../../../dist/src/index.js'
+import { listen } from '../listen.js'
 
-await listenWithThreads(1)
+await listen({ executor: workerThreads({ threads: 1 }) })

@@ -1,6 +1,7 @@
 import http from 'node:http'
 import { createProxyServer } from 'httpxy'
-import { backends, inTurn, serve } from '../serve.js'
+import { backends } from '../arguments.js'
+import { inTurn, serve } from '../serve.js'
 import { versionOf } from '../version.js'
 
 const proxy = createProxyServer({ agent: new http.Agent({ keepAlive: true }) })
@@ -13,4 +14,8 @@ function forward(req, res) {
   })
 }
 
-serve(forward, { version: versionOf('httpxy') })
+function upgrade(req, socket, head) {
+  proxy.ws(req, socket, { target: nextTarget(), agent: undefined }, head).catch(() => socket.destroy())
+}
+
+serve(forward, { version: versionOf('httpxy') }, upgrade)

@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { announce } from '../announce.js'
+import { backends, isTls, writeCertificate } from '../arguments.js'
 import { freePort, runDaemon, temporaryFolder } from '../daemon.js'
 import { nginxBuild, nginxConfig } from '../nginx-config.js'
-import { backends } from '../serve.js'
 import { findTool } from '../tools.js'
 
 const tool = findTool('nginx')
@@ -11,14 +11,18 @@ const { version, configure } = nginxBuild(tool)
 const folder = temporaryFolder()
 const port = await freePort()
 const servers = backends.map((url) => `server ${new URL(url).host};`)
+writeCertificate(folder)
 // No temporary files: a body that does not fit into the buffers waits in the backend's socket, as with all the others. The
 // buffers are as large as HAProxy's: with the 4 KiB that are the default a large answer costs four times as much.
 const server = `
   upstream group { ${servers.join(' ')} keepalive 1024; keepalive_requests 1000000000; }
+  map $http_upgrade $connection_header { default upgrade; '' ''; }
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port} backlog=4096 ${isTls ? 'ssl' : ''};
+    ${isTls ? `ssl_certificate ${join(folder, 'cert.pem')}; ssl_certificate_key ${join(folder, 'key.pem')};` : ''}
     location / {
-      proxy_pass http://group; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0;
+      proxy_pass http://group; proxy_http_version 1.1; proxy_max_temp_file_size 0;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_header;
       proxy_buffer_size 16k; proxy_buffers 16 16k;
     }
   }
