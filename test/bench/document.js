@@ -12,6 +12,8 @@ export function document(results, { command, date }) {
 
 Written by \`${command}\` on ${date.toISOString().slice(0, 10)}; do not edit by hand.
 
+![The figures below as bars](benchmarks.svg)
+
 - Machine: ${os.cpus()[0]?.model.trim()}, ${os.availableParallelism()} cores shared by everything below, ${platform()}
 - Node.js ${process.version}; load: wrk, 1 thread, over loopback, where nothing else is said
 
