@@ -1,20 +1,20 @@
 import os from 'node:os'
+import { microTable } from './micro.js'
 import { SCENARIOS, yardsticksOf } from './scenarios.js'
 import { table } from './table.js'
 
-/** The whole of docs/benchmarks.md. `results` are `{ name, rows, backend }`, one for each scenario. */
-export function document(results, { command, date }) {
+/** The whole of docs/benchmarks.md. `results` are `{ name, rows, backend }`, one for each scenario; `micro` see micro.js. */
+export function document(results, micro, { command, date }) {
   const sections = results.map(({ name, rows, backend }) => {
     const scenario = SCENARIOS[name]
     return `## ${name}\n\n${scenario.title}. Backends: 2 x ${backend}.\n\n${table(rows, scenario, yardsticksOf(name))}\n`
   })
+  if (micro.length > 0) sections.push(`## micro\n\n${MICRO}\n\n${microTable(micro)}\n`)
   return `# Benchmarks
 
 Written by \`${command}\` on ${date.toISOString().slice(0, 10)}; do not edit by hand.
 
-![The figures below as bars](benchmarks.svg)
-
-- Machine: ${os.cpus()[0]?.model.trim()}, ${os.availableParallelism()} cores shared by everything below, ${platform()}
+${results.length > 0 ? CHART : ''}- Machine: ${os.cpus()[0]?.model.trim()}, ${os.availableParallelism()} cores shared by everything below, ${platform()}
 - Node.js ${process.version}; load: wrk, 1 thread, over loopback, where nothing else is said
 
 CPU per request is the user and system time of the proxy's process, all its threads, divided by the requests that were counted.
@@ -29,5 +29,10 @@ says, and no more.
 
 ${sections.join('\n')}`
 }
+
+const CHART = '![The figures below as bars](benchmarks.svg)\n\n'
+
+const MICRO = `Our own functions alone, each in a process of its own: the median of nine rounds of 100 ms, after a warm-up of
+500 ms. For a balancer, an attempt is picked, begun and ended, with 64 under way.`
 
 const platform = () => `${os.type()} ${os.release()} ${os.arch()}`

@@ -4,9 +4,10 @@ import { SUBJECTS } from './subjects.js'
 
 const NAMES = Object.keys(SCENARIOS)
 
-export const USAGE = `Usage: npm run bench -- [SCENARIO... | all] [options]
+export const USAGE = `Usage: npm run bench -- [SCENARIO... | micro | all] [options]
   SCENARIO        ${NAMES.join(', ')}
-                  (without one: ${DEFAULT_SCENARIOS.join(', ')}; 'all': all of them, with all subjects)
+                  (without one: ${DEFAULT_SCENARIOS.join(', ')}; 'all': all of them with all subjects, and micro)
+  micro           our own functions alone: heads, routes, balancers
   --seconds N     how long each measurement takes (5)
   --warm-up N     how long each subject is driven before the first one, seconds (8)
   --rounds N      measurements per subject, in alternation; medians are shown (3)
@@ -28,10 +29,11 @@ export function readOptions(args) {
     },
   })
   const isAll = positionals.includes('all')
-  const scenarios = isAll ? NAMES : positionals.length > 0 ? [...new Set(positionals)] : DEFAULT_SCENARIOS
-  for (const name of scenarios) known(name, NAMES, 'scenario')
+  const names = positionals.length > 0 ? [...new Set(positionals)] : DEFAULT_SCENARIOS
+  for (const name of names) known(name, [...NAMES, 'micro', 'all'], 'scenario')
   return {
-    scenarios,
+    scenarios: isAll ? NAMES : names.filter((name) => name !== 'micro'),
+    hasMicro: isAll || names.includes('micro'),
     seconds: whole(values.seconds, '--seconds', 120),
     warmUpSeconds: whole(values['warm-up'], '--warm-up', 120),
     rounds: whole(values.rounds, '--rounds', 50),

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { measureScenario } from './measure.js'
+import { measureMicro, microTable } from './micro.js'
 import { readOptions, USAGE } from './options.js'
 import { installPeers } from './peers.js'
 import { SCENARIOS, subjectsIn, yardsticksOf } from './scenarios.js'
@@ -16,19 +17,24 @@ const INSTALL = 'apt-get install wrk haproxy nginx-light caddy'
 /** Resolves to the exit code: 1 when a subject failed, or heddle had errors. */
 async function bench(options) {
   if (!existsSync('/proc/self/stat')) throw new Error('CPU time is read from /proc: this needs Linux')
-  if (findTool('wrk') === null) throw new Error(`wrk is not installed: ${INSTALL}`)
+  if (options.scenarios.length > 0 && findTool('wrk') === null) throw new Error(`wrk is not installed: ${INSTALL}`)
   const wanted = options.scenarios.map((name) => [name, subjectsIn(name, options.subjects, SUBJECTS)])
   const tools = new Set(wanted.flatMap(([, subjects]) => subjects.map(({ tool }) => tool)).filter(isMissing))
   for (const tool of tools) console.log(`${tool} is not installed, so there is no row for it: ${INSTALL}`)
   const plan = wanted.map(([name, subjects]) => [name, subjects.filter(({ tool }) => !tools.has(tool))])
   if (plan.some(([, subjects]) => subjects.some(({ isPeer }) => isPeer))) installPeers()
 
-  console.log(`Node.js ${process.version}, ${options.rounds} rounds of ${options.seconds} s for each subject\n`)
+  console.log(`Node.js ${process.version}\n`)
   const results = []
   for (const [name, subjects] of plan) {
     results.push(await measure(name, subjects, options))
     // After each: what an interrupted run has measured is kept.
-    if (options.isWriting) writeDocument(results)
+    if (options.isWriting) writeDocument(results, [])
+  }
+  if (options.hasMicro) {
+    const micro = await measureMicro(options.signal)
+    console.log(`micro: our own functions alone\n\n${microTable(micro)}\n`)
+    if (options.isWriting) writeDocument(results, micro)
   }
   return results.some(({ rows }) => rows.some(isBad)) ? 1 : 0
 }
@@ -36,7 +42,11 @@ async function bench(options) {
 async function measure(name, subjects, options) {
   const scenario = SCENARIOS[name]
   return withBackends(scenario, options.signal, async (backends) => {
-    console.log(`${name}: ${scenario.title}\n${subjects.length} subjects, 2 backends: ${backends[0].version}\n`)
+    const { rounds, seconds } = options
+    console.log(`${name}: ${scenario.title}`)
+    console.log(
+      `${rounds} x ${seconds} s for each of ${subjects.length} subjects; backends: 2 x ${backends[0].version}\n`,
+    )
     const rows = await measureScenario(scenario, subjects, backends, options)
     console.log(`${table(rows, scenario, yardsticksOf(name))}\n`)
     return { name, rows, backend: backends[0].version }

@@ -6,12 +6,12 @@ import { SCENARIOS } from './scenarios.js'
 
 const FOLDER = new URL('../../docs/', import.meta.url)
 
-/** Writes docs/benchmarks.md and its chart. `results` are `{ name, rows, backend }`, one for each scenario. */
-export function writeDocument(results) {
+/** Writes docs/benchmarks.md and its chart. `results` are `{ name, rows, backend }`, one for each scenario; `micro` see micro.js. */
+export function writeDocument(results, micro) {
   const command = ['npm run bench --', ...process.argv.slice(2)].join(' ')
-  writeFileSync(new URL('benchmarks.svg', FOLDER), chart(results.map(panelOf)))
-  writeFileSync(new URL('benchmarks.md', FOLDER), document(results, { command, date: new Date() }))
-  console.log('Written to docs/benchmarks.md and docs/benchmarks.svg\n')
+  if (results.length > 0) writeFileSync(new URL('benchmarks.svg', FOLDER), chart(results.map(panelOf)))
+  writeFileSync(new URL('benchmarks.md', FOLDER), document(results, micro, { command, date: new Date() }))
+  console.log('Written to docs/benchmarks.md\n')
 }
 
 function panelOf({ name, rows }) {
