@@ -6,7 +6,7 @@ import { freePort, runDaemon, temporaryFolder } from './daemon.js'
 import { nginxBuild, nginxConfig } from './nginx-config.js'
 import { findTool } from './tools.js'
 
-// One backend: nginx where it is installed, node:http otherwise. Run twice by run.js.
+// One backend: nginx where it is installed, node:http otherwise. Run twice, by start.js.
 
 /** 115 bytes. */
 const ANSWER = JSON.stringify({

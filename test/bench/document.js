@@ -23,6 +23,11 @@ turns; shown are medians of the rounds, and spread is the distance between the l
 to that subject in the same round: absolute values move from machine to machine, ratios hold better. Peak memory is the most
 that the process held, from its start.
 
+WebSocket messages and new connections come from small processes of node's (test/bench/loads): wrk knows neither WebSocket nor
+a rate. New connections come at a fixed rate, whether or not those before have been answered, and their latency counts from
+when they were due. Memory per connection is what the resident memory of the process grew by while the connections were opened,
+each with one request, divided by their number; the kernel's own part, the sockets' buffers, is not in it.
+
 heddle runs with its defaults: balancing over both backends, passive health, retry state, X-Forwarded headers; in one row with
 an access log in a file and listeners on its events as well. The others do what their configuration in test/bench/subjects
 says, and no more.

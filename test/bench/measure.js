@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { checkAnswer } from './check-answer.js'
 import { cpuMicros, peakBytes } from './cpu.js'
 import { drive } from './drive.js'
+import { measureMemory } from './measure-memory.js'
 import { median } from './median.js'
 import { startSubject } from './start.js'
 
@@ -11,14 +12,14 @@ import { startSubject } from './start.js'
  */
 export async function measureScenario(scenario, subjects, backends, { seconds, warmUpSeconds, rounds, signal }) {
   const entries = subjects.map((subject) => ({ subject, process: null, samples: [], failure: null }))
+  const [prepare, measure] = scenario.figure === 'memory' ? [null, measureMemory] : [begin, measureTime]
+  const each = async (work, runSeconds) => {
+    const run = { ...scenario, seconds: runSeconds, signal }
+    for (const entry of entries) await attempt(entry, signal, () => work(entry, backends, run))
+  }
   try {
-    for (const entry of entries) {
-      await attempt(entry, signal, () => begin(entry, backends, { ...scenario, seconds: warmUpSeconds, signal }))
-    }
-    for (let round = 0; round < rounds; round++) {
-      for (const entry of entries)
-        await attempt(entry, signal, () => measureOnce(entry, { ...scenario, seconds, signal }))
-    }
+    if (prepare !== null) await each(prepare, warmUpSeconds)
+    for (let round = 0; round < rounds; round++) await each(measure, seconds)
     return entries.map(toRow)
   } finally {
     await Promise.all(entries.map((entry) => entry.process?.stop()))
@@ -28,7 +29,8 @@ export async function measureScenario(scenario, subjects, backends, { seconds, w
 async function begin(entry, backends, run) {
   entry.process = await startSubject(entry.subject.file, run, backends)
   // Each backend is reached by one of two requests in turn.
-  for (const backend of backends) await checkAnswer(entry.process, backend, run)
+  const isChecked = run.load !== 'websocket'
+  for (const backend of isChecked ? backends : []) await checkAnswer(entry.process, backend, run)
   await drive({ ...run, port: entry.process.port })
 }
 
@@ -44,7 +46,7 @@ async function attempt(entry, signal, work) {
   }
 }
 
-async function measureOnce(entry, run) {
+async function measureTime(entry, _backends, run) {
   const { pid, port } = entry.process
   // Whatever the run before has left behind is not this run's cost.
   await sleep(200)

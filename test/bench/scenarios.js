@@ -19,6 +19,25 @@ export const SCENARIOS = {
   '1m': scenario('GET, an answer of 1 MiB, 64 connections', { path: '/1m' }),
   post16k: scenario('POST of 16 KiB, a small answer, 64 connections', { path: '/post', bodyBytes: 16_384 }),
   chunked: scenario('GET, an answer of 16 KiB in chunks of 2 KiB, 64 connections', { path: '/chunked' }),
+  websocket: scenario('WebSocket, an echo of 64 bytes, 64 connections', {
+    load: 'websocket',
+    backend: './websocket-backend.js',
+    bodyBytes: 64,
+    unit: 'message',
+  }),
+  connections: scenario('GET, a JSON answer of 115 bytes, 1,000 new connections a second, without keep-alive', {
+    load: 'connections',
+    perSecond: 1000,
+    unit: 'connection',
+  }),
+  idle: scenario('10,000 idle connections, each of which has carried one request', {
+    load: 'idle',
+    connections: 10_000,
+    figure: 'memory',
+    unit: 'connection',
+    extra: ['node-http', 'node-net'],
+  }),
+  tls: scenario('GET over TLS 1.3, a JSON answer of 115 bytes, 64 connections', { isTls: true }),
   threads: scenario('GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads', {
     subjects: ['heddle-1-thread', 'heddle-2-threads'],
     yardsticks: ['heddle-1-thread'],

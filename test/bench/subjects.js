@@ -16,6 +16,8 @@ export const SUBJECTS = [
   { file: 'haproxy', title: 'HAProxy, 1 thread', tool: 'haproxy' },
   { file: 'nginx', title: 'nginx, 1 worker', tool: 'nginx' },
   { file: 'caddy', title: 'Caddy, GOMAXPROCS=1', tool: 'caddy', isExtra: true },
+  { file: 'node-http', title: 'node:http, answering by itself', isSpecial: true },
+  { file: 'node-net', title: 'node:net, answering by itself', isSpecial: true },
 ]
 
 /** Every figure is also given as a ratio to theirs. */

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
 
-/** The installed version of a peer. Read from disk: not every package exports its package.json. */
-export const versionOf = (name) => versionIn(`./node_modules/${name}/package.json`)
+/** The installed version of a package. Read from disk: not every package exports its package.json. */
+export const versionOf = (name) => versionIn(findPackageJSON(name, import.meta.url))
 
 /** heddle's own. */
-export const ownVersion = () => versionIn('../../package.json')
+export const ownVersion = () => versionIn(new URL('../../package.json', import.meta.url))
 
-const versionIn = (path) => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')).version
+const versionIn = (path) => JSON.parse(readFileSync(path, 'utf8')).version

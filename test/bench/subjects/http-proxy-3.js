@@ -14,5 +14,5 @@ serve(
   (req, res) => proxy.web(req, res, { target: nextTarget() }),
   { version: versionOf('http-proxy-3') },
   // Without the agent: an upgraded connection does not come back to it.
-  (req, socket, head) => proxy.ws(req, socket, { target: nextTarget(), agent: undefined }, head),
+  (req, socket, head) => proxy.ws(req, socket, head, { target: nextTarget(), agent: undefined }),
 )
