@@ -30,7 +30,8 @@ const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => interrupted.abort())
 
 try {
-  known(name, Object.keys(SCENARIOS), 'scenario')
+  const names = Object.keys(SCENARIOS).filter((one) => SCENARIOS[one].figure === 'cpu')
+  known(name, names, 'scenario')
   const seconds = whole(values.seconds, '--seconds', 120)
   const top = whole(values.top, '--top', 1000)
   await profile(SCENARIOS[name], seconds, top, interrupted.signal)

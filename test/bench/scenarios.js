@@ -25,7 +25,7 @@ export const SCENARIOS = {
     bodyBytes: 64,
     unit: 'message',
   }),
-  connections: scenario('GET, a JSON answer of 115 bytes, 1,000 new connections a second, without keep-alive', {
+  connections: scenario('1,000 new connections a second, each for one GET', {
     load: 'connections',
     perSecond: 1000,
     unit: 'connection',

@@ -12,6 +12,11 @@ const folder = temporaryFolder()
 const port = await freePort()
 const servers = backends.map((url) => `server ${new URL(url).host};`)
 writeCertificate(folder)
+// Before 1.23.4 it did not speak TLS 1.3 unless told to.
+const tlsConfig = `
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate ${join(folder, 'cert.pem')}; ssl_certificate_key ${join(folder, 'key.pem')};
+`
 // No temporary files: a body that does not fit into the buffers waits in the backend's socket, as with all the others. The
 // buffers are as large as HAProxy's: with the 4 KiB that are the default a large answer costs four times as much.
 const server = `
@@ -19,7 +24,7 @@ const server = `
   map $http_upgrade $connection_header { default upgrade; '' ''; }
   server {
     listen 127.0.0.1:${port} backlog=4096 ${isTls ? 'ssl' : ''};
-    ${isTls ? `ssl_certificate ${join(folder, 'cert.pem')}; ssl_certificate_key ${join(folder, 'key.pem')};` : ''}
+    ${isTls ? tlsConfig : ''}
     location / {
       proxy_pass http://group; proxy_http_version 1.1; proxy_max_temp_file_size 0;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_header;
