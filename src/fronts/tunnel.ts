@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-frames.ts'
 
 /** What a tunnel tells the exchange that it belongs to. */
@@ -21,16 +22,16 @@ export class Tunnel {
   readonly #backend: Side
   #isHalfClosed = false
 
-  /** Must be made after the pipes: a frame of ours goes behind the bytes that they write. */
   constructor(client: Socket, backend: Socket, isWebSocket: boolean, events: TunnelEvents) {
     this.isWebSocket = isWebSocket
     this.#client = new Side(client, isWebSocket ? CLOSE_TO_BACKEND : null, backend)
     this.#backend = new Side(backend, isWebSocket ? CLOSE_TO_CLIENT : null, client)
-    client.on('data', (chunk: Buffer) => {
+    // Before the pipes write it.
+    client.prependListener('data', (chunk: Buffer) => {
       events.onClientBytes(chunk.length)
       this.#client.onData(chunk)
     })
-    backend.on('data', (chunk: Buffer) => {
+    backend.prependListener('data', (chunk: Buffer) => {
       events.onBackendBytes(chunk.length)
       this.#backend.onData(chunk)
     })
@@ -67,13 +68,14 @@ export class Tunnel {
   }
 }
 
-/** The bytes that come from `socket` and go to `other`. */
-class Side {
+/** The bytes that come from `socket` and go to `other`, at the end of the turn that brings them. */
+class Side implements Writer {
   readonly socket: Socket
   readonly #other: Socket
   readonly #closeFrame: Uint8Array | null
   readonly #frames = new FrameFollower()
   #isGoingAway = false
+  #isHeld = false
 
   constructor(socket: Socket, closeFrame: Uint8Array | null, other: Socket) {
     this.socket = socket
@@ -82,9 +84,18 @@ class Side {
   }
 
   onData(chunk: Buffer): void {
-    if (this.#closeFrame === null) return
-    this.#frames.follow(chunk)
+    if (!this.#isHeld) {
+      this.#isHeld = true
+      this.#other.cork()
+      atEndOfTurn(this)
+    }
+    if (this.#closeFrame !== null) this.#frames.follow(chunk)
+  }
+
+  writeOut(): void {
+    this.#isHeld = false
     if (this.#isGoingAway) this.goAway()
+    this.#other.uncork()
   }
 
   goAway(): void {
