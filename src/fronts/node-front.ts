@@ -18,11 +18,15 @@ interface Marked {
   [ENDS]?: true
   /** How many requests it has carried; counted where that is limited. */
   [REQUESTS]?: number
+  /** node's: the response that is being written. */
+  readonly _httpMessage?: { readonly _last: boolean } | null
 }
 
 /** Whether an answer has said that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
 export function isEnding(socket: Socket): boolean {
-  return (socket as Marked)[ENDS] === true
+  const { [ENDS]: isMarked, _httpMessage: answer } = socket as Marked
+  // node's own answers (400 where there is no Host), and the application's.
+  return isMarked === true || answer?._last === true
 }
 
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */

@@ -9,7 +9,7 @@ import { manualClock } from '../../src/testing/manual-clock.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import { MIB } from '../support/bytes.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { FRONTS, rounds } from '../support/running-proxy.ts'
 import { NEXT, passes, refuses, stage, statuses } from './stage.ts'
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n'
@@ -81,9 +81,9 @@ const bounds: Bound[] = [
 
 describe('bounds of a request head', () => {
   for (const { rule, limits, within, past, status, everywhere } of bounds) {
-    for (const run of everywhere ? [runProxy, runInServer] : [runProxy]) {
-      test(run === runProxy ? rule : `${rule}, in an application's server`, async () => {
-        await using on = await stage({ limits }, undefined, (options) => run(options))
+    for (const { name, run } of FRONTS.filter(({ isOurs }) => isOurs || everywhere)) {
+      test(`${rule}, ${name}`, async () => {
+        await using on = await stage({ limits }, undefined, run)
         const codes: string[] = []
         on.front.proxy.on('error', ({ code }) => codes.push(code))
         await passes(on, within, within)
@@ -95,110 +95,127 @@ describe('bounds of a request head', () => {
   }
 })
 
-for (const { rule, past } of [
-  { rule: 'limits.maxBodyBytes, announced', past: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef' },
-  {
-    rule: 'limits.maxBodyBytes, announced with Expect',
-    past: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n',
-  },
-]) {
-  test(rule, async () => {
-    await using on = await stage({ limits: { maxBodyBytes: 5 } })
-    const within = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde'
-    await passes(on, within, within)
-    const client = await refuses(on, past, 413)
-    assert.doesNotMatch(client.text, /100 Continue/)
-  })
-}
+for (const { name, run } of FRONTS) {
+  describe(name, () => {
+    for (const { rule, past } of [
+      { rule: 'limits.maxBodyBytes, announced', past: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef' },
+      {
+        rule: 'limits.maxBodyBytes, announced with Expect',
+        past: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n',
+      },
+    ]) {
+      test(rule, async () => {
+        await using on = await stage({ limits: { maxBodyBytes: 5 } }, undefined, run)
+        const within = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde'
+        await passes(on, within, within)
+        const client = await refuses(on, past, 413)
+        assert.doesNotMatch(client.text, /100 Continue/)
+      })
+    }
 
-test('pool.maxInterimResponses', async () => {
-  let hints = 2
-  await using on = await stage({ pool: { maxConnections: 1, maxInterimResponses: 2 } }, (_request, reply) => {
-    for (let i = 0; i < hints; i++) reply.informational(103)
-    reply.send()
-  })
-  assert.equal((await fetch(on.front.url)).status, 200)
-  hints = 3
-  const past = await fetch(on.front.url)
-  assert.equal(past.status, 502)
-  assert.match(await past.text(), /ERR_PROXY_BAD_RESPONSE/)
-  hints = 0
-  assert.equal((await fetch(on.front.url)).status, 200)
-  assert.equal(on.backend.connections, 2, 'what comes behind a refused answer cannot be trusted')
-})
-
-for (const run of [runProxy, runInServer]) {
-  describe(run === runProxy ? 'slow bodies' : "slow bodies, in an application's server", () => {
-    test('limits.minBodyRate', async () => {
-      const clock = manualClock()
-      // What comes last, from the client's first byte on: 5 s, and 10 ms for each byte.
-      await using on = await stage({ limits: { minBodyRate: 100 }, clock }, undefined, (options) => run(options))
-      const client = rawClient(on.front.port)
-      client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n')
-      const request = await on.backend.nextRequestHead()
-      for (let i = 1; i <= 8; i++) {
-        client.write('x'.repeat(50))
-        while (request.bodyBytes.length < i * 50 && client.text === '') await rounds(1)
-        clock.advance(1000)
-      }
-      client.write('x'.repeat(50))
-      while (request.bodyBytes.length < 450 && client.text === '') await rounds(1)
-      assert.equal(client.text, '')
-      clock.advance(1600)
-      await client.ended
-      assert.deepEqual(statuses(client.text), [408])
-      assert.match(client.text, /ERR_PROXY_CLIENT_TIMEOUT/)
-      const record = await on.front.nextRecord()
-      assert.equal(record.errorCode, 'ERR_PROXY_CLIENT_TIMEOUT')
-      assert.match(on.front.errors[0]?.message ?? '', /less than 100 bytes a second/)
-      await on.backend.untilOpenConnections(0)
+    test('more than 100 interim responses', async () => {
+      await using backend = await mockBackend((_request, reply) => {
+        for (let i = 0; i < 101; i++) reply.informational(103, ['Link', '</a>'])
+        reply.send({ body: 'x' })
+      })
+      await using front = await run({ target: backend.url, retry: false })
+      const { text } = await converse(front.port, `${GET}Connection: close\r\n\r\n`)
+      assert.deepEqual(statuses(text), [502])
+      assert.equal(text.match(/ 103 /g)?.length, 100)
     })
 
-    test('limits.minBodyRate counts only while the client is waited for', async () => {
-      const clock = manualClock()
-      const options = { limits: { minBodyRate: 2 ** 30 }, timeouts: { idle: 100_000 }, clock }
+    test('pool.maxInterimResponses', async () => {
+      let hints = 2
       await using on = await stage(
-        options,
-        (request) => request.pause(),
-        (all) => run(all),
+        { pool: { maxConnections: 1, maxInterimResponses: 2 } },
+        (_request, reply) => {
+          for (let i = 0; i < hints; i++) reply.informational(103)
+          reply.send()
+        },
+        run,
       )
+      assert.equal((await fetch(on.front.url)).status, 200)
+      hints = 3
+      const past = await fetch(on.front.url)
+      assert.equal(past.status, 502)
+      assert.match(await past.text(), /ERR_PROXY_BAD_RESPONSE/)
+      hints = 0
+      assert.equal((await fetch(on.front.url)).status, 200)
+      assert.equal(on.backend.connections, 2, 'what comes behind a refused answer cannot be trusted')
+    })
+
+    describe('slow bodies', () => {
+      test('limits.minBodyRate', async () => {
+        const clock = manualClock()
+        // What comes last, from the client's first byte on: 5 s, and 10 ms for each byte.
+        await using on = await stage({ limits: { minBodyRate: 100 }, clock }, undefined, run)
+        const client = rawClient(on.front.port)
+        client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n')
+        const request = await on.backend.nextRequestHead()
+        for (let i = 1; i <= 8; i++) {
+          client.write('x'.repeat(50))
+          while (request.bodyBytes.length < i * 50 && client.text === '') await rounds(1)
+          clock.advance(1000)
+        }
+        client.write('x'.repeat(50))
+        while (request.bodyBytes.length < 450 && client.text === '') await rounds(1)
+        assert.equal(client.text, '')
+        clock.advance(1600)
+        await client.ended
+        assert.deepEqual(statuses(client.text), [408])
+        assert.match(client.text, /ERR_PROXY_CLIENT_TIMEOUT/)
+        const record = await on.front.nextRecord()
+        assert.equal(record.errorCode, 'ERR_PROXY_CLIENT_TIMEOUT')
+        assert.match(on.front.errors[0]?.message ?? '', /less than 100 bytes a second/)
+        await on.backend.untilOpenConnections(0)
+      })
+
+      test('limits.minBodyRate counts only while the client is waited for', async () => {
+        const clock = manualClock()
+        const options = { limits: { minBodyRate: 2 ** 30 }, timeouts: { idle: 100_000 }, clock }
+        await using on = await stage(
+          options,
+          (request) => request.pause(),
+          (all) => run(all),
+        )
+        const client = rawClient(on.front.port)
+        client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${32 * MIB}\r\n\r\n`)
+        await on.backend.nextRequestHead()
+        client.write(Buffer.alloc(32 * MIB))
+        // What has come fills all buffers on the way, and then the backend is waited for.
+        for (let before = -1, now = 0; now > before; ) {
+          before = now
+          await rounds(50)
+          now = client.socket.bytesWritten - client.socket.writableLength
+        }
+        clock.advance(60_000)
+        await rounds()
+        assert.equal(client.text, '')
+        clock.advance(60_000)
+        assert.match(await client.until('ERR_PROXY_IDLE_TIMEOUT'), /^HTTP\/1\.1 504 /)
+        client.socket.destroy()
+      })
+    })
+
+    test('limits.maxRequestsPerConnection', async () => {
+      await using on = await stage({ limits: { maxRequestsPerConnection: 2 } }, undefined, run)
       const client = rawClient(on.front.port)
-      client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${32 * MIB}\r\n\r\n`)
-      await on.backend.nextRequestHead()
-      client.write(Buffer.alloc(32 * MIB))
-      // What has come fills all buffers on the way, and then the backend is waited for.
-      for (let before = -1, now = 0; now > before; ) {
-        before = now
-        await rounds(50)
-        now = client.socket.bytesWritten - client.socket.writableLength
-      }
-      clock.advance(60_000)
-      await rounds()
-      assert.equal(client.text, '')
-      clock.advance(60_000)
-      assert.match(await client.until('ERR_PROXY_IDLE_TIMEOUT'), /^HTTP\/1\.1 504 /)
-      client.socket.destroy()
+      client.write(`${GET}\r\n`)
+      await client.until('GET /')
+      client.write(NEXT)
+      assert.equal(await client.ended, 'end')
+      assert.match(client.text, /keep-alive[\s\S]*\r\nConnection: close\r\n[\s\S]*GET \/next$/i)
+      assert.equal(on.attempts(), 2)
+    })
+
+    test('limits.maxRequestsPerConnection, in a pipeline', async () => {
+      await using on = await stage({ limits: { maxRequestsPerConnection: 2 } }, undefined, run)
+      const { text } = await converse(on.front.port, `${GET}\r\n${NEXT}${NEXT}${NEXT}`)
+      assert.deepEqual(statuses(text), [200, 200])
+      assert.equal(on.attempts(), 2)
     })
   })
 }
-
-test('limits.maxRequestsPerConnection', async () => {
-  await using on = await stage({ limits: { maxRequestsPerConnection: 2 } })
-  const client = rawClient(on.front.port)
-  client.write(`${GET}\r\n`)
-  await client.until('GET /')
-  client.write(NEXT)
-  assert.equal(await client.ended, 'end')
-  assert.match(client.text, /keep-alive[\s\S]*\r\nConnection: close\r\n[\s\S]*GET \/next$/i)
-  assert.equal(on.attempts(), 2)
-})
-
-test('limits.maxRequestsPerConnection, in a pipeline', async () => {
-  await using on = await stage({ limits: { maxRequestsPerConnection: 2 } })
-  const { text } = await converse(on.front.port, `${GET}\r\n${NEXT}${NEXT}${NEXT}`)
-  assert.deepEqual(statuses(text), [200, 200])
-  assert.equal(on.attempts(), 2)
-})
 
 test('limits.maxConnections', async () => {
   await using on = await stage({ limits: { maxConnections: 2 } })
@@ -281,17 +298,6 @@ describe('slow clients: 408, and the connection ends', () => {
     assert.equal(server.headersTimeout, 60_000)
     assert.equal(server.requestTimeout, 0)
   })
-})
-
-test('more than 100 interim responses', async () => {
-  await using backend = await mockBackend((_request, reply) => {
-    for (let i = 0; i < 101; i++) reply.informational(103, ['Link', '</a>'])
-    reply.send({ body: 'x' })
-  })
-  await using front = await runProxy({ target: backend.url, retry: false })
-  const { text } = await converse(front.port, `${GET}Connection: close\r\n\r\n`)
-  assert.deepEqual(statuses(text), [502])
-  assert.equal(text.match(/ 103 /g)?.length, 100)
 })
 
 test('a client that was refused may go on to send, and reads its answer all the same', async () => {

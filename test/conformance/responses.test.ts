@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { MockHandler } from '../../src/testing/index.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
+import { FRONTS } from '../support/running-proxy.ts'
 import { NEXT, type Stage, stage, statuses } from './stage.ts'
 
 const OK = 'HTTP/1.1 200 OK\r\n'
@@ -205,85 +206,87 @@ function say(answer: string): MockHandler {
   }
 }
 
-describe('responses', () => {
-  let on: Stage
-  before(async () => {
-    on = await stage({ healthCheck: false })
-  })
-  after(() => on[Symbol.asyncDispose]())
+for (const { name, run } of FRONTS) {
+  describe(`responses, ${name}`, () => {
+    let on: Stage
+    before(async () => {
+      on = await stage({ healthCheck: false }, undefined, run)
+    })
+    after(() => on[Symbol.asyncDispose]())
 
-  /** From now on; what an earlier test has left is forgotten. */
-  function use(answer: string): void {
-    on.arrived()
-    on.backend.use(say(answer))
-  }
+    /** From now on; what an earlier test has left is forgotten. */
+    function use(answer: string): void {
+      on.arrived()
+      on.backend.use(say(answer))
+    }
 
-  for (const [area, cases] of Object.entries({ framing, heads })) {
-    describe(`${area}: 502, the backend's connection is not used again, the client's is`, () => {
-      for (const { rule, answer, method = 'GET' } of cases) {
+    for (const [area, cases] of Object.entries({ framing, heads })) {
+      describe(`${area}: 502, the backend's connection is not used again, the client's is`, () => {
+        for (const { rule, answer, method = 'GET' } of cases) {
+          test(rule, async () => {
+            use(answer)
+            const client = rawClient(on.front.port)
+            client.write(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n${NEXT}`)
+            await client.until('GET /next')
+            assert.deepEqual(statuses(client.text), [502, 200])
+            if (method !== 'HEAD') assert.match(client.text, /\(ERR_PROXY_BAD_RESPONSE\)\n/)
+            const [bad, next] = on.arrived()
+            assert.notEqual(bad?.connection, next?.connection)
+            client.socket.destroy()
+          })
+        }
+      })
+    }
+
+    describe('bodies that break off: the client sees it, and what is behind them is no response', () => {
+      for (const { rule, answer } of bodies) {
+        test(rule, async () => {
+          use(answer)
+          const { text } = await converse(on.front.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+          assert.deepEqual(statuses(text), [200])
+          assert.ok(!text.endsWith(LAST), text)
+          assert.equal(on.front.errors.at(-1)?.code, 'ERR_PROXY_CUT')
+          const next = rawClient(on.front.port)
+          next.write(NEXT)
+          await next.until('GET /next')
+          next.socket.destroy()
+          const [bad, good] = on.arrived()
+          assert.notEqual(bad?.connection, good?.connection)
+        })
+      }
+    })
+
+    describe('passed on', () => {
+      for (const { rule, answer, method = 'GET', body, isReused } of passed) {
         test(rule, async () => {
           use(answer)
           const client = rawClient(on.front.port)
-          client.write(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n${NEXT}`)
+          client.write(`${method} / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n${NEXT}`)
           await client.until('GET /next')
-          assert.deepEqual(statuses(client.text), [502, 200])
-          if (method !== 'HEAD') assert.match(client.text, /\(ERR_PROXY_BAD_RESPONSE\)\n/)
-          const [bad, next] = on.arrived()
-          assert.notEqual(bad?.connection, next?.connection)
+          const final = client.text.slice(client.text.search(/HTTP\/1\.1 [23]/))
+          const second = final.lastIndexOf('HTTP/1.1 200 OK')
+          assert.equal(final.slice(final.indexOf('\r\n\r\n') + 4, second), body)
+          assert.equal(statuses(client.text).length, 2)
+          const [first, next] = on.arrived()
+          assert.equal(first?.connection === next?.connection, isReused)
           client.socket.destroy()
         })
       }
     })
-  }
 
-  describe('bodies that break off: the client sees it, and what is behind them is no response', () => {
-    for (const { rule, answer } of bodies) {
-      test(rule, async () => {
-        use(answer)
-        const { text } = await converse(on.front.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-        assert.deepEqual(statuses(text), [200])
-        assert.ok(!text.endsWith(LAST), text)
-        assert.equal(on.front.errors.at(-1)?.code, 'ERR_PROXY_CUT')
-        const next = rawClient(on.front.port)
-        next.write(NEXT)
-        await next.until('GET /next')
-        next.socket.destroy()
-        const [bad, good] = on.arrived()
-        assert.notEqual(bad?.connection, good?.connection)
-      })
-    }
+    test('what a backend cannot nominate away', async () => {
+      const kept = [
+        'Content-Type: text/html',
+        'Content-Encoding: gzip',
+        'Cache-Control: private',
+        'Set-Cookie: a=1',
+        'Set-Cookie: b=2',
+      ]
+      const names = 'close, X-Hop, Content-Type, Content-Encoding, Cache-Control, Set-Cookie, Content-Length'
+      on.backend.use(say(`${OK}Connection: ${names}\r\n${kept.join('\r\n')}\r\nX-Hop: 1\r\nContent-Length: 1\r\n\r\na`))
+      const { text } = await converse(on.front.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+      assert.ok(text.includes(`\r\n${kept.join('\r\n')}\r\nContent-Length: 1\r\n`), text)
+      assert.doesNotMatch(text, /X-Hop/)
+    })
   })
-
-  describe('passed on', () => {
-    for (const { rule, answer, method = 'GET', body, isReused } of passed) {
-      test(rule, async () => {
-        use(answer)
-        const client = rawClient(on.front.port)
-        client.write(`${method} / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n${NEXT}`)
-        await client.until('GET /next')
-        const final = client.text.slice(client.text.search(/HTTP\/1\.1 [23]/))
-        const second = final.lastIndexOf('HTTP/1.1 200 OK')
-        assert.equal(final.slice(final.indexOf('\r\n\r\n') + 4, second), body)
-        assert.equal(statuses(client.text).length, 2)
-        const [first, next] = on.arrived()
-        assert.equal(first?.connection === next?.connection, isReused)
-        client.socket.destroy()
-      })
-    }
-  })
-
-  test('what a backend cannot nominate away', async () => {
-    const kept = [
-      'Content-Type: text/html',
-      'Content-Encoding: gzip',
-      'Cache-Control: private',
-      'Set-Cookie: a=1',
-      'Set-Cookie: b=2',
-    ]
-    const names = 'close, X-Hop, Content-Type, Content-Encoding, Cache-Control, Set-Cookie, Content-Length'
-    on.backend.use(say(`${OK}Connection: ${names}\r\n${kept.join('\r\n')}\r\nX-Hop: 1\r\nContent-Length: 1\r\n\r\na`))
-    const { text } = await converse(on.front.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
-    assert.ok(text.includes(`\r\n${kept.join('\r\n')}\r\nContent-Length: 1\r\n`), text)
-    assert.doesNotMatch(text, /X-Hop/)
-  })
-})
+}

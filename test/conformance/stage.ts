@@ -78,6 +78,20 @@ export async function refuses(on: Stage, bytes: string, status = 400): Promise<R
   return client
 }
 
+/**
+ * Sends it with {@link NEXT} behind it. However the server ends the connection, what comes behind it is not served, and others are.
+ * For what an application's server refuses before us, in its own way.
+ */
+export async function endsUnserved(on: Stage, bytes: string): Promise<void> {
+  const client = connect(on)
+  client.write(bytes + NEXT)
+  await client.ended
+  assert.ok(statuses(client.text).every((status) => status === 400))
+  on.attempts()
+  await serves(on)
+  assert.equal(on.arrived().filter(({ path }) => path === '/next').length, 1)
+}
+
 /** Sends the start of a body that turns bad: the backend, which may have its head, must not take it for complete. */
 export async function breaksOff(on: Stage, bytes: string, status = 400): Promise<void> {
   const client = connect(on)

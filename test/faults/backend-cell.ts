@@ -7,7 +7,7 @@ import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { MIB } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
-import { gate, rounds, runProxy } from '../support/running-proxy.ts'
+import { gate, rounds, type WayIn } from '../support/running-proxy.ts'
 import { switching, upgradeRequest } from '../support/upgrade-backends.ts'
 import { untilTrue } from './footprint.ts'
 
@@ -192,7 +192,7 @@ const answers: MockHandler = async (request, reply) => {
   socket.resume()
 }
 
-export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell): Promise<void> {
+export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell, { run }: WayIn): Promise<void> {
   const [result, code] = cell.split(' ') as [string, string | undefined]
   const logger = recordingLogger()
   const clock = manualClock()
@@ -213,7 +213,7 @@ export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell
   }
   const told: string[] = []
   {
-    await using front = await runProxy(options)
+    await using front = await run(options)
     const { proxy } = front
     for (const event of ['request', 'finish', 'response', 'upgrade'] as const) proxy.on(event, () => told.push(event))
     proxy.on('retry', (_exchange, error, delayMs) => told.push(`retry ${error.code} ${delayMs}`))

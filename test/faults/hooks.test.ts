@@ -13,7 +13,7 @@ import {
 import { deadPort, type MockScript, mockBackend } from '../../src/testing/mock-backend.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { FRONTS, rounds, runInServer } from '../support/running-proxy.ts'
 import { switching, upgradeRequest } from '../support/upgrade-backends.ts'
 
 /**
@@ -76,29 +76,31 @@ async function assertNothingUnhandled(): Promise<void> {
 
 function register(what: string, options: ProxyOptions, result: Row[2], log: RegExp, how = 'throws'): void {
   for (const [kind, request] of Object.entries(REQUESTS)) {
-    test(`${what} ${how}, ${kind}: ${result}`, async () => {
-      const logger = recordingLogger()
-      await using backend = await mockBackend(answers)
-      const { url } = result === '502' ? await deadPort() : backend
-      await using front = await runProxy({ target: url, healthCheck: false, logger, ...options })
-      const client = rawClient(front.port)
-      client.socket.on('end', () => client.socket.end())
-      client.write(request)
-      const status = result === 'fine' ? (kind === 'upgrade' ? 101 : 200) : result
-      await client.until(result === '500' ? 'ERR_PROXY_HOOK' : result === '502' ? 'ERR_PROXY_CONNECT' : 'hello')
-      assert.match(client.text, new RegExp(`^HTTP/1\\.1 ${status} `))
-      assert.doesNotMatch(client.text, /oops|mine/)
-      const record = await front.nextRecord()
-      const answered = kind === 'upgrade' ? 'upgraded' : 'answered'
-      assert.equal(record.outcome, result === 'fine' ? answered : record.attempts > 0 ? 'failed' : 'local')
-      assert.ok(
-        logger.entries.some(({ level, message }) => level === 'error' && log.test(message)),
-        logger.messages().join('\n'),
-      )
-      client.socket.destroy()
-      await assertNothingUnhandled()
-      assert.deepEqual([front.pending(), front.proxy.stats().active], [0, 0])
-    })
+    for (const { name, run } of FRONTS) {
+      test(`${what} ${how}, ${kind}: ${result}, ${name}`, async () => {
+        const logger = recordingLogger()
+        await using backend = await mockBackend(answers)
+        const { url } = result === '502' ? await deadPort() : backend
+        await using front = await run({ target: url, healthCheck: false, logger, ...options })
+        const client = rawClient(front.port)
+        client.socket.on('end', () => client.socket.end())
+        client.write(request)
+        const status = result === 'fine' ? (kind === 'upgrade' ? 101 : 200) : result
+        await client.until(result === '500' ? 'ERR_PROXY_HOOK' : result === '502' ? 'ERR_PROXY_CONNECT' : 'hello')
+        assert.match(client.text, new RegExp(`^HTTP/1\\.1 ${status} `))
+        assert.doesNotMatch(client.text, /oops|mine/)
+        const record = await front.nextRecord()
+        const answered = kind === 'upgrade' ? 'upgraded' : 'answered'
+        assert.equal(record.outcome, result === 'fine' ? answered : record.attempts > 0 ? 'failed' : 'local')
+        assert.ok(
+          logger.entries.some(({ level, message }) => level === 'error' && log.test(message)),
+          logger.messages().join('\n'),
+        )
+        client.socket.destroy()
+        await assertNothingUnhandled()
+        assert.deepEqual([front.pending(), front.proxy.stats().active], [0, 0])
+      })
+    }
   }
 }
 
@@ -115,44 +117,50 @@ const EVENTS = [
   'finish',
   'eject',
   'uneject',
+  'unhealthy',
+  'healthy',
   'close',
 ] as const
 
 for (const [kind, request] of Object.entries(REQUESTS)) {
   for (const target of ['up', 'down']) {
-    test(`listeners of all events and the logger throw, ${kind}, backend ${target}`, async () => {
-      await using backend = await mockBackend(answers)
-      const { url } = target === 'up' ? backend : await deadPort()
-      {
-        await using front = await runProxy({
-          target: url,
-          healthCheck: { consecutiveFailures: 1, maxEjectedPercent: 100, baseMs: 1 },
-          logger: { debug: oops, info: oops, warn: oops, error: oops },
-        })
-        for (const event of EVENTS) front.proxy.on(event, oops)
-        const client = rawClient(front.port)
-        client.socket.on('end', () => client.socket.end())
-        client.write(request)
-        await client.until(target === 'up' ? 'hello' : 'ERR_PROXY_')
-        await front.nextRecord()
-        client.socket.destroy()
+    for (const { name, run } of FRONTS) {
+      test(`listeners of all events and the logger throw, ${kind}, backend ${target}, ${name}`, async () => {
+        await using backend = await mockBackend(answers)
+        const { url } = target === 'up' ? backend : await deadPort()
+        {
+          await using front = await run({
+            target: url,
+            healthCheck: { consecutiveFailures: 1, maxEjectedPercent: 100, baseMs: 1 },
+            logger: { debug: oops, info: oops, warn: oops, error: oops },
+          })
+          for (const event of EVENTS) front.proxy.on(event, oops)
+          const client = rawClient(front.port)
+          client.socket.on('end', () => client.socket.end())
+          client.write(request)
+          await client.until(target === 'up' ? 'hello' : 'ERR_PROXY_')
+          await front.nextRecord()
+          client.socket.destroy()
+          await assertNothingUnhandled()
+          assert.deepEqual([front.pending(), front.proxy.stats().active], [0, 0])
+        }
         await assertNothingUnhandled()
-        assert.deepEqual([front.pending(), front.proxy.stats().active], [0, 0])
-      }
-      await assertNothingUnhandled()
-    })
+      })
+    }
   }
 }
 
-test('a logger whose promises reject loses its lines, and nothing else', async () => {
-  const { url } = await deadPort()
-  await using front = await runProxy({
-    target: url,
-    logger: { debug: oopsLater, info: oopsLater, warn: oopsLater, error: oopsLater },
+for (const { name, run } of FRONTS) {
+  test(`a logger whose promises reject loses its lines, and nothing else, ${name}`, async () => {
+    const { url } = await deadPort()
+    await using front = await run({
+      target: url,
+      logger: { debug: oopsLater, info: oopsLater, warn: oopsLater, error: oopsLater },
+    })
+    assert.equal((await fetch(front.url)).status, 502)
+    await assertNothingUnhandled()
   })
-  assert.equal((await fetch(front.url)).status, 502)
-  await assertNothingUnhandled()
-})
+}
 
 /** Ours, with a part of it replaced. */
 function brokenPool(part: Partial<Pool>, ofConnection: Partial<Connection> = {}): Pool {
@@ -184,21 +192,23 @@ const POOLS: readonly [string, () => Pool, '500' | 'fine'][] = [
 
 for (const [what, makePool, result] of POOLS) {
   for (const kind of ['GET', 'POST'] as const) {
-    test(`pool: ${what}, ${kind}: ${result}`, async () => {
-      const logger = recordingLogger()
-      const pool = makePool()
-      await using backend = await mockBackend(answers)
-      await using front = await runProxy({ target: backend.url, logger, pool })
-      const client = rawClient(front.port)
-      client.write(REQUESTS[kind])
-      await client.until(result === '500' ? 'ERR_PROXY_HOOK' : 'hello')
-      const record = await front.nextRecord()
-      assert.equal(record.errorCode, result === '500' ? 'ERR_PROXY_HOOK' : null)
-      assert.match(logger.messages('error').join(), /pool/)
-      client.socket.destroy()
-      await assertNothingUnhandled()
-      assert.deepEqual([front.pending(), front.proxy.stats().active], [0, 0])
-    })
+    for (const { name, run } of FRONTS) {
+      test(`pool: ${what}, ${kind}: ${result}, ${name}`, async () => {
+        const logger = recordingLogger()
+        const pool = makePool()
+        await using backend = await mockBackend(answers)
+        await using front = await run({ target: backend.url, logger, pool })
+        const client = rawClient(front.port)
+        client.write(REQUESTS[kind])
+        await client.until(result === '500' ? 'ERR_PROXY_HOOK' : 'hello')
+        const record = await front.nextRecord()
+        assert.equal(record.errorCode, result === '500' ? 'ERR_PROXY_HOOK' : null)
+        assert.match(logger.messages('error').join(), /pool/)
+        client.socket.destroy()
+        await assertNothingUnhandled()
+        assert.deepEqual([front.pending(), front.proxy.stats().active], [0, 0])
+      })
+    }
   }
 }
 
@@ -235,16 +245,18 @@ const LATE_ROWS: readonly Row[] = [
 ]
 for (const [what, options, result, log] of LATE_ROWS) register(what, options, result, log, 'rejects')
 
-test('an async listener rejects', async () => {
-  const logger = recordingLogger()
-  await using backend = await mockBackend(answers)
-  await using front = await runProxy({ target: backend.url, logger })
-  front.proxy.on('finish', oopsLater)
-  assert.equal((await fetch(front.url)).status, 200)
-  await front.nextRecord()
-  await assertNothingUnhandled()
-  assert.match(logger.messages('error').join(), /a listener of "finish"/)
-})
+for (const { name, run } of FRONTS) {
+  test(`an async listener rejects, ${name}`, async () => {
+    const logger = recordingLogger()
+    await using backend = await mockBackend(answers)
+    await using front = await run({ target: backend.url, logger })
+    front.proxy.on('finish', oopsLater)
+    assert.equal((await fetch(front.url)).status, 200)
+    await front.nextRecord()
+    await assertNothingUnhandled()
+    assert.match(logger.messages('error').join(), /a listener of "finish"/)
+  })
+}
 
 for (const method of ['writeHead', 'write', 'end'] as const) {
   const body = method === 'write' ? 'x'.repeat(200_000) : 'hello'

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
+import { FRONTS } from '../support/running-proxy.ts'
 import { type Cell, type Fault, KINDS, type Phase, type Row, runCell } from './backend-cell.ts'
 import {
   CLIENT_KINDS,
@@ -141,31 +142,37 @@ let start: Footprint
 
 before(async () => {
   // What is made once and kept, such as the first lookup and the first TLS context, is no leak.
-  await runCell('before connect', 'unknown', 'upgrade', CONNECT)
-  await runCell('in the TLS handshake', 'TLS', 'GET', TLS)
+  for (const front of FRONTS) {
+    await runCell('before connect', 'unknown', 'upgrade', CONNECT, front)
+    await runCell('in the TLS handshake', 'TLS', 'GET', TLS, front)
+  }
   start = await idleFootprint()
   process.on('warning', onWarning)
 })
 
-describe('a backend that is', () => {
-  for (const [phase, fault, row] of MATRIX) {
-    for (const [index, kind] of KINDS.entries()) {
-      const cell = row[index] as Cell
-      if (cell === '-') continue
-      test(`${fault} ${phase}, ${kind}: ${cell}`, () => runCell(phase, fault, kind, cell))
-    }
-  }
-})
+for (const front of FRONTS) {
+  describe(front.name, () => {
+    describe('a backend that is', () => {
+      for (const [phase, fault, row] of MATRIX) {
+        for (const [index, kind] of KINDS.entries()) {
+          const cell = row[index] as Cell
+          if (cell === '-') continue
+          test(`${fault} ${phase}, ${kind}: ${cell}`, () => runCell(phase, fault, kind, cell, front))
+        }
+      }
+    })
 
-describe('a client that is', () => {
-  for (const [phase, fault, row] of CLIENT_MATRIX) {
-    for (const [index, kind] of CLIENT_KINDS.entries()) {
-      const cell = row[index] as ClientCell
-      if (cell === '-') continue
-      test(`${fault} ${phase}, ${kind}: ${cell}`, () => runClientCell(phase, fault, kind, cell))
-    }
-  }
-})
+    describe('a client that is', () => {
+      for (const [phase, fault, row] of CLIENT_MATRIX) {
+        for (const [index, kind] of CLIENT_KINDS.entries()) {
+          const cell = row[index] as ClientCell
+          if (cell === '-') continue
+          test(`${fault} ${phase}, ${kind}: ${cell}`, () => runClientCell(phase, fault, kind, cell, front))
+        }
+      }
+    })
+  })
+}
 
 test('after all of these nothing is left open, and nothing was warned of', async () => {
   process.off('warning', onWarning)

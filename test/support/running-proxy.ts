@@ -43,6 +43,29 @@ export async function runInServer(
   })
 }
 
+/** A way in for requests. */
+export interface WayIn {
+  readonly name: string
+  run(options: ProxyOptions): Promise<RunningProxy>
+  /** The listener is ours: it has limits of its own, and it tells of what cannot be read. In an application's server that is node's. */
+  readonly isOurs: boolean
+}
+
+/** The two fronts: the lane of a listener of our own, and an application's node:http server. What holds, holds on both. */
+export const FRONTS: readonly WayIn[] = [
+  { name: 'proxy.listen()', run: runProxy, isOurs: true },
+  {
+    name: 'proxy.attach(server)',
+    run: (options) =>
+      runInServer(options, (proxy) => {
+        const server = http.createServer()
+        proxy.attach(server)
+        return server
+      }),
+    isOurs: false,
+  },
+]
+
 /** Lets `server` listen on a free port. @returns the port. */
 export async function listening(server: HttpServer): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
