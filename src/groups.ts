@@ -128,6 +128,7 @@ export class Groups {
       pool: 'acquire' in group.pool ? group.pool : http1Pool(group.pool, { clock, deadlines: this.#deadlines }),
       healthCheck: group.healthCheck,
       maxEjectedPercent: group.maxEjectedPercent,
+      slowStartMs: group.slowStartMs,
       retry: group.retry,
       clock,
       cells: memory.cells(`${namespace} group ${group.name}`),

@@ -66,6 +66,11 @@ export interface GroupOptions {
   pool?: Pool | PoolOptions
   /** Passive ejection and probes: a check of your own, the built-in's options, or `false`. */
   healthCheck?: HealthCheck | HealthCheckOptions | false
+  /**
+   * For so long a backend that has come (by `setBackends`), or come back (from ejection, or healthy again), gets a growing share of
+   * what is its own, ms: a tenth at first. Default 0: all of it at once.
+   */
+  slowStartMs?: number
   /** A policy of your own, the built-in's options, or `false`. */
   retry?: RetryPolicy | RetryOptions | false
   /** Limits for this group, over the proxy's. */
@@ -171,6 +176,7 @@ export interface ResolvedGroup {
   readonly pool: Pool | Readonly<Required<PoolOptions>>
   readonly healthCheck: HealthCheck | null
   readonly maxEjectedPercent: number
+  readonly slowStartMs: number
   readonly retry: RetryPolicy | null
   readonly timeouts: ResolvedTimeouts
 }

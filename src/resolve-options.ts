@@ -78,6 +78,7 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
         : Object.freeze({ ...HTTP1_POOL_DEFAULTS, ...group.pool }),
     healthCheck: resolveHealthCheck(group.healthCheck, clock),
     maxEjectedPercent: maxEjectedPercent(group.healthCheck),
+    slowStartMs: group.slowStartMs,
     retry: resolveRetry(group.retry, clock),
     timeouts: overlay(parent, group.timeouts),
   })

@@ -14,8 +14,12 @@ const DRAINING = 8
 const DISABLED = 9
 const CHANGES = 10
 const TURN = 11
+/** Of a group's line. */
 const LEADER = 12
 const LEADER_AT = 13
+/** Of a backend's. */
+const HAS_RETURNED = 12
+const RETURNED_AT = 13
 
 /** {@link EJECTED} while its end is being written. */
 const BEING_EJECTED = 2
@@ -132,9 +136,23 @@ export class Cells {
     Atomics.store(this.#line, DISABLED, value ? 1 : 0)
   }
 
+  /** ms since the backend came, or came back, into the balance; `Infinity` where it has been there from the start. */
+  returnedAgoMs(nowMs: number): number {
+    if (Atomics.load(this.#line, HAS_RETURNED) === 0) return Number.POSITIVE_INFINITY
+    return Math.max(0, ((nowMs | 0) - Atomics.load(this.#line, RETURNED_AT)) | 0)
+  }
+  setReturned(nowMs: number): void {
+    Atomics.store(this.#line, RETURNED_AT, nowMs | 0)
+    Atomics.store(this.#line, HAS_RETURNED, 1)
+  }
+  /** Its return is long past. */
+  clearReturned(): void {
+    Atomics.store(this.#line, HAS_RETURNED, 0)
+  }
+
   /** Nothing speaks against the backend any more. */
   clearStates(): void {
-    for (const cell of [FAILURES, EJECTED, EJECTIONS, RTT_US, UNHEALTHY, DRAINING, DISABLED]) {
+    for (const cell of [FAILURES, EJECTED, EJECTIONS, RTT_US, UNHEALTHY, DRAINING, DISABLED, HAS_RETURNED]) {
       Atomics.store(this.#line, cell, 0)
     }
   }

@@ -167,6 +167,11 @@ export const GROUP = {
   balancer: optional('Who picks.', balancer),
   pool: optional('Bounds of the connections to each backend.', pool),
   healthCheck: optional('When to take a backend out of the balance, or false.', healthCheck),
+  slowStartMs: withDefault(
+    'For how long a backend that comes back gets less than its share, ms.',
+    millis('0: not at all', 30_000),
+    0,
+  ),
   retry: optional('When to repeat what can safely be repeated, or false.', retry),
   timeouts: optional("Limits for this group, over the proxy's.", timeouts),
 }

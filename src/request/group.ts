@@ -17,6 +17,8 @@ export interface GroupParts {
   readonly healthCheck: HealthCheck | null
   /** Share of the group that may be ejected at one time, percent. */
   readonly maxEjectedPercent: number
+  /** For so long a backend that has come, or come back, gets less than its share, ms; 0: not at all. */
+  readonly slowStartMs: number
   readonly retry: RetryPolicy | null
   readonly clock: Clock
   /** Numbers of the group itself. */
@@ -36,6 +38,11 @@ export interface GroupParts {
 const LEAD_MS = 1000
 /** A thread that has not said for so long that it leads is dead, or as good as that. */
 const LEASE_MS = 3 * LEAD_MS
+
+/** The least share of its own that a backend gets in its slow start. */
+const SLOW_START_MIN = 0.1
+/** What counts as the first moment of a slow start, ms. */
+const SLOW_START_STEP_MS = 1000
 
 /** How often a pick is made again because another thread picked at the same time. */
 const MAX_TURNS = 4
@@ -79,6 +86,7 @@ export class Group implements HealthControl {
 
   /** From now on these. */
   replace(backends: readonly Backend[]): void {
+    for (const backend of backends) if (!this.#backends.includes(backend)) this.#beginSlowly(backend)
     this.#backends = backends
     this.#parts.balancer.onChange?.(backends)
     this.changed()
@@ -102,13 +110,36 @@ export class Group implements HealthControl {
       const turn = cells.turn
       const candidates = this.candidates(tried)
       if (candidates === null) return null
-      const backend = this.balancer.pick(candidates, exchange)
-      refusePromise(backend)
-      if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+      const backend = this.#pick(candidates, exchange)
       backend.cells.addPending(1)
       if (!isShared || cells.endTurn(turn) || tries === MAX_TURNS) return backend
       backend.cells.addPending(-1)
     }
+  }
+
+  #pick(candidates: Candidates, exchange: ExchangeView): Backend {
+    const backend = this.balancer.pick(candidates, exchange)
+    refusePromise(backend)
+    if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+    if (this.#parts.slowStartMs === 0 || candidates.length === 1 || !this.#isTooSoon(backend)) return backend
+    const others = candidates.filter((one) => one !== backend)
+    return isNotEmpty(others) ? this.#pick(others, exchange) : backend
+  }
+
+  /**
+   * Slow start: of what would go to a backend that has just come, a share that grows with its time goes on to the others.
+   * Source: Envoy's slow start (slow_start.rst: aggression 1, min_weight_percent 10), which scales weights; by lot it holds for
+   * balancers that know of no weights, too.
+   */
+  #isTooSoon({ cells }: Backend): boolean {
+    const { clock, slowStartMs } = this.#parts
+    const agoMs = cells.returnedAgoMs(clock.now())
+    if (agoMs >= slowStartMs) {
+      // Times wrap after 24 days.
+      if (agoMs !== Number.POSITIVE_INFINITY) cells.clearReturned()
+      return false
+    }
+    return clock.random() >= Math.max(SLOW_START_MIN, Math.max(agoMs, SLOW_START_STEP_MS) / slowStartMs)
   }
 
   /** Available backends that are not in `tried`; all available ones where each has been tried; `null` for none. */
@@ -156,11 +187,16 @@ export class Group implements HealthControl {
     if (!isUnhealthy) {
       cells.clearFailures()
       isBack = cells.uneject()
+      this.#beginSlowly(backend)
     }
     this.changed()
     this.#refresh()
     this.#parts.onHealth(backend, reason)
     if (isBack) this.#parts.onUneject(backend)
+  }
+
+  #beginSlowly({ cells }: Backend): void {
+    if (this.#parts.slowStartMs > 0) cells.setReturned(this.#parts.clock.now())
   }
 
   #ejectedPercent(more: number): number {
@@ -221,6 +257,7 @@ export class Group implements HealthControl {
         // It came back and was ejected again meanwhile.
         if (backend.cells.ejectionLeftMs(clock.now()) > 0) return this.#refresh()
         const isFirst = backend.cells.uneject()
+        if (isFirst) this.#beginSlowly(backend)
         if (isFirst) this.changed()
         this.#refresh()
         if (isFirst) this.#parts.onUneject(backend)

@@ -13,10 +13,19 @@ const clock = manualClock()
 /** The same group as two threads see it, each with its own objects on the same numbers. */
 function shared(
   balancers: readonly [Balancer, Balancer],
-  maxEjectedPercent = 50,
-  healthChecks: readonly HealthCheck[] = [],
-  onThrew: (error: unknown) => void = () => {},
-  buffer = SharedMemory.allocate(3),
+  {
+    maxEjectedPercent = 50,
+    slowStartMs = 0,
+    healthChecks = [],
+    onThrew = () => {},
+    buffer = SharedMemory.allocate(3),
+  }: {
+    maxEjectedPercent?: number
+    slowStartMs?: number
+    healthChecks?: readonly HealthCheck[]
+    onThrew?: (error: unknown) => void
+    buffer?: SharedArrayBuffer
+  } = {},
 ): [Group, Group] {
   return balancers.map((balancer, thread) => {
     const memory = new SharedMemory(buffer, thread)
@@ -27,6 +36,7 @@ function shared(
       pool: mockPool({}),
       healthCheck: healthChecks[thread] ?? null,
       maxEjectedPercent,
+      slowStartMs,
       retry: null,
       clock,
       cells: memory.cells('group'),
@@ -121,7 +131,7 @@ function watchers(): { readonly checks: HealthCheck[]; readonly watched: Set<str
 
 test('of all threads one has the backends looked after; another takes over when it is silent, or closes', () => {
   const { checks, watched } = watchers()
-  const [one, other] = shared([least, least], 50, checks)
+  const [one, other] = shared([least, least], { healthChecks: checks })
   assert.deepEqual(watched, [new Set(['a', 'b']), new Set()])
   clock.advance(10_000)
   assert.deepEqual(watched, [new Set(['a', 'b']), new Set()])
@@ -152,7 +162,7 @@ test('a thread that has not said for the time of its lease that it leads can be 
 test('a thread that has lost the lead lets go when it hears of it', () => {
   const { checks, watched } = watchers()
   const buffer = SharedMemory.allocate(3)
-  const [one, other] = shared([least, least], 50, checks, undefined, buffer)
+  const [one, other] = shared([least, least], { healthChecks: checks, buffer })
   const third = new SharedMemory(buffer, 2).cells('group')
   assert.equal(watched[0]?.size, 2)
   assert.equal(third.lead(clock.now() + 3000, 3000), true)
@@ -174,9 +184,52 @@ test('a health check that throws when it is to look after a backend, or to stop,
       }
     },
   })
-  const [one, other] = shared([least, least], 50, [bad('a')], (error) => thrown.push((error as Error).message))
+  const [one, other] = shared([least, least], {
+    healthChecks: [bad('a')],
+    onThrew: (error) => thrown.push((error as Error).message),
+  })
   assert.deepEqual(thrown, ['begin'])
   one.close()
   other.close()
   assert.deepEqual(thrown, ['begin', 'stop'])
+})
+
+test('a backend that has come back gets a tenth of its share at first, and all of it in the end', () => {
+  // Whatever the balancer, here one that would always take the first.
+  const first: Balancer = { name: 'first', pick: ([one]) => one }
+  const [always] = shared([first, first], { maxEjectedPercent: 100, slowStartMs: 10_000 })
+  const [b] = always.backends as [Backend, Backend]
+  const share = (): number => {
+    let taken = 0
+    for (let i = 0; i < 1000; i++) {
+      const backend = always.take([], view)
+      if (backend === b) taken++
+      backend?.cells.addPending(-1)
+    }
+    return taken / 1000
+  }
+  assert.equal(share(), 1)
+  always.eject(b, 5000, 'test')
+  clock.advance(5000)
+  assert.ok(Math.abs(share() - 0.1) < 0.04)
+  clock.advance(5000)
+  assert.ok(Math.abs(share() - 0.5) < 0.06)
+  clock.advance(5000)
+  assert.equal(share(), 1)
+
+  always.setUnhealthy(b, true, 'test')
+  always.setUnhealthy(b, false, 'test')
+  assert.ok(share() < 0.2)
+  clock.advance(10_000)
+  assert.equal(share(), 1)
+
+  const added = new Backend('http://new')
+  always.replace([added, b])
+  const picks = Array.from({ length: 100 }, () => always.take([], view))
+  const soon = picks.filter((one) => one === added).length
+  assert.ok(soon > 0 && soon < 30, `${soon}`)
+  // With no other there is nothing to wait for.
+  always.replace([added])
+  assert.equal(always.take([], view), added)
+  always.close()
 })
