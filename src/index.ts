@@ -9,7 +9,14 @@ export type * from './contracts/transform.ts'
 export { createProxy } from './create-proxy.ts'
 export * from './executors/index.ts'
 export * from './health-checks/index.ts'
-export { consoleLogger, silentLogger } from './loggers/index.ts'
+export {
+  consoleLogger,
+  type LineStream,
+  type LineWriter,
+  type LineWriterOptions,
+  lineWriter,
+  silentLogger,
+} from './loggers/index.ts'
 export { Backend, type BackendInit, type BackendTls, type Endpoint } from './model/backend.ts'
 export type { Cells } from './model/cells.ts'
 export type { Clock } from './model/clock.ts'

@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { lineWriter } from '../../src/loggers/line-writer.ts'
+import { mockBackend } from '../../src/testing/mock-backend.ts'
+import { runProxy } from '../support/running-proxy.ts'
 
 async function folder(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'heddle-'))
@@ -227,4 +229,22 @@ test('an error in the middle of a line does not glue the next one to it', async 
   await writer.flush()
   assert.equal(fs.readFileSync(path, 'utf8'), 'aa\nb\ndd\n')
   assert.equal(writer.dropped, 2)
+})
+
+test('it takes the access log of a proxy into a file', async (t) => {
+  const path = join(await folder(t), 'access.log')
+  const fd = fs.openSync(path, 'a')
+  const log = lineWriter(fd)
+  {
+    await using backend = await mockBackend()
+    await using front = await runProxy({ target: backend.url, accessLog: { format: 'json', write: log.write } })
+    for (let i = 0; i < 3; i++) await (await fetch(`${front.url}/${i}`)).arrayBuffer()
+  }
+  await log.close()
+  fs.closeSync(fd)
+  const lines = fs.readFileSync(path, 'utf8').trimEnd().split('\n')
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).target),
+    ['/0', '/1', '/2'],
+  )
 })

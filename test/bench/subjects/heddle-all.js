@@ -1,19 +1,31 @@
-import { createWriteStream } from 'node:fs'
+import { openSync } from 'node:fs'
 import { join } from 'node:path'
+import { lineWriter } from '../../../dist/src/index.js'
 import { temporaryFolder } from '../daemon.js'
 import { listen } from '../listen.js'
 
-// What an application in production switches on: an access log in a file, ejection of failing backends, retries, and metrics
+// What an application in production switches on: an access log in a file, ejection of failing backends, probes, retries, and metrics
 // of its own from the events.
 
-const log = createWriteStream(join(temporaryFolder(), 'access.log'))
+const log = lineWriter(openSync(join(temporaryFolder(), 'access.log'), 'a'))
 const proxy = await listen({
-  accessLog: { format: 'combined', write: (line) => log.write(`${line}\n`) },
-  healthCheck: { consecutiveFailures: 5 },
+  accessLog: { format: 'combined', write: log.write },
+  healthCheck: { consecutiveFailures: 5, probe: { path: '/' } },
   retry: { attempts: 2 },
 })
 const counts = {}
-for (const event of ['request', 'attempt', 'retry', 'response', 'error', 'finish', 'eject', 'uneject']) {
+for (const event of [
+  'request',
+  'attempt',
+  'retry',
+  'response',
+  'error',
+  'finish',
+  'eject',
+  'uneject',
+  'unhealthy',
+  'healthy',
+]) {
   counts[event] = 0
   proxy.on(event, () => counts[event]++)
 }
