@@ -1,6 +1,7 @@
 import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import tls, { type SecureContextOptions } from 'node:tls'
 import type { EventEmitter } from 'eventemitter3'
 import { buildParts } from './build-parts.ts'
 import type { Job, ListenOptions, Running } from './contracts/executor.ts'
@@ -109,6 +110,10 @@ function makeProxy(
       if (matches(req) === null && fallback.emit('upgrade', req, socket, head)) return
       upgrade(req, socket, head, undefined, serve)
     })
+  }
+
+  function replaceCertificate(options: SecureContextOptions): void {
+    for (const server of servers) server.setSecureContext?.(options)
   }
 
   /** Serves in this thread. */
@@ -261,6 +266,11 @@ function makeProxy(
       groups.replace(group, inits)
       await Promise.all(Array.from(running, (one) => one.change(name, { group: name, ...change })))
     },
+    async setSecureContext(options) {
+      tls.createSecureContext(options)
+      replaceCertificate(options)
+      await Promise.all(Array.from(running, (one) => one.change('the certificate', { secureContext: options })))
+    },
     async drain(id, name = UNNAMED) {
       const group = groups.find(name)
       const backend = backendNamed(group, id)
@@ -319,7 +329,10 @@ function makeProxy(
       },
       close: () => proxy.close(),
       hear: forwarder(events),
-      change: ({ group, backends }) => groups.replace(groups.find(group), backends),
+      change(change) {
+        if ('secureContext' in change) replaceCertificate(change.secureContext)
+        else groups.replace(groups.find(change.group), change.backends)
+      },
     })
   }
   return proxy

@@ -2,6 +2,7 @@ import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
 import type { Duplex } from 'node:stream'
+import type { SecureContextOptions } from 'node:tls'
 import type { ListenAddress, ListenOptions, ThreadStats } from './contracts/executor.ts'
 import type { PoolStats } from './contracts/pool.ts'
 import type { BackendInit } from './model/backend.ts'
@@ -90,6 +91,12 @@ export interface Proxy extends AsyncDisposable {
    * @throws {@link OptionsError} for backends that cannot be.
    */
   setBackends(backends: readonly (string | URL | BackendInit)[], group?: string): Promise<void>
+  /**
+   * From now on new connections to listeners with TLS get this certificate (and what else is given, over what `listen({ tls })` had), in
+   * every thread; resolves when each has it. Open connections go on.
+   * Rejects with what node says of a certificate or a key that is none; then nothing has changed.
+   */
+  setSecureContext(options: SecureContextOptions): Promise<void>
   /** Gives the backend nothing new, in any thread; resolves when all that it had has ended. @throws RangeError for an unknown one. */
   drain(backend: string, group?: string): Promise<void>
   /** Ends {@link drain}. */

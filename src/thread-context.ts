@@ -1,3 +1,4 @@
+import type { SecureContextOptions } from 'node:tls'
 import { workerData } from 'node:worker_threads'
 import type { ListenOptions } from './contracts/executor.ts'
 import { countersName, type ThreadStart } from './executors/messages.ts'
@@ -24,6 +25,14 @@ export interface BackendsChange {
   readonly backends: readonly BackendInit[]
 }
 
+/** Another certificate for the listeners. */
+export interface SecureContextChange {
+  readonly secureContext: SecureContextOptions
+}
+
+/** What the threads of a proxy are told at run time. */
+export type ThreadsChange = BackendsChange | SecureContextChange
+
 /** What a thread makes its proxy from. */
 export interface ThreadJob {
   readonly options: ProxyOptions
@@ -43,7 +52,7 @@ export interface ThreadMember {
   close(): Promise<void>
   /** Tells these events to `tell`, and no others. */
   hear(events: readonly string[], tell: (event: string, args: readonly unknown[]) => void): void
-  change(change: BackendsChange): void
+  change(change: ThreadsChange): void
 }
 
 const start = (workerData as { heddle?: ThreadStart } | null)?.heddle

@@ -16,11 +16,11 @@ import { retireServer, stopListening } from './fronts/retire.ts'
 import { describeError } from './model/errors.ts'
 import { SharedMemory } from './model/memory.ts'
 import {
-  type BackendsChange,
   members,
   outlet,
   type ThreadJob,
   type ThreadMember,
+  type ThreadsChange,
   threadStart,
 } from './thread-context.ts'
 
@@ -120,7 +120,7 @@ function report(): void {
   post({ type: 'report', proxies: members.length, pools: members.map((member) => member.pools()) })
 }
 
-function change(number: number, asked: BackendsChange): void {
+function change(number: number, asked: ThreadsChange): void {
   let fault: string | null = null
   try {
     for (const member of members) member.change(asked)
@@ -144,7 +144,7 @@ async function retire(server: http.Server | Lane): Promise<void> {
 async function serve(): Promise<void> {
   const server = await openServer()
   count(server)
-  for (const asked of start.changes) for (const member of members) member.change(asked as BackendsChange)
+  for (const asked of start.changes) for (const member of members) member.change(asked as ThreadsChange)
   for (const member of members) member.hear(start.heard, tell)
   const address = start.listen === null ? null : await listen(server, start.listen, true)
   if (start.listen === null) watchConnections(server)
@@ -155,7 +155,7 @@ async function serve(): Promise<void> {
         message.socket.resume()
         break
       case 'change':
-        change(message.number, message.change as BackendsChange)
+        change(message.number, message.change as ThreadsChange)
         break
       case 'hear':
         for (const member of members) member.hear(message.events, tell)

@@ -8,12 +8,13 @@ import type { Destination, Parts } from '../request/parts.ts'
 import { withoutDotSegments } from '../request/target.ts'
 import { LaneConnection, type LaneParts } from './lane-connection.ts'
 import { watchConnections } from './listener.ts'
+import { tcpOf } from './tcp.ts'
 
 /** Settings of a {@link createLane}. */
 export interface LaneSettings {
   /** Idle connections are kept this long, ms. */
   readonly keepAliveMs: number
-  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the lane replaces them for new connections. */
+  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the lane replaces what it is given for new connections. */
   readonly tls?: tls.TlsOptions | undefined
   /** What no route matches is for the server behind the lane, and not ours to refuse. */
   readonly isShared?: boolean
@@ -30,6 +31,8 @@ export interface Lane extends net.Server {
   setSecureContext?(options: tls.SecureContextOptions): void
 }
 
+/** The longest time that node's timers know, ms. */
+const LONGEST_MS = 2 ** 31 - 1
 /** A client that keeps to the time it was told must not meet a connection that is just being closed. */
 const KEEP_ALIVE_MARGIN_MS = 1_000
 
@@ -48,6 +51,8 @@ export function createLane(
   const connections = new Set<LaneConnection>()
   /** Those that were given away, with the last answer on each. */
   const others = new Map<Socket, http.ServerResponse | null>()
+  /** TCP connections whose TLS handshake has not come to its end. */
+  const handshakes = new Set<Socket>()
   let isClosed = false
   let dateSecond = -1
   let dateText = ''
@@ -98,14 +103,28 @@ export function createLane(
     return parts.find(method, host, parts.router.looksAtPaths ? withoutDotSegments(target) : target)
   }
 
+  function hasRoomFor(socket: Socket): boolean {
+    const open = connections.size + others.size + handshakes.size
+    if (limits.maxConnections === 0 || open < limits.maxConnections) return true
+    logger.debug({ client: socket.remoteAddress }, `closed a connection: ${open} are open`)
+    socket.destroy()
+    return false
+  }
+
   function accept(socket: Socket): void {
-    const open = connections.size + others.size
-    if (limits.maxConnections > 0 && open >= limits.maxConnections) {
-      logger.debug({ client: socket.remoteAddress }, `closed a connection: ${open} are open`)
-      socket.destroy()
-      return
-    }
+    if (hasRoomFor(socket)) connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+  }
+
+  function acceptSecure(socket: Socket): void {
+    handshakes.delete(tcpOf(socket))
+    socket.allowHalfOpen = true
     connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+  }
+
+  function beginHandshake(socket: Socket): void {
+    if (!hasRoomFor(socket)) return
+    handshakes.add(socket)
+    socket.once('close', () => handshakes.delete(socket))
   }
 
   function noteAnswer({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
@@ -113,16 +132,23 @@ export function createLane(
     else if (others.has(socket)) others.set(socket, res)
   }
 
-  const options: net.ServerOpts = { allowHalfOpen: true, noDelay: true }
   const server: net.Server =
     settings.tls === undefined
-      ? net.createServer(options, accept)
-      : tls
-          .createServer({ ...options, ALPNProtocols: ['http/1.1'], ...settings.tls }, accept)
-          .on('tlsClientError', (error, socket) => {
-            logger.debug({ client: socket.remoteAddress }, `a client's TLS handshake failed: ${describeError(error)}`)
-            socket.destroy()
-          })
+      ? net.createServer({ allowHalfOpen: true, noDelay: true }, accept)
+      : secureServer(settings.tls)
+
+  function secureServer(given: tls.TlsOptions): tls.Server {
+    const handshakeTimeout = limits.headTimeoutMs || LONGEST_MS
+    // Half-open from the handshake on: before, node would not notice that a client has gone.
+    const options = { noDelay: true, ALPNProtocols: ['http/1.1'], handshakeTimeout, ...given, allowHalfOpen: false }
+    return tls
+      .createServer(options, acceptSecure)
+      .on('connection', beginHandshake)
+      .on('tlsClientError', (error, socket) => {
+        logger.debug({ client: socket.remoteAddress }, `a client's TLS handshake failed: ${describeError(error)}`)
+        socket.destroy()
+      })
+  }
 
   watchConnections(behind)
   for (const event of ['request', 'checkContinue']) {
@@ -130,12 +156,19 @@ export function createLane(
   }
   server.on('close', () => behind.close())
 
+  const { setSecureContext: replaceContext } = tls.Server.prototype
+
   function closeIdle(): void {
     for (const connection of connections) if (connection.isIdle) connection.socket.destroy()
+    for (const socket of handshakes) socket.destroy()
     behind.closeIdleConnections()
   }
 
   return Object.assign(server, {
+    ...(server instanceof tls.Server && {
+      setSecureContext: (options: tls.SecureContextOptions) =>
+        replaceContext.call(server, { ...settings.tls, ...options }),
+    }),
     close(done?: (error?: Error) => void) {
       isClosed = true
       for (const answer of others.values()) {
@@ -152,6 +185,7 @@ export function createLane(
     closeAllConnections() {
       for (const { socket } of connections) socket.destroy()
       for (const socket of others.keys()) socket.destroy()
+      for (const socket of handshakes) socket.destroy()
     },
   }) as Lane
 }

@@ -6,6 +6,7 @@ import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
+import { tcpOf } from './tcp.ts'
 
 const SMALL_BODY_BYTES = 4096
 
@@ -206,7 +207,8 @@ export class NodeFront implements Front, Writer {
       this.flush()
       while (socket.writableCorked > 0) socket.uncork()
     }
-    // Where only the end of the connection ends the body, a clean end would look complete.
+    // Where only the end of the connection ends the body, a clean end would look complete. Clients take a TLS connection that just
+    // ends for a clean end, too (curl does), and only TCP has RST.
     if (this.minorVersion === 0 && this.peer.address !== '') tcpOf(socket ?? this.#req.socket).resetAndDestroy()
     // A unix socket has no RST.
     else res.destroy()
@@ -315,11 +317,6 @@ function writeHead(res: ServerResponse, status: number, reason: string, headers:
 }
 
 function ignore(): void {}
-
-/** The TCP socket under a TLS one. Clients take a TLS connection that just ends for a clean end (curl does), and only TCP has RST. */
-function tcpOf(socket: Socket): Socket {
-  return (socket as { _parent?: Socket | null })._parent ?? socket
-}
 
 function hasDate(headers: HeaderList): boolean {
   for (let i = 0; i < headers.length; i += 2) {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { test } from 'node:test'
+import tls from 'node:tls'
 import { Agent, request } from 'undici'
 import { createProxy, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
-import { certificate, key } from '../support/certificates.ts'
+import { certificate, key, renewedCertificate, renewedKey } from '../support/certificates.ts'
 import { queue } from '../support/running-proxy.ts'
 import { LOOPBACK, without } from './threaded.ts'
 
@@ -24,4 +26,32 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
       threads.add(await records.next())
     }
   })
+
+  test(`${spread}: setSecureContext() has reached every thread when it resolves, and later ones`, {
+    skip: await without(spread),
+  }, async () => {
+    await using backend = await mockBackend({ body: 'secret' })
+    await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2, spread }) })
+    const { port } = await proxy.listen({ ...LOOPBACK, tls: { cert: certificate, key } })
+    const names = async (): Promise<string[]> => {
+      const all = Array.from({ length: 8 }, () => nameAt(port))
+      return [...new Set(await Promise.all(all))]
+    }
+    assert.deepEqual(await names(), ['heddle-test'])
+    await assert.rejects(proxy.setSecureContext({ cert: 'no certificate', key }))
+    assert.deepEqual(await names(), ['heddle-test'])
+    await proxy.setSecureContext({ cert: renewedCertificate, key: renewedKey })
+    assert.deepEqual(await names(), ['heddle-renewed'])
+    await proxy.reload()
+    assert.deepEqual(await names(), ['heddle-renewed'])
+  })
+}
+
+/** Of the certificate that a new connection gets. */
+async function nameAt(port: number): Promise<string> {
+  const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
+  await once(socket, 'secureConnect')
+  const { CN } = socket.getPeerCertificate().subject
+  socket.destroy()
+  return String(CN)
 }

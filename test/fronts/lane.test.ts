@@ -730,6 +730,12 @@ describe('close', () => {
 })
 
 describe('TLS', () => {
+  function openAt(run: RunningLane): Promise<number> {
+    return new Promise((resolve, reject) => {
+      run.lane.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
+    })
+  }
+
   async function secure(own: LaneOptions['tls']): Promise<RunningLane> {
     const backend = await mockBackend()
     const run = await runLane({ target: backend.url }, { tls: own })
@@ -773,6 +779,39 @@ describe('TLS', () => {
     run.lane.setSecureContext?.({ key, cert: certificate })
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
     assert.throws(() => run.lane.setSecureContext?.({ key, cert: 'no certificate' }))
+    assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
+  })
+
+  test('a client that goes in the middle of the handshake leaves nothing behind', async () => {
+    await using run = await secure({ key, cert: certificate })
+    for (const bytes of ['', '\x16\x03\x01']) {
+      const client = rawClient(run.port)
+      client.socket.allowHalfOpen = true
+      if (bytes !== '') client.write(bytes)
+      await once(run.lane, 'connection')
+      client.socket.end()
+      await client.ended
+    }
+    while ((await openAt(run)) > 0) await rounds(1)
+  })
+
+  test('a handshake keeps nobody from closing', async () => {
+    await using run = await secure({ key, cert: certificate })
+    const client = rawClient(run.port)
+    await once(run.lane, 'connection')
+    const closed = new Promise((resolve) => run.lane.close(resolve))
+    await client.ended
+    await closed
+  })
+
+  test('limits.headTimeoutMs holds for the handshake, and limits.maxConnections counts it', async () => {
+    const limits = { headTimeoutMs: 200, maxConnections: 1 }
+    await using backend = await mockBackend()
+    await using run = await runLane({ target: backend.url, limits }, { tls: { key, cert: certificate } })
+    const [first, second] = [rawClient(run.port), rawClient(run.port)]
+    await second.ended
+    assert.equal(first.socket.destroyed, false)
+    await first.ended
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
   })
 

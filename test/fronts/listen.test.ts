@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import http from 'node:http'
 import https from 'node:https'
 import { test } from 'node:test'
+import tls from 'node:tls'
 import express from 'express'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createProxy, inline, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
-import { certificate, key } from '../support/certificates.ts'
+import { certificate, key, renewedCertificate, renewedKey } from '../support/certificates.ts'
 import { converse } from '../support/raw-client.ts'
 
 const LOOPBACK = { port: 0, host: '127.0.0.1' }
@@ -83,4 +85,20 @@ test('listen({ tls }) speaks https, and tells backends so', async () => {
       .on('error', reject)
   })
   assert.equal(body, 'https')
+})
+
+test('setSecureContext() replaces the certificate of what listens, for new connections', async () => {
+  await using proxy = createProxy({ target: 'http://127.0.0.1:1' })
+  const { port } = await proxy.listen({ ...LOOPBACK, tls: { cert: certificate, key } })
+  const name = async (): Promise<unknown> => {
+    const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    socket.destroy()
+    return socket.getPeerCertificate().subject.CN
+  }
+  assert.equal(await name(), 'heddle-test')
+  await assert.rejects(proxy.setSecureContext({ cert: 'no certificate', key }))
+  assert.equal(await name(), 'heddle-test')
+  await proxy.setSecureContext({ cert: renewedCertificate, key: renewedKey })
+  assert.equal(await name(), 'heddle-renewed')
 })
