@@ -93,8 +93,9 @@ test('setSecureContext() replaces the certificate of what listens, for new conne
   const name = async (): Promise<unknown> => {
     const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
     await once(socket, 'secureConnect')
+    const { CN } = socket.getPeerCertificate().subject
     socket.destroy()
-    return socket.getPeerCertificate().subject.CN
+    return CN
   }
   assert.equal(await name(), 'heddle-test')
   await assert.rejects(proxy.setSecureContext({ cert: 'no certificate', key }))
