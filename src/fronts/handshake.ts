@@ -91,6 +91,7 @@ export function createCarrier(): Carrier {
       throw error
     }
     const request = begun as ClientRequest | null
+    begun = null
     if (request === null) throw new TypeError('http-proxy-3 made no request')
     const [joinConnections] = request.listeners('upgrade')
     for (const event of ['upgrade', 'response', 'error']) request.removeAllListeners(event)

@@ -305,8 +305,8 @@ export abstract class BaseExchange implements Recordable, Timed {
   }
 
   /** No byte for `ms` from now on is too long. */
-  protected extend(ms: number, now = this.#parts.clock.now()): void {
-    this.deadline = ms > 0 ? Math.min(this.#totalAt, now + ms) : this.#totalAt
+  protected extend(ms: number, now?: number): void {
+    this.deadline = ms > 0 ? Math.min(this.#totalAt, (now ?? this.#parts.clock.now()) + ms) : this.#totalAt
   }
 
   protected hookError(whose: string, cause: unknown): ProxyError {

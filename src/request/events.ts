@@ -83,11 +83,12 @@ class GuardedEmitter extends EventEmitter<string> {
     this.#guards.set(listener, guards)
     let guard = guards.get(event)
     if (guard === undefined) {
+      const tell = (error: unknown): void => this.#tell(event, error)
       guard = (...args) => {
         try {
-          heed(listener(...args), (error) => this.#tell(event, error))
+          heed(listener(...args), tell)
         } catch (error) {
-          this.#tell(event, error)
+          tell(error)
         }
       }
       guards.set(event, guard)

@@ -10,7 +10,8 @@ import { listen } from '../listen.js'
 const log = lineWriter(openSync(join(temporaryFolder(), 'access.log'), 'a'))
 const proxy = await listen({
   accessLog: { format: 'combined', write: log.write },
-  healthCheck: { consecutiveFailures: 5, probe: { path: '/' } },
+  // A WebSocket server says 426 to a plain request.
+  healthCheck: { consecutiveFailures: 5, probe: { path: '/', statuses: [200, 426] } },
   retry: { attempts: 2 },
 })
 const counts = {}
