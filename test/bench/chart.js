@@ -32,6 +32,7 @@ export function chart(panels) {
   })
   const height = y + LINE
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">
+<title>Benchmarks of heddle and its peers</title>
 <style>${STYLE}
 </style>
 <rect class="page" width="${WIDTH}" height="${height}"/>
