@@ -4,12 +4,21 @@
  */
 import http from 'node:http'
 import https from 'node:https'
+import type net from 'node:net'
 import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
-import { parentPort } from 'node:worker_threads'
+import { type MessagePort, parentPort } from 'node:worker_threads'
+import type { ListenAddress, ListenOptions } from './contracts/executor.ts'
 import type { Logger } from './contracts/logger.ts'
 import { createProxy } from './create-proxy.ts'
-import { type FromThread, type LogEntry, slotName, type ThreadStart, type ToThread } from './executors/messages.ts'
+import {
+  type FromThread,
+  type Inheritance,
+  type LogEntry,
+  slotName,
+  type ThreadStart,
+  type ToThread,
+} from './executors/messages.ts'
 import type { Lane } from './fronts/lane.ts'
 import { listen, watchConnections } from './fronts/listener.ts'
 import { retireServer, stopListening } from './fronts/retire.ts'
@@ -116,6 +125,39 @@ function count(server: http.Server | Lane): void {
   })
 }
 
+/** What accepts connections for the server: itself, and listening sockets of threads that are gone. */
+const listeners: net.Server[] = []
+
+function addListener(listener: net.Server): void {
+  listeners.push(listener)
+  connections[2] = listeners.length
+}
+
+/** Those that came from others first. */
+function give(count: number, to: MessagePort): void {
+  for (const listener of listeners.splice(-count)) to.postMessage(listener satisfies Inheritance, [listener as never])
+  connections[2] = listeners.length
+  to.close()
+}
+
+function inherit(server: http.Server | Lane, from: MessagePort): void {
+  from.on('message', (listener: Inheritance) => {
+    listener.maxConnections = server.maxConnections
+    listener.on('connection', (socket) => server.emit('connection', socket))
+    addListener(listener)
+  })
+  // The thread that it was to come from has died.
+  from.once('close', () => {
+    if (listeners.length === 0) void listenHere(server)
+  })
+}
+
+async function listenHere(server: http.Server | Lane): Promise<ListenAddress> {
+  const address = await listen(server, start.listen as ListenOptions, true)
+  addListener(server)
+  return address
+}
+
 function report(): void {
   post({ type: 'report', proxies: members.length, pools: members.map((member) => member.pools()) })
 }
@@ -132,7 +174,7 @@ function change(number: number, asked: ThreadsChange): void {
 
 async function retire(server: http.Server | Lane): Promise<void> {
   // First of all, or clients whose connection ends would come back to this thread.
-  await stopListening(server)
+  await Promise.all(listeners.map(stopListening))
   for (const member of members) member.goAway()
   await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0))
   await Promise.all(members.map((member) => member.close()))
@@ -146,8 +188,8 @@ async function serve(): Promise<void> {
   count(server)
   for (const asked of start.changes) for (const member of members) member.change(asked as ThreadsChange)
   for (const member of members) member.hear(start.heard, tell)
-  const address = start.listen === null ? null : await listen(server, start.listen, true)
-  if (start.listen === null) watchConnections(server)
+  const address = start.listen === null || start.inherits ? null : await listenHere(server)
+  if (address === null) watchConnections(server)
   parent.on('message', (message: ToThread) => {
     switch (message.type) {
       case 'socket':
@@ -159,6 +201,12 @@ async function serve(): Promise<void> {
         break
       case 'hear':
         for (const member of members) member.hear(message.events, tell)
+        break
+      case 'give':
+        give(message.count, message.to)
+        break
+      case 'inherit':
+        inherit(server, message.from)
         break
       case 'retire':
         void retire(server)

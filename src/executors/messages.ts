@@ -1,5 +1,6 @@
-import type { Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
+import type { MessagePort } from 'node:worker_threads'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 
 /** What a thread is started with, under `heddle` in its `workerData`. */
@@ -13,6 +14,8 @@ export interface ThreadStart {
   readonly job: { readonly options: unknown } | { readonly entry: string }
   /** Where to listen, sharing the port; `null`: connections come by message. */
   readonly listen: ListenOptions | null
+  /** It does not listen by itself, unless nothing comes: another thread's listening socket is on its way. */
+  readonly inherits: boolean
   /** For proxies made from options: the certificate to listen with. */
   readonly tls: TlsOptions | null
   /** Events that the starter wants to hear. */
@@ -27,8 +30,14 @@ export interface ThreadStart {
 export type ToThread =
   | { readonly type: 'change'; readonly number: number; readonly change: unknown }
   | { readonly type: 'hear'; readonly events: readonly string[] }
+  /** Hand over so many of your listening sockets: each is a message of {@link Inheritance}. */
+  | { readonly type: 'give'; readonly count: number; readonly to: MessagePort }
+  | { readonly type: 'inherit'; readonly from: MessagePort }
   | { readonly type: 'retire' }
   | { readonly type: 'socket'; readonly socket: Socket }
+
+/** From a thread to its heir: a socket that goes on listening, with what waits in its queue. */
+export type Inheritance = Server
 
 /** From a thread. */
 export type FromThread =
@@ -65,7 +74,7 @@ export function countersName(slot: number, proxy: number): string {
   return `thread ${slot}, proxy ${proxy}`
 }
 
-/** Name of the cells of a thread's place: how many connections it was handed. */
+/** Name of the cells of a thread's place: how many connections have come, how many have gone, on how many sockets it listens. */
 export function slotName(slot: number): string {
   return `thread ${slot}`
 }

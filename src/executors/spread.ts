@@ -12,6 +12,7 @@ export type Spread = 'kernel' | 'least-loaded'
 /** What this runtime can do. Found out by doing it, once. */
 let canReuse: Promise<boolean> | null = null
 let canTransfer: Promise<boolean> | null = null
+let canHandOver: Promise<boolean> | null = null
 
 /** @throws {@link ProxyError} `ERR_PROXY_THREADS` that says what to do, where the runtime cannot. */
 export async function chooseSpread(wanted: Spread | undefined): Promise<Spread> {
@@ -27,6 +28,12 @@ export async function chooseSpread(wanted: Spread | undefined): Promise<Spread> 
         ? `connections cannot be handed to threads here (${process.platform}, node ${process.versions.node}): spread: 'least-loaded' needs node 26, not on Windows. Leave out spread, or use one thread`
         : `threads cannot share a port here (${process.platform}, node ${process.versions.node}): use Linux with node 22.12 or macOS with node 26, or one thread, or several processes behind a load balancer`,
   )
+}
+
+/** A thread can give another one the socket that it listens on (node 26). Else what waits in its queue is lost when it closes. */
+export function handsListenersOver(): Promise<boolean> {
+  canHandOver ??= triesHandOver()
+  return canHandOver
 }
 
 /** Where the option is not known it is ignored, and the second server finds the port taken. */
@@ -68,6 +75,23 @@ async function triesTransfer(): Promise<boolean> {
     server.close()
     port1.close()
     port2.close()
+  }
+}
+
+async function triesHandOver(): Promise<boolean> {
+  const server = net.createServer()
+  const { port1, port2 } = new MessageChannel()
+  try {
+    await listens(server, { port: 0, host: '127.0.0.1' })
+    port1.postMessage(server, [server as never])
+    const [given] = (await once(port2, 'message')) as [net.Server]
+    given.close()
+    return true
+  } catch {
+    return false
+  } finally {
+    if (server.listening) server.close()
+    port1.close()
   }
 }
 

@@ -6,7 +6,7 @@ import { SharedMemory } from '../model/memory.ts'
 import { CrashGuard } from './crash-guard.ts'
 import type { FromThread, ThreadStart } from './messages.ts'
 import { Scaler } from './scaler.ts'
-import { chooseSpread } from './spread.ts'
+import { chooseSpread, handsListenersOver } from './spread.ts'
 import { Thread, type ThreadOwner } from './thread.ts'
 import type { ThreadSettings } from './worker-threads.ts'
 
@@ -61,6 +61,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   #heard: readonly string[] = []
   #address: ListenAddress | null = null
   #acceptor: net.Server | null = null
+  /** Threads that go leave their listening sockets to others. */
+  #handsOver = false
   /** So many are to serve; what dies is replaced. */
   #wanted: number
   #lastThread = 0
@@ -92,10 +94,11 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   /** Each thread listens. The first one finds the port where any will do. */
   async listenInThreads(listen: ListenOptions): Promise<void> {
+    this.#handsOver = await handsListenersOver()
     // Threads share the port with whoever asks for it in the same way: another program of this user would go unseen.
     if (listen.port !== undefined && listen.port !== 0) await assertFree(listen)
     const { port = 0, host } = listen
-    const first = this.#start({ port, ...(host !== undefined && { host }) }, 'the first')
+    const first = this.#start('the first', { port, ...(host !== undefined && { host }) })
     this.#address = await first.serving
   }
 
@@ -111,7 +114,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   /** Starts the first ones. */
   async fill(): Promise<void> {
     const missing = this.#wanted - this.#threads.size
-    await Promise.all(Array.from({ length: missing }, () => this.#start(this.#where(), 'one of the first').serving))
+    await Promise.all(Array.from({ length: missing }, () => this.#start('one of the first').serving))
   }
 
   threads(): readonly ThreadStats[] {
@@ -137,9 +140,9 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       for (const old of this.#serving()) {
         if (this.#isClosing) return
         if (old.state !== 'serving') continue
-        const successor = this.#start(this.#where(), `replaces thread ${old.id}`)
+        const successor = this.#start(`replaces thread ${old.id}`, this.#where(), this.#handsOver)
         await successor.serving
-        await this.#retire(old, `replaced by thread ${successor.id}`)
+        await this.#retire(old, `replaced by thread ${successor.id}`, successor)
         // While there was one more, one that died was not missing.
         this.#startMissing('one has died')
       }
@@ -219,7 +222,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   #startMissing(reason: string): void {
-    if (!this.#isClosing && this.#alive() < this.#wanted) this.#start(this.#where(), reason)
+    if (!this.#isClosing && this.#alive() < this.#wanted) this.#start(reason)
   }
 
   #tellFailed(error: Error): void {
@@ -233,7 +236,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     })
   }
 
-  #start(listen: ListenOptions | null, reason: string): Thread {
+  /** @param inherits it is given a listening socket when it serves. */
+  #start(reason: string, listen = this.#where(), inherits = false): Thread {
     const slot = this.#freeSlots.pop()
     if (slot === undefined) throw new Error('no place for another thread')
     const { entry, drainMs } = this.#settings
@@ -243,6 +247,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       memory: this.#buffer,
       job: entry === null ? { options: this.#job.options } : { entry },
       listen,
+      inherits,
       tls: this.#job.listen.tls ?? null,
       heard: this.#heard,
       changes: Array.from(this.#changes.values()),
@@ -261,7 +266,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     return { port: this.address.port, ...(host !== undefined && { host }) }
   }
 
-  async #retire(thread: Thread, reason: string): Promise<void> {
+  async #retire(thread: Thread, reason: string, heir?: Thread): Promise<void> {
+    if (heir !== undefined && this.#handsOver) thread.give(Number.POSITIVE_INFINITY, heir)
     if (thread.state === 'ended') return
     this.#reasons.set(thread, reason)
     const ended = thread.retire()
@@ -311,12 +317,17 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     if (this.#isClosing) return
     if (step > 0) {
       if (this.#alive() >= this.#settings.max) return
-      await this.#start(this.#where(), reason).serving
+      // One that has inherited would get more than its share of the connections.
+      const rich = serving.find(({ listeners }) => listeners > 1)
+      const added = this.#start(reason, this.#where(), rich !== undefined)
+      await added.serving
+      rich?.give(1, added)
       this.#wanted++
     } else if (serving.length > this.#settings.min) {
-      const fewest = serving.reduce((least, thread) => (thread.connections < least.connections ? thread : least))
+      const [fewest, ...others] = serving.toSorted((a, b) => a.connections - b.connections) as [Thread, ...Thread[]]
+      const heir = others.reduce((poor, thread) => (thread.listeners < poor.listeners ? thread : poor))
       this.#wanted--
-      await this.#retire(fewest, reason)
+      await this.#retire(fewest, reason, heir)
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { Worker } from 'node:worker_threads'
+import { MessageChannel, Worker } from 'node:worker_threads'
 import type { ListenAddress, ThreadStats } from '../contracts/executor.ts'
 import { describeError } from '../model/errors.ts'
 import type { SharedMemory } from '../model/memory.ts'
@@ -126,6 +126,11 @@ export class Thread {
     return (this.#connections[0] ?? 0) - (this.#connections[1] ?? 0)
   }
 
+  /** Sockets that it listens on. */
+  get listeners(): number {
+    return this.#connections[2] ?? 0
+  }
+
   get utilization(): number {
     return this.#utilization
   }
@@ -175,6 +180,15 @@ export class Thread {
   take(socket: Socket): void {
     this.#worker.postMessage({ type: 'socket', socket } satisfies ToThread, [socket as never])
     this.#connections[0] = (this.#connections[0] ?? 0) + 1
+  }
+
+  /** Hands `count` of its listening sockets to another thread. The kernel keeps what waits in their queues. */
+  give(count: number, heir: Thread): void {
+    const { port1, port2 } = new MessageChannel()
+    // The heir then finds that nothing comes.
+    if (this.state === 'ended') port1.close()
+    else this.#worker.postMessage({ type: 'give', count, to: port1 } satisfies ToThread, [port1])
+    heir.#worker.postMessage({ type: 'inherit', from: port2 } satisfies ToThread, [port2])
   }
 
   /** Lets it finish what it has, and end. */

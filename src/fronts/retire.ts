@@ -12,7 +12,7 @@ const ACCEPT_MS = 300
 const QUIET_TURN_MS = 0.2
 
 /** Stops listening, and unlike `server.close()` leaves idle connections alone: a request may be on its way. */
-export async function stopListening(server: http.Server | Lane): Promise<void> {
+export async function stopListening(server: net.Server): Promise<void> {
   if (!server.listening) return
   await untilAllAccepted(server)
   // node:http's own `close()` would close idle connections.

@@ -5,9 +5,20 @@ import { inline, workerThreads } from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/index.ts'
 import { startScript } from '../support/script.ts'
 import { webSocketBackend } from '../support/upgrade-backends.ts'
-import { ask, clientsOfEntries, entryOf, get, LOOPBACK, threadLog, without } from './threaded.ts'
+import {
+  ask,
+  clientsOfEntries,
+  entryOf,
+  get,
+  LOOPBACK,
+  listeningSockets,
+  threadLog,
+  without,
+  withoutHandOver,
+} from './threaded.ts'
 
 const skip = await without()
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 test('an entry module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
   await using backend = await mockBackend((request, reply) => reply.send({ body: request.header('x-signed') ?? '' }))
@@ -100,6 +111,39 @@ test('reload runs the module again in new threads', { skip }, async () => {
   ])
   assert.match(log.changes[2]?.reason ?? '', /^replaces thread 1$/)
   assert.match((await get(running.address.url)).text, /^[34]$/)
+})
+
+test('the servers of an entry module leave their listening sockets to their successors', {
+  skip: await withoutHandOver(),
+}, async () => {
+  const entry = entryOf('limited', [['limit', '99']])
+  await using running = await workerThreads({ entry, threads: 2 }).start({ listen: LOOPBACK })
+  const sockets = listeningSockets(running.address.port)
+  assert.equal(sockets.length, 2)
+  for (let i = 0; i < 2; i++) await running.reload()
+  assert.deepEqual(listeningSockets(running.address.port), sockets)
+  const clients = await clientsOfEntries(running.address.port, 2)
+  assert.deepEqual([...clients.keys()].sort(), [5, 6])
+  for (const client of clients.values()) client.socket.destroy()
+})
+
+test('a successor whose predecessor dies before it could leave its socket listens by itself', { skip }, async () => {
+  const log = threadLog()
+  await using running = await workerThreads({ entry: entryOf('mourning'), threads: 1 }).start({
+    listen: LOOPBACK,
+    observer: { onThread: log.onThread },
+  })
+  const channel = new BroadcastChannel('mourning')
+  const reloaded = running.reload()
+  await log.next('died')
+  channel.postMessage('it is gone')
+  channel.close()
+  await reloaded
+  while ((await get(running.address.url).catch(() => null))?.text !== '2') await nextTurn()
+  assert.deepEqual(
+    running.threads().map(({ thread }) => thread),
+    [2],
+  )
 })
 
 test('what is no server is refused in a clear sentence, and so is a module that is not there', { skip }, async () => {

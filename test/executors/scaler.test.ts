@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Scaler } from '../../src/executors/scaler.ts'
 import { createProxy, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
-import { get, LOOPBACK, threadLog, without } from './threaded.ts'
+import { get, LOOPBACK, listeningSockets, threadLog, without, withoutHandOver } from './threaded.ts'
 
 const bounds = { min: 1, max: 3 }
 const options = { growAbove: 0.8, shrinkBelow: 0.3, forMs: 1000, coolDownMs: 5000 }
@@ -96,4 +96,40 @@ test('under load a thread comes, without load it goes, no request is lost, and e
   assert.equal((await log.next('ended')).thread, retiring.thread)
   assert.equal(proxy.stats().threads.length, 1)
   assert.equal(proxy.stats().exchanges, backend.requests.length)
+})
+
+test('the number of listening sockets follows the threads up, and stays when they go', {
+  skip: await withoutHandOver(),
+}, async () => {
+  await using backend = await mockBackend()
+  const log = threadLog()
+  await using proxy = createProxy({
+    target: backend.url,
+    executor: workerThreads({
+      threads: { min: 1, max: 2 },
+      scale: { growAbove: 0.05, shrinkBelow: 0.05, forMs: 0, coolDownMs: 0 },
+    }),
+  })
+  proxy.on('thread', log.onThread)
+  const { url, port } = await proxy.listen(LOOPBACK)
+  await log.next('started')
+  const untilTwo = async (): Promise<void> => {
+    let isOver = false
+    const loops = Array.from({ length: 8 }, async () => {
+      while (!isOver) assert.equal((await get(url)).status, 200)
+    })
+    await log.next('started')
+    isOver = true
+    await Promise.all(loops)
+  }
+  assert.equal(listeningSockets(port).length, 1)
+  await untilTwo()
+  const sockets = listeningSockets(port)
+  assert.equal(sockets.length, 2)
+  await log.next('ended')
+  assert.deepEqual(listeningSockets(port), sockets)
+  // The one that comes gets the one that was left behind, and with it its share of the connections.
+  await untilTwo()
+  assert.deepEqual(listeningSockets(port), sockets)
+  while (proxy.stats().threads.some(({ exchanges }) => exchanges === 0)) await get(url)
 })

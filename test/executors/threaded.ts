@@ -1,4 +1,5 @@
-import { chooseSpread, type Spread } from '../../src/executors/spread.ts'
+import { readFileSync } from 'node:fs'
+import { chooseSpread, handsListenersOver, type Spread } from '../../src/executors/spread.ts'
 import type { Proxy, ThreadChange } from '../../src/index.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { queue } from '../support/running-proxy.ts'
@@ -9,6 +10,23 @@ export async function without(spread?: Spread): Promise<string | false> {
     () => false,
     (error: Error) => error.message,
   )
+}
+
+/** `skip` option of tests in which threads leave their listening sockets to others. */
+export async function withoutHandOver(): Promise<string | false> {
+  if (await handsListenersOver()) return without('kernel')
+  return 'a thread cannot hand its listening socket over here: node 26 can'
+}
+
+/** The sockets that listen on a port, as the kernel knows them (proc(5), /proc/net/tcp). */
+export function listeningSockets(port: number): string[] {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  const rows = readFileSync('/proc/self/net/tcp', 'utf8').split('\n').slice(1)
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([, address, , state]) => address?.endsWith(local) === true && state === '0A')
+    .map((row) => row[9] as string)
+    .sort()
 }
 
 export const LOOPBACK = { port: 0, host: '127.0.0.1' } as const

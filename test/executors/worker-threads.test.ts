@@ -9,7 +9,7 @@ import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { gate } from '../support/running-proxy.ts'
 import { withoutWrk, wrk } from '../support/wrk.ts'
-import { get, LOOPBACK, threadLog, without } from './threaded.ts'
+import { get, LOOPBACK, listeningSockets, threadLog, without, withoutHandOver } from './threaded.ts'
 
 const skip = await without()
 
@@ -202,10 +202,14 @@ test('what does not finish is ended after closeGraceMs', { skip }, async () => {
   assert.doesNotMatch(client.text, / 200 /)
 })
 
-test('reload refuses and cuts no request, though each comes on a connection of its own', { skip }, async () => {
+test('reload refuses and cuts no request, though each comes on a connection of its own', {
+  skip: await withoutHandOver(),
+}, async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
-  const { url } = await proxy.listen(LOOPBACK)
+  const { url, port } = await proxy.listen(LOOPBACK)
+  const sockets = listeningSockets(port)
+  assert.equal(sockets.length, 2)
   let isOver = false
   const loops = Array.from({ length: 4 }, async () => {
     let count = 0
@@ -222,6 +226,8 @@ test('reload refuses and cuts no request, though each comes on a connection of i
     proxy.stats().threads.map(({ thread }) => thread),
     [3, 4],
   )
+  // What waits in the queue of a socket that is closed is reset; these are the same ones.
+  assert.deepEqual(listeningSockets(port), sockets)
 })
 
 test('reload under load: wrk sees no error', { skip: skip || withoutWrk }, async () => {
