@@ -92,6 +92,7 @@ export function consistentHash({
 
   return {
     name: 'consistent-hash',
+    isExact: true,
     pick(candidates, exchange) {
       if (candidates.length === 1) return candidates[0]
       const key = keyOf(exchange)

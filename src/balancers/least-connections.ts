@@ -36,6 +36,7 @@ export function leastConnections({ random = Math.random }: LeastConnectionsOptio
   const touch = (backend: Backend) => usual?.mirror.touch(backend)
   return {
     name: 'least-connections',
+    isExact: true,
     pick: (candidates) => mirrorOf(candidates)?.pick() ?? ask(candidates, random),
     onStart: touch,
     onEnd: touch,

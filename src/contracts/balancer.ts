@@ -9,6 +9,11 @@ export type Candidates = readonly [Backend, ...Backend[]]
 export interface Balancer {
   /** Stable label for logs and metrics, such as `power-of-two`. */
   readonly name: string
+  /**
+   * With threads: a pick that another thread's has met is taken back and made again, so that no two are made on the same
+   * counts. Threads then meet at one place of memory for each pick. Default `false`: a count may be a request behind.
+   */
+  readonly isExact?: boolean
   /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O, must not throw. */
   pick(candidates: Candidates, exchange: ExchangeView): Backend
   /** An attempt begins at `backend`; `backend.pending` counts it already. */

@@ -58,6 +58,7 @@ export class Group implements HealthControl {
   readonly healthCheck: HealthCheck | null
   readonly retry: RetryPolicy | null
   readonly #parts: GroupParts
+  readonly #takesTurns: boolean
   #backends: readonly Backend[]
   readonly #returns = new Map<Backend, () => void>()
   /** What the health check looks after by itself, where this thread leads. */
@@ -75,6 +76,7 @@ export class Group implements HealthControl {
     this.healthCheck = parts.healthCheck
     this.retry = parts.retry
     this.#parts = parts
+    this.#takesTurns = parts.isShared && parts.balancer.isExact === true
     this.#backends = parts.backends
     parts.balancer.onChange?.(parts.backends)
     if (parts.healthCheck?.watch !== undefined) this.#lead()
@@ -100,19 +102,19 @@ export class Group implements HealthControl {
 
   /**
    * Has the balancer pick and counts the attempt. Where another thread picks at the same moment, each would not know of
-   * the other's choice, so that one of them picks again.
+   * the other's choice, so that one of them picks again, for balancers that are exact.
    * @returns `null` where no backend is available.
    * @throws what the balancer throws.
    */
   take(tried: readonly Backend[], exchange: ExchangeView): Backend | null {
-    const { cells, isShared } = this.#parts
+    const { cells } = this.#parts
     for (let tries = 1; ; tries++) {
-      const turn = cells.turn
+      const turn = this.#takesTurns ? cells.turn : 0
       const candidates = this.candidates(tried)
       if (candidates === null) return null
       const backend = this.#pick(candidates, exchange)
       backend.cells.addPending(1)
-      if (!isShared || cells.endTurn(turn) || tries === MAX_TURNS) return backend
+      if (!this.#takesTurns || cells.endTurn(turn) || tries === MAX_TURNS) return backend
       backend.cells.addPending(-1)
     }
   }

@@ -51,6 +51,7 @@ function shared(
 
 const least: Balancer = {
   name: 'least',
+  isExact: true,
   pick: (candidates) => candidates.reduce((best, next) => (next.pending < best.pending ? next : best)),
 }
 
@@ -60,6 +61,7 @@ test('of two threads that pick at the same moment one sees the choice of the oth
   let picks = 0
   const interrupted: Balancer = {
     name: 'interrupted',
+    isExact: true,
     pick(candidates, exchange) {
       const chosen = least.pick(candidates, exchange)
       // The other thread picks between our look at the numbers and our mark on them.
@@ -76,10 +78,27 @@ test('of two threads that pick at the same moment one sees the choice of the oth
   assert.equal(picks, 3)
 })
 
+test('a balancer that is not exact picks once, whoever else picks meanwhile', () => {
+  let picks = 0
+  const interrupted: Balancer = {
+    name: 'interrupted',
+    pick(candidates, exchange) {
+      const chosen = least.pick(candidates, exchange)
+      if (++picks === 1) other.take([], exchange)
+      return chosen
+    },
+  }
+  const [one, other] = shared([interrupted, least])
+  assert.equal(one.take([], view)?.id, 'a')
+  assert.deepEqual(pending(one), [2, 0])
+  assert.equal(picks, 1)
+})
+
 test('a thread that is disturbed each time takes what it has after four picks, and nothing is counted twice', () => {
   let picks = 0
   const disturbed: Balancer = {
     name: 'disturbed',
+    isExact: true,
     pick(candidates, exchange) {
       picks++
       other.take([], exchange)
