@@ -12,8 +12,11 @@ export interface TunnelEvents {
   onTunnelClosed(): void
 }
 
+/** What is held for the end of a turn is written at once past this, bytes: as much as node reads at a time. */
+const HOLD_BYTES = 65_536
+
 /**
- * Two connections that pipes join. Their ends are passed on one by one, so that one side may finish after the other
+ * Two joined connections. Their ends are passed on one by one, so that one side may finish after the other
  * has (RFC 9293 section 3.6); when one connection is closed, the other follows once it has what was meant for it.
  */
 export class Tunnel {
@@ -22,32 +25,42 @@ export class Tunnel {
   readonly #backend: Side
   #isHalfClosed = false
 
+  /** Takes over from the pipes that join the two. */
   constructor(client: Socket, backend: Socket, isWebSocket: boolean, events: TunnelEvents) {
     this.isWebSocket = isWebSocket
+    client.unpipe(backend)
+    backend.unpipe(client)
     this.#client = new Side(client, isWebSocket ? CLOSE_TO_BACKEND : null, backend)
     this.#backend = new Side(backend, isWebSocket ? CLOSE_TO_CLIENT : null, client)
-    // Before the pipes write it.
-    client.prependListener('data', (chunk: Buffer) => {
+    client.on('data', (chunk: Buffer) => {
       events.onClientBytes(chunk.length)
       this.#client.onData(chunk)
     })
-    backend.prependListener('data', (chunk: Buffer) => {
+    backend.on('data', (chunk: Buffer) => {
       events.onBackendBytes(chunk.length)
       this.#backend.onData(chunk)
     })
-    for (const [socket, other] of [
-      [client, backend],
-      [backend, client],
+    for (const [side, other] of [
+      [this.#client, backend],
+      [this.#backend, client],
     ] as const) {
+      const { socket } = side
+      other.on('drain', () => socket.resume())
       socket.on('end', () => {
+        side.writeOut()
+        other.end()
         this.#isHalfClosed = true
         events.onProgress()
       })
       socket.on('close', (hadError: boolean) => {
         if (hadError) other.destroy()
-        else other.destroySoon()
+        else {
+          side.writeOut()
+          other.destroySoon()
+        }
         if (other.closed) events.onTunnelClosed()
       })
+      socket.resume()
     }
   }
 
@@ -74,8 +87,11 @@ class Side implements Writer {
   readonly #other: Socket
   readonly #closeFrame: Uint8Array | null
   readonly #frames = new FrameFollower()
+  /** Nearly always a turn brings one chunk. */
+  #held: Buffer | null = null
+  #heldMore: Buffer[] = []
+  #heldBytes = 0
   #isGoingAway = false
-  #isHeld = false
 
   constructor(socket: Socket, closeFrame: Uint8Array | null, other: Socket) {
     this.socket = socket
@@ -84,22 +100,45 @@ class Side implements Writer {
   }
 
   onData(chunk: Buffer): void {
-    if (!this.#isHeld) {
-      this.#isHeld = true
-      this.#other.cork()
+    if (this.#held === null) {
+      this.#held = chunk
       atEndOfTurn(this)
-    }
+    } else this.#heldMore.push(chunk)
     if (this.#closeFrame !== null) this.#frames.follow(chunk)
+    this.#heldBytes += chunk.length
+    if (this.#heldBytes >= HOLD_BYTES) this.writeOut()
   }
 
   writeOut(): void {
-    this.#isHeld = false
-    if (this.#isGoingAway) this.goAway()
-    this.#other.uncork()
+    if (this.#held !== null) this.#write(this.#held)
+    if (this.#isGoingAway && this.#frames.isBetweenFrames) {
+      this.#isGoingAway = false
+      if (this.#closeFrame !== null && this.#other.writable) this.#other.write(this.#closeFrame)
+    }
   }
 
   goAway(): void {
-    this.#isGoingAway = !this.#frames.isBetweenFrames
-    if (this.#closeFrame !== null && !this.#isGoingAway && this.#other.writable) this.#other.write(this.#closeFrame)
+    this.#isGoingAway = true
+    this.writeOut()
+  }
+
+  #write(first: Buffer): void {
+    const more = this.#heldMore
+    const other = this.#other
+    this.#held = null
+    this.#heldBytes = 0
+    if (!other.writable) {
+      this.#heldMore = []
+      return
+    }
+    if (more.length === 0) other.write(first)
+    else {
+      this.#heldMore = []
+      other.cork()
+      other.write(first)
+      for (const chunk of more) other.write(chunk)
+      other.uncork()
+    }
+    if (other.writableNeedDrain) this.socket.pause()
   }
 }

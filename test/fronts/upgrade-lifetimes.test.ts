@@ -7,6 +7,7 @@ import { describe, test } from 'node:test'
 import WebSocket from 'ws'
 import type { ProxyOptions } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
+import { randomBytes, sha256 } from '../support/bytes.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { type RunningProxy, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
 import {
@@ -137,6 +138,40 @@ describe('the end of one side is the end of the other', () => {
     client.socket.end()
     await upgrade.closed
   })
+
+  for (const [name, ends] of Object.entries({
+    'the client': ({ client, upgrade }: OpenTunnel) => [upgrade.socket, client.socket] as const,
+    'the backend': ({ client, upgrade }: OpenTunnel) => [client.socket, upgrade.socket] as const,
+  })) {
+    test(`${name} reads slowly: the other is held back, and every byte arrives`, async () => {
+      await using tunnel = await openTunnel({}, 'foo', true)
+      const [sender, receiver] = ends(tunnel)
+      receiver.removeAllListeners('data')
+      receiver.pause()
+      // Pieces of which a turn brings many, and others that take many turns.
+      const pieces = Array.from({ length: 400 }, (_, index) => randomBytes(index % 4 === 0 ? 300_000 : index + 1))
+      let sent = 0
+      const all = (async () => {
+        for (const piece of pieces) {
+          if (!sender.write(piece)) await once(sender, 'drain')
+          sent++
+        }
+        sender.end()
+      })()
+      let before = -1
+      while (before !== sent) {
+        before = sent
+        await rounds(200)
+      }
+      assert.ok(sent < pieces.length, 'all of it was taken')
+      const received: Buffer[] = []
+      receiver.on('data', (chunk: Buffer) => received.push(chunk))
+      const ended = once(receiver, 'end')
+      receiver.resume()
+      await Promise.all([all, ended])
+      assert.equal(sha256(Buffer.concat(received)), sha256(Buffer.concat(pieces)))
+    })
+  }
 
   for (const [protocol, afterMs, errorCode] of [
     ['foo', 60_000, 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT'],
