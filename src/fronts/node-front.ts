@@ -6,7 +6,7 @@ import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
-import { tcpOf } from './tcp.ts'
+import { reset } from './tcp.ts'
 
 const SMALL_BODY_BYTES = 4096
 
@@ -209,7 +209,7 @@ export class NodeFront implements Front, Writer {
     }
     // Where only the end of the connection ends the body, a clean end would look complete. Clients take a TLS connection that just
     // ends for a clean end, too (curl does), and only TCP has RST.
-    if (this.minorVersion === 0 && this.peer.address !== '') tcpOf(socket ?? this.#req.socket).resetAndDestroy()
+    if (this.minorVersion === 0 && this.peer.address !== '') reset(socket ?? this.#req.socket)
     // A unix socket has no RST.
     else res.destroy()
   }

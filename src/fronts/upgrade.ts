@@ -391,9 +391,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #cut(error: ProxyError): void {
     this.#end('cut', error)
     this.#tunnel?.destroy()
-    // Where only the end of the connection ends the body, a clean end would look complete.
-    if (this.front.minorVersion === 0) this.#socket.resetAndDestroy()
-    else this.#socket.destroy()
+    this.#socket.destroy()
   }
 
   #onClientClose(): void {

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import tls from 'node:tls'
+import { reset } from '../fronts/tcp.ts'
 import type { HeaderList } from '../model/exchange.ts'
 
 /** Headers of an answer: a flat list, or a record where the order is of no interest. */
@@ -380,7 +381,7 @@ class Conversation {
 
   reset(): void {
     try {
-      this.#tcp.resetAndDestroy()
+      reset(this.#tcp)
     } catch {
       // A unix socket has no RST.
     }

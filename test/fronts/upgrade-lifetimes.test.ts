@@ -5,6 +5,7 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describe, test } from 'node:test'
 import WebSocket from 'ws'
+import { reset } from '../../src/fronts/tcp.ts'
 import type { ProxyOptions } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { randomBytes, sha256 } from '../support/bytes.ts'
@@ -326,7 +327,7 @@ test('errors on sockets at any moment crash nothing', async () => {
     client.on('error', () => {})
     await once(client, 'connect')
     client.write(`${request}some bytes`)
-    if (i % 2 === 0) void backend.nextUpgrade().then(({ socket }) => socket.resetAndDestroy())
+    if (i % 2 === 0) void backend.nextUpgrade().then(({ socket }) => reset(socket))
     await rounds(i % 12)
     client.resetAndDestroy()
     records.push(await Promise.race([running.nextRecord(), rounds(500)]))
