@@ -1,6 +1,7 @@
 import { fork } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { asLoad } from './as-load.js'
 
 const START_TIMEOUT_MS = 10_000
 const STOP_TIMEOUT_MS = 5_000
@@ -8,11 +9,16 @@ const STOP_TIMEOUT_MS = 5_000
 /**
  * Starts one of our scripts (backends.js, subjects/*.js, loads/*.js) and waits for the line of JSON that it prints when it
  * listens, or has a result.
- * The script watches its IPC channel and ends when that closes, and so also when we die in whatever way: see announce.js.
+ * `isLoad`: see as-load.js. The script watches its IPC channel and ends when that closes, and so also when we die in whatever way: see announce.js.
  */
-export async function startChild(script, args, { execArgv = [], timeoutMs = START_TIMEOUT_MS, signal } = {}) {
+export async function startChild(
+  script,
+  args,
+  { execArgv = [], timeoutMs = START_TIMEOUT_MS, isLoad = false, signal } = {},
+) {
   const path = fileURLToPath(new URL(script, import.meta.url))
-  const child = fork(path, args, { execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], signal })
+  const [execPath, allArgv] = isLoad ? asLoad(process.execPath, execArgv) : [process.execPath, execArgv]
+  const child = fork(path, args, { execPath, execArgv: allArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], signal })
   const exited = new Promise((resolve) => child.once('exit', resolve))
   // An aborted signal ends the child and says so here; whoever waits for the child learns it from `exited`.
   child.on('error', () => {})

@@ -21,7 +21,8 @@ CPU per request is the user and system time of the proxy's process, all its thre
 It is the figure to compare: requests per second depend on what the load and the backends leave of the cores. The subjects took
 turns; shown are medians of the rounds, and spread is the distance between the lowest and the highest of them. The ratios are
 to that subject in the same round: absolute values move from machine to machine, ratios hold better. Peak memory is the most
-that the process held, from its start.
+that the process held, from its start. Load and backends run with Linux's SCHED_BATCH: they share the cores, and would interrupt
+the subjects each time that they wake.
 
 WebSocket messages and new connections come from small processes of node's (test/bench/loads): wrk knows neither WebSocket nor
 a rate. New connections come at a fixed rate, whether or not those before have been answered, and their latency counts from

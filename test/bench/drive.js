@@ -11,7 +11,7 @@ const GRACE_MS = 15_000
 export async function drive({ signal, ...run }) {
   if (run.load === 'wrk') return runWrk({ ...run, signal })
   const timeoutMs = run.seconds * 1000 + GRACE_MS
-  const child = await startChild(`./loads/${run.load}.js`, [JSON.stringify(run)], { timeoutMs, signal })
+  const child = await startChild(`./loads/${run.load}.js`, [JSON.stringify(run)], { timeoutMs, isLoad: true, signal })
   await child.stop()
   const { requests, perSecond, p50Us, p99Us, p999Us, errors } = child
   return { requests, perSecond, p50Us, p99Us, p999Us, errors }

@@ -31,5 +31,5 @@ export async function measureMemory(entry, backends, run) {
 /** Resolves when all of them are open and idle; they stay so until they are stopped. */
 function openConnections({ port, path, connections, signal }) {
   const load = JSON.stringify({ port, path, connections })
-  return startChild('./loads/idle.js', [load], { timeoutMs: OPEN_TIMEOUT_MS, signal })
+  return startChild('./loads/idle.js', [load], { timeoutMs: OPEN_TIMEOUT_MS, isLoad: true, signal })
 }

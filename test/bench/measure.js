@@ -8,22 +8,30 @@ import { startSubject } from './start.js'
 
 /**
  * One scenario, all subjects: they are started, checked and warmed up, then measured in alternation, so that whatever else
- * the machine does falls on all of them alike. Resolves to one row per subject; one that fails has a `failure` instead.
+ * the machine does falls on all of them alike; all of that `starts` times, since what the compiler makes of a process differs
+ * from one start to the next. Resolves to one row per subject; one that fails has a `failure` instead.
  */
-export async function measureScenario(scenario, subjects, backends, { seconds, warmUpSeconds, rounds, signal }) {
+export async function measureScenario(
+  scenario,
+  subjects,
+  backends,
+  { seconds, warmUpSeconds, starts, rounds, signal },
+) {
   const entries = subjects.map((subject) => ({ subject, process: null, samples: [], failure: null }))
   const [prepare, measure] = scenario.figure === 'memory' ? [null, measureMemory] : [begin, measureTime]
   const each = async (work, runSeconds) => {
     const run = { ...scenario, seconds: runSeconds, signal }
     for (const entry of entries) await attempt(entry, signal, () => work(entry, backends, run))
   }
-  try {
-    if (prepare !== null) await each(prepare, warmUpSeconds)
-    for (let round = 0; round < rounds; round++) await each(measure, seconds)
-    return entries.map(toRow)
-  } finally {
-    await Promise.all(entries.map((entry) => entry.process?.stop()))
+  for (let start = 0; start < starts; start++) {
+    try {
+      if (prepare !== null) await each(prepare, warmUpSeconds)
+      for (let round = 0; round < rounds; round++) await each(measure, seconds)
+    } finally {
+      await Promise.all(entries.map((entry) => entry.process?.stop()))
+    }
   }
+  return entries.map(toRow)
 }
 
 async function begin(entry, backends, run) {

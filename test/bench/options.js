@@ -11,6 +11,7 @@ export const USAGE = `Usage: npm run bench -- [SCENARIO... | micro | all] [optio
   --seconds N     how long each measurement takes (5)
   --warm-up N     how long each subject is driven before the first one, seconds (8)
   --rounds N      measurements per subject, in alternation; medians are shown (3)
+  --starts N      all of that so many times, each with processes of its own (1)
   --subjects A,B  only these, or 'all' (${SUBJECTS.map(({ file }) => file).join(', ')})
   --write         write tables and chart to docs/benchmarks.md and docs/benchmarks.svg`
 
@@ -23,6 +24,7 @@ export function readOptions(args) {
       seconds: { type: 'string', default: '5' },
       'warm-up': { type: 'string', default: '8' },
       rounds: { type: 'string', default: '3' },
+      starts: { type: 'string', default: '1' },
       subjects: { type: 'string' },
       write: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -37,6 +39,7 @@ export function readOptions(args) {
     seconds: whole(values.seconds, '--seconds', 120),
     warmUpSeconds: whole(values['warm-up'], '--warm-up', 120),
     rounds: whole(values.rounds, '--rounds', 50),
+    starts: whole(values.starts, '--starts', 50),
     subjects: chosenSubjects(values.subjects ?? (isAll ? 'all' : undefined)),
     isWriting: values.write,
     isHelp: values.help,

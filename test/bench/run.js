@@ -42,10 +42,10 @@ async function bench(options) {
 async function measure(name, subjects, options) {
   const scenario = SCENARIOS[name]
   return withBackends(scenario, options.signal, async (backends) => {
-    const { rounds, seconds } = options
+    const { starts, rounds, seconds } = options
     console.log(`${name}: ${scenario.title}`)
     console.log(
-      `${rounds} x ${seconds} s for each of ${subjects.length} subjects; backends: 2 x ${backends[0].version}\n`,
+      `${starts * rounds} x ${seconds} s for each of ${subjects.length} subjects; backends: 2 x ${backends[0].version}\n`,
     )
     const rows = await measureScenario(scenario, subjects, backends, options)
     console.log(`${table(rows, scenario, yardsticksOf(name))}\n`)

@@ -39,8 +39,8 @@ export const SCENARIOS = {
   }),
   tls: scenario('GET over TLS 1.3, a JSON answer of 115 bytes, 64 connections', { isTls: true }),
   threads: scenario('GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads', {
-    subjects: ['heddle-1-thread', 'heddle-2-threads'],
-    yardsticks: ['heddle-1-thread'],
+    subjects: ['heddle-1-thread', 'heddle-2-threads', 'haproxy', 'haproxy-2-threads'],
+    yardsticks: ['heddle-1-thread', 'haproxy'],
   }),
 }
 

@@ -6,7 +6,8 @@ const BACKENDS = 2
 export async function withBackends({ backend = './backends.js' }, signal, work) {
   const backends = []
   try {
-    for (let count = 0; count < BACKENDS; count++) backends.push(await startChild(backend, [], { signal }))
+    for (let count = 0; count < BACKENDS; count++)
+      backends.push(await startChild(backend, [], { isLoad: true, signal }))
     return await work(backends)
   } finally {
     await Promise.all(backends.map((one) => one.stop()))

@@ -14,6 +14,7 @@ export const SUBJECTS = [
   { file: 'fastify-http-proxy', title: '@fastify/http-proxy', isPeer: true, isExtra: true },
   { file: 'httpxy', title: 'httpxy with a keep-alive agent', isPeer: true, isExtra: true },
   { file: 'haproxy', title: 'HAProxy, 1 thread', tool: 'haproxy' },
+  { file: 'haproxy-2-threads', title: 'HAProxy, 2 threads', tool: 'haproxy', isSpecial: true },
   { file: 'nginx', title: 'nginx, 1 worker', tool: 'nginx' },
   { file: 'caddy', title: 'Caddy, GOMAXPROCS=1', tool: 'caddy', isExtra: true },
   { file: 'node-http', title: 'node:http, answering by itself', isSpecial: true },

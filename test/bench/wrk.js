@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { asLoad } from './as-load.js'
 import { findTool } from './tools.js'
 
 const SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url))
@@ -37,7 +38,7 @@ function readSummary(output) {
 
 function outputOf(tool, args, options) {
   return new Promise((resolve, reject) => {
-    const child = spawn(tool, args, options)
+    const child = spawn(...asLoad(tool, args), options)
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
     child.on('error', reject)

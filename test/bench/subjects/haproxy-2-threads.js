@@ -1,0 +1,3 @@
+import { runHaproxy } from '../haproxy.js'
+
+await runHaproxy(2)
