@@ -3,20 +3,8 @@ export { exchangeView } from './exchange-view.ts'
 export { loggerSuite } from './logger-suite.ts'
 export { type ManualClock, type ManualClockOptions, manualClock } from './manual-clock.ts'
 export * from './misbehaviour.ts'
-export {
-  deadPort,
-  type MockAnswer,
-  type MockBackend,
-  type MockBackendOptions,
-  type MockHandler,
-  type MockHead,
-  type MockHeaders,
-  type MockReply,
-  type MockRequest,
-  type MockScript,
-  type MockStep,
-  mockBackend,
-} from './mock-backend.ts'
+export { deadPort, type MockBackend, type MockBackendOptions, mockBackend } from './mock-backend.ts'
+export type { MockHeaders } from './mock-headers.ts'
 export {
   type MockPool,
   type MockPoolAnswer,
@@ -27,6 +15,15 @@ export {
   type MockPoolStep,
   mockPool,
 } from './mock-pool.ts'
+export type {
+  MockAnswer,
+  MockHandler,
+  MockHead,
+  MockReply,
+  MockRequest,
+  MockScript,
+  MockStep,
+} from './mock-script.ts'
 export { type PoolTraits, poolSuite } from './pool-suite.ts'
 export { seededRandom } from './random.ts'
 export { type LogEntry, type RecordingLogger, recordingLogger } from './recording-logger.ts'

@@ -1,4 +1,4 @@
-import type { MockHandler, MockScript } from './mock-backend.ts'
+import type { MockHandler, MockScript } from './mock-script.ts'
 
 /** Takes the request and says nothing, ever. */
 export const neverAnswer: MockHandler = () => {}

@@ -11,7 +11,7 @@ import type { Backend } from '../model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList } from '../model/exchange.ts'
 import type { Outcome } from '../model/outcome.ts'
-import { flatHeaders, type MockHeaders } from './mock-backend.ts'
+import { flatHeaders, type MockHeaders } from './mock-headers.ts'
 
 /** What a {@link mockPool} was asked to send. */
 export interface MockPoolRequest {

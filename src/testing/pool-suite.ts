@@ -27,7 +27,8 @@ import {
   shortBody,
   twoFramings,
 } from './misbehaviour.ts'
-import { deadPort, type MockBackend, type MockScript, mockBackend } from './mock-backend.ts'
+import { deadPort, type MockBackend, mockBackend } from './mock-backend.ts'
+import type { MockScript } from './mock-script.ts'
 
 /** What a pool does beyond the least that the contract asks for. */
 export interface PoolTraits {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ProxyOptions } from '../../src/index.ts'
-import { type MockBackend, type MockRequest, type MockScript, mockBackend } from '../../src/testing/mock-backend.ts'
+import { type MockBackend, mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockRequest, MockScript } from '../../src/testing/mock-script.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { type RunningProxy, runProxy } from '../support/running-proxy.ts'
 

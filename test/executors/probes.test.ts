@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createProxy, silentLogger, workerThreads } from '../../src/index.ts'
-import { type MockHandler, mockBackend } from '../../src/testing/mock-backend.ts'
+import { mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { queue } from '../support/running-proxy.ts'
 import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, without } from './threaded.ts'
 

@@ -10,7 +10,8 @@ import {
   type RetryPolicy,
   type Transform,
 } from '../../src/index.ts'
-import { deadPort, type MockScript, mockBackend } from '../../src/testing/mock-backend.ts'
+import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockScript } from '../../src/testing/mock-script.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { FRONTS, rounds, runInServer } from '../support/running-proxy.ts'

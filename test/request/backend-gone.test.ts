@@ -18,7 +18,8 @@ import {
   shortBody,
   twoFramings,
 } from '../../src/testing/misbehaviour.ts'
-import { deadPort, type MockHandler, mockBackend } from '../../src/testing/mock-backend.ts'
+import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { curl, withoutCurl } from '../support/curl.ts'
 import { rawClient } from '../support/raw-client.ts'

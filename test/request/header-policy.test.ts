@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ProxyOptions } from '../../src/index.ts'
-import { type MockAnswer, type MockRequest, mockBackend } from '../../src/testing/mock-backend.ts'
+import { mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockAnswer, MockRequest } from '../../src/testing/mock-script.ts'
 import { converse } from '../support/raw-client.ts'
 import { runProxy } from '../support/running-proxy.ts'
 

@@ -9,7 +9,8 @@ import {
   resetMidHead,
   resetOnRequest,
 } from '../../src/testing/misbehaviour.ts'
-import { deadPort, type MockBackend, type MockHandler, mockBackend } from '../../src/testing/mock-backend.ts'
+import { deadPort, type MockBackend, mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { gate, type RunningProxy, runProxy } from '../support/running-proxy.ts'

@@ -18,13 +18,8 @@ import {
   resetOnRequest,
   shortBody,
 } from '../../src/testing/misbehaviour.ts'
-import {
-  deadPort,
-  type MockBackendOptions,
-  type MockRequest,
-  type MockScript,
-  mockBackend,
-} from '../../src/testing/mock-backend.ts'
+import { deadPort, type MockBackendOptions, mockBackend } from '../../src/testing/mock-backend.ts'
+import type { MockRequest, MockScript } from '../../src/testing/mock-script.ts'
 
 /** Everything that comes back for `bytes` until the connection ends, and how it ended. */
 function converse(port: number, bytes: string): Promise<{ text: string; error: string | null }> {

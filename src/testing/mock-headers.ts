@@ -1,0 +1,35 @@
+import type { HeaderList } from '../model/exchange.ts'
+
+/** Headers of an answer: a flat list, or a record where the order is of no interest. */
+export type MockHeaders = Readonly<HeaderList> | Readonly<Record<string, string | readonly string[]>>
+
+/** A list of one's own from either form. */
+export function flatHeaders(headers: MockHeaders = []): HeaderList {
+  if (Array.isArray(headers)) return [...(headers as Readonly<HeaderList>)]
+  return Object.entries(headers as Readonly<Record<string, string | readonly string[]>>).flatMap(([name, value]) =>
+    [value].flat().flatMap((one) => [name, one as string]),
+  )
+}
+
+export function all(headers: Readonly<HeaderList>, name: string): string[] {
+  const lower = name.toLowerCase()
+  return headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === lower)
+}
+
+export function find(headers: Readonly<HeaderList>, name: string): string | undefined {
+  return all(headers, name)[0]
+}
+
+export function hasFraming(headers: Readonly<HeaderList>): boolean {
+  return find(headers, 'content-length') !== undefined || find(headers, 'transfer-encoding') !== undefined
+}
+
+export function headText(status: number, reason: string, headers: Readonly<HeaderList>): string {
+  return `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(headers)}\r\n`
+}
+
+export function fieldLines(headers: Readonly<HeaderList>): string {
+  let text = ''
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return text
+}
