@@ -7,12 +7,10 @@ export function tcpOf(socket: Socket): Socket {
 
 /**
  * Resets the TCP connection at once; on one that is already sending its FIN, only lets it go: node answers such a reset with an
- * `error` of EINVAL and never closes the socket (seen in 22.12 to 26.10). For the same reason not after a FIN of its own, as
- * node's `resetAndDestroy()` does: a peer that resets in that moment would leave the socket open for ever.
+ * `error` of EINVAL and never closes the socket (seen in 22.12 to 26.10).
  */
 export function reset(socket: Socket): void {
   const tcp = tcpOf(socket)
-  tcp.destroySoon = tcp.destroy
   if (tcp.writableEnded) tcp.destroy()
   else tcp.resetAndDestroy()
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Scaler } from '../../src/executors/scaler.ts'
-import { createProxy, workerThreads } from '../../src/index.ts'
+import { createProxy, type Proxy, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { get, LOOPBACK, listeningSockets, threadLog, without, withoutHandOver } from './threaded.ts'
 
@@ -65,18 +65,23 @@ test('without a thread that serves there is nothing to decide, and defaults hold
   assert.equal(scaler.decide(19_999, [0.2, 0.2]), -1)
 })
 
-test('under load a thread comes, without load it goes, no request is lost, and events tell', {
-  skip: await without(),
-}, async () => {
-  await using backend = await mockBackend()
-  const log = threadLog()
-  await using proxy = createProxy({
-    target: backend.url,
+/** One thread, or two under any load. */
+function elastic(target: string): Proxy {
+  return createProxy({
+    target,
     executor: workerThreads({
       threads: { min: 1, max: 2 },
       scale: { growAbove: 0.05, shrinkBelow: 0.05, forMs: 0, coolDownMs: 0 },
     }),
   })
+}
+
+test('under load a thread comes, without load it goes, no request is lost, and events tell', {
+  skip: await without(),
+}, async () => {
+  await using backend = await mockBackend()
+  await using proxy = elastic(backend.url)
+  const log = threadLog()
   proxy.on('thread', log.onThread)
   const { url } = await proxy.listen(LOOPBACK)
   await log.next('started')
@@ -102,14 +107,8 @@ test('the number of listening sockets follows the threads up, and stays when the
   skip: await withoutHandOver(),
 }, async () => {
   await using backend = await mockBackend()
+  await using proxy = elastic(backend.url)
   const log = threadLog()
-  await using proxy = createProxy({
-    target: backend.url,
-    executor: workerThreads({
-      threads: { min: 1, max: 2 },
-      scale: { growAbove: 0.05, shrinkBelow: 0.05, forMs: 0, coolDownMs: 0 },
-    }),
-  })
   proxy.on('thread', log.onThread)
   const { url, port } = await proxy.listen(LOOPBACK)
   await log.next('started')
