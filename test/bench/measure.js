@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkAnswer } from './check-answer.js'
 import { cpuMicros, peakBytes } from './cpu.js'
-import { drive } from './drive.js'
+import { drive, warmUp } from './drive.js'
 import { measureMemory } from './measure-memory.js'
 import { median } from './median.js'
 import { startSubject } from './start.js'
@@ -19,9 +19,9 @@ export async function measureScenario(
 ) {
   const entries = subjects.map((subject) => ({ subject, process: null, samples: [], failure: null }))
   const [prepare, measure] = scenario.figure === 'memory' ? [null, measureMemory] : [begin, measureTime]
-  const each = async (work, runSeconds) => {
-    const run = { ...scenario, seconds: runSeconds, signal }
-    for (const entry of entries) await attempt(entry, signal, () => work(entry, backends, run))
+  const each = async (work, workSeconds) => {
+    const run = { ...scenario, signal }
+    for (const entry of entries) await attempt(entry, signal, () => work(entry, backends, run, workSeconds))
   }
   for (let start = 0; start < starts; start++) {
     try {
@@ -34,12 +34,12 @@ export async function measureScenario(
   return entries.map(toRow)
 }
 
-async function begin(entry, backends, run) {
+async function begin(entry, backends, run, seconds) {
   entry.process = await startSubject(entry.subject.file, run, backends)
   // Each backend is reached by one of two requests in turn.
   const isChecked = run.load !== 'websocket'
   for (const backend of isChecked ? backends : []) await checkAnswer(entry.process, backend, run)
-  await drive({ ...run, port: entry.process.port })
+  await warmUp({ ...run, port: entry.process.port }, seconds)
 }
 
 /** What fails ends this subject's part in the scenario and nobody else's; only an aborted signal ends everything. */
@@ -54,12 +54,12 @@ async function attempt(entry, signal, work) {
   }
 }
 
-async function measureTime(entry, _backends, run) {
+async function measureTime(entry, _backends, run, seconds) {
   const { pid, port } = entry.process
   // Whatever the run before has left behind is not this run's cost.
   await sleep(200)
   const before = cpuMicros(pid)
-  const counted = await drive({ ...run, port })
+  const counted = await drive({ ...run, port, seconds })
   if (counted.requests === 0) throw new Error('answered no request')
   const cost = (cpuMicros(pid) - before) / counted.requests
   entry.samples.push({ ...counted, cost, peakBytes: peakBytes(pid) })

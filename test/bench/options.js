@@ -4,14 +4,17 @@ import { SUBJECTS } from './subjects.js'
 
 const NAMES = Object.keys(SCENARIOS)
 
+/** What holds where neither the scenario nor the command line says otherwise. */
+const TIMES = { seconds: 5, warmUpSeconds: 8, rounds: 3, starts: 1 }
+
 export const USAGE = `Usage: npm run bench -- [SCENARIO... | micro | all] [options]
   SCENARIO        ${NAMES.join(', ')}
                   (without one: ${DEFAULT_SCENARIOS.join(', ')}; 'all': all of them with all subjects, and micro)
   micro           our own functions alone: heads, routes, balancers
-  --seconds N     how long each measurement takes (5)
-  --warm-up N     how long each subject is driven before the first one, seconds (8)
-  --rounds N      measurements per subject, in alternation; medians are shown (3)
-  --starts N      all of that so many times, each with processes of its own (1)
+  --seconds N     how long each measurement takes (${defaults('seconds')})
+  --warm-up N     how long each subject is driven before the first one, seconds (${defaults('warmUpSeconds')})
+  --rounds N      measurements per subject, in alternation; medians are shown (${defaults('rounds')})
+  --starts N      all of that so many times, each with processes of its own (${defaults('starts')})
   --subjects A,B  only these, or 'all' (${SUBJECTS.map(({ file }) => file).join(', ')})
   --write         write tables and chart to docs/benchmarks.md and docs/benchmarks.svg`
 
@@ -21,10 +24,10 @@ export function readOptions(args) {
     args,
     allowPositionals: true,
     options: {
-      seconds: { type: 'string', default: '5' },
-      'warm-up': { type: 'string', default: '8' },
-      rounds: { type: 'string', default: '3' },
-      starts: { type: 'string', default: '1' },
+      seconds: { type: 'string' },
+      'warm-up': { type: 'string' },
+      rounds: { type: 'string' },
+      starts: { type: 'string' },
       subjects: { type: 'string' },
       write: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -36,14 +39,27 @@ export function readOptions(args) {
   return {
     scenarios: isAll ? NAMES : names.filter((name) => name !== 'micro'),
     hasMicro: isAll || names.includes('micro'),
-    seconds: whole(values.seconds, '--seconds', 120),
-    warmUpSeconds: whole(values['warm-up'], '--warm-up', 120),
-    rounds: whole(values.rounds, '--rounds', 50),
-    starts: whole(values.starts, '--starts', 50),
+    given: {
+      ...(values.seconds !== undefined && { seconds: whole(values.seconds, '--seconds', 120) }),
+      ...(values['warm-up'] !== undefined && { warmUpSeconds: whole(values['warm-up'], '--warm-up', 120) }),
+      ...(values.rounds !== undefined && { rounds: whole(values.rounds, '--rounds', 50) }),
+      ...(values.starts !== undefined && { starts: whole(values.starts, '--starts', 50) }),
+    },
     subjects: chosenSubjects(values.subjects ?? (isAll ? 'all' : undefined)),
     isWriting: values.write,
     isHelp: values.help,
   }
+}
+
+/** How long, and how often, a scenario is measured: what was `given` goes before what the scenario says. */
+export function timesOf(name, given) {
+  return { ...TIMES, ...SCENARIOS[name].times, ...given }
+}
+
+/** The default of one of {@link TIMES}, for the usage. */
+function defaults(key) {
+  const others = NAMES.filter((name) => SCENARIOS[name].times !== undefined)
+  return [TIMES[key], ...others.map((name) => `${name}: ${timesOf(name)[key]}`)].join(', ')
 }
 
 function chosenSubjects(list) {

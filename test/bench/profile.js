@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { drive } from './drive.js'
+import { drive, warmUp } from './drive.js'
 import { known, whole } from './options.js'
 import { selfTimes, selfTimesByModule } from './profile-summary.js'
 import { SCENARIOS } from './scenarios.js'
@@ -14,7 +14,7 @@ import { startSubject, withBackends } from './start.js'
 // the system (a write on loopback wakes its reader) looks larger than it is. The profile itself stays beside this file, for
 // the browser's developer tools.
 
-const WARM_UP_SECONDS = 2
+const WARM_UP_SECONDS = 8
 const SAMPLING_US = 200
 
 const { values, positionals } = parseArgs({
@@ -48,7 +48,7 @@ async function profile(scenario, seconds, top, signal) {
       const subject = await startSubject(values.subject, { ...scenario, signal }, backends, execArgv)
       try {
         const run = { ...scenario, port: subject.port, signal }
-        await drive({ ...run, seconds: WARM_UP_SECONDS })
+        await warmUp(run, WARM_UP_SECONDS)
         const fromUs = Number(process.hrtime.bigint() / 1000n)
         const counted = await drive({ ...run, seconds })
         // Node writes the profile on its way out.

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { measureScenario } from './measure.js'
 import { measureMicro, microTable } from './micro.js'
-import { readOptions, USAGE } from './options.js'
+import { readOptions, timesOf, USAGE } from './options.js'
 import { installPeers } from './peers.js'
 import { SCENARIOS, subjectsIn, yardsticksOf } from './scenarios.js'
 import { withBackends } from './start.js'
@@ -42,12 +42,13 @@ async function bench(options) {
 async function measure(name, subjects, options) {
   const scenario = SCENARIOS[name]
   return withBackends(scenario, options.signal, async (backends) => {
-    const { starts, rounds, seconds } = options
+    const times = timesOf(name, options.given)
+    const { starts, rounds, seconds } = times
     console.log(`${name}: ${scenario.title}`)
     console.log(
       `${starts * rounds} x ${seconds} s for each of ${subjects.length} subjects; backends: 2 x ${backends[0].version}\n`,
     )
-    const rows = await measureScenario(scenario, subjects, backends, options)
+    const rows = await measureScenario(scenario, subjects, backends, { ...times, signal: options.signal })
     console.log(`${table(rows, scenario, yardsticksOf(name))}\n`)
     return { name, rows, backend: backends[0].version }
   })

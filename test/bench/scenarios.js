@@ -11,6 +11,7 @@ function scenario(title, changes = {}) {
  * - `path`, `connections`, `isTls`; `bodyBytes`: of each posted body, or message; `perSecond`: where the load has a rate.
  * - `figure`: what is compared (figures.js); `unit`: what is counted.
  * - `subjects`: they alone take part; `extra`: they take part as well. `yardsticks`: whom the ratios are to.
+ * - `times`: how long and how often it is measured, where that differs: see options.js.
  */
 export const SCENARIOS = {
   hello: scenario('GET, a JSON answer of 115 bytes, 64 connections'),
@@ -41,6 +42,9 @@ export const SCENARIOS = {
   threads: scenario('GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads', {
     subjects: ['heddle-1-thread', 'heddle-2-threads', 'haproxy', 'haproxy-2-threads'],
     yardsticks: ['heddle-1-thread', 'haproxy'],
+    // A difference of a few per cent is asked for, and processes differ by as much from one start to the next. Each of two
+    // threads sees half of the requests, and compiles for itself.
+    times: { seconds: 1, warmUpSeconds: 12, rounds: 6, starts: 5 },
   }),
 }
 
