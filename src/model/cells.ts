@@ -4,25 +4,22 @@ export const CELLS_PER_LINE = 16
 /** What each cell of a line holds. Times wrap after 24 days and are compared by difference only. */
 const PENDING = 0
 const FAILURES = 1
-const EJECTED = 2
-const EJECTED_UNTIL = 3
-const EJECTIONS = 4
-const RTT_US = 5
-const RTT_AT = 6
-const UNHEALTHY = 7
-const DRAINING = 8
-const DISABLED = 9
-const CHANGES = 10
-const TURN = 11
+/** 0: not ejected. */
+const EJECTED_UNTIL = 2
+const EJECTIONS = 3
+const RTT_US = 4
+const RTT_AT = 5
+const UNHEALTHY = 6
+const DRAINING = 7
+const DISABLED = 8
+const CHANGES = 9
+const TURN = 10
 /** Of a group's line. */
-const LEADER = 12
-const LEADER_AT = 13
+const LEADER = 11
+const LEADER_AT = 12
 /** Of a backend's. */
-const HAS_RETURNED = 12
-const RETURNED_AT = 13
-
-/** {@link EJECTED} while its end is being written. */
-const BEING_EJECTED = 2
+const HAS_RETURNED = 11
+const RETURNED_AT = 12
 
 /**
  * The numbers that balancers and health checks read, for one backend: a line in an ArrayBuffer, or in a
@@ -78,22 +75,26 @@ export class Cells {
   }
 
   get isEjected(): boolean {
-    return Atomics.load(this.#line, EJECTED) !== 0
+    return Atomics.load(this.#line, EJECTED_UNTIL) !== 0
   }
-  /** ms on the clock's scale, only meaningful while {@link isEjected}: time left is `ejectedUntil - now`, wrapped to 32 bits. */
+  /** ms until its end, on the clock's scale; only meaningful while {@link isEjected}. */
   ejectionLeftMs(nowMs: number): number {
     return (Atomics.load(this.#line, EJECTED_UNTIL) - (nowMs | 0)) | 0
   }
   /** @returns `false` where it was ejected already, by another thread perhaps. */
   eject(untilMs: number): boolean {
-    if (Atomics.compareExchange(this.#line, EJECTED, 0, BEING_EJECTED) !== 0) return false
-    Atomics.store(this.#line, EJECTED_UNTIL, untilMs | 0)
-    Atomics.store(this.#line, EJECTED, 1)
-    return true
+    return Atomics.compareExchange(this.#line, EJECTED_UNTIL, 0, untilMs | 0 || 1) === 0
   }
-  /** @returns `false` where it was not ejected, or not any more. */
+  /** Before its time. @returns `false` where it was not ejected, or not any more. */
   uneject(): boolean {
-    return Atomics.compareExchange(this.#line, EJECTED, 1, 0) === 1
+    return Atomics.exchange(this.#line, EJECTED_UNTIL, 0) !== 0
+  }
+  /** @returns `false` where its time is not over, or another thread has ended it. */
+  endEjection(nowMs: number): boolean {
+    const until = Atomics.load(this.#line, EJECTED_UNTIL)
+    if (until === 0 || ((until - (nowMs | 0)) | 0) > 0) return false
+    // Another thread may have ended it, and a third begun the next one.
+    return Atomics.compareExchange(this.#line, EJECTED_UNTIL, until, 0) === until
   }
 
   /** How often it was ejected in a row; the ejection time doubles with it. */
@@ -152,7 +153,7 @@ export class Cells {
 
   /** Nothing speaks against the backend any more. */
   clearStates(): void {
-    for (const cell of [FAILURES, EJECTED, EJECTIONS, RTT_US, UNHEALTHY, DRAINING, DISABLED, HAS_RETURNED]) {
+    for (const cell of [FAILURES, EJECTED_UNTIL, EJECTIONS, RTT_US, UNHEALTHY, DRAINING, DISABLED, HAS_RETURNED]) {
       Atomics.store(this.#line, cell, 0)
     }
   }

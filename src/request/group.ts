@@ -256,9 +256,8 @@ export class Group implements HealthControl {
       backend,
       clock.schedule(leftMs, () => {
         this.#returns.delete(backend)
-        // It came back and was ejected again meanwhile.
-        if (backend.cells.ejectionLeftMs(clock.now()) > 0) return this.#refresh()
-        const isFirst = backend.cells.uneject()
+        // Not where it came back and was ejected again meanwhile.
+        const isFirst = backend.cells.endEjection(clock.now())
         if (isFirst) this.#beginSlowly(backend)
         if (isFirst) this.changed()
         this.#refresh()
