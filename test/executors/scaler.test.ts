@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Scaler } from '../../src/executors/scaler.ts'
 import { createProxy, type Proxy, workerThreads } from '../../src/index.ts'
-import { mockBackend } from '../../src/testing/index.ts'
-import { get, LOOPBACK, listeningSockets, threadLog, without, withoutHandOver } from './threaded.ts'
+import { manualClock, mockBackend } from '../../src/testing/index.ts'
+import { rawClient } from '../support/raw-client.ts'
+import { ask, get, LOOPBACK, listeningSockets, threadLog, without, withoutHandOver } from './threaded.ts'
 
 const bounds = { min: 1, max: 3 }
 const options = { growAbove: 0.8, shrinkBelow: 0.3, forMs: 1000, coolDownMs: 5000 }
@@ -63,6 +64,48 @@ test('without a thread that serves there is nothing to decide, and defaults hold
   assert.equal(scaler.decide(14_999, [0.2, 0.2]), 0)
   assert.equal(scaler.decide(19_998, [0.2, 0.2]), 0)
   assert.equal(scaler.decide(19_999, [0.2, 0.2]), -1)
+})
+
+test('threads come and go by the clock that they are given: not before forMs, and after a change not before the cool-down', {
+  skip: await without(),
+}, async () => {
+  const clock = manualClock()
+  await using backend = await mockBackend()
+  await using proxy = createProxy({
+    target: backend.url,
+    executor: workerThreads({
+      threads: { min: 1, max: 2 },
+      // Busy is whoever does anything at all, and of two threads one has nothing to do.
+      scale: { growAbove: 0, shrinkBelow: 0.9, forMs: 2000, coolDownMs: 6000 },
+      clock,
+    }),
+  })
+  const log = threadLog()
+  proxy.on('thread', log.onThread)
+  const { port } = await proxy.listen(LOOPBACK)
+  await log.next('started')
+  const client = rawClient(port)
+  const states = (): string => Array.from(proxy.stats().threads, ({ state }) => state).join()
+  /** What the clock says when the threads are not as they were, with a request for each half second. */
+  const msUntilChange = async (): Promise<number> => {
+    const [from, before] = [clock.now(), states()]
+    while (states() === before) {
+      await ask(client)
+      clock.advance(500)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return clock.now() - from
+  }
+  const growthMs = await msUntilChange()
+  assert.equal(states(), 'serving,starting')
+  // The machine's own time would take hundreds of requests. Seen first after half a second.
+  assert.ok(growthMs >= 2500 && growthMs < 30_000, `${growthMs} ms`)
+  await log.next('started')
+  const shrinkMs = await msUntilChange()
+  assert.equal((await log.next('retiring')).thread, 2)
+  assert.ok(shrinkMs >= 6000 && shrinkMs < 30_000, `${shrinkMs} ms`)
+  assert.equal((await log.next('ended')).serving, 1)
+  client.socket.destroy()
 })
 
 /** One thread, or two under any load. */
