@@ -90,6 +90,7 @@ export class Group implements HealthControl {
   replace(backends: readonly Backend[]): void {
     for (const backend of backends) if (!this.#backends.includes(backend)) this.#beginSlowly(backend)
     this.#backends = backends
+    for (const backend of this.#returns.keys()) if (!backends.includes(backend)) this.#forgetReturn(backend)
     this.#parts.balancer.onChange?.(backends)
     this.changed()
     if (this.#watches.size > 0) this.#watchAll()
@@ -207,8 +208,7 @@ export class Group implements HealthControl {
   }
 
   close(): void {
-    for (const cancel of this.#returns.values()) cancel()
-    this.#returns.clear()
+    for (const backend of this.#returns.keys()) this.#forgetReturn(backend)
     this.#cancelLead()
     this.#unwatch(() => true)
     this.#parts.cells.unlead()
@@ -264,6 +264,11 @@ export class Group implements HealthControl {
         if (isFirst) this.#parts.onUneject(backend)
       }),
     )
+  }
+
+  #forgetReturn(backend: Backend): void {
+    this.#returns.get(backend)?.()
+    this.#returns.delete(backend)
   }
 
   #refresh(): void {

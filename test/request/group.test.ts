@@ -18,12 +18,14 @@ function shared(
     slowStartMs = 0,
     healthChecks = [],
     onThrew = () => {},
+    onUneject = () => {},
     buffer = SharedMemory.allocate(3),
   }: {
     maxEjectedPercent?: number
     slowStartMs?: number
     healthChecks?: readonly HealthCheck[]
     onThrew?: (error: unknown) => void
+    onUneject?: (backend: Backend) => void
     buffer?: SharedArrayBuffer
   } = {},
 ): [Group, Group] {
@@ -42,7 +44,7 @@ function shared(
       cells: memory.cells('group'),
       isShared: true,
       onEject() {},
-      onUneject() {},
+      onUneject,
       onHealth() {},
       onThrew,
     })
@@ -122,6 +124,18 @@ test('what a thread ejects no other one picks, and it comes back for all, whoeve
   assert.equal(one.eject(one.backends[1] as Backend, 9000, 'again'), false)
   clock.advance(1000)
   assert.equal(one.take([], view)?.id, 'b')
+  assert.equal(other.take([], view)?.id, 'b')
+})
+
+test('a backend that is gone by the end of its ejection does not come back', () => {
+  const back: string[] = []
+  const onUneject = ({ id }: Backend): void => void back.push(id)
+  const [one, other] = shared([least, least], { maxEjectedPercent: 100, onUneject })
+  for (const [index, ms] of [1000, 2000].entries()) one.eject(one.backends[index] as Backend, ms, 'it failed')
+  assert.equal(other.take([], view), null)
+  for (const group of [one, other]) group.replace(group.backends.slice(1))
+  clock.advance(2000)
+  assert.deepEqual(back, ['b'])
   assert.equal(other.take([], view)?.id, 'b')
 })
 
