@@ -16,6 +16,8 @@ export const FORWARDED: readonly (keyof ProxyEvents)[] = [
   'finish',
   'eject',
   'uneject',
+  'unhealthy',
+  'healthy',
 ]
 
 type Plain =

@@ -4,7 +4,7 @@ import { createProxy, silentLogger, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { queue } from '../support/running-proxy.ts'
-import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, without } from './threaded.ts'
+import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, openSockets, without } from './threaded.ts'
 
 const skip = await without('kernel')
 
@@ -29,6 +29,28 @@ test('threads: one probe for all of them, and what it finds holds in each', { sk
     client.socket.destroy()
   }
   assert.deepEqual([sick.requests.length, well.requests.filter(isProbe).length], [1, 1])
+})
+
+test('threads: when the main thread is busy for long another one probes, and what it finds is told all the same', {
+  skip,
+}, async () => {
+  await using backend = await mockBackend()
+  backend.use([{ status: 200 }, { status: 500 }])
+  await using proxy = createProxy({
+    backends: [{ url: backend.url, id: 'sick' }],
+    healthCheck: { probe: { path: '/healthz', intervalMs: 1e6, timeoutMs: 1e6 } },
+    executor: workerThreads({ threads: 1, spread: 'kernel' }),
+  })
+  const news = queue<string>()
+  proxy.on('unhealthy', ({ id }, reason) => news.push(`${id}: ${reason}`))
+  await proxy.listen(LOOPBACK)
+  await backend.nextRequest()
+  const port = Number(new URL(backend.url).port)
+  const before = openSockets(port).length
+  const never = new Int32Array(new SharedArrayBuffer(4))
+  // Until a probe waits here for an answer; it comes within four seconds.
+  while (openSockets(port).length === before) Atomics.wait(never, 0, 0, 50)
+  assert.equal(await news.next(), 'sick: status 500')
 })
 
 test('threads with an entry: when the one that probes dies, another one does it', { skip }, async () => {

@@ -18,14 +18,24 @@ export async function withoutHandOver(): Promise<string | false> {
   return 'a thread cannot hand its listening socket over here: node 26 can'
 }
 
-/** The sockets that listen on a port, as the kernel knows them (proc(5), /proc/net/tcp). */
+/** The sockets that listen on a port. */
 export function listeningSockets(port: number): string[] {
+  return socketsAt(port, '0A')
+}
+
+/** The connections to a port that are open, also where nobody has accepted them yet. */
+export function openSockets(port: number): string[] {
+  return socketsAt(port, '01')
+}
+
+/** As the kernel knows them (proc(5), /proc/net/tcp). */
+function socketsAt(port: number, wanted: string): string[] {
   const local = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
   const rows = readFileSync('/proc/self/net/tcp', 'utf8').split('\n').slice(1)
   return rows
     .map((row) => row.trim().split(/\s+/))
-    .filter(([, address, , state]) => address?.endsWith(local) === true && state === '0A')
-    .map((row) => row[9] as string)
+    .filter(([, address, , state]) => address?.endsWith(local) === true && state === wanted)
+    .map((row) => `${row[2]} ${row[9]}`)
     .sort()
 }
 
