@@ -263,8 +263,9 @@ function makeProxy(
       const group = groups.find(name)
       const inits = resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
       const change = job === null ? null : threadOptions({ backends: [...inits] })
-      groups.replace(group, inits)
+      const giveUp = groups.replace(group, inits)
       await Promise.all(Array.from(running, (one) => one.change(name, { group: name, ...change })))
+      giveUp()
     },
     async setSecureContext(options) {
       tls.createSecureContext(options)

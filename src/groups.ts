@@ -20,6 +20,10 @@ export class Groups {
   readonly #events: Events
   readonly #deadlines: Deadlines
   readonly #named: ReadonlyMap<string, Group>
+  /** Names of the numbers of backends that the options have. */
+  readonly #lasting: ReadonlySet<string>
+  /** Backends that no thread picks any more, by the names of their numbers. */
+  readonly #gone = new Map<string, Backend>()
   /** By their target. */
   readonly #targets = new Map<string, Destination>()
 
@@ -34,6 +38,8 @@ export class Groups {
     this.#events = events
     this.#deadlines = deadlines
     this.#named = new Map(Array.from(resolved.groups, ([name, group]) => [name, this.#build(group, context.memory)]))
+    const all = this.named.flatMap(({ name, backends }) => backends.map((backend) => this.#nameOf(name, backend)))
+    this.#lasting = new Set(all)
   }
 
   /** Those of the options. */
@@ -90,9 +96,13 @@ export class Groups {
     return found
   }
 
-  /** From now on the group has these backends; what is the same as before keeps its state and its connections. */
-  replace(group: Group, inits: readonly BackendInit[]): void {
+  /**
+   * From now on the group has these backends; what is the same as before keeps its state and its connections.
+   * @returns to be called when every thread has made the change.
+   */
+  replace(group: Group, inits: readonly BackendInit[]): () => void {
     const before = new Map(group.backends.map((backend) => [backend.id, backend]))
+    const over = Array.from(this.#gone).filter(([, backend]) => backend.pending === 0)
     const after = inits.map((init) => {
       const backend = this.#backend(group.name, init, this.#context.memory)
       const old = before.get(backend.id)
@@ -105,7 +115,28 @@ export class Groups {
       return old
     })
     group.replace(after)
+    for (const backend of after) this.#gone.delete(this.#nameOf(group.name, backend))
     for (const gone of before.values()) this.#drain(group, gone)
+    return () => this.#giveUp(group, before.values(), over)
+  }
+
+  /**
+   * No thread picks those in `gone` any more: when one is found with nothing pending, each thread has written its last number
+   * of it by the time that it has made the next change. Then its place is for others. Those of the options keep theirs, since
+   * threads that begin later ask for them.
+   */
+  #giveUp(group: Group, gone: Iterable<Backend>, over: Iterable<readonly [name: string, backend: Backend]>): void {
+    if (this.#context.thread !== 0) return
+    for (const [name, backend] of over) {
+      if (this.#gone.get(name) !== backend) continue
+      this.#gone.delete(name)
+      this.#context.memory.release(name)
+    }
+    const there = new Set(group.backends.map((backend) => this.#nameOf(group.name, backend)))
+    for (const backend of gone) {
+      const name = this.#nameOf(group.name, backend)
+      if (!there.has(name) && !this.#lasting.has(name)) this.#gone.set(name, backend)
+    }
   }
 
   /** Ends all connections. */
@@ -164,8 +195,12 @@ export class Groups {
   }
 
   #backend(group: string, init: BackendInit, memory: Memory): Backend {
-    const { id, url } = new Backend(init)
-    return new Backend(init, memory.cells(`${this.#context.namespace} group ${group} backend ${id} ${url.href}`))
+    return new Backend(init, memory.cells(this.#nameOf(group, new Backend(init))))
+  }
+
+  /** Of its numbers. */
+  #nameOf(group: string, { id, url }: Backend): string {
+    return `${this.#context.namespace} group ${group} backend ${id} ${url.href}`
   }
 
   /** In the background: what runs may take long. */

@@ -50,6 +50,8 @@ export class Thread {
     this.#settings = settings
     this.#connections = memory.counters(slotName(start.slot))
     this.#connections.fill(0)
+    // The thread will ask for it. Where it is there, no thread takes a place while this one may give one up.
+    this.#countersOf(0).fill(0)
     this.#worker = new Worker(THREAD_MODULE, {
       name: `heddle ${start.thread}`,
       workerData: { heddle: start },

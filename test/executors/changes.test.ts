@@ -117,6 +117,25 @@ test('a backend that was taken out while it was drained is a new one when it com
   for (const client of clients.values()) client.socket.destroy()
 })
 
+test('there is room for backends that come, as long as others go: none is ever the last', { skip }, async () => {
+  await using backend = await mockBackend({ body: 'kept' })
+  await using proxy = threaded({ backends: [{ url: backend.url, id: 'first' }], balancer: 'first-available' })
+  const { port } = await proxy.listen(LOOPBACK)
+  const clients = await clientsOfThreads(proxy, port, 2)
+  // More than there are places for, and each one another.
+  for (let round = 0; round < 20; round++) {
+    const others = Array.from({ length: 500 }, (_, i) => `http://127.0.0.1:1/${round}/${i}`)
+    const kept = { url: backend.url, id: round < 10 ? 'kept' : 'first' }
+    await proxy.setBackends([kept, ...others.map((url) => ({ url, id: url }))])
+    for (const client of clients.values()) assert.equal(await ask(client), 'kept')
+  }
+  // The place of another one has nothing of what that one had.
+  assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, isAvailable }) => pending === 0 && isAvailable))
+  await proxy.reload()
+  const later = await clientsOfThreads(proxy, port, 2)
+  for (const client of [...clients.values(), ...later.values()]) client.socket.destroy()
+})
+
 test('threads count failures together, an ejection by one is respected by all, and it ends for all', {
   skip,
 }, async () => {

@@ -48,6 +48,21 @@ test('more names than there is room for are refused in a clear sentence, and the
   assert.doesNotThrow(() => memory.counters('n8191'))
 })
 
+test('what is released makes room for another name, which begins with nothing; all others are found where they were', () => {
+  const buffer = SharedMemory.allocate(2)
+  const [here, there] = [new SharedMemory(buffer, 0), new SharedMemory(buffer, 1)]
+  const names = (letter: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${letter}${i}`)
+  for (const name of names('a', 8192)) here.cells(name).addFailure()
+  const [gone, left] = [names('a', 100), names('a', 8192).slice(100)]
+  for (const name of gone) here.release(name)
+  here.release('never there')
+  for (const name of names('b', 100)) assert.equal(here.cells(name).failures, 0)
+  for (const name of left) assert.equal(there.cells(name).failures, 1)
+  assert.throws(() => there.cells('a0'), RangeError)
+  for (const name of left) here.release(name)
+  for (const name of names('c', 500)) assert.equal(there.cells(name).failures, 0)
+})
+
 test('what a thread had pending is taken back, at every backend, and nothing of the others', () => {
   const buffer = SharedMemory.allocate(3)
   const here = new SharedMemory(buffer, 0)
