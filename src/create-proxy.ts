@@ -11,7 +11,8 @@ import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.
 import { peerLookup } from './fronts/peer.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
-import type { Backend } from './model/backend.ts'
+import type { Backend, BackendInit } from './model/backend.ts'
+import { assertCloneable } from './model/cloneable.ts'
 import { describeError, ProxyError } from './model/errors.ts'
 import { privateMemory, SharedMemory } from './model/memory.ts'
 import { UNNAMED } from './options/consistency.ts'
@@ -24,7 +25,7 @@ import type { Group } from './request/group.ts'
 import type { Destination } from './request/parts.ts'
 import { parseTarget, withoutDotSegments } from './request/target.ts'
 import { resolveOptions } from './resolve-options.ts'
-import { members, nextContext, type ThreadContext, type ThreadJob } from './thread-context.ts'
+import { members, nextContext, type ThreadContext, type ThreadJob, type ThreadsChange } from './thread-context.ts'
 import { FORWARDED, forwarder, fromPlain } from './thread-events.ts'
 
 /** How often {@link Proxy.drain} looks whether all has ended, ms. */
@@ -45,6 +46,7 @@ export function createProxy(options: ProxyOptions): Proxy {
     memory: new SharedMemory(buffer, 0),
     counters: privateMemory.counters(''),
     thread: 0,
+    clearsStates: true,
     writeLine: null,
   }
   const { logger = 'silent' } = options
@@ -69,6 +71,8 @@ function makeProxy(
   const running = new Set<Running>()
   /** What begins to listen. */
   const pending = new Set<Promise<Running>>()
+  /** What threads that begin later must be told, by what it is about. */
+  const changes = new Map<string, ThreadsChange>()
   const attached = new WeakSet<HttpServer>()
   let upgrades: Upgrades | null = null
   let closing: Promise<void> | null = null
@@ -156,6 +160,17 @@ function makeProxy(
     for (const one of running) one.hear(heard())
   }
 
+  /** Resolves when all have made the change: those that serve, those that begin to, and in their time those that come later. */
+  async function tellThreads(about: string, change: ThreadsChange): Promise<void> {
+    changes.delete(about)
+    changes.set(about, change)
+    const tell = (one: Running): Promise<void> => one.change(about, change)
+    const told = Array.from(running, tell)
+    // Where one cannot begin, whoever asked for it is told.
+    for (const one of pending) told.push(one.then(tell, ignore))
+    await Promise.all(told)
+  }
+
   /** Where the overrides send it. A mistake in them ends the one exchange, not the application. */
   function routed({ target, group, timeouts }: CallOverrides): Pick<WebCall, 'destination' | 'timeouts' | 'fault'> {
     if (target === undefined && group === undefined) return { timeouts }
@@ -217,6 +232,7 @@ function makeProxy(
       const listenOptions = typeof where === 'number' ? { port: where } : where
       const starting = resolved.executor.start({
         ...job,
+        changes,
         listen: listenOptions,
         serve: serveHere,
         graceMs: resolved.closeGraceMs,
@@ -261,16 +277,18 @@ function makeProxy(
     stats: () => proxyStats(state, groups.named, running),
     async setBackends(backends, name = UNNAMED) {
       const group = groups.find(name)
-      const inits = resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
-      const change = job === null ? null : threadOptions({ backends: [...inits] })
+      const inits = resolveBackends(backends)
+      // Where it cannot be sent, nothing changes here either.
+      const sent = job === null ? [] : (threadOptions({ backends: [...inits] }).backends as BackendInit[])
       const giveUp = groups.replace(group, inits)
-      await Promise.all(Array.from(running, (one) => one.change(name, { group: name, ...change })))
+      await tellThreads(name, { group: name, backends: sent })
       giveUp()
     },
     async setSecureContext(options) {
       tls.createSecureContext(options)
+      if (job !== null) assertCloneable('the secure context', options)
       replaceCertificate(options)
-      await Promise.all(Array.from(running, (one) => one.change('the certificate', { secureContext: options })))
+      await tellThreads('the certificate', { secureContext: options })
     },
     async drain(id, name = UNNAMED) {
       const group = groups.find(name)
@@ -330,9 +348,14 @@ function makeProxy(
       },
       close: () => proxy.close(),
       hear: forwarder(events),
-      change(change) {
-        if ('secureContext' in change) replaceCertificate(change.secureContext)
-        else groups.replace(groups.find(change.group), change.backends)
+      change(change, isNew) {
+        if ('secureContext' in change) {
+          replaceCertificate(change.secureContext)
+          return servers.size > 0
+        }
+        const group = groups.named.find(({ name }) => name === change.group)
+        if (group !== undefined) groups.replace(group, resolveBackends(change.backends), isNew)
+        return group !== undefined
       },
     })
   }
@@ -340,6 +363,11 @@ function makeProxy(
 }
 
 function ignore(): void {}
+
+/** @throws {@link OptionsError} for backends that cannot be. */
+function resolveBackends(backends: readonly (string | URL | BackendInit)[]): readonly BackendInit[] {
+  return resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
+}
 
 /** eventemitter3's types cannot follow a generic event name. */
 function emitterOf(events: Events): EventEmitter<string> {

@@ -16,7 +16,7 @@ const MAX_TARGET_GROUPS = 256
 /** The groups of a proxy: those of its options, and those that overrides ask for. */
 export class Groups {
   readonly #resolved: ResolvedOptions
-  readonly #context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread'>
+  readonly #context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread' | 'clearsStates'>
   readonly #events: Events
   readonly #deadlines: Deadlines
   readonly #named: ReadonlyMap<string, Group>
@@ -29,7 +29,7 @@ export class Groups {
 
   constructor(
     resolved: ResolvedOptions,
-    context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread'>,
+    context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread' | 'clearsStates'>,
     events: Events,
     deadlines: Deadlines,
   ) {
@@ -98,23 +98,24 @@ export class Groups {
 
   /**
    * From now on the group has these backends; what is the same as before keeps its state and its connections.
+   * @param isNew other threads hear of it at the same time; else they have had these backends for long.
    * @returns to be called when every thread has made the change.
    */
-  replace(group: Group, inits: readonly BackendInit[]): () => void {
+  replace(group: Group, inits: readonly BackendInit[], isNew = true): () => void {
     const before = new Map(group.backends.map((backend) => [backend.id, backend]))
     const over = Array.from(this.#gone).filter(([, backend]) => backend.pending === 0)
     const after = inits.map((init) => {
       const backend = this.#backend(group.name, init, this.#context.memory)
       const old = before.get(backend.id)
       if (old === undefined || !isSame(old, backend)) {
-        // Shared numbers outlive the backend that had them. Once is enough, and this is before the threads hear of it.
-        if (this.#context.thread === 0) backend.cells.clearStates()
+        // Shared numbers outlive the backend that had them.
+        if (isNew && this.#context.clearsStates) backend.cells.clearStates()
         return backend
       }
       before.delete(backend.id)
       return old
     })
-    group.replace(after)
+    group.replace(after, isNew)
     for (const backend of after) this.#gone.delete(this.#nameOf(group.name, backend))
     for (const gone of before.values()) this.#drain(group, gone)
     return () => this.#giveUp(group, before.values(), over)

@@ -15,6 +15,8 @@ export interface ThreadContext {
   readonly counters: Float64Array
   /** The thread's number; 0: none of an executor's. */
   readonly thread: number
+  /** Clears the numbers of backends that come, in memory that others share: in the other threads it has been done. */
+  readonly clearsStates: boolean
   /** Takes lines of an access log that are for standard output; `null`: they are written here. */
   readonly writeLine: ((line: string) => void) | null
 }
@@ -22,7 +24,9 @@ export interface ThreadContext {
 /** A group's backends, at run time. */
 export interface BackendsChange {
   readonly group: string
-  readonly backends: readonly BackendInit[]
+  readonly backends: readonly (string | BackendInit)[]
+  /** Of the proxies that an entry module makes the nth, from 0. Default: all that have such a group. */
+  readonly proxy?: number
 }
 
 /** Another certificate for the listeners. */
@@ -52,7 +56,8 @@ export interface ThreadMember {
   close(): Promise<void>
   /** Tells these events to `tell`, and no others. */
   hear(events: readonly string[], tell: (event: string, args: readonly unknown[]) => void): void
-  change(change: ThreadsChange): void
+  /** @returns whether it is concerned. Throws where it cannot make it. */
+  change(change: ThreadsChange, isNew: boolean): boolean
 }
 
 const start = (workerData as { heddle?: ThreadStart } | null)?.heddle
@@ -68,13 +73,15 @@ let proxies = 0
 export function nextContext(): ThreadContext {
   if (start === undefined || memory === null) {
     const counters = privateMemory.counters('')
-    return { namespace: '', memory: privateMemory, counters, thread: 0, writeLine: null }
+    return { namespace: '', memory: privateMemory, counters, thread: 0, clearsStates: true, writeLine: null }
   }
   const proxy = proxies++
   const counters = memory.counters(countersName(start.slot, proxy))
   counters.fill(0)
   const writeLine = (line: string): void => outlet.writeLine(line)
-  return { namespace: String(proxy), memory, counters, thread: start.thread, writeLine }
+  // The thread that started us does not know of the proxies of an entry module.
+  const clearsStates = 'entry' in start.job
+  return { namespace: String(proxy), memory, counters, thread: start.thread, clearsStates, writeLine }
 }
 
 /** How this thread was started, or `undefined` where no executor of ours did it. */

@@ -162,10 +162,19 @@ function report(): void {
   post({ type: 'report', proxies: members.length, pools: members.map((member) => member.pools()) })
 }
 
+/** @param isNew other threads make it at the same time; else they did long ago. */
+function make(asked: ThreadsChange, isNew: boolean): void {
+  const concerned = 'proxy' in asked ? members.slice(asked.proxy, (asked.proxy ?? 0) + 1) : members
+  const made = concerned.map((member) => member.change(asked, isNew))
+  if (made.includes(true)) return
+  const what = 'group' in asked ? `has a group ${JSON.stringify(asked.group)}` : 'listens by itself'
+  throw new RangeError(`none of the ${members.length} proxies of this thread ${what}`)
+}
+
 function change(number: number, asked: ThreadsChange): void {
   let fault: string | null = null
   try {
-    for (const member of members) member.change(asked)
+    make(asked, true)
   } catch (error) {
     fault = describeError(error)
   }
@@ -186,7 +195,7 @@ async function retire(server: http.Server | Lane): Promise<void> {
 async function serve(): Promise<void> {
   const server = await openServer()
   count(server)
-  for (const asked of start.changes) for (const member of members) member.change(asked as ThreadsChange)
+  for (const asked of start.changes) make(asked as ThreadsChange, false)
   for (const member of members) member.hear(start.heard, tell)
   const address = start.listen === null || start.inherits ? null : await listenHere(server)
   if (address === null) watchConnections(server)

@@ -41,6 +41,8 @@ export interface Job {
   readonly serve?: (listen: ListenOptions) => Promise<Running>
   /** What a thread needs to serve the same; can be cloned. `null` where an entry module knows it. */
   readonly options?: unknown
+  /** Changes made before, by what they are about; see {@link Running.change}. */
+  readonly changes?: ReadonlyMap<string, unknown>
   /** Memory that all threads share, for {@link Executor.maxThreads} of them and the calling one. */
   readonly memory?: SharedArrayBuffer
   /** How long what runs may finish when serving ends, ms; where the executor was not told otherwise. */
@@ -98,7 +100,7 @@ export interface Running {
   readonly pastExchanges: number
   /**
    * Brings a change to every thread, in the order of the calls; resolves when each has made it. Threads that begin later
-   * are told the last one of each `about`.
+   * are told the last one of each `about`. Rejects where one cannot make it, and then later ones are not told of it.
    */
   change(about: string, change: unknown): Promise<void>
   /** The events that {@link ThreadObserver.onEvent} is to be told. */

@@ -1,6 +1,7 @@
 import net from 'node:net'
 import type { Job, ListenAddress, ListenOptions, Running, ThreadChange, ThreadStats } from '../contracts/executor.ts'
 import { listen as openServer } from '../fronts/listener.ts'
+import { assertCloneable } from '../model/cloneable.ts'
 import { describeError } from '../model/errors.ts'
 import { SharedMemory } from '../model/memory.ts'
 import { CrashGuard } from './crash-guard.ts'
@@ -29,6 +30,7 @@ export async function startThreads(job: Job, settings: ThreadSettings): Promise<
   if (job.listen.path !== undefined) {
     throw new Error('threads cannot share a unix socket; listen on a port, or use one thread')
   }
+  assertCloneable('listen.tls', job.listen.tls)
   const spread = await chooseSpread(settings.spread)
   const group = new ThreadGroup(job, settings)
   try {
@@ -57,7 +59,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   readonly #scaler: Scaler
   readonly #guard: CrashGuard
   /** What threads that begin later must make up for, by what it is about. */
-  readonly #changes = new Map<string, unknown>()
+  readonly #changes: Map<string, unknown>
   #heard: readonly string[] = []
   #address: ListenAddress | null = null
   #acceptor: net.Server | null = null
@@ -83,6 +85,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#memory = new SharedMemory(this.#buffer, 0)
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - index)
     this.#wanted = settings.min
+    this.#changes = new Map(job.changes)
     this.#scaler = new Scaler(settings, settings.scale)
     this.#guard = new CrashGuard(settings.maxCrashes)
     this.#cancelTick = settings.clock.schedule(REPORT_MS, this.#tick)
@@ -122,12 +125,19 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   async change(about: string, change: unknown): Promise<void> {
+    assertCloneable(`the change of ${about}`, change)
     const number = ++this.#lastChange
+    const before = this.#changes.get(about)
+    // Behind the others: the order is that of the calls.
     this.#changes.delete(about)
     this.#changes.set(about, change)
     const faults = await Promise.all(Array.from(this.#threads, (thread) => thread.change(number, change)))
-    const fault = faults.find((one) => one !== null)
-    if (fault !== undefined && fault !== null) throw new Error(`a thread could not make the change: ${fault}`)
+    const fault = faults.find((one) => one !== null) ?? null
+    if (fault === null) return
+    // Threads that begin later could not make it either, and would not serve.
+    if (this.#changes.get(about) === change) this.#changes.delete(about)
+    if (before !== undefined && !this.#changes.has(about)) this.#changes.set(about, before)
+    throw new Error(`a thread could not make the change: ${fault}`)
   }
 
   hear(events: readonly string[]): void {

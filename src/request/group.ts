@@ -86,9 +86,9 @@ export class Group implements HealthControl {
     return this.#backends
   }
 
-  /** From now on these. */
-  replace(backends: readonly Backend[]): void {
-    for (const backend of backends) if (!this.#backends.includes(backend)) this.#beginSlowly(backend)
+  /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
+  replace(backends: readonly Backend[], isNew = true): void {
+    for (const backend of backends) if (isNew && !this.#backends.includes(backend)) this.#beginSlowly(backend)
     this.#backends = backends
     for (const backend of this.#returns.keys()) if (!backends.includes(backend)) this.#forgetReturn(backend)
     this.#parts.balancer.onChange?.(backends)

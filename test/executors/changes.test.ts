@@ -4,8 +4,9 @@ import { createProxy, OptionsError, type ProxyOptions, workerThreads } from '../
 import { deadPort, mockBackend } from '../../src/testing/index.ts'
 import { resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { certificate } from '../support/certificates.ts'
+import type { RawClient } from '../support/raw-client.ts'
 import { gate } from '../support/running-proxy.ts'
-import { ask, clientsOfThreads, LOOPBACK, threadLog, without } from './threaded.ts'
+import { ask, clientsOfEntries, clientsOfThreads, entryOf, get, LOOPBACK, threadLog, without } from './threaded.ts'
 
 const skip = await without()
 
@@ -49,6 +50,153 @@ test('setBackends has reached every thread when it resolves, in the order of the
   const later = await clientsOfThreads(proxy, port, 2)
   for (const client of later.values()) assert.equal(await ask(client), 'new')
   for (const client of later.values()) client.socket.destroy()
+})
+
+test('what is changed before or while threads begin holds in each of them', { skip }, async () => {
+  await using old = await mockBackend({ body: 'old' })
+  await using one = await mockBackend({ body: 'new' })
+  for (const isBefore of [true, false]) {
+    await using proxy = threaded({ target: old.url })
+    const log = threadLog()
+    proxy.on('thread', log.onThread)
+    if (isBefore) await proxy.setBackends([one.url])
+    const listens = proxy.listen(LOOPBACK)
+    if (!isBefore) {
+      await log.next('started')
+      await proxy.setBackends([one.url])
+    }
+    const { port } = await listens
+    const clients = await clientsOfThreads(proxy, port, 2)
+    for (const client of clients.values()) assert.equal(await ask(client), 'new')
+    for (const client of clients.values()) client.socket.destroy()
+  }
+})
+
+test('what cannot be sent to a thread is refused by name, and changes nothing, now or later', { skip }, async () => {
+  await using backend = await mockBackend({ body: 'as before' })
+  await using proxy = threaded({ target: backend.url })
+  const { url } = await proxy.listen(LOOPBACK)
+  await assert.rejects(proxy.setSecureContext({ sigalgs: 'ed25519', ...{ choose: () => 1 } }), {
+    name: 'TypeError',
+    message: /^the secure context cannot be sent to a thread: \(\) => 1 could not be cloned.*; give plain data$/,
+  })
+  await proxy.reload()
+  assert.equal((await get(url)).text, 'as before')
+  const tls = { SNICallback: () => {} }
+  await using other = threaded({ target: backend.url })
+  await assert.rejects(other.listen({ ...LOOPBACK, tls }), /^TypeError: listen\.tls cannot be sent to a thread: /)
+})
+
+test('a backend that has been there for long gets its whole share from a thread that is new', { skip }, async () => {
+  await using a = await mockBackend({ body: 'a' })
+  await using b = await mockBackend({ body: 'b' })
+  await using proxy = threaded({ target: a.url, balancer: 'round-robin', slowStartMs: 3000 })
+  const log = threadLog()
+  const { port } = await proxy.listen(LOOPBACK)
+  proxy.on('thread', log.onThread)
+  await proxy.setBackends([a.url, b.url])
+  const share = async (): Promise<string> => {
+    const answers: string[] = []
+    const [client] = (await clientsOfThreads(proxy, port, 1)).values()
+    for (let i = 0; i < 10; i++) answers.push(await ask(client as RawClient))
+    client?.socket.destroy()
+    return answers.sort().join('')
+  }
+  const came = performance.now()
+  while (performance.now() - came <= 3000) await share()
+  assert.equal(await share(), 'aaaaabbbbb')
+  const reloaded = proxy.reload()
+  for (let i = 0; i < 2; i++) {
+    await log.next('started')
+    assert.equal(await share(), 'aaaaabbbbb')
+  }
+  await reloaded
+})
+
+test('entry modules: a change is for the proxies that have the group, or for the one that it names', {
+  skip,
+}, async () => {
+  await using old = await mockBackend({ body: 'old' })
+  await using one = await mockBackend({ body: 'new' })
+  await using running = await workerThreads({
+    entry: entryOf('two-proxies', [['backend', old.url]]),
+    threads: 2,
+  }).start({ listen: LOOPBACK })
+  const clients = await clientsOfEntries(running.address.port, 2)
+  const answers = async (): Promise<string[]> => {
+    const all = Array.from(clients.values(), async (client) => {
+      const of = []
+      for (const path of ['/left', '/right', '/left/both', '/right/both']) of.push(await ask(client, path))
+      return of.join()
+    })
+    return [...new Set(await Promise.all(all))]
+  }
+  const backends = [one.url]
+  await running.change('left', { group: 'left', backends })
+  assert.deepEqual(await answers(), ['new,old,old,old'])
+  await running.change('both of right', { group: 'both', proxy: 1, backends })
+  assert.deepEqual(await answers(), ['new,old,old,new'])
+  await running.change('both', { group: 'both', backends: [{ url: old.url }] })
+  assert.deepEqual(await answers(), ['new,old,old,old'])
+
+  // What no thread can do is not asked of those that come later either, and what was before still holds.
+  await assert.rejects(
+    running.change('left', { group: 'up', backends }),
+    /^Error: a thread could not make the change: none of the 2 proxies of this thread has a group "up"$/,
+  )
+  await assert.rejects(running.change('both', { group: 'both', proxy: 2, backends }), /none of the 2 proxies/)
+  await assert.rejects(running.change('left', { group: 'left', backends: ['ftp://a'] }), /backends\[0\]/)
+  await assert.rejects(running.change('new', { group: 'left', backends: [new URL(one.url)] }), {
+    name: 'TypeError',
+    message: /^the change of new cannot be sent to a thread: .*give plain data$/,
+  })
+  await assert.rejects(running.change('new', { secureContext: {} }), /none of the 2 proxies .* listens by itself/)
+  assert.deepEqual(await answers(), ['new,old,old,old'])
+  for (const client of clients.values()) client.socket.destroy()
+  await running.reload()
+  for (const [thread, client] of await clientsOfEntries(running.address.port, 2)) {
+    assert.ok(thread > 2)
+    clients.set(thread - 2, client)
+  }
+  assert.deepEqual(await answers(), ['new,old,old,old'])
+  for (const client of clients.values()) client.socket.destroy()
+})
+
+test('entry modules: a backend that was taken out while it was drained is a new one when it comes again', {
+  skip,
+}, async () => {
+  await using backend = await mockBackend({ body: 'again' })
+  await using other = await mockBackend({ body: 'other' })
+  await using running = await workerThreads({
+    entry: entryOf('two-proxies', [['backend', other.url]]),
+    threads: 2,
+  }).start({ listen: LOOPBACK })
+  const connect = async (): Promise<RawClient[]> => [...(await clientsOfEntries(running.address.port, 2)).values()]
+  let clients = await connect()
+  const both = [
+    { url: other.url, id: 'first' },
+    { url: backend.url, id: 'second' },
+  ]
+  const change = (backends: unknown): Promise<void> => running.change('left', { group: 'left', backends })
+  await change(both)
+  await ask(clients[0] as RawClient, '/left?drain=second')
+  const answers = async (): Promise<string> => {
+    const all = new Set<string>()
+    for (let i = 0; i < 20; i++) for (const client of clients) all.add(await ask(client, '/left'))
+    return [...all].sort().join()
+  }
+  assert.equal(await answers(), 'other')
+  // Neither another one beside it nor another thread is a reason to forget that it is drained.
+  await change([...both, { url: other.url, id: 'third' }])
+  assert.equal(await answers(), 'other')
+  for (const client of clients) client.socket.destroy()
+  await running.reload()
+  clients = await connect()
+  assert.equal(await answers(), 'other')
+  await change([both[0]])
+  await change(both)
+  assert.equal(await answers(), 'again,other')
+  for (const client of clients) client.socket.destroy()
 })
 
 test('a backend that stays keeps its connections, whatever form its certificate is given in', { skip }, async () => {
@@ -145,7 +293,7 @@ test('threads count failures together, an ejection by one is respected by all, a
     backends: [{ url: good.url, id: 'good' }],
     balancer: 'first-available',
     retry: false,
-    healthCheck: { consecutiveFailures: 2, baseMs: 200 },
+    healthCheck: { consecutiveFailures: 2, baseMs: 1000 },
   })
   const told: string[] = []
   const returned = gate()
@@ -165,7 +313,7 @@ test('threads count failures together, an ejection by one is respected by all, a
   assert.equal(await ask(one), 'good')
   assert.equal(await ask(two), 'good')
   await returned.promise
-  assert.deepEqual(told, ['bad 200'])
+  assert.deepEqual(told, ['bad 1000'])
   assert.equal(await ask(one), 'well again')
   assert.equal(await ask(two), 'well again')
   for (const client of clients.values()) client.socket.destroy()
