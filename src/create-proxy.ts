@@ -148,7 +148,11 @@ function makeProxy(
       // It was for once.
       if (!events.has(event as keyof ProxyEvents)) tellHeard()
     },
-    onFailed: (error) => events.emit('error', new ProxyError('ERR_PROXY_THREADS', error.message), null),
+    // Where nobody listens it is not heard.
+    get onFailed() {
+      if (!events.has('error')) return undefined
+      return (error: Error) => events.emit('error', new ProxyError('ERR_PROXY_THREADS', error.message), null)
+    },
   }
 
   function heard(): string[] {

@@ -21,7 +21,7 @@ import {
 } from './executors/messages.ts'
 import type { Lane } from './fronts/lane.ts'
 import { listen, watchConnections } from './fronts/listener.ts'
-import { retireServer, stopListening } from './fronts/retire.ts'
+import { retireServer, stopListening, watchAnswers } from './fronts/retire.ts'
 import { describeError } from './model/errors.ts'
 import { SharedMemory } from './model/memory.ts'
 import {
@@ -107,9 +107,11 @@ async function openServer(): Promise<http.Server | Lane> {
   }
   const module = (await import(start.job.entry)) as { default?: unknown }
   const given: unknown = typeof module.default === 'function' ? await module.default() : await module.default
-  if (given instanceof http.Server || given instanceof https.Server) return given as http.Server
+  const isServer = given instanceof http.Server || given instanceof https.Server
+  if (isServer && !given.listening) return given as http.Server
+  const what = isServer ? 'listens already; leave listen() to the executor' : 'is none, nor a function that returns one'
   throw new TypeError(
-    `${start.job.entry}: the default export of an entry module is a node:http server that does not listen yet, or a function that returns one`,
+    `${start.job.entry}: the default export of an entry module is a node:http server that does not listen yet, and this one ${what}`,
   )
 }
 
@@ -181,11 +183,11 @@ function change(number: number, asked: ThreadsChange): void {
   post({ type: 'changed', number, fault })
 }
 
-async function retire(server: http.Server | Lane): Promise<void> {
+async function retire(server: http.Server | Lane, answers: ReadonlyMap<unknown, http.ServerResponse>): Promise<void> {
   // First of all, or clients whose connection ends would come back to this thread.
   await Promise.all(listeners.map(stopListening))
   for (const member of members) member.goAway()
-  await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0))
+  await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0), answers.values())
   await Promise.all(members.map((member) => member.close()))
   report()
   flush()
@@ -195,6 +197,7 @@ async function retire(server: http.Server | Lane): Promise<void> {
 async function serve(): Promise<void> {
   const server = await openServer()
   count(server)
+  const answers = watchAnswers(server)
   for (const asked of start.changes) make(asked as ThreadsChange, false)
   for (const member of members) member.hear(start.heard, tell)
   const address = start.listen === null || start.inherits ? null : await listenHere(server)
@@ -218,7 +221,7 @@ async function serve(): Promise<void> {
         inherit(server, message.from)
         break
       case 'retire':
-        void retire(server)
+        void retire(server, answers)
     }
   })
   setInterval(report, start.reportMs).unref()

@@ -60,7 +60,7 @@ export interface ThreadObserver {
   /** An event of a proxy in a thread, as {@link Running.hear} asked for; `args` are plain data. */
   onEvent?(thread: number, event: string, args: readonly unknown[]): void
   /** Threads die one after another and are not replaced any more; those that are left go on. */
-  onFailed?(error: Error): void
+  readonly onFailed?: ((error: Error) => void) | undefined
 }
 
 /** Something that became of a thread. */

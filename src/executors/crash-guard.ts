@@ -17,6 +17,11 @@ export class CrashGuard {
     this.#maxCrashes = maxCrashes
   }
 
+  /** Other code runs now. */
+  forget(): void {
+    this.#crashes = 0
+  }
+
   /** A thread has died, after `servedMs`. @returns ms to wait before it is replaced, or -1 to give up. */
   onDeath(now: number, servedMs: number): number {
     const isNew = servedMs >= STABLE_MS || now - this.#lastAt >= FORGET_MS

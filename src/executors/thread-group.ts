@@ -1,11 +1,12 @@
 import net from 'node:net'
 import type { Job, ListenAddress, ListenOptions, Running, ThreadChange, ThreadStats } from '../contracts/executor.ts'
 import { listen as openServer } from '../fronts/listener.ts'
+import { LONGEST_MS } from '../model/clock.ts'
 import { assertCloneable } from '../model/cloneable.ts'
 import { describeError } from '../model/errors.ts'
 import { SharedMemory } from '../model/memory.ts'
 import { CrashGuard } from './crash-guard.ts'
-import type { FromThread, ThreadStart } from './messages.ts'
+import { countersName, type FromThread, slotName, type ThreadStart } from './messages.ts'
 import { Scaler } from './scaler.ts'
 import { chooseSpread, handsListenersOver } from './spread.ts'
 import { Thread, type ThreadOwner } from './thread.ts'
@@ -44,9 +45,6 @@ export async function startThreads(job: Job, settings: ThreadSettings): Promise<
   return group
 }
 
-/** Longer than any process lives; node takes no more. */
-const FOR_EVER_MS = 2 ** 31 - 1
-
 /** The threads that serve one job: their number, their replacements, and what they tell. */
 class ThreadGroup implements RunningThreads, ThreadOwner {
   pastExchanges = 0
@@ -74,7 +72,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   #working: Promise<unknown> = Promise.resolve()
   #cancelTick: () => void
   /** Keeps the process alive, as a server that listens does, also while no thread lives and one is to be started. */
-  readonly #hold = setInterval(() => {}, FOR_EVER_MS)
+  #hold: NodeJS.Timeout | null = null
   readonly #cancelReplacements = new Set<() => void>()
 
   constructor(job: Job, settings: ThreadSettings) {
@@ -84,6 +82,10 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#buffer = job.memory ?? SharedMemory.allocate(slots + 1)
     this.#memory = new SharedMemory(this.#buffer, 0)
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - index)
+    // Before threads ask for them: later there may be no room, and only this thread takes places; see SharedMemory.release().
+    for (const slot of this.#freeSlots) {
+      for (const name of [slotName(slot), countersName(slot, 0)]) this.#memory.counters(name)
+    }
     this.#wanted = settings.min
     this.#changes = new Map(job.changes)
     this.#scaler = new Scaler(settings, settings.scale)
@@ -147,8 +149,10 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   reload(): Promise<void> {
     return this.#oneByOne(async () => {
-      for (const old of this.#serving()) {
+      for (const old of this.#alive()) {
         if (this.#isClosing) return
+        // What it runs may be what was there before.
+        if (old.state === 'starting') await old.serving.catch(ignore)
         if (old.state !== 'serving') continue
         const successor = this.#start(`replaces thread ${old.id}`, this.#where(), this.#handsOver)
         await successor.serving
@@ -156,6 +160,9 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
         // While there was one more, one that died was not missing.
         this.#startMissing('one has died')
       }
+      // Those that were given up.
+      while (!this.#isClosing && this.#isMissing()) await this.#start('reload').serving
+      this.#guard.forget()
     })
   }
 
@@ -170,7 +177,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   async #close(): Promise<void> {
     this.#isClosing = true
-    clearInterval(this.#hold)
+    this.#letGo()
     this.#cancelTick()
     for (const cancel of this.#cancelReplacements) cancel()
     const acceptor = this.#acceptor
@@ -188,10 +195,10 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     const { logger, observer } = this.#job
     for (const { level, fields, message } of logs) logger?.[level]({ ...fields, thread: thread.id }, message)
     if (lines.length > 0) {
-      if (observer?.onLines !== undefined) observer.onLines(lines)
+      if (observer?.onLines !== undefined) this.#inform(() => observer.onLines?.(lines))
       else process.stdout.write(`${lines.join('\n')}\n`)
     }
-    for (const { event, args } of events) observer?.onEvent?.(thread.id, event, args)
+    for (const { event, args } of events) this.#inform(() => observer?.onEvent?.(thread.id, event, args))
   }
 
   onEnded(thread: Thread): void {
@@ -206,7 +213,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message)
     // Before the first address there is somebody who waits and is told.
-    if (!this.#isClosing && this.#address !== null && this.#alive() < this.#wanted) this.#replace(thread)
+    if (!this.#isClosing && this.#address !== null && this.#isMissing()) this.#replace(thread)
   }
 
   /** Why each thread began or ends, in words. */
@@ -232,24 +239,40 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   #startMissing(reason: string): void {
-    if (!this.#isClosing && this.#alive() < this.#wanted) this.#start(reason)
+    if (!this.#isClosing && this.#isMissing()) this.#start(reason)
   }
 
   #tellFailed(error: Error): void {
     const { observer } = this.#job
-    if (this.#alive() === 0) clearInterval(this.#hold)
-    if (observer?.onFailed !== undefined) return observer.onFailed(error)
-    if (this.#alive() > 0) return
-    // Nobody would know, and a process without threads would end as if all were well.
-    process.nextTick(() => {
-      throw error
-    })
+    const isHeard = observer?.onFailed !== undefined
+    if (isHeard) this.#inform(() => observer.onFailed?.(error))
+    if (this.#alive().length > 0) return
+    this.#letGo()
+    if (isHeard) return
+    // A process without threads would end as if all were well.
+    process.emitWarning(error)
+    process.exitCode ??= 1
+  }
+
+  /** What a callback of the application throws must not stop us. */
+  #inform(tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      this.#job.logger?.error({ err: error }, `an observer of the threads threw: ${describeError(error)}`)
+    }
+  }
+
+  #letGo(): void {
+    if (this.#hold !== null) clearInterval(this.#hold)
+    this.#hold = null
   }
 
   /** @param inherits it is given a listening socket when it serves. */
   #start(reason: string, listen = this.#where(), inherits = false): Thread {
     const slot = this.#freeSlots.pop()
     if (slot === undefined) throw new Error('no place for another thread')
+    this.#hold ??= setInterval(() => {}, LONGEST_MS)
     const { entry, drainMs } = this.#settings
     const start: ThreadStart = {
       thread: ++this.#lastThread,
@@ -326,13 +349,15 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     const reason = `event loops are busy for ${Math.round(mean * 100)} % of the time`
     if (this.#isClosing) return
     if (step > 0) {
-      if (this.#alive() >= this.#settings.max) return
+      if (this.#wanted >= this.#settings.max) return
       // One that has inherited would get more than its share of the connections.
       const rich = serving.find(({ listeners }) => listeners > 1)
       const added = this.#start(reason, this.#where(), rich !== undefined)
       await added.serving
       rich?.give(1, added)
       this.#wanted++
+      // While there was one more, one that died was not missing.
+      this.#startMissing('one has died')
     } else if (serving.length > this.#settings.min) {
       const [fewest, ...others] = serving.toSorted((a, b) => a.connections - b.connections) as [Thread, ...Thread[]]
       const heir = others.reduce((poor, thread) => (thread.listeners < poor.listeners ? thread : poor))
@@ -353,17 +378,23 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   /** Starting and serving ones. */
-  #alive(): number {
-    return Array.from(this.#threads).filter(({ state }) => state === 'starting' || state === 'serving').length
+  #alive(): Thread[] {
+    return Array.from(this.#threads).filter(({ state }) => state === 'starting' || state === 'serving')
+  }
+
+  #isMissing(): boolean {
+    return this.#alive().length < this.#wanted
   }
 
   #tell(thread: Thread, what: ThreadChange['what'], reason: string): void {
     const serving = this.#serving().length
     if (what !== 'died')
       this.#job.logger?.info({ thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
-    this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving })
+    this.#inform(() => this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving }))
   }
 }
+
+function ignore(): void {}
 
 async function assertFree(listen: ListenOptions): Promise<void> {
   const server = net.createServer()

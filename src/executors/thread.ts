@@ -29,6 +29,8 @@ export class Thread {
   servingSince = Number.POSITIVE_INFINITY
   /** It was told to end. */
   wasTold = false
+  /** It has nothing left, or was given up. */
+  #isOver = false
   /** Why it ended, where nobody told it to. */
   fault: NodeJS.ErrnoException | null = null
   readonly #worker: Worker
@@ -50,8 +52,6 @@ export class Thread {
     this.#settings = settings
     this.#connections = memory.counters(slotName(start.slot))
     this.#connections.fill(0)
-    // The thread will ask for it. Where it is there, no thread takes a place while this one may give one up.
-    this.#countersOf(0).fill(0)
     this.#worker = new Worker(THREAD_MODULE, {
       name: `heddle ${start.thread}`,
       workerData: { heddle: start },
@@ -68,15 +68,22 @@ export class Thread {
     })
     // Who waits for it is told; where nobody does, the owner is.
     this.#serving.catch(() => {})
+    const { startTimeoutMs, clock } = settings
+    const cancelStart = clock.schedule(startTimeoutMs, () => {
+      this.fault ??= new Error(`it did not serve within ${startTimeoutMs} ms (startTimeoutMs)`)
+      this.#terminate()
+    })
     this.#ended = new Promise((resolve) => {
       this.#worker
         .on('message', (message: FromThread) => {
           switch (message.type) {
             case 'serving':
+              cancelStart()
               this.#proxies = message.proxies
-              if (this.state === 'starting') this.state = 'serving'
-              this.servingSince = settings.clock.now()
               onServing(message.address)
+              if (this.state !== 'starting') break
+              this.state = 'serving'
+              this.servingSince = clock.now()
               owner.onServing(this)
               break
             case 'failed':
@@ -93,14 +100,16 @@ export class Thread {
               this.#pools = message.pools
               break
             case 'retired':
-              void this.#worker.terminate()
+              this.#terminate()
           }
         })
         .on('error', (error: NodeJS.ErrnoException) => {
           this.fault ??= error
         })
         .on('exit', (code) => {
-          if (!this.wasTold) this.fault ??= new Error(`it ended with code ${code}`)
+          cancelStart()
+          const isGood = this.#isOver || (this.wasTold && code === 0)
+          if (!isGood) this.fault ??= new Error(`it ended with code ${code}${hintOf(code)}`)
           this.state = 'ended'
           for (const acknowledge of this.#acknowledged.values()) acknowledge(null)
           this.#acknowledged.clear()
@@ -200,9 +209,8 @@ export class Thread {
       this.wasTold = true
       this.state = 'retiring'
       this.#post({ type: 'retire' })
-      const cancel = this.#settings.clock.schedule(this.#settings.drainMs + TERMINATE_MARGIN_MS, () => {
-        void this.#worker.terminate()
-      })
+      const { clock, drainMs } = this.#settings
+      const cancel = clock.schedule(drainMs + TERMINATE_MARGIN_MS, () => this.#terminate())
       void this.#ended.then(cancel)
     }
     await this.#ended
@@ -213,6 +221,11 @@ export class Thread {
     const why = fault === null ? 'it was told to end' : describeError(fault)
     const code = fault?.code
     return Object.assign(new Error(`thread ${this.id} could not start: ${why}`, { cause: fault }), code && { code })
+  }
+
+  #terminate(): void {
+    this.#isOver = true
+    void this.#worker.terminate()
   }
 
   #post(message: ToThread): void {
@@ -239,6 +252,11 @@ export class Thread {
   #countersOf(proxy: number): Float64Array {
     return this.#memory.counters(countersName(this.slot, proxy))
   }
+}
+
+/** What node's exit codes say (process.exit codes in its documentation). */
+function hintOf(code: number): string {
+  return code === 13 ? ': a top-level await of its module waits for what nothing will bring' : ''
 }
 
 /** An error of another thread. */

@@ -1,4 +1,6 @@
 import { availableParallelism } from 'node:os'
+import { isAbsolute } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Executor, Job, ListenOptions } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
@@ -15,7 +17,7 @@ export interface WorkerThreadsOptions {
   /** How many: a number, `auto` (default: as many as the machine runs at once), or bounds between which it changes with the load. */
   threads?: number | 'auto' | { min: number; max: number }
   /**
-   * Module that each thread runs in place of a proxy made from options: its default export is a node:http server, or a
+   * Module that each thread runs in place of a proxy made from options, a URL or a path from the current folder: its default export is a node:http server, or a
    * function that returns one (or a promise of one). The server must not listen yet.
    */
   entry?: string | URL
@@ -25,6 +27,8 @@ export interface WorkerThreadsOptions {
   scale?: ScaleOptions
   /** Deaths in a row, none after ten seconds of service, past which dead threads are not replaced any more. Default 5. */
   maxCrashes?: number
+  /** A thread that does not serve after this time cannot start, ms. Default 60000. */
+  startTimeoutMs?: number
   /** How long a thread that retires may finish what it has, ms. Default: `closeGraceMs` of the proxy, else 10000. */
   drainMs?: number
   /** Memory of each thread; see node's `resourceLimits`. */
@@ -48,6 +52,7 @@ export interface ThreadSettings {
   readonly spread: Spread | undefined
   readonly scale: ScaleOptions
   readonly maxCrashes: number
+  readonly startTimeoutMs: number
   readonly drainMs: number
   readonly resourceLimits: ResourceLimits
   readonly clock: Clock
@@ -62,6 +67,7 @@ export interface WorkerThreads extends Executor {
 /** Threads that one executor may have, at the most. */
 const MOST_THREADS = 1024
 const DRAIN_MS = 10_000
+const START_TIMEOUT_MS = 60_000
 
 /**
  * Serves with several threads, each of which owns the whole way from the client's connection to the backend's; see
@@ -76,7 +82,8 @@ export function workerThreads(options: WorkerThreadsOptions = {}): WorkerThreads
     // One more: the one that replaces another lives beside it.
     maxThreads: settings.max + 1,
     async start(job) {
-      const { listen, memory, graceMs } = job as Job
+      const { listen, memory, graceMs } = (job as Job | undefined) ?? {}
+      if (listen === undefined) throw new TypeError('workerThreads: where to listen? start({ listen: 8080 })')
       const where = typeof listen === 'number' ? { port: listen } : listen
       const drainMs = options.drainMs ?? graceMs ?? DRAIN_MS
       if (memory === undefined) return startThreads({ ...job, listen: where }, { ...settings, drainMs })
@@ -101,6 +108,7 @@ const KEYS: readonly (keyof WorkerThreadsOptions)[] = [
   'spread',
   'scale',
   'maxCrashes',
+  'startTimeoutMs',
   'drainMs',
   'resourceLimits',
   'clock',
@@ -108,15 +116,16 @@ const KEYS: readonly (keyof WorkerThreadsOptions)[] = [
 
 function resolve(options: WorkerThreadsOptions): ThreadSettings {
   refuseUnknown(options, KEYS, '')
-  const { threads = 'auto', entry, maxCrashes = 5, drainMs = DRAIN_MS } = options
+  const { threads = 'auto', entry, maxCrashes = 5, startTimeoutMs = START_TIMEOUT_MS, drainMs = DRAIN_MS } = options
   const bounds = threads === 'auto' ? availableParallelism() : threads
-  const { min, max } = typeof bounds === 'object' ? bounds : { min: bounds, max: bounds }
+  const { min, max } = typeof bounds === 'object' && bounds !== null ? bounds : { min: bounds, max: bounds }
   for (const count of [min, max]) {
     if (!Number.isInteger(count) || count < 1 || count > MOST_THREADS || min > max) {
       throw wrong('threads', threads, `a whole number from 1 to ${MOST_THREADS}, 'auto', or { min, max }`)
     }
   }
   if (!(maxCrashes >= 1)) throw wrong('maxCrashes', maxCrashes, '1 or more')
+  if (!(startTimeoutMs > 0)) throw wrong('startTimeoutMs', startTimeoutMs, 'ms, more than 0')
   if (!(drainMs >= 0)) throw wrong('drainMs', drainMs, 'ms, 0 or more')
   if (options.spread !== undefined && options.spread !== 'kernel' && options.spread !== 'least-loaded') {
     throw wrong('spread', options.spread, "'kernel', 'least-loaded'")
@@ -125,14 +134,21 @@ function resolve(options: WorkerThreadsOptions): ThreadSettings {
   return {
     min,
     max,
-    entry: entry === undefined ? null : String(entry),
+    entry: entry === undefined ? null : entryUrl(entry),
     spread: options.spread,
     scale,
     maxCrashes,
+    startTimeoutMs,
     drainMs,
     resourceLimits: options.resourceLimits ?? {},
     clock: options.clock ?? systemClock,
   }
+}
+
+/** Of a path, or as it is. A drive's letter is no scheme. */
+function entryUrl(entry: string | URL): string {
+  const isPath = typeof entry === 'string' && (isAbsolute(entry) || !URL.canParse(entry))
+  return isPath ? pathToFileURL(entry).href : String(entry)
 }
 
 function checkScale(scale: ScaleOptions): ScaleOptions {

@@ -2,6 +2,7 @@ import type http from 'node:http'
 import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
 import { RequestParser } from '../http1/request-parser.ts'
+import { LONGEST_MS } from '../model/clock.ts'
 import { describeError } from '../model/errors.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
@@ -31,8 +32,6 @@ export interface Lane extends net.Server {
   setSecureContext?(options: tls.SecureContextOptions): void
 }
 
-/** The longest time that node's timers know, ms. */
-const LONGEST_MS = 2 ** 31 - 1
 /** A client that keeps to the time it was told must not meet a connection that is just being closed. */
 const KEEP_ALIVE_MARGIN_MS = 1_000
 

@@ -1,5 +1,5 @@
 import type http from 'node:http'
-import net from 'node:net'
+import net, { type Socket } from 'node:net'
 import type { Lane } from './lane.ts'
 
 /** How long connections that carry nothing are left alone, ms: a request may be on its way. */
@@ -19,26 +19,56 @@ export async function stopListening(server: net.Server): Promise<void> {
   net.Server.prototype.close.call(server)
 }
 
+/** The last answer on each connection of a node:http server, for {@link retireServer}; none of a {@link Lane}. */
+export function watchAnswers(server: net.Server): ReadonlyMap<unknown, http.ServerResponse> {
+  const answers = new Map<Socket, http.ServerResponse>()
+  onAnswer(server, ({ socket }, answer) => {
+    if (!answers.has(socket)) socket.once('close', () => answers.delete(socket))
+    answers.set(socket, answer)
+  })
+  return answers
+}
+
+/** Before the application hears of it. Not where it does not listen: node would then do something else with the request. */
+function onAnswer(
+  server: net.Server,
+  listener: (request: http.IncomingMessage, answer: http.ServerResponse) => void,
+): void {
+  for (const event of ['request', 'checkContinue', 'checkExpectation']) {
+    if (server.listenerCount(event) > 0) server.prependListener(event, listener)
+  }
+}
+
 /**
  * Lets the connections of a server end by themselves: each answer says that its connection ends.
  * @param drainMs after this time what is left is destroyed.
  * @param connections how many are open; node counts only those that it has accepted itself.
+ * @param answers what {@link watchAnswers} knows.
  */
 export async function retireServer(
   server: http.Server | Lane,
   drainMs: number,
   connections: () => number,
+  answers: Iterable<http.ServerResponse>,
 ): Promise<void> {
-  server.prependListener('request', (_req, res: http.ServerResponse) => {
-    res.shouldKeepAlive = false
-  })
   const begin = performance.now()
-  let hasClosedIdle = false
+  let quietSince = begin
+  const note = (): void => {
+    quietSince = performance.now()
+  }
+  for (const answer of answers) {
+    answer.shouldKeepAlive = false
+    // Where its head is out it has said that the connection stays, and another request may follow.
+    if (answer.headersSent) answer.once('close', note)
+  }
+  onAnswer(server, (_request, answer) => {
+    answer.shouldKeepAlive = false
+  })
   while (connections() > 0) {
-    const passed = performance.now() - begin
-    if (passed >= drainMs) break
-    if (passed >= IDLE_MS && !hasClosedIdle) {
-      hasClosedIdle = true
+    const now = performance.now()
+    if (now - begin >= drainMs) break
+    if (now - quietSince >= IDLE_MS) {
+      note()
       server.closeIdleConnections()
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS))

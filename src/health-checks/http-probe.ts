@@ -67,7 +67,6 @@ class Watch {
   readonly #clock: Clock
   /** Results in a row that speak against the backend's state. */
   #against = 0
-  #isFirst = true
   #isStopped = false
   #request: http.ClientRequest | null = null
   /** Of the next probe, or of the one that runs. */
@@ -153,8 +152,10 @@ class Watch {
   #judge(fault: string | null): void {
     const { rise, fall } = this.#settings
     const isUnhealthy = fault !== null
-    const isFirst = this.#isFirst
-    this.#isFirst = false
+    const { cells } = this.#backend
+    // Of all threads and of all times: one that takes over goes on with what is known.
+    const isFirst = !cells.hasBeenProbed
+    if (isFirst) cells.setProbed()
     if (this.#backend.isUnhealthy === isUnhealthy) {
       this.#against = 0
       return

@@ -20,6 +20,7 @@ const LEADER_AT = 12
 /** Of a backend's. */
 const HAS_RETURNED = 11
 const RETURNED_AT = 12
+const PROBED = 13
 
 /**
  * The numbers that balancers and health checks read, for one backend: a line in an ArrayBuffer, or in a
@@ -124,6 +125,13 @@ export class Cells {
   set isUnhealthy(value: boolean) {
     Atomics.store(this.#line, UNHEALTHY, value ? 1 : 0)
   }
+  /** Some thread has asked it whether it works, and {@link isUnhealthy} says what came of that. */
+  get hasBeenProbed(): boolean {
+    return Atomics.load(this.#line, PROBED) === 1
+  }
+  setProbed(): void {
+    Atomics.store(this.#line, PROBED, 1)
+  }
   get isDraining(): boolean {
     return Atomics.load(this.#line, DRAINING) === 1
   }
@@ -153,7 +161,17 @@ export class Cells {
 
   /** Nothing speaks against the backend any more. */
   clearStates(): void {
-    for (const cell of [FAILURES, EJECTED_UNTIL, EJECTIONS, RTT_US, UNHEALTHY, DRAINING, DISABLED, HAS_RETURNED]) {
+    for (const cell of [
+      FAILURES,
+      EJECTED_UNTIL,
+      EJECTIONS,
+      RTT_US,
+      UNHEALTHY,
+      DRAINING,
+      DISABLED,
+      HAS_RETURNED,
+      PROBED,
+    ]) {
       Atomics.store(this.#line, cell, 0)
     }
   }

@@ -7,7 +7,7 @@ export interface Clock {
   /** A number in [0, 1). */
   random(): number
   /**
-   * Runs `task` once after `delayMs`. The timer does not keep the process alive.
+   * Runs `task` once after `delayMs` (24 days at the most). The timer does not keep the process alive.
    * @returns a function that cancels it; calling it late or twice does nothing.
    */
   schedule(delayMs: number, task: () => void): () => void
@@ -16,13 +16,17 @@ export interface Clock {
 /** Each thread's `performance.now()` counts from its own start; what threads tell each other needs one scale. */
 const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now()
 
+/** The longest time that node's timers know, ms. */
+export const LONGEST_MS = 2 ** 31 - 1
+
 /** The machine's own time and `Math.random`. */
 export const systemClock: Clock = {
   now: () => ORIGIN + performance.now(),
   epoch: () => Date.now(),
   random: () => Math.random(),
   schedule(delayMs, task) {
-    const timer = setTimeout(task, delayMs)
+    // node's own timers run at once what is later.
+    const timer = setTimeout(task, Math.min(delayMs, LONGEST_MS))
     timer.unref()
     return () => clearTimeout(timer)
   },

@@ -249,21 +249,27 @@ export class Group implements HealthControl {
 
   /** Every thread that knows of an ejection waits for its end, since the one that began it may die; the first ends it. */
   #awaitReturn(backend: Backend): void {
-    if (this.#returns.has(backend)) return
     const { clock } = this.#parts
-    const leftMs = Math.max(0, backend.cells.ejectionLeftMs(clock.now()))
+    const leftMs = backend.cells.ejectionLeftMs(clock.now())
+    // The thread that began it has died, and no other has looked since.
+    if (leftMs <= 0) return this.#return(backend)
+    if (this.#returns.has(backend)) return
     this.#returns.set(
       backend,
       clock.schedule(leftMs, () => {
         this.#returns.delete(backend)
-        // Not where it came back and was ejected again meanwhile.
-        const isFirst = backend.cells.endEjection(clock.now())
-        if (isFirst) this.#beginSlowly(backend)
-        if (isFirst) this.changed()
+        this.#return(backend)
         this.#refresh()
-        if (isFirst) this.#parts.onUneject(backend)
       }),
     )
+  }
+
+  /** Not where another thread was first, nor where it was ejected again meanwhile. */
+  #return(backend: Backend): void {
+    if (!backend.cells.endEjection(this.#parts.clock.now())) return
+    this.#beginSlowly(backend)
+    this.changed()
+    this.#parts.onUneject(backend)
   }
 
   #forgetReturn(backend: Backend): void {
@@ -274,8 +280,8 @@ export class Group implements HealthControl {
   #refresh(): void {
     // Read before the states: what changes meanwhile is seen the next time.
     this.#changes = this.#parts.cells.changes
-    this.#available = this.#backends.filter((backend) => backend.isAvailable)
     for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
+    this.#available = this.#backends.filter((backend) => backend.isAvailable)
   }
 }
 

@@ -20,6 +20,13 @@ test('a death after ten seconds of service begins the count anew', () => {
   for (let i = 0; i < 5; i++) assert.deepEqual([guard.onDeath(i, 10_000), guard.onDeath(i, 0)], [0, 100])
 })
 
+test('what was before other code came counts for nothing', () => {
+  const guard = new CrashGuard(2)
+  assert.equal(guard.onDeath(0, 0), 0)
+  guard.forget()
+  assert.deepEqual([guard.onDeath(1, 0), guard.onDeath(2, 0)], [0, -1])
+})
+
 test('one that never served has served for no time', () => {
   const guard = new CrashGuard(2)
   assert.deepEqual([guard.onDeath(0, -Infinity), guard.onDeath(0, -Infinity)], [0, -1])

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { relative } from 'node:path'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { inline, workerThreads } from '../../src/index.ts'
-import { deadPort, mockBackend } from '../../src/testing/index.ts'
+import { deadPort, manualClock, mockBackend } from '../../src/testing/index.ts'
 import { startScript } from '../support/script.ts'
 import { webSocketBackend } from '../support/upgrade-backends.ts'
 import {
@@ -156,6 +159,44 @@ test('what is no server is refused in a clear sentence, and so is a module that 
   })
 })
 
+test('a module that does not serve is given up, in a sentence that says why', { skip }, async () => {
+  const clock = manualClock()
+  const start = (parameter: string) =>
+    workerThreads({ entry: entryOf('hanging', [[parameter, '']]), threads: 1, clock }).start({ listen: 0 })
+  await assert.rejects(
+    start('dead'),
+    /could not start: it ended with code 13: a top-level await of its module waits for/,
+  )
+  await assert.rejects(start('listening'), /a node:http server that does not listen yet, and this one listens already/)
+  const begun = once(process, 'worker')
+  const started = start('live')
+  await begun
+  clock.advance(60_000)
+  await assert.rejects(started, /could not start: it did not serve within 60000 ms \(startTimeoutMs\)$/)
+})
+
+test('an entry can be a path from the current folder', { skip }, async () => {
+  const entry = relative(process.cwd(), fileURLToPath(entryOf('deadly')))
+  await using running = await workerThreads({ entry, threads: 1 }).start({ listen: LOOPBACK })
+  assert.equal((await get(`${running.address.url}/who`)).text, '1')
+})
+
+test('a thread that is told to end while it starts tells nothing of a start', { skip }, async () => {
+  const log = threadLog()
+  const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
+    listen: LOOPBACK,
+    observer: { onThread: log.onThread },
+  })
+  const begun = once(process, 'worker')
+  const reloaded = running.reload()
+  await begun
+  await Promise.all([running.close(), reloaded])
+  assert.deepEqual(
+    log.changes.filter(({ thread }) => thread === 2).map(({ what }) => what),
+    ['retiring', 'ended'],
+  )
+})
+
 test('an entry module needs threads', async () => {
   await assert.rejects(async () => inline().start({ listen: {} }), /an entry module needs workerThreads\(\)/)
 })
@@ -177,12 +218,19 @@ function script(entry: URL, options = ''): string[] {
 test('where nobody hears of a crash loop, the process ends with the error and not as if all were well', {
   skip,
 }, async (t) => {
-  const { code, stderr } = await startScript(t, script(entryOf('loop'))).exit()
-  assert.equal(code, 1)
-  assert.match(
-    stderr,
-    /Error: 2 threads died one after another and are not replaced any more; the last: never for long/,
-  )
+  const index = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
+  const options = `
+    import { createProxy, workerThreads } from ${index}
+    process.on('worker', (worker) => worker.on('message', ({ type }) => {
+      if (type === 'serving') worker.terminate()
+    }))
+    const executor = workerThreads({ threads: 1, maxCrashes: 2 })
+    await createProxy({ target: 'http://127.0.0.1:1', executor }).listen({ port: 0, host: '127.0.0.1' })`
+  for (const args of [script(entryOf('loop')), ['--input-type=module', '--eval', options]]) {
+    const { code, stderr } = await startScript(t, args).exit()
+    assert.equal(code, 1, stderr)
+    assert.match(stderr, /Error: 2 threads died one after another and are not replaced any more; the last: /)
+  }
 })
 
 test('access log lines of the proxies of all threads come to standard output of the process, whole', {

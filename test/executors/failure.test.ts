@@ -1,14 +1,24 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { once } from 'node:events'
+import { type TestContext, test } from 'node:test'
 import type { Worker } from 'node:worker_threads'
 import { createProxy, type WorkerThreadsOptions, workerThreads } from '../../src/index.ts'
-import { mockBackend, recordingLogger } from '../../src/testing/index.ts'
+import { manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { gate } from '../support/running-proxy.ts'
 import { withoutWrk, wrk } from '../support/wrk.ts'
 import { ask, clientsOfEntries, clientsOfThreads, entryOf, get, LOOPBACK, threadLog, without } from './threaded.ts'
 
 const skip = await without()
+
+/** The threads of this process, in the order in which they begin. */
+function watchWorkers(t: TestContext): readonly Worker[] {
+  const workers: Worker[] = []
+  const onWorker = (worker: Worker): void => void workers.push(worker)
+  process.on('worker', onWorker)
+  t.after(() => process.off('worker', onWorker))
+  return workers
+}
 
 /** Two threads of the server that dies on demand. */
 async function deadly(backend: { readonly url: string }, options: WorkerThreadsOptions = {}) {
@@ -94,10 +104,7 @@ test('whatever a thread dies of, it costs its own connections, and it is replace
 test('what a dead thread had pending is taken back, and the count of exchanges does not fall', {
   skip,
 }, async (t) => {
-  const workers: Worker[] = []
-  const onWorker = (worker: Worker): void => void workers.push(worker)
-  process.on('worker', onWorker)
-  t.after(() => process.off('worker', onWorker))
+  const workers = watchWorkers(t)
   await using backend = await mockBackend([...Array(40).fill({ body: 'ok' })])
   await using proxy = createProxy({
     target: backend.url,
@@ -147,6 +154,142 @@ test('a crash loop ends with an error, and the threads that are left go on', { s
   assert.deepEqual([left.length, left[0]?.state], [1, 'serving'])
   assert.deepEqual(await get(url), { status: 200, text: String(left[0]?.thread) })
   await running.close()
+})
+
+test('what was given up is tried again by a reload, and what dies then is replaced as ever', { skip }, async () => {
+  const log = threadLog()
+  const failed = gate<Error>()
+  await using running = await workerThreads({
+    entry: entryOf('limited', [['limit', '9']]),
+    threads: 1,
+    maxCrashes: 2,
+  }).start({ listen: LOOPBACK, observer: { onThread: log.onThread, onFailed: failed.open } })
+  const { url } = running.address
+  const exit = async (): Promise<void> => {
+    await log.next('started')
+    await get(`${url}/exit`).catch(() => {})
+    await log.next('died')
+  }
+  await exit()
+  await exit()
+  await failed.promise
+  assert.deepEqual(running.threads(), [])
+  await running.reload()
+  assert.equal((await get(url)).text, '3')
+  await exit()
+  await log.next('started')
+  assert.equal((await get(url)).text, '4')
+})
+
+test('a reload replaces threads that were just starting when it was called', { skip }, async (t) => {
+  const workers = watchWorkers(t)
+  await using running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 2 }).start({
+    listen: LOOPBACK,
+  })
+  const replacing = once(process, 'worker')
+  await workers[0]?.terminate()
+  await replacing
+  assert.deepEqual(
+    running.threads().map(({ thread, state }) => [thread, state]),
+    [
+      [2, 'serving'],
+      [3, 'starting'],
+    ],
+  )
+  await running.reload()
+  assert.deepEqual(
+    running.threads().map(({ thread, state }) => [thread, state]),
+    [
+      [4, 'serving'],
+      [5, 'serving'],
+    ],
+  )
+})
+
+test('one that dies while another one is added is made good, and there are never more than max', {
+  skip,
+}, async (t) => {
+  const workers = watchWorkers(t)
+  const clock = manualClock()
+  const log = threadLog()
+  await using running = await workerThreads({
+    entry: entryOf('limited', [['limit', '99']]),
+    threads: { min: 2, max: 3 },
+    scale: { growAbove: 0, shrinkBelow: 0, forMs: 0, coolDownMs: 0 },
+    clock,
+  }).start({ listen: LOOPBACK, observer: { onThread: log.onThread } })
+  for (let i = 0; i < 2; i++) await log.next('started')
+  let clients = await clientsOfEntries(running.address.port, 2)
+  process.once('worker', () => void workers[0]?.terminate())
+  while (running.threads().length < 3) {
+    for (const client of clients.values()) await ask(client)
+    clock.advance(500)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  assert.equal((await log.next('died')).thread, 1)
+  for (let i = 0; i < 2; i++) await log.next('started')
+  const serving = (): number => running.threads().filter(({ state }) => state === 'serving').length
+  assert.equal(serving(), 3)
+  for (const client of clients.values()) client.socket.destroy()
+  clients = await clientsOfEntries(running.address.port, 3)
+  for (let i = 0; i < 10; i++) {
+    for (const client of clients.values()) await ask(client)
+    clock.advance(500)
+  }
+  for (const client of clients.values()) client.socket.destroy()
+  await running.reload()
+  assert.equal(serving(), 3)
+  assert.equal(running.threads().length, 3)
+})
+
+test('a thread that dies while it retires has died, and is told as such', { skip }, async () => {
+  await using backend = await mockBackend(() => {})
+  const { running, log, logger } = await deadly(backend, { drainMs: 60_000 })
+  // It retires first.
+  const [held, dying] = await Promise.all(
+    [1, 2].map(async () => {
+      const clients = await clientsOfEntries(running.address.port, 2)
+      clients.get(2)?.socket.destroy()
+      return clients.get(1) as RawClient
+    }),
+  )
+  held?.write('GET /held HTTP/1.1\r\nHost: a\r\n\r\n')
+  while ((await backend.nextRequest()).path !== '/held');
+  const reloaded = running.reload()
+  await log.next('retiring')
+  dying?.write('GET /exit HTTP/1.1\r\nHost: a\r\n\r\n')
+  const { thread, reason } = await log.next('died')
+  assert.deepEqual([thread, reason], [1, 'it ended with code 3'])
+  assert.ok(logger.messages('error').includes('thread 1 died: it ended with code 3'))
+  await held?.ended
+  await reloaded
+  assert.deepEqual(
+    running.threads().map((one) => one.thread),
+    [3, 4],
+  )
+  await running.close()
+})
+
+test('what the observer of an application throws is logged, and changes nothing', { skip }, async () => {
+  const logger = recordingLogger()
+  const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
+    listen: LOOPBACK,
+    logger,
+    observer: {
+      onThread({ what }) {
+        throw new Error(`not ${what}`)
+      },
+    },
+  })
+  await running.reload()
+  assert.equal((await get(running.address.url)).text, '2')
+  await running.close()
+  assert.deepEqual(
+    logger.messages('error'),
+    ['started', 'started', 'retiring', 'ended', 'retiring', 'ended'].map(
+      (what) => `an observer of the threads threw: not ${what}`,
+    ),
+  )
 })
 
 test('reload keeps what serves where the new threads cannot start, as often as one tries', { skip }, async () => {

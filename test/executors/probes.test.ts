@@ -38,7 +38,7 @@ test('threads: when the main thread is busy for long another one probes, and wha
   backend.use([{ status: 200 }, { status: 500 }])
   await using proxy = createProxy({
     backends: [{ url: backend.url, id: 'sick' }],
-    healthCheck: { probe: { path: '/healthz', intervalMs: 1e6, timeoutMs: 1e6 } },
+    healthCheck: { probe: { path: '/healthz', intervalMs: 1e6, timeoutMs: 1e6, fall: 1 } },
     executor: workerThreads({ threads: 1, spread: 'kernel' }),
   })
   const news = queue<string>()

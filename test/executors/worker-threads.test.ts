@@ -37,6 +37,8 @@ test('options that cannot be are refused at once, by name', () => {
     [{ scale: { shrinkUnder: 0.1 } }, /scale\.shrinkUnder is unknown/],
     [{ maxCrashes: 0 }, /maxCrashes is 0/],
     [{ drainMs: -1 }, /drainMs is -1/],
+    [{ startTimeoutMs: 0 }, /startTimeoutMs is 0; allowed: ms, more than 0/],
+    [{ threads: null }, /threads is null/],
   ]
   for (const [options, message] of wrong) {
     assert.throws(() => workerThreads(options as WorkerThreadsOptions), { name: 'TypeError', message })
@@ -45,6 +47,10 @@ test('options that cannot be are refused at once, by name', () => {
 
 test('it needs something to serve', async () => {
   await assert.rejects(workerThreads().start({ listen: 0 }), /nothing to serve; give it to createProxy.*entry module/)
+  for (const job of [undefined, {}]) {
+    const start = workerThreads().start(job as never)
+    await assert.rejects(start, /^TypeError: workerThreads: where to listen\? start\(\{ listen: 8080 \}\)$/)
+  }
 })
 
 test('threads serve, and stats are theirs and the sum', { skip }, async () => {
@@ -200,6 +206,32 @@ test('what does not finish is ended after closeGraceMs', { skip }, async () => {
   assert.ok(performance.now() - began < 9000)
   await client.ended
   assert.doesNotMatch(client.text, / 200 /)
+})
+
+test('a thread that retires has any time to finish, where that is what it was given', { skip }, async () => {
+  const open = gate()
+  await using backend = await mockBackend([
+    async (_request, reply) => {
+      await open.promise
+      reply.send({ body: 'to the end' })
+    },
+    { body: 'meanwhile' },
+  ])
+  await using proxy = createProxy({
+    target: backend.url,
+    executor: workerThreads({ threads: 1, drainMs: Number.POSITIVE_INFINITY }),
+  })
+  const log = threadLog()
+  proxy.on('thread', log.onThread)
+  const { url } = await proxy.listen(LOOPBACK)
+  const answer = get(url)
+  await backend.nextRequest()
+  const reloaded = proxy.reload()
+  await log.next('retiring')
+  for (let i = 0; i < 10; i++) assert.equal((await get(url)).text, 'meanwhile')
+  open.open()
+  assert.deepEqual(await answer, { status: 200, text: 'to the end' })
+  await reloaded
 })
 
 test('reload refuses and cuts no request, though each comes on a connection of its own', {

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { HealthControl } from '../../src/contracts/health-check.ts'
 import { httpProbe, type ProbeOptions } from '../../src/health-checks/index.ts'
 import { Backend, type BackendInit } from '../../src/model/backend.ts'
+import { Cells } from '../../src/model/cells.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { cutMidBody, garbage, neverAnswer, resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -14,11 +15,11 @@ const INTERVAL_MS = 1000
 const TIMEOUT_MS = 300
 
 /** A probe under way, on a clock of its own. */
-function watch(init: BackendInit | string, options: ProbeOptions = {}) {
+function watch(init: BackendInit | string, options: ProbeOptions = {}, cells = new Cells()) {
   const clock = manualClock()
   const delays = queue<number>()
   const told: string[] = []
-  const backend = new Backend(init)
+  const backend = new Backend(init, cells)
   const control: HealthControl = {
     eject: () => false,
     setUnhealthy(which, isUnhealthy, reason) {
@@ -80,6 +81,28 @@ test('the first probe decides by itself; after it three in a row must fail, and 
   await probe.next()
   assert.deepEqual(probe.told, ['unhealthy: status 503'])
   probe.stop()
+})
+
+test('who takes over from another thread goes on with what is known: its first probe decides nothing by itself', async () => {
+  await using server = await mockBackend(passes)
+  const cells = new Cells()
+  const before = watch(server.url, {}, cells)
+  await before.ended()
+  before.stop()
+  server.use(fails)
+  const probe = watch(server.url, {}, cells)
+  await probe.ended()
+  await probe.next()
+  assert.deepEqual(probe.told, [])
+  await probe.next()
+  assert.deepEqual(probe.told, ['unhealthy: status 503'])
+  probe.stop()
+  // A backend that comes anew is not known.
+  cells.clearStates()
+  const anew = watch(server.url, {}, cells)
+  await anew.ended()
+  assert.deepEqual(anew.told, ['unhealthy: status 503'])
+  anew.stop()
 })
 
 test('rise and fall can be set', async () => {

@@ -127,6 +127,17 @@ test('what a thread ejects no other one picks, and it comes back for all, whoeve
   assert.equal(other.take([], view)?.id, 'b')
 })
 
+test('an ejection that is over is so at the first look, where the thread that waited for its end has died', () => {
+  const back: string[] = []
+  const onUneject = ({ id }: Backend): void => void back.push(id)
+  const [one, other] = shared([least, least], { maxEjectedPercent: 100, onUneject })
+  for (const backend of one.backends) one.eject(backend, 1000, 'it failed')
+  one.close()
+  clock.advance(1000)
+  assert.ok(other.take([], view) !== null)
+  assert.deepEqual(back.sort(), ['a', 'b'])
+})
+
 test('a backend that is gone by the end of its ejection does not come back', () => {
   const back: string[] = []
   const onUneject = ({ id }: Backend): void => void back.push(id)
