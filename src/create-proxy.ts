@@ -19,7 +19,7 @@ import { UNNAMED } from './options/consistency.ts'
 import { threadOptions } from './options/thread-options.ts'
 import type { ProxyOptions, ResolvedOptions } from './options.ts'
 import type { CallOverrides, HttpServer, Proxy } from './proxy.ts'
-import { proxyStats } from './proxy-stats.ts'
+import { PastThreads, proxyStats } from './proxy-stats.ts'
 import type { Events, ProxyEvents } from './request/events.ts'
 import type { Group } from './request/group.ts'
 import type { Destination } from './request/parts.ts'
@@ -73,6 +73,7 @@ function makeProxy(
   const pending = new Set<Promise<Running>>()
   /** What threads that begin later must be told, by what it is about. */
   const changes = new Map<string, ThreadsChange>()
+  const past = new PastThreads()
   const attached = new WeakSet<HttpServer>()
   let upgrades: Upgrades | null = null
   let closing: Promise<void> | null = null
@@ -126,7 +127,6 @@ function makeProxy(
     const address = await listen(server, where)
     return {
       address,
-      pastExchanges: 0,
       threads: () => [],
       change: () => Promise.resolve(),
       hear() {},
@@ -136,7 +136,10 @@ function makeProxy(
   }
 
   const observer: Job['observer'] = {
-    onThread: (change) => events.emit('thread', change),
+    onThread(change) {
+      if (change.what === 'ended' || change.what === 'died') past.add(change.stats, groups.named)
+      events.emit('thread', change)
+    },
     onLines(lines) {
       for (const line of lines) accessLog?.writeLine(line)
     },
@@ -278,7 +281,7 @@ function makeProxy(
       tellHeard()
       return proxy
     },
-    stats: () => proxyStats(state, groups.named, running),
+    stats: () => proxyStats(state, groups.named, running, past),
     async setBackends(backends, name = UNNAMED) {
       const group = groups.find(name)
       const inits = resolveBackends(backends)

@@ -104,17 +104,23 @@ export class Groups {
   replace(group: Group, inits: readonly BackendInit[], isNew = true): () => void {
     const before = new Map(group.backends.map((backend) => [backend.id, backend]))
     const over = Array.from(this.#gone).filter(([, backend]) => backend.pending === 0)
-    const after = inits.map((init) => {
-      const backend = this.#backend(group.name, init, this.#context.memory)
+    const after: Backend[] = []
+    try {
+      for (const init of inits) after.push(this.#backend(group.name, init, this.#context.memory))
+    } catch (error) {
+      // There was no room for all of them. Those that had some leave it again.
+      this.#leave(group, after)
+      throw error
+    }
+    for (const [index, backend] of after.entries()) {
       const old = before.get(backend.id)
-      if (old === undefined || !isSame(old, backend)) {
-        // Shared numbers outlive the backend that had them.
-        if (isNew && this.#context.clearsStates) backend.cells.clearStates()
-        return backend
+      if (old !== undefined && isSame(old, backend)) {
+        before.delete(old.id)
+        after[index] = old
       }
-      before.delete(backend.id)
-      return old
-    })
+      // Shared numbers outlive the backend that had them.
+      else if (isNew && this.#context.clearsStates) backend.cells.clearStates()
+    }
     group.replace(after, isNew)
     for (const backend of after) this.#gone.delete(this.#nameOf(group.name, backend))
     for (const gone of before.values()) this.#drain(group, gone)
@@ -133,8 +139,13 @@ export class Groups {
       this.#gone.delete(name)
       this.#context.memory.release(name)
     }
+    this.#leave(group, gone)
+  }
+
+  /** No thread picks them, and none will. */
+  #leave(group: Group, backends: Iterable<Backend>): void {
     const there = new Set(group.backends.map((backend) => this.#nameOf(group.name, backend)))
-    for (const backend of gone) {
+    for (const backend of backends) {
       const name = this.#nameOf(group.name, backend)
       if (!there.has(name) && !this.#lasting.has(name)) this.#gone.set(name, backend)
     }

@@ -73,6 +73,8 @@ export interface ThreadChange {
   readonly reason: string
   /** Threads that serve now. */
   readonly serving: number
+  /** Its figures at this moment; of one that has ended or died, the last. */
+  readonly stats: ThreadStats
 }
 
 /** Figures of one thread. */
@@ -96,8 +98,6 @@ export interface Running {
   readonly address: ListenAddress
   /** Of each thread that is alive. */
   threads(): readonly ThreadStats[]
-  /** Exchanges of threads that have ended. */
-  readonly pastExchanges: number
   /**
    * Brings a change to every thread, in the order of the calls; resolves when each has made it. Threads that begin later
    * are told the last one of each `about`. Rejects where one cannot make it, and then later ones are not told of it.

@@ -47,7 +47,6 @@ export async function startThreads(job: Job, settings: ThreadSettings): Promise<
 
 /** The threads that serve one job: their number, their replacements, and what they tell. */
 class ThreadGroup implements RunningThreads, ThreadOwner {
-  pastExchanges = 0
   readonly #job: Job
   readonly #settings: ThreadSettings
   readonly #buffer: SharedArrayBuffer
@@ -202,16 +201,17 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   onEnded(thread: Thread): void {
+    const stats = thread.stats()
     this.#threads.delete(thread)
     this.#freeSlots.push(thread.slot)
-    this.pastExchanges += thread.clearCounters()
+    thread.clearCounters()
     const reason = this.#reasons.get(thread) ?? ''
     this.#reasons.delete(thread)
-    if (thread.fault === null) return this.#tell(thread, 'ended', reason)
+    if (thread.fault === null) return this.#tell(thread, 'ended', reason, stats)
     const message = describeError(thread.fault)
     const fields = { thread: thread.id, code: thread.fault?.code, err: thread.fault }
     this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
-    this.#tell(thread, 'died', message)
+    this.#tell(thread, 'died', message, stats)
     // Before the first address there is somebody who waits and is told.
     if (!this.#isClosing && this.#address !== null && this.#isMissing()) this.#replace(thread)
   }
@@ -386,11 +386,11 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     return this.#alive().length < this.#wanted
   }
 
-  #tell(thread: Thread, what: ThreadChange['what'], reason: string): void {
+  #tell(thread: Thread, what: ThreadChange['what'], reason: string, stats = thread.stats()): void {
     const serving = this.#serving().length
     if (what !== 'died')
       this.#job.logger?.info({ thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
-    this.#inform(() => this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving }))
+    this.#inform(() => this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving, stats }))
   }
 }
 

@@ -167,11 +167,9 @@ export class Thread {
     }
   }
 
-  /** Sets its counters back. @returns how many exchanges it had. */
-  clearCounters(): number {
-    const [exchanges] = this.#counters()
+  /** For the next thread in its place. */
+  clearCounters(): void {
     for (let proxy = 0; proxy < this.#proxies; proxy++) this.#countersOf(proxy).fill(0)
-    return exchanges
   }
 
   /** Resolves with what went wrong, or `null`; also when the thread ends. */

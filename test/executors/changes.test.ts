@@ -277,6 +277,14 @@ test('there is room for backends that come, as long as others go: none is ever t
     await proxy.setBackends([kept, ...others.map((url) => ({ url, id: url }))])
     for (const client of clients.values()) assert.equal(await ask(client), 'kept')
   }
+  // Too many at one time are refused, and leave no trace.
+  const all = Array.from({ length: 9000 }, (_, i) => `http://127.0.0.1:1/all/${i}`)
+  for (const count of [9000, 7000, 9000]) {
+    const many = proxy.setBackends(all.slice(0, count).map((url) => ({ url, id: url })))
+    if (count > 8192) await assert.rejects(many, /threads can share the numbers of 8192 backends/)
+    else await many
+  }
+  await proxy.setBackends([{ url: backend.url, id: 'first' }])
   // The place of another one has nothing of what that one had.
   assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, isAvailable }) => pending === 0 && isAvailable))
   await proxy.reload()

@@ -180,4 +180,20 @@ test('stats of pools are those of all threads together', { skip }, async () => {
   while (opened() < 2) await new Promise((resolve) => setTimeout(resolve, 20))
   assert.equal(opened(), backend.connections)
   for (const client of clients.values()) client.socket.destroy()
+  // Those of threads that are gone are not forgotten; what they have open now is nothing.
+  await proxy.reload()
+  assert.deepEqual(proxy.stats().groups[0]?.pool.backends, [
+    {
+      backend: backend.url,
+      connections: 0,
+      idle: 0,
+      connecting: 0,
+      waiting: 0,
+      opened: backend.connections,
+      reused: backend.requests.length - backend.connections,
+    },
+  ])
+  await proxy.setBackends(['http://127.0.0.1:1'])
+  await proxy.reload()
+  assert.deepEqual(proxy.stats().groups[0]?.pool.backends, [])
 })
