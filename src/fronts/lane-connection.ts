@@ -105,6 +105,11 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     return this.#state === IDLE
   }
 
+  /** It became idle while the server was closing, and ends by itself: its last answer may have said that it stays. */
+  get endsSoon(): boolean {
+    return this.deadline <= this.#lane.parts.clock.now() + LAST_REQUEST_MS
+  }
+
   get isRequestComplete(): boolean {
     return this.#body === null
   }

@@ -25,7 +25,7 @@ export interface LaneSettings {
 export interface Lane extends net.Server {
   /** Stops listening, and ends what is idle; other connections end with their answers. */
   close(done?: (error?: Error) => void): this
-  /** Ends the connections that carry no request. Unlike node:http it counts those on which nothing has come yet. */
+  /** Ends the connections that carry no request and would not end soon. Unlike node:http it counts those on which nothing has come yet. */
   closeIdleConnections(): void
   closeAllConnections(): void
   /** With TLS: what new connections get from now on. Throws, and changes nothing, where it cannot be used. */
@@ -157,8 +157,10 @@ export function createLane(
 
   const { setSecureContext: replaceContext } = tls.Server.prototype
 
-  function closeIdle(): void {
-    for (const connection of connections) if (connection.isIdle) connection.socket.destroy()
+  function closeIdle(isPatient: boolean): void {
+    for (const connection of connections) {
+      if (connection.isIdle && !(isPatient && connection.endsSoon)) connection.socket.destroy()
+    }
     for (const socket of handshakes) socket.destroy()
     behind.closeIdleConnections()
   }
@@ -177,10 +179,10 @@ export function createLane(
         answer.once('close', () => behind.closeIdleConnections())
       }
       net.Server.prototype.close.call(server, done)
-      closeIdle()
+      closeIdle(false)
       return server
     },
-    closeIdleConnections: closeIdle,
+    closeIdleConnections: () => closeIdle(true),
     closeAllConnections() {
       for (const { socket } of connections) socket.destroy()
       for (const socket of others.keys()) socket.destroy()

@@ -38,6 +38,36 @@ function bodyOf(text: string): string {
 }
 
 describe('connections', () => {
+  test('of idle connections, those are left alone whose last answer began before the lane was to end and said that they stay', async () => {
+    const open = gate()
+    await using backend = await mockBackend([
+      { body: 'idle' },
+      async (_request, reply) => {
+        reply.head()
+        reply.chunk('begun')
+        await open.promise
+        reply.end()
+      },
+      { body: 'another' },
+    ])
+    await using running = await runLane({ target: backend.url })
+    const [idle, begun] = [rawClient(running.port), rawClient(running.port)]
+    idle.write(GET)
+    await idle.until('idle')
+    await running.nextRecord()
+    begun.write(GET)
+    await begun.until('begun')
+    running.parts.state.isClosing = true
+    open.open()
+    assert.doesNotMatch(await begun.until('0\r\n\r\n'), /connection: close/i)
+    await running.nextRecord()
+    running.lane.closeIdleConnections()
+    begun.write(GET)
+    assert.match(await begun.until('another'), /connection: close/i)
+    await idle.ended
+    await begun.ended
+  })
+
   alike('a connection carries one request after another, and says how long it is kept', async (start) => {
     await using backend = await mockBackend()
     await using run = await start({ target: backend.url })
