@@ -17,8 +17,8 @@ export interface WorkerThreadsOptions {
   /** How many: a number, `auto` (default: as many as the machine runs at once), or bounds between which it changes with the load. */
   threads?: number | 'auto' | { min: number; max: number }
   /**
-   * Module that each thread runs in place of a proxy made from options, a URL or a path from the current folder: its default export is a node:http server, or a
-   * function that returns one (or a promise of one). The server must not listen yet.
+   * Module that each thread runs in place of a proxy made from options: a URL, or a path from the current folder. Its default
+   * export is a node:http server, or a function that returns one (or a promise of one). The server must not listen yet.
    */
   entry?: string | URL
   /** How connections come to threads. Default: `kernel` where it works, else `least-loaded`. */

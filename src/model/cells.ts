@@ -17,7 +17,7 @@ const TURN = 10
 /** Of a group's line. */
 const LEADER = 11
 const LEADER_AT = 12
-/** Of a backend's. */
+/** Of a backend's; none behind the last of them. */
 const HAS_RETURNED = 11
 const RETURNED_AT = 12
 const PROBED = 13
@@ -159,21 +159,9 @@ export class Cells {
     Atomics.store(this.#line, HAS_RETURNED, 0)
   }
 
-  /** Nothing speaks against the backend any more. */
+  /** Of a backend's line: nothing is known any more but what is pending. */
   clearStates(): void {
-    for (const cell of [
-      FAILURES,
-      EJECTED_UNTIL,
-      EJECTIONS,
-      RTT_US,
-      UNHEALTHY,
-      DRAINING,
-      DISABLED,
-      HAS_RETURNED,
-      PROBED,
-    ]) {
-      Atomics.store(this.#line, cell, 0)
-    }
+    for (let cell = PENDING + 1; cell <= PROBED; cell++) Atomics.store(this.#line, cell, 0)
   }
 
   /** Of a group's line: counts every change of who is available. */
