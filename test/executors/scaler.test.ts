@@ -33,7 +33,7 @@ test('a quiet moment makes the time begin anew', () => {
 test('a thread is retired when the mean has been low for long enough', () => {
   const scaler = new Scaler(bounds, options)
   assert.equal(scaler.decide(0, [0.5, 0]), 0)
-  assert.equal(scaler.decide(500, [0.31, 0.3]), 0)
+  assert.equal(scaler.decide(500, [0.3, 0.3]), 0)
   assert.equal(scaler.decide(900, [0.5, 0.09]), 0)
   assert.equal(scaler.decide(1899, [0, 0.3]), 0)
   assert.equal(scaler.decide(1900, [0, 0.3]), -1)
@@ -47,7 +47,7 @@ test('there are never more than max nor fewer than min', () => {
   for (let now = 0; now <= 20_000; now += 500) assert.equal(fixed.decide(now, [now % 1000, 0]), 0)
 })
 
-test('after a change nothing changes for the cool-down, and what was before it counts for nothing', () => {
+test('after a change nothing changes for the cool-down', () => {
   const scaler = new Scaler(bounds, options)
   scaler.decide(0, [1])
   assert.equal(scaler.decide(1000, [1]), 1)
@@ -55,15 +55,35 @@ test('after a change nothing changes for the cool-down, and what was before it c
   assert.equal(scaler.decide(6000, [1, 1]), 1)
 })
 
-test('without a thread that serves there is nothing to decide, and defaults hold where options are left out', () => {
+for (const [what, busy, left, step] of [
+  ['is added', [1], [1, 1], 1],
+  ['is retired', [0, 0, 0], [0, 0], -1],
+] as const) {
+  test(`where a thread ${what}, what was before counts for nothing, though the cool-down is shorter than forMs`, () => {
+    const scaler = new Scaler(bounds, { ...options, forMs: 5000, coolDownMs: 1000 })
+    scaler.decide(0, busy)
+    assert.equal(scaler.decide(5000, busy), step)
+    assert.equal(scaler.decide(6000, left), 0)
+    assert.equal(scaler.decide(10_999, left), 0)
+    assert.equal(scaler.decide(11_000, left), step)
+  })
+}
+
+test('without a thread that serves there is nothing to decide, for however long', () => {
   const scaler = new Scaler(bounds, {})
-  assert.equal(scaler.decide(0, []), 0)
-  scaler.decide(0, [0.81])
-  assert.equal(scaler.decide(4999, [0.81]), 0)
-  assert.equal(scaler.decide(5000, [0.81]), 1)
-  assert.equal(scaler.decide(14_999, [0.2, 0.2]), 0)
-  assert.equal(scaler.decide(19_998, [0.2, 0.2]), 0)
-  assert.equal(scaler.decide(19_999, [0.2, 0.2]), -1)
+  for (const now of [0, 20_000]) assert.equal(scaler.decide(now, []), 0)
+})
+
+test('defaults hold where options are left out', () => {
+  const scaler = new Scaler(bounds, {})
+  scaler.decide(0, [1])
+  assert.equal(scaler.decide(4999, [1]), 0)
+  assert.equal(scaler.decide(5000, [1]), 1)
+  scaler.decide(5001, [0, 0])
+  assert.equal(scaler.decide(14_999, [0, 0]), 0)
+  assert.equal(scaler.decide(15_000, [0, 0]), -1)
+  const decideAtOnce = (utilizations: number[]): number => new Scaler(bounds, { forMs: 0 }).decide(0, utilizations)
+  assert.deepEqual([[0.8], [0.801], [0.3, 0.3], [0.299, 0.299]].map(decideAtOnce), [0, 1, 0, -1])
 })
 
 test('threads come and go by the clock that they are given: not before forMs, and after a change not before the cool-down', {

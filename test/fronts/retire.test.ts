@@ -39,7 +39,7 @@ test('an idle connection has time for a request that is on its way; its answer s
   await retired
 })
 
-test('an idle connection on which nothing comes is closed after a while, one that is stuck after drainMs', async () => {
+test('a connection that is stuck is destroyed after drainMs', async () => {
   const server = http.createServer(() => {})
   let open = 0
   server.on('connection', (socket) => {

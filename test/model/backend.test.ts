@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Backend } from '../../src/model/backend.ts'
-import { Cells } from '../../src/model/cells.ts'
 import { SharedMemory } from '../../src/model/memory.ts'
 
 test('a backend URL says where to connect, what goes before the path, and its id', () => {
@@ -52,34 +51,4 @@ test('cells are seen by everyone who shares the memory, and no two backends shar
   assert.equal(there.rttMs, 12.345)
   assert.equal(there.rttAgeMs(5100), 100)
   assert.equal(other.pending, 0)
-})
-
-test('an ejection ends in its time, once, and never the next one with it', () => {
-  const cells = new Cells()
-  assert.equal(cells.endEjection(5000), false)
-  assert.equal(cells.eject(1000), true)
-  assert.equal(cells.eject(9000), false)
-  assert.equal(cells.endEjection(999), false)
-  assert.equal(cells.isEjected, true)
-  assert.equal(cells.endEjection(1000), true)
-  assert.equal(cells.endEjection(1000), false)
-  assert.equal(cells.eject(3000), true)
-  assert.equal(cells.endEjection(1000), false)
-  assert.equal(cells.uneject(), true)
-  assert.equal(cells.uneject(), false)
-  // The one moment that reads as none.
-  assert.equal(cells.eject(2 ** 32), true)
-  assert.equal(cells.isEjected, true)
-})
-
-test('times in cells survive the wrap of 32 bits', () => {
-  const cells = new Cells()
-  const almost = 2 ** 31 - 10
-  cells.eject(almost + 100)
-  assert.equal(cells.ejectionLeftMs(almost), 100)
-  assert.equal(cells.ejectionLeftMs(almost + 60), 40)
-  assert.equal(cells.endEjection(almost + 99), false)
-  assert.equal(cells.endEjection(almost + 101), true)
-  cells.setRtt(1, almost)
-  assert.equal(cells.rttAgeMs(almost + 50), 50)
 })

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { Balancer } from '../../src/contracts/balancer.ts'
 import type { HealthCheck } from '../../src/contracts/health-check.ts'
 import { Backend } from '../../src/model/backend.ts'
+import type { Clock } from '../../src/model/clock.ts'
 import { SharedMemory } from '../../src/model/memory.ts'
 import { Group } from '../../src/request/group.ts'
 import { exchangeView, manualClock, mockPool } from '../../src/testing/index.ts'
@@ -10,22 +11,27 @@ import { exchangeView, manualClock, mockPool } from '../../src/testing/index.ts'
 const view = exchangeView()
 const clock = manualClock()
 
-/** The same group as two threads see it, each with its own objects on the same numbers. */
+/**
+ * The same group as two threads see it, each with its own objects on the same numbers.
+ * @param told what either of them tells, in order.
+ */
 function shared(
   balancers: readonly [Balancer, Balancer],
   {
     maxEjectedPercent = 50,
     slowStartMs = 0,
     healthChecks = [],
+    clocks = [],
+    told = [],
     onThrew = () => {},
-    onUneject = () => {},
     buffer = SharedMemory.allocate(3),
   }: {
     maxEjectedPercent?: number
     slowStartMs?: number
     healthChecks?: readonly HealthCheck[]
+    clocks?: readonly Clock[]
+    told?: string[]
     onThrew?: (error: unknown) => void
-    onUneject?: (backend: Backend) => void
     buffer?: SharedArrayBuffer
   } = {},
 ): [Group, Group] {
@@ -40,12 +46,12 @@ function shared(
       maxEjectedPercent,
       slowStartMs,
       retry: null,
-      clock,
+      clock: clocks[thread] ?? clock,
       cells: memory.cells('group'),
       isShared: true,
-      onEject() {},
-      onUneject,
-      onHealth() {},
+      onEject: ({ id }) => void told.push(`eject ${id}`),
+      onUneject: ({ id }) => void told.push(`uneject ${id}`),
+      onHealth: ({ id, isUnhealthy }) => void told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'} ${id}`),
       onThrew,
     })
   }) as [Group, Group]
@@ -58,6 +64,13 @@ const least: Balancer = {
 }
 
 const pending = (group: Group): number[] => group.backends.map((backend) => backend.pending)
+
+const available = (group: Group): string[] => Array.from(group.candidates([]) ?? [], ({ id }) => id)
+
+/** A pair, for what is known to have two. */
+function both(group: Group): [Backend, Backend] {
+  return group.backends as [Backend, Backend]
+}
 
 test('of two threads that pick at the same moment one sees the choice of the other, and picks again', () => {
   let picks = 0
@@ -128,26 +141,123 @@ test('what a thread ejects no other one picks, and it comes back for all, whoeve
 })
 
 test('an ejection that is over is so at the first look, where the thread that waited for its end has died', () => {
-  const back: string[] = []
-  const onUneject = ({ id }: Backend): void => void back.push(id)
-  const [one, other] = shared([least, least], { maxEjectedPercent: 100, onUneject })
+  const told: string[] = []
+  const [one, other] = shared([least, least], { maxEjectedPercent: 100, told })
   for (const backend of one.backends) one.eject(backend, 1000, 'it failed')
   one.close()
   clock.advance(1000)
   assert.ok(other.take([], view) !== null)
-  assert.deepEqual(back.sort(), ['a', 'b'])
+  assert.deepEqual(told, ['eject a', 'eject b', 'uneject a', 'uneject b'])
 })
 
 test('a backend that is gone by the end of its ejection does not come back', () => {
-  const back: string[] = []
-  const onUneject = ({ id }: Backend): void => void back.push(id)
-  const [one, other] = shared([least, least], { maxEjectedPercent: 100, onUneject })
+  const told: string[] = []
+  const [one, other] = shared([least, least], { maxEjectedPercent: 100, told })
   for (const [index, ms] of [1000, 2000].entries()) one.eject(one.backends[index] as Backend, ms, 'it failed')
   assert.equal(other.take([], view), null)
   for (const group of [one, other]) group.replace(group.backends.slice(1))
   clock.advance(2000)
-  assert.deepEqual(back, ['b'])
+  assert.deepEqual(told, ['eject a', 'eject b', 'uneject b'])
   assert.equal(other.take([], view)?.id, 'b')
+})
+
+test('the end of an ejection is for all at once and told once, whichever thread waits until then first', () => {
+  const told: string[] = []
+  const clocks = [manualClock(), manualClock()] as const
+  const [one, other] = shared([least, least], { clocks, told })
+  one.eject(both(one)[0], 1000, 'it failed')
+  assert.deepEqual(available(other), ['b'])
+  clocks[0].advance(1000)
+  assert.deepEqual(available(other), ['a', 'b'])
+  clocks[1].advance(1000)
+  assert.deepEqual(told, ['eject a', 'uneject a'])
+})
+
+test('an ejection ends although nobody looks, and its timer comes a little early', () => {
+  const told: string[] = []
+  const exact = manualClock()
+  let earlyMs = 1
+  const early: Clock = {
+    ...exact,
+    schedule(ms, task) {
+      const cancel = exact.schedule(ms - earlyMs, task)
+      earlyMs = 0
+      return cancel
+    },
+  }
+  const [one] = shared([least, least], { clocks: [early], told })
+  one.eject(both(one)[0], 1000, 'it failed')
+  exact.advance(999)
+  assert.deepEqual(told, ['eject a'])
+  exact.advance(1)
+  assert.deepEqual(told, ['eject a', 'uneject a'])
+})
+
+test('a group that is closed waits for nothing', () => {
+  const own = manualClock()
+  const clocks = [own, own]
+  const groups = shared([least, least], { maxEjectedPercent: 100, clocks, healthChecks: watchers().checks })
+  for (const backend of groups[0].backends) groups[0].eject(backend, 1000, 'it failed')
+  for (const group of groups) group.candidates([])
+  // Each for the ends of two ejections, and for its next look at who leads.
+  assert.equal(own.scheduled, 6)
+  for (const group of groups) group.close()
+  assert.equal(own.scheduled, 0)
+})
+
+test('a backend that is gone is neither ejected nor found unhealthy', () => {
+  const told: string[] = []
+  const [one] = shared([least, least], { maxEjectedPercent: 100, told })
+  const [a, b] = both(one)
+  one.replace([b])
+  assert.equal(one.eject(a, 1000, 'it failed'), false)
+  one.setUnhealthy(a, true, 'it failed')
+  assert.deepEqual([a.isEjected, a.isUnhealthy, told], [false, false, []])
+})
+
+test('who is healthy again has no failures, is not ejected, and all know; it is told', () => {
+  const told: string[] = []
+  const [one, other] = shared([least, least], { told })
+  const [a, b] = both(one)
+  assert.deepEqual(available(other), ['a', 'b'])
+  for (const backend of [a, b]) one.setUnhealthy(backend, true, 'it failed')
+  assert.deepEqual(available(other), [])
+  a.cells.addFailure()
+  one.eject(a, 60_000, 'it failed')
+  for (const backend of [a, b]) one.setUnhealthy(backend, false, 'it works')
+  assert.deepEqual([a.cells.failures, a.isEjected, available(other)], [0, false, ['a', 'b']])
+  assert.deepEqual(told, ['unhealthy a', 'unhealthy b', 'eject a', 'healthy a', 'uneject a', 'healthy b'])
+})
+
+test('what two threads find is told once', () => {
+  const told: string[] = []
+  for (const group of shared([least, least], { told })) group.setUnhealthy(both(group)[0], true, 'it failed')
+  assert.deepEqual(told, ['unhealthy a'])
+})
+
+test('whether there is another one to try is known at once when that changes', () => {
+  const [one, other] = shared([least, least])
+  const [a, b] = both(one)
+  assert.equal(one.hasUntried([a]), true)
+  assert.equal(one.hasUntried([a, b]), false)
+  other.eject(both(other)[1], 1000, 'it failed')
+  assert.equal(one.hasUntried([a]), false)
+})
+
+test('candidates are the same array until something changes', () => {
+  const [one, other] = shared([least, least])
+  const before = one.candidates([])
+  assert.equal(one.candidates([]), before)
+  other.changed()
+  assert.notEqual(one.candidates([]), before)
+})
+
+test('a balancer is told of all backends at the start, and when others take their place', () => {
+  const told: string[] = []
+  const balancer: Balancer = { ...least, onChange: (all) => void told.push(all.map(({ id }) => id).join()) }
+  const [one] = shared([balancer, least])
+  one.replace(one.backends.slice(1))
+  assert.deepEqual(told, ['a,b', 'b'])
 })
 
 test('threads together eject no more than maxEjectedPercent', () => {
@@ -157,16 +267,42 @@ test('threads together eject no more than maxEjectedPercent', () => {
   assert.equal(other.take([], view)?.id, 'b')
 })
 
+for (const [what, theirs, left] of [
+  ['different backends at the same moment do not exceed maxEjectedPercent', 1, 'a'],
+  ['the same backend at the same moment eject it once', 0, 'b'],
+] as const) {
+  test(`two threads that eject ${what}`, () => {
+    const told: string[] = []
+    let between = (): void => {}
+    const interrupted: Clock = {
+      ...clock,
+      now() {
+        between()
+        return clock.now()
+      },
+    }
+    const [one, other] = shared([least, least], { clocks: [interrupted], told })
+    // The other thread ejects between our look at the states and our mark on them.
+    between = () => {
+      between = () => {}
+      assert.equal(other.eject(both(other)[theirs], 1000, 'it failed'), true)
+    }
+    assert.equal(one.eject(both(one)[0], 1000, 'it failed'), false)
+    for (const group of [one, other]) assert.deepEqual(available(group), [left])
+    assert.deepEqual(told, [`eject ${both(other)[theirs].id}`])
+  })
+}
+
 /** Says which backends each of two threads looks after. */
-function watchers(): { readonly checks: HealthCheck[]; readonly watched: Set<string>[] } {
-  const watched = [new Set<string>(), new Set<string>()]
+function watchers(): { readonly checks: HealthCheck[]; readonly watched: string[][] } {
+  const watched: string[][] = [[], []]
   const checks = watched.map(
     (ids): HealthCheck => ({
       name: 'watching',
       observe() {},
       watch({ id }) {
-        ids.add(id)
-        return () => void ids.delete(id)
+        ids.push(id)
+        return () => void ids.splice(ids.indexOf(id), 1)
       },
     }),
   )
@@ -176,15 +312,15 @@ function watchers(): { readonly checks: HealthCheck[]; readonly watched: Set<str
 test('of all threads one has the backends looked after; another takes over when it is silent, or closes', () => {
   const { checks, watched } = watchers()
   const [one, other] = shared([least, least], { healthChecks: checks })
-  assert.deepEqual(watched, [new Set(['a', 'b']), new Set()])
+  assert.deepEqual(watched, [['a', 'b'], []])
   clock.advance(10_000)
-  assert.deepEqual(watched, [new Set(['a', 'b']), new Set()])
-  one.replace(one.backends.slice(1))
-  assert.deepEqual(watched, [new Set(['b']), new Set()])
+  assert.deepEqual(watched, [['a', 'b'], []])
+  for (const group of [one, other]) group.replace(group.backends.slice(1))
+  assert.deepEqual(watched, [['b'], []])
   one.close()
-  assert.deepEqual(watched, [new Set(), new Set()])
+  assert.deepEqual(watched, [[], []])
   clock.advance(1000)
-  assert.deepEqual(watched, [new Set(), new Set(['a', 'b'])])
+  assert.deepEqual(watched, [[], ['b']])
   other.close()
 })
 
@@ -203,15 +339,18 @@ test('a thread that has not said for the time of its lease that it leads can be 
   assert.equal(mine?.lead(6002, 3000), true)
 })
 
-test('a thread that has lost the lead lets go when it hears of it', () => {
+test('a thread that has lost the lead lets go when it hears of it, and begins anew when it has it again', () => {
   const { checks, watched } = watchers()
   const buffer = SharedMemory.allocate(3)
   const [one, other] = shared([least, least], { healthChecks: checks, buffer })
   const third = new SharedMemory(buffer, 2).cells('group')
-  assert.equal(watched[0]?.size, 2)
+  assert.equal(watched[0]?.length, 2)
   assert.equal(third.lead(clock.now() + 3000, 3000), true)
   clock.advance(1000)
-  assert.deepEqual(watched, [new Set(), new Set()])
+  assert.deepEqual(watched, [[], []])
+  third.unlead()
+  clock.advance(1000)
+  assert.deepEqual(watched, [['a', 'b'], []])
   one.close()
   other.close()
 })
@@ -276,4 +415,24 @@ test('a backend that has come back gets a tenth of its share at first, and all o
   always.replace([added])
   assert.equal(always.take([], view), added)
   always.close()
+})
+
+test('a backend that stays does not begin slowly again, nor one that other threads have had for long', () => {
+  const [one] = shared([least, least], { slowStartMs: 1000 })
+  const ages = (): number[] => one.backends.map(({ cells }) => cells.returnedAgoMs(clock.now()))
+  one.replace([...one.backends, new Backend('http://new')])
+  assert.deepEqual(ages(), [Infinity, Infinity, 0])
+  one.replace([new Backend('http://old')], false)
+  assert.deepEqual(ages(), [Infinity])
+})
+
+test('a backend that has had its slow start does not begin slowly again when times wrap', () => {
+  const own = manualClock()
+  const [one] = shared([least, least], { slowStartMs: 10_000, clocks: [own] })
+  const added = new Backend('http://new')
+  one.replace([added, both(one)[1]])
+  own.advance(10_000)
+  assert.equal(one.take([], view), added)
+  own.advance(2 ** 31)
+  assert.equal(added.cells.returnedAgoMs(own.now()), Infinity)
 })
