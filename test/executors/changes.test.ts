@@ -6,7 +6,18 @@ import { resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { certificate } from '../support/certificates.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { gate } from '../support/running-proxy.ts'
-import { ask, clientsOfEntries, clientsOfThreads, entryOf, get, LOOPBACK, threadLog, without } from './threaded.ts'
+import {
+  ask,
+  clientsOfEntries,
+  clientsOfThreads,
+  entryOf,
+  get,
+  inTime,
+  LOOPBACK,
+  threadLog,
+  watchWorkers,
+  without,
+} from './threaded.ts'
 
 const skip = await without()
 
@@ -70,6 +81,24 @@ test('what is changed before or while threads begin holds in each of them', { sk
     for (const client of clients.values()) assert.equal(await ask(client), 'new')
     for (const client of clients.values()) client.socket.destroy()
   }
+})
+
+test('setBackends does not wait for a thread that dies before it has made the change; the next one makes it', {
+  skip,
+}, async (t) => {
+  const workers = watchWorkers(t)
+  await using old = await mockBackend({ body: 'old' })
+  await using one = await mockBackend({ body: 'new' })
+  await using proxy = threaded({ target: old.url })
+  const { port } = await proxy.listen(LOOPBACK)
+  const log = threadLog()
+  proxy.on('thread', log.onThread)
+  void workers[0]?.terminate()
+  await inTime(t, proxy.setBackends([one.url]))
+  await log.next('started')
+  const clients = await clientsOfThreads(proxy, port, 2)
+  for (const client of clients.values()) assert.equal(await ask(client), 'new')
+  for (const client of clients.values()) client.socket.destroy()
 })
 
 test('what cannot be sent to a thread is refused by name, and changes nothing, now or later', { skip }, async () => {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { inline, workerThreads } from '../../src/index.ts'
 import { deadPort, manualClock, mockBackend } from '../../src/testing/index.ts'
+import { rawClient } from '../support/raw-client.ts'
 import { startScript } from '../support/script.ts'
 import { webSocketBackend } from '../support/upgrade-backends.ts'
 import {
@@ -15,7 +16,9 @@ import {
   get,
   LOOPBACK,
   listeningSockets,
+  startThreads,
   threadLog,
+  watchWorkers,
   without,
   withoutHandOver,
 } from './threaded.ts'
@@ -72,13 +75,15 @@ test('proxies of an entry module share their numbers with their siblings in othe
   two.socket.destroy()
 })
 
-test('a WebSocket is carried by a thread, and told to go when the thread retires', { skip }, async () => {
+test('a WebSocket is carried by a thread, and told to go when the thread retires', { skip }, async (t) => {
   await using backend = await webSocketBackend()
   const entry = entryOf('app', [
     ['backend', backend.url],
     ['pages', backend.url],
   ])
-  await using running = await workerThreads({ entry, threads: 1 }).start({ listen: LOOPBACK })
+  // At once, however long it may take.
+  const drainMs = Number.POSITIVE_INFINITY
+  const { running } = await startThreads(t, { entry, threads: 1, drainMs })
   const socket = new WebSocket(running.address.url.replace('http', 'ws'))
   const echoed = new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
   socket.once('open', () => socket.send('hello'))
@@ -149,6 +154,24 @@ test('a successor whose predecessor dies before it could leave its socket listen
   )
 })
 
+test('least-loaded: a server of an entry module gets whole bodies, and idle connections end when its thread does', {
+  skip: await without('least-loaded'),
+}, async (t) => {
+  const { running } = await startThreads(t, {
+    entry: entryOf('echo'),
+    threads: 2,
+    spread: 'least-loaded',
+    drainMs: Number.POSITIVE_INFINITY,
+  })
+  const body = 'x'.repeat(300_000)
+  const response = await fetch(running.address.url, { method: 'POST', body, headers: { connection: 'close' } })
+  assert.equal(await response.text(), body)
+  const idle = rawClient(running.address.port)
+  await ask(idle)
+  await running.close()
+  assert.equal(await idle.ended, 'end')
+})
+
 test('what is no server is refused in a clear sentence, and so is a module that is not there', { skip }, async () => {
   const start = (name: string) => workerThreads({ entry: entryOf(name), threads: 1 }).start({ listen: 0 })
   await assert.rejects(start('nothing'), /nothing\.js: the default export of an entry module is a node:http server/)
@@ -159,7 +182,8 @@ test('what is no server is refused in a clear sentence, and so is a module that 
   })
 })
 
-test('a module that does not serve is given up, in a sentence that says why', { skip }, async () => {
+test('a module that does not serve is given up, in a sentence that says why', { skip }, async (t) => {
+  watchWorkers(t)
   const clock = manualClock()
   const start = (parameter: string) =>
     workerThreads({ entry: entryOf('hanging', [[parameter, '']]), threads: 1, clock }).start({ listen: 0 })
@@ -167,6 +191,7 @@ test('a module that does not serve is given up, in a sentence that says why', { 
     start('dead'),
     /could not start: it ended with code 13: a top-level await of its module waits for/,
   )
+  await assert.rejects(start('throwing'), /could not start: not today$/)
   await assert.rejects(start('listening'), /a node:http server that does not listen yet, and this one listens already/)
   const begun = once(process, 'worker')
   const started = start('live')
@@ -231,6 +256,13 @@ test('where nobody hears of a crash loop, the process ends with the error and no
     assert.equal(code, 1, stderr)
     assert.match(stderr, /Error: 2 threads died one after another and are not replaced any more; the last: /)
   }
+})
+
+test('where somebody hears of a crash loop, the process ends by itself', { skip }, async (t) => {
+  const options = ", observer: { onFailed: ({ message }) => console.log('heard: ' + message) }"
+  const { code, stdout, stderr } = await startScript(t, script(entryOf('loop'), options)).exit()
+  assert.match(stdout, /^heard: 2 threads died one after another/m)
+  assert.deepEqual([code, stderr], [0, ''])
 })
 
 test('access log lines of the proxies of all threads come to standard output of the process, whole', {

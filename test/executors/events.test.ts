@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
+import { WebSocket } from 'ws'
 import {
   type Backend,
   createProxy,
@@ -12,7 +13,8 @@ import {
 import { cutMidBody, deadPort, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { converse } from '../support/raw-client.ts'
 import { gate, queue } from '../support/running-proxy.ts'
-import { ask, clientsOfThreads, get, LOOPBACK, without } from './threaded.ts'
+import { webSocketBackend } from '../support/upgrade-backends.ts'
+import { ask, clientsOfThreads, get, inTime, LOOPBACK, until, without } from './threaded.ts'
 
 const skip = await without()
 
@@ -154,6 +156,52 @@ test('listeners may come and go; what nobody listens to is not sent', { skip }, 
   assert.equal(eventsSent, 3)
 })
 
+test('retries and upgrades are told, also of threads that come later', { skip }, async (t) => {
+  const dead = await deadPort()
+  await using good = await webSocketBackend()
+  await using proxy = createProxy({
+    backends: [
+      { url: dead.url, id: 'dead' },
+      { url: good.url, id: 'good' },
+    ],
+    balancer: 'first-available',
+    executor: workerThreads({ threads: 1 }),
+    closeGraceMs: 100,
+  })
+  const told = queue<unknown[]>()
+  const { url } = await proxy.listen(LOOPBACK)
+  proxy
+    .on('retry', (exchange, error, delayMs) => {
+      const { code, phase, attempt, backend } = error
+      assert.ok(error instanceof ProxyError)
+      told.push(['retry', exchange.target, exchange.attempts, code, phase, attempt, backend?.id, typeof delayMs])
+    })
+    .on('upgrade', (exchange, backend) => told.push(['upgrade', exchange.group, exchange.attempts, backend.id]))
+    .on('finish', (_exchange, { thread, outcome }) => told.push(['finish', thread, outcome]))
+  await proxy.reload()
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`)
+  socket.once('open', () => socket.close())
+  const retry = ['retry', '/chat', 1, 'ERR_PROXY_CONNECT', 'upgrade', 1, 'dead', 'number']
+  assert.deepEqual(await inTime(t, told.next()), retry)
+  assert.deepEqual(await inTime(t, told.next()), ['upgrade', 'default', 2, 'good'])
+  assert.deepEqual(await inTime(t, told.next()), ['finish', 2, 'upgraded'])
+})
+
+test('an event names its backend also where that has gone meanwhile', { skip }, async () => {
+  await using backend = await mockBackend()
+  await using other = await mockBackend()
+  await using proxy = createProxy({
+    backends: [{ url: backend.url, id: 'gone' }],
+    executor: workerThreads({ threads: 1 }),
+  })
+  const attempted = gate<Backend>()
+  proxy.on('request', () => void proxy.setBackends([other.url])).on('attempt', (_exchange, one) => attempted.open(one))
+  const { url } = await proxy.listen(LOOPBACK)
+  await get(url)
+  const { id, url: where } = await attempted.promise
+  assert.deepEqual([id, where.href], ['gone', `${backend.url}/`])
+})
+
 test('a listener that throws hurts nobody', { skip }, async () => {
   await using backend = await mockBackend()
   const logger = recordingLogger()
@@ -170,15 +218,31 @@ test('a listener that throws hurts nobody', { skip }, async () => {
   assert.ok(logger.messages('error').some((message) => message.includes('a listener of "finish" threw: a mistake')))
 })
 
-test('stats of pools are those of all threads together', { skip }, async () => {
-  await using backend = await mockBackend()
-  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
+test('stats of pools are those of all threads together, each in its group', { skip }, async (t) => {
+  await using one = await mockBackend()
+  await using two = await mockBackend()
+  await using proxy = createProxy({
+    groups: { one: { backends: [{ url: one.url, id: 'a' }] }, two: { backends: [{ url: two.url, id: 'b' }] } },
+    routes: [
+      { path: '/one', group: 'one' },
+      { path: '/', group: 'two' },
+    ],
+    executor: workerThreads({ threads: 2 }),
+  })
   const { port } = await proxy.listen(LOOPBACK)
   const clients = await clientsOfThreads(proxy, port, 2)
-  const opened = (): number => proxy.stats().groups[0]?.pool.backends.reduce((sum, one) => sum + one.opened, 0) ?? 0
+  for (const client of clients.values()) for (let i = 0; i < 3; i++) await ask(client, '/one')
+  const pools = () => proxy.stats().groups.map(({ pool }) => pool.backends)
   // Threads report every half second.
-  while (opened() < 2) await new Promise((resolve) => setTimeout(resolve, 20))
-  assert.equal(opened(), backend.connections)
+  await until(t, () => pools()[0]?.[0]?.idle === 2 && pools()[0]?.[0]?.reused === 4)
+  const figures = { connections: 2, idle: 2, connecting: 0, waiting: 0 }
+  const [ones, twos] = pools()
+  assert.deepEqual(ones, [{ backend: 'a', ...figures, opened: one.connections, reused: 4 }])
+  assert.deepEqual(
+    twos?.map(({ backend, opened }) => [backend, opened]),
+    [['b', two.connections]],
+  )
+  assert.ok(proxy.stats().threads.every((thread) => !('pools' in thread)))
   for (const client of clients.values()) client.socket.destroy()
   // Those of threads that are gone are not forgotten; what they have open now is nothing.
   await proxy.reload()

@@ -1,24 +1,33 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { type TestContext, test } from 'node:test'
-import type { Worker } from 'node:worker_threads'
-import { createProxy, type WorkerThreadsOptions, workerThreads } from '../../src/index.ts'
+import { test } from 'node:test'
+import {
+  createProxy,
+  type EntryJob,
+  type Logger,
+  type RunningThreads,
+  type WorkerThreadsOptions,
+  workerThreads,
+} from '../../src/index.ts'
 import { manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
-import type { RawClient } from '../support/raw-client.ts'
+import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { gate } from '../support/running-proxy.ts'
 import { withoutWrk, wrk } from '../support/wrk.ts'
-import { ask, clientsOfEntries, clientsOfThreads, entryOf, get, LOOPBACK, threadLog, without } from './threaded.ts'
+import {
+  ask,
+  clientsOfEntries,
+  clientsOfThreads,
+  entryOf,
+  get,
+  LOOPBACK,
+  limited,
+  threadLog,
+  until,
+  watchWorkers,
+  without,
+} from './threaded.ts'
 
 const skip = await without()
-
-/** The threads of this process, in the order in which they begin. */
-function watchWorkers(t: TestContext): readonly Worker[] {
-  const workers: Worker[] = []
-  const onWorker = (worker: Worker): void => void workers.push(worker)
-  process.on('worker', onWorker)
-  t.after(() => process.off('worker', onWorker))
-  return workers
-}
 
 /** Two threads of the server that dies on demand. */
 async function deadly(backend: { readonly url: string }, options: WorkerThreadsOptions = {}) {
@@ -38,6 +47,21 @@ async function deadly(backend: { readonly url: string }, options: WorkerThreadsO
   await log.next('started')
   await log.next('started')
   return { running, log, logger, lines }
+}
+
+/** A client whose thread will not come to an end by itself. */
+async function makeStuck({ address }: Pick<RunningThreads, 'address'>): Promise<RawClient> {
+  const client = rawClient(address.port)
+  client.write('GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n')
+  await client.until('stuck')
+  return client
+}
+
+/** A logger, and the first error with these words. */
+function awaitError(words: string): { logger: Logger; said: Promise<string> } {
+  const { promise, open } = gate<string>()
+  const error = (_: object, message: string): void => void (message.includes(words) && open(message))
+  return { logger: { ...recordingLogger(), error }, said: promise }
 }
 
 /** The first of the clients and the other one. */
@@ -121,12 +145,15 @@ test('what a dead thread had pending is taken back, and the count of exchanges d
   const pending = (): number | undefined => proxy.stats().groups[0]?.backends[0]?.pending
   const before = proxy.stats()
   assert.deepEqual([pending(), before.active], [2, 2])
+  const replacing = once(process, 'worker')
   await workers[victim - 1]?.terminate()
   await log.next('died')
   await dying.ended
   assert.deepEqual([pending(), proxy.stats().active], [1, 1])
   assert.equal(proxy.stats().exchanges, before.exchanges)
-  // Also when another thread has taken its place in the memory.
+  // Also when another thread has taken its place in the memory, before that one can do anything and after.
+  await replacing
+  assert.equal(proxy.stats().exchanges, before.exchanges)
   while (proxy.stats().threads.every(({ thread }) => thread <= 2)) await log.next('started')
   assert.equal(proxy.stats().exchanges, before.exchanges)
   assert.deepEqual([pending(), proxy.stats().active], [1, 1])
@@ -135,10 +162,12 @@ test('what a dead thread had pending is taken back, and the count of exchanges d
 
 test('a crash loop ends with an error, and the threads that are left go on', { skip }, async () => {
   const log = threadLog()
+  const logger = recordingLogger()
   const failed = gate<Error>()
   const running = await workerThreads({ entry: entryOf('limited', [['limit', '2']]), threads: 2, maxCrashes: 3 }).start(
     {
       listen: LOOPBACK,
+      logger,
       observer: { onThread: log.onThread, onFailed: failed.open },
     },
   )
@@ -149,11 +178,47 @@ test('a crash loop ends with an error, and the threads that are left go on', { s
     message,
     /^3 threads died one after another and are not replaced any more; the last: thread 4 is too many$/,
   )
+  assert.ok(logger.messages('error').includes(message))
   assert.equal(log.changes.filter(({ what }) => what === 'died').length, 3)
   const left = running.threads()
   assert.deepEqual([left.length, left[0]?.state], [1, 'serving'])
   assert.deepEqual(await get(url), { status: 200, text: String(left[0]?.thread) })
   await running.close()
+})
+
+test('where nobody hears of a crash loop, the process goes on as long as a thread serves', { skip }, async (t) => {
+  const exitCode = process.exitCode
+  const { logger, said } = awaitError('are not replaced any more')
+  const { running } = await limited(t, 2, { threads: 2, maxCrashes: 2 }, { logger })
+  await get(`${running.address.url}/exit`).catch(() => {})
+  await said
+  assert.equal(process.exitCode, exitCode)
+  assert.equal((await get(running.address.url)).status, 200)
+})
+
+test('deaths after ten seconds of service are no crash loop', { skip }, async (t) => {
+  const clock = manualClock()
+  const failed = gate<Error>()
+  const { running, log } = await limited(
+    t,
+    9,
+    { threads: 1, maxCrashes: 2, clock },
+    { observer: { onFailed: failed.open } },
+  )
+  await log.next('started')
+  for (let thread = 1; thread < 4; thread++) {
+    clock.advance(10_000)
+    await get(`${running.address.url}/exit`).catch(() => {})
+    assert.equal((await log.next('died')).thread, thread)
+    clock.advance(0)
+    const next = await Promise.race([log.next('started'), failed.promise])
+    assert.deepEqual(next, {
+      thread: thread + 1,
+      what: 'started',
+      reason: `replaces thread ${thread}, which died`,
+      serving: 1,
+    })
+  }
 })
 
 test('what was given up is tried again by a reload, and what dies then is replaced as ever', { skip }, async () => {
@@ -242,6 +307,111 @@ test('one that dies while another one is added is made good, and there are never
   assert.equal(running.threads().length, 3)
 })
 
+test('one that dies while a reload replaces another one is made good', { skip }, async (t) => {
+  const { running, log, workers } = await limited(t, 9, { threads: 2 })
+  process.once('worker', () => void workers[1]?.terminate())
+  await running.reload()
+  assert.equal((await log.next('died')).thread, 2)
+  const states = (): unknown[] => running.threads().map(({ thread, state }) => [thread, state])
+  await until(t, () => states().flat().includes('starting') === false)
+  assert.deepEqual(states(), [
+    [3, 'serving'],
+    [4, 'serving'],
+  ])
+})
+
+test('one that was added is replaced when it dies, and none that has gone comes back', { skip }, async (t) => {
+  const clock = manualClock()
+  // Busy is whoever does anything at all, and of two threads one has nothing to do.
+  const scale = { growAbove: 0, shrinkBelow: 0.9, forMs: 1000, coolDownMs: 60_000 }
+  const { running, log, workers } = await limited(t, 99, { threads: { min: 1, max: 2 }, scale, clock })
+  await log.next('started')
+  const client = rawClient(running.address.port)
+  const serveUntil = async (holds: () => boolean): Promise<void> => {
+    while (!holds()) {
+      t.signal.throwIfAborted()
+      await ask(client)
+      clock.advance(500)
+    }
+  }
+  // Not while it starts: it has a minute of this clock for that.
+  await serveUntil(() => workers.length === 2)
+  assert.equal((await log.next('started')).thread, 2)
+  await workers[1]?.terminate()
+  assert.equal((await log.next('died')).thread, 2)
+  clock.advance(0)
+  assert.equal((await log.next('started')).thread, 3)
+  await serveUntil(() => log.changes.some(({ what }) => what === 'retiring'))
+  assert.equal((await log.next('ended')).thread, 3)
+  client.socket.destroy()
+  await running.reload()
+  assert.deepEqual(
+    running.threads().map(({ thread, state }) => [thread, state]),
+    [[4, 'serving']],
+  )
+})
+
+test('where another thread cannot start the number of threads stays, and the log says why', { skip }, async (t) => {
+  const clock = manualClock()
+  const scale = { growAbove: 0, shrinkBelow: 0, forMs: 0, coolDownMs: 1e9 }
+  const { logger, said } = awaitError('the number of threads stays')
+  const { running, workers } = await limited(t, 1, { threads: { min: 1, max: 2 }, scale, clock }, { logger })
+  const { url } = running.address
+  while (workers.length < 2) {
+    t.signal.throwIfAborted()
+    await get(url)
+    clock.advance(500)
+  }
+  assert.equal(await said, 'the number of threads stays: thread 2 could not start: thread 2 is too many')
+  assert.equal((await get(url)).text, '1')
+  assert.equal(running.threads().length, 1)
+})
+
+test('after close() no thread comes, neither for one that had died nor for one that dies then', { skip }, async (t) => {
+  const clock = manualClock()
+  const { running, log, workers } = await limited(t, 9, { threads: 2, clock })
+  await workers[0]?.terminate()
+  assert.equal((await log.next('died')).thread, 1)
+  await makeStuck(running)
+  const closed = running.close()
+  await log.next('retiring')
+  await workers[1]?.terminate()
+  await closed
+  assert.equal((await log.next('died')).thread, 2)
+  assert.deepEqual([workers.length, clock.scheduled], [2, 0])
+  assert.deepEqual(running.threads(), [])
+})
+
+test('a thread in an endless loop is ended when its time is over, once for all who close', { skip }, async (t) => {
+  const clock = manualClock()
+  const { running, log } = await limited(t, 9, { threads: 1, clock, drainMs: 5000 })
+  const client = await makeStuck(running)
+  const closed = Promise.all([running.close(), running.close()])
+  await log.next('retiring')
+  // And a second more than what it knows of.
+  clock.advance(6000)
+  await closed
+  await client.ended
+  assert.deepEqual(
+    log.changes.map(({ what }) => what),
+    ['started', 'retiring', 'ended'],
+  )
+})
+
+test('close() during a reload ends every thread, and no other one starts', { skip }, async (t) => {
+  const { promise: closed, open } = gate<Promise<void>>()
+  const observer: EntryJob['observer'] = {
+    onThread({ thread, what }) {
+      if (thread === 2 && what === 'started') open(running.close())
+    },
+  }
+  const { running, workers } = await limited(t, 9, { threads: 1 }, { observer })
+  await running.reload()
+  await closed
+  assert.equal(workers.length, 2)
+  assert.deepEqual(running.threads(), [])
+})
+
 test('a thread that dies while it retires has died, and is told as such', { skip }, async () => {
   await using backend = await mockBackend(() => {})
   const { running, log, logger } = await deadly(backend, { drainMs: 60_000 })
@@ -327,6 +497,13 @@ test('where one of the first threads cannot start, nothing starts and the error 
     return true
   })
   assert.equal((await log.next('ended')).thread, 1)
+})
+
+test('where the first thread cannot start, only who starts it is told', { skip }, async (t) => {
+  const failures: Error[] = []
+  const observer = { onFailed: (error: Error): void => void failures.push(error) }
+  await assert.rejects(limited(t, 0, { threads: 1, maxCrashes: 1 }, { observer }), /thread 1 is too many$/)
+  assert.deepEqual(failures, [])
 })
 
 test('a crash under load costs the connections of the thread that died, and no other', {

@@ -5,10 +5,10 @@ import net from 'node:net'
 import { test } from 'node:test'
 import { chooseSpread } from '../../src/executors/spread.ts'
 import { createProxy, type ListenAddress, workerThreads } from '../../src/index.ts'
-import { mockBackend } from '../../src/testing/index.ts'
+import { manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { listening } from '../support/running-proxy.ts'
-import { ask, get, LOOPBACK, without } from './threaded.ts'
+import { ask, get, LOOPBACK, limited, without } from './threaded.ts'
 
 const withoutThreads = await without()
 const withoutTransfer = await without('least-loaded')
@@ -24,8 +24,8 @@ test('the kernel spreads where it can, and what is asked for is what one gets', 
   assert.equal(await chooseSpread('least-loaded'), 'least-loaded')
 })
 
-test('where the runtime can do neither, an error says what to do', () => {
-  // As a platform without SO_REUSEPORT and a node before 26 would do it.
+/** What a platform without SO_REUSEPORT chooses, or says, where nothing, `kernel` or `least-loaded` is asked for. */
+function choicesWithoutReuse(before = ''): string[] {
   const source = `
     import net from 'node:net'
     import { MessagePort } from 'node:worker_threads'
@@ -34,15 +34,27 @@ test('where the runtime can do neither, an error says what to do', () => {
     net.Server.prototype.listen = function (options, ...rest) {
       return listen.call(this, { ...options, reusePort: false }, ...rest)
     }
+    ${before}
+    for (const spread of [undefined, 'kernel', 'least-loaded'])
+      console.log(await chooseSpread(spread).catch(({ code, message }) => code + ' ' + message))`
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', source], { encoding: 'utf8' })
+  return stdout.trim().split('\n')
+}
+
+test('where threads cannot listen on one port, connections are handed to them', { skip: withoutTransfer }, () => {
+  const [chosen, kernel, leastLoaded] = choicesWithoutReuse()
+  assert.deepEqual([chosen, leastLoaded], ['least-loaded', 'least-loaded'])
+  assert.match(kernel ?? '', /^ERR_PROXY_THREADS several threads cannot listen on one port here/)
+})
+
+test('where the runtime can do neither, an error says what to do', () => {
+  // As a node before 26 would do it.
+  const lines = choicesWithoutReuse(`
     const { postMessage } = MessagePort.prototype
     MessagePort.prototype.postMessage = function (value, list) {
       if (list?.some((one) => one instanceof net.Socket)) throw new Error('cannot be transferred')
       return postMessage.call(this, value, list)
-    }
-    for (const spread of [undefined, 'kernel', 'least-loaded'])
-      console.log(await chooseSpread(spread).catch(({ code, message }) => code + ' ' + message))`
-  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', source], { encoding: 'utf8' })
-  const lines = stdout.trim().split('\n')
+    }`)
   assert.match(
     lines[0] ?? '',
     /^ERR_PROXY_THREADS threads cannot share a port here \(.+, node .+\): use Linux with node/,
@@ -108,6 +120,42 @@ test('least-loaded: bodies, keep-alive and a graceful end are as with any server
   await assert.rejects(get(url))
 })
 
+test('least-loaded: where no thread serves a connection is refused, and the log says so', {
+  skip: withoutTransfer,
+}, async (t) => {
+  const clock = manualClock()
+  const logger = recordingLogger()
+  const { running, log, workers } = await limited(t, 9, { threads: 1, spread: 'least-loaded', clock }, { logger })
+  await log.next('started')
+  await workers[0]?.terminate()
+  await log.next('died')
+  await rawClient(running.address.port).ended
+  assert.ok(logger.messages('error').includes('no thread serves: a connection is refused'))
+  clock.advance(0)
+  await log.next('started')
+  assert.equal((await get(running.address.url)).text, '2')
+})
+
+test('least-loaded: reloads wait for each other, and refuse and cut no request', {
+  skip: withoutTransfer,
+}, async (t) => {
+  const { running } = await limited(t, 9, { threads: 2, spread: 'least-loaded' })
+  let isOver = false
+  const loops = Array.from({ length: 4 }, async () => {
+    while (!isOver) assert.equal((await get(running.address.url)).status, 200)
+  })
+  await Promise.all([running.reload(), running.reload()])
+  isOver = true
+  await Promise.all(loops)
+  assert.deepEqual(
+    running.threads().map(({ thread, state }) => [thread, state]),
+    [
+      [5, 'serving'],
+      [6, 'serving'],
+    ],
+  )
+})
+
 test('a port that another program shares in the same way is taken all the same', { skip: withoutThreads }, async () => {
   await using backend = await mockBackend()
   await using first = createProxy({ target: backend.url, executor: executor() })
@@ -147,6 +195,12 @@ test('a proxy with threads listens in one place', { skip: withoutThreads }, asyn
 test('a unix socket cannot be shared, and the message says so', async () => {
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
   await assert.rejects(proxy.listen({ path: '/tmp/none.sock' }), /threads cannot share a unix socket; listen on a port/)
+})
+
+test('a fallback server cannot be shared either', async () => {
+  await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
+  const listens = proxy.listen({ ...LOOPBACK, fallback: http.createServer() })
+  await assert.rejects(listens, /a fallback server belongs to this thread; with threads, each makes its own/)
 })
 
 test('without a host all addresses are listened on', { skip: withoutThreads }, async () => {

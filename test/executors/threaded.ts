@@ -1,6 +1,14 @@
 import { readFileSync } from 'node:fs'
+import type { TestContext } from 'node:test'
+import type { Worker } from 'node:worker_threads'
 import { chooseSpread, handsListenersOver, type Spread } from '../../src/executors/spread.ts'
-import type { Proxy, ThreadChange } from '../../src/index.ts'
+import {
+  type EntryJob,
+  type Proxy,
+  type ThreadChange,
+  type WorkerThreadsOptions,
+  workerThreads,
+} from '../../src/index.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { queue } from '../support/running-proxy.ts'
 
@@ -68,6 +76,62 @@ export function threadLog(): ThreadLog {
       byKind.get(change.what)?.push(change)
     },
     next: (what) => byKind.get(what)?.next() as Promise<ThreadChange>,
+  }
+}
+
+/** The threads of this process, in the order in which they begin. None outlives the test. */
+export function watchWorkers(t: TestContext): readonly Worker[] {
+  const workers: Worker[] = []
+  const onWorker = (worker: Worker): void => void workers.push(worker)
+  process.on('worker', onWorker)
+  t.after(async () => {
+    process.off('worker', onWorker)
+    await Promise.all(workers.map((worker) => worker.terminate()))
+  })
+  return workers
+}
+
+/** Threads that are closed with the test, also where it waits for them in vain. */
+export async function startThreads(
+  t: TestContext,
+  options: WorkerThreadsOptions,
+  { observer, ...job }: Omit<EntryJob, 'listen'> = {},
+) {
+  const log = threadLog()
+  // Before they are terminated, or they would be replaced.
+  t.after(() => void started.then((running) => running.close()).catch(() => {}))
+  const workers = watchWorkers(t)
+  const started = workerThreads(options).start({
+    listen: LOOPBACK,
+    observer: { onThread: log.onThread, ...observer },
+    ...job,
+  })
+  return { running: await started, log, workers }
+}
+
+/** Those of which the ones with a number up to `limit` can start. */
+export function limited(
+  t: TestContext,
+  limit: number,
+  options: WorkerThreadsOptions,
+  job?: Omit<EntryJob, 'listen'>,
+): ReturnType<typeof startThreads> {
+  return startThreads(t, { entry: entryOf('limited', [['limit', String(limit)]]), ...options }, job)
+}
+
+/** Rejects when the test's time is over, so that what it uses is closed and its file can end. */
+export function inTime<Value>(t: TestContext, promise: Promise<Value>): Promise<Value> {
+  const over = new Promise<never>((_, reject) => {
+    t.signal.addEventListener('abort', () => reject(t.signal.reason))
+  })
+  return Promise.race([promise, over])
+}
+
+/** Lets I/O pass until `holds`; not for longer than the test may take. */
+export async function until(t: TestContext, holds: () => boolean): Promise<void> {
+  while (!holds()) {
+    t.signal.throwIfAborted()
+    await new Promise((resolve) => setImmediate(resolve))
   }
 }
 

@@ -7,7 +7,7 @@ import { createProxy, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import { certificate, key, renewedCertificate, renewedKey } from '../support/certificates.ts'
 import { queue } from '../support/running-proxy.ts'
-import { LOOPBACK, without } from './threaded.ts'
+import { entryOf, LOOPBACK, startThreads, without } from './threaded.ts'
 
 for (const spread of ['kernel', 'least-loaded'] as const) {
   test(`${spread}: TLS in each thread`, { skip: await without(spread) }, async () => {
@@ -44,6 +44,16 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
     assert.deepEqual(await names(), ['heddle-renewed'])
     await proxy.reload()
     assert.deepEqual(await names(), ['heddle-renewed'])
+  })
+
+  test(`${spread}: the server of an entry module may be one of node:https`, {
+    skip: await without(spread),
+  }, async (t) => {
+    const { running } = await startThreads(t, { entry: entryOf('secure'), threads: 1, spread })
+    const dispatcher = new Agent({ connect: { ca: certificate } })
+    const { body } = await request(`https://127.0.0.1:${running.address.port}`, { dispatcher })
+    assert.equal(await body.text(), 'secret')
+    await dispatcher.close()
   })
 }
 

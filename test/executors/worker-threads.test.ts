@@ -170,7 +170,7 @@ async function worstImbalance(options: ProxyOptions): Promise<number> {
   return worst
 }
 
-test('close lets what runs finish, in every thread, and takes nothing new', { skip }, async () => {
+test('close lets what runs finish, in every thread, and takes nothing new', { skip }, async (t) => {
   const open = gate()
   await using backend = await mockBackend(async (_request, reply) => {
     await open.promise
@@ -178,12 +178,18 @@ test('close lets what runs finish, in every thread, and takes nothing new', { sk
   })
   const proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
   const log = threadLog()
-  const { url } = await proxy.listen(LOOPBACK)
+  const { url, port } = await proxy.listen(LOOPBACK)
   proxy.on('thread', log.onThread)
   const answers = Array.from({ length: 6 }, () => get(url))
   for (const _ of answers) await backend.nextRequest()
   const closed = proxy.close()
   await log.next('retiring')
+  const lateEnding = (): Promise<string> => {
+    const late = rawClient(port)
+    late.socket.once('connect', () => late.socket.destroy())
+    return late.ended
+  }
+  while ((await lateEnding()) !== 'ECONNREFUSED') t.signal.throwIfAborted()
   open.open()
   for (const answer of await Promise.all(answers)) assert.deepEqual(answer, { status: 200, text: 'to the end' })
   await closed
