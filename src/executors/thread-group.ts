@@ -62,6 +62,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   #acceptor: net.Server | null = null
   /** Threads that go leave their listening sockets to others. */
   #handsOver = false
+  /** The first ones serve. */
+  #hasBegun = false
   /** So many are to serve; what dies is replaced. */
   #wanted: number
   #lastThread = 0
@@ -119,6 +121,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   async fill(): Promise<void> {
     const missing = this.#wanted - this.#threads.size
     await Promise.all(Array.from({ length: missing }, () => this.#start('one of the first').serving))
+    this.#hasBegun = true
+    while (this.#isMissing()) this.#start('one of the first has died')
   }
 
   threads(): readonly ThreadStats[] {
@@ -212,8 +216,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     const fields = { thread: thread.id, code: thread.fault?.code, err: thread.fault }
     this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message, stats)
-    // Before the first address there is somebody who waits and is told.
-    if (!this.#isClosing && this.#address !== null && this.#isMissing()) this.#replace(thread)
+    // Before all of the first serve there is somebody who waits and is told.
+    if (!this.#isClosing && this.#hasBegun && this.#isMissing()) this.#replace(thread)
   }
 
   /** Why each thread began or ends, in words. */
@@ -300,6 +304,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   async #retire(thread: Thread, reason: string, heir?: Thread): Promise<void> {
+    // By close(): it may listen no more, and has been told of.
+    if (thread.wasTold) return thread.ended
     if (heir !== undefined && this.#handsOver) thread.give(Number.POSITIVE_INFINITY, heir)
     if (thread.state === 'ended') return
     this.#reasons.set(thread, reason)
