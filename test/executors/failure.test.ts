@@ -282,7 +282,7 @@ test('one that dies while another one is added is made good, and there are never
   for (let i = 0; i < 2; i++) await log.next('started')
   let clients = await clientsOfEntries(running.address.port, 2)
   process.once('worker', () => void workers[0]?.terminate())
-  while (running.threads().length < 3) {
+  while (workers.length < 3) {
     for (const client of clients.values()) await ask(client)
     clock.advance(500)
     await new Promise((resolve) => setImmediate(resolve))
