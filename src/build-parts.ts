@@ -1,10 +1,12 @@
 import { type AccessLog, openAccessLog } from './access-log.ts'
 import { Groups } from './groups.ts'
 import { Deadlines } from './model/deadlines.ts'
+import { confinePath, withSlashesDecoded } from './model/path.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Events } from './request/events.ts'
 import { type Parts, ProxyState } from './request/parts.ts'
 import { createRouter } from './request/router.ts'
+import { readTarget } from './request/target.ts'
 import { trustMatcher } from './request/trusted.ts'
 import type { ThreadContext } from './thread-context.ts'
 
@@ -18,6 +20,7 @@ export interface Built {
 /** Puts the rooms together. */
 export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
   const { clock, logger, xfwd, via, hostHeader, limits, timeouts } = resolved
+  const { encodedSlashes } = resolved.routing
   const events = new Events(logger)
   const deadlines = new Deadlines(clock)
   const groups = new Groups(resolved, context, events, deadlines)
@@ -30,10 +33,20 @@ export function buildParts(resolved: ResolvedOptions, context: ThreadContext): B
     events,
     logger,
     accessLog: accessLog?.write ?? null,
-    router,
+    read: (method, target) => readTarget(method, target, resolved.looksAtPaths ? encodedSlashes : null),
+    confine: (path) => confinePath(path, encodedSlashes),
     find(method, host, path) {
-      const route = router.match(method, host, path.includes('?') ? path.slice(0, path.indexOf('?')) : path)
+      const route = router.match(method, host, path)
       return route === null ? null : { route, group: groups.get(route.group) }
+    },
+    claim(method, target, host) {
+      const read = parts.read(method, target)
+      // What cannot be read is ours to refuse.
+      if (read === null) return parts.find(method, '', '/')
+      const { matched, fault } = read
+      const name = read.host ?? host
+      const decoded = fault === null ? null : parts.find(method, name, withSlashesDecoded(matched))
+      return decoded ?? parts.find(method, name, matched)
     },
     headerPolicy: { xfwd, via },
     hostHeader,

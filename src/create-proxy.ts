@@ -23,7 +23,6 @@ import { PastThreads, proxyStats } from './proxy-stats.ts'
 import type { Events, ProxyEvents } from './request/events.ts'
 import type { Group } from './request/group.ts'
 import type { Destination } from './request/parts.ts'
-import { parseTarget, withoutDotSegments } from './request/target.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { members, nextContext, type ThreadContext, type ThreadJob, type ThreadsChange } from './thread-context.ts'
 import { FORWARDED, forwarder, fromPlain } from './thread-events.ts'
@@ -65,7 +64,7 @@ function makeProxy(
 ): Proxy {
   const { clock, logger } = resolved
   const { parts, groups, accessLog } = buildParts(resolved, context)
-  const { events, router, state } = parts
+  const { events, state } = parts
   const peerOf = peerLookup(parts.isTrusted)
   const servers = new Set<Lane>()
   const running = new Set<Running>()
@@ -211,12 +210,7 @@ function makeProxy(
     upgrade(req, socket, head, overrides, (request, response) => web(request, response, overrides))
 
   function matches(req: IncomingMessage): Destination | null {
-    const method = req.method ?? 'GET'
-    const target = parseTarget(method, req.url ?? '/')
-    // What cannot be read is ours to refuse.
-    if (target === null) return parts.find(method, '', '/')
-    const path = router.looksAtPaths ? withoutDotSegments(target.path) : target.path
-    return parts.find(method, target.host ?? req.headers.host ?? '', path)
+    return parts.claim(req.method ?? 'GET', req.url ?? '/', req.headers.host ?? '')
   }
 
   const proxy: Proxy = {

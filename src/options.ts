@@ -81,7 +81,10 @@ export interface GroupOptions {
 export interface RouteOptions {
   /** Without a port: `example.com`, or `*.example.com` for any name below it (not itself). Default: any. */
   host?: string
-  /** Path prefix in whole segments: `/api` (or `/api/`) matches `/api` and `/api/x`, not `/apix`. Default `/`. */
+  /**
+   * Path prefix in whole segments: `/api` (or `/api/`) matches `/api` and `/api/x`, not `/apix`, however a client writes them:
+   * `/%61pi`, `//api`, `/x/../api`. Characters beyond ASCII are percent-encoded UTF-8. Default `/`.
+   */
   path?: string
   /** `path` must be the whole path. Default false. */
   exact?: boolean
@@ -89,7 +92,7 @@ export interface RouteOptions {
   method?: string | string[]
   /** Name of the group that answers. Default: the unnamed group. */
   group?: string
-  /** Removed from the start of the path before the request is sent. */
+  /** Removed from the start of the path before the request is sent, in whole segments. */
   stripPrefix?: string
   /** Put before the path after `stripPrefix`. */
   addPrefix?: string
@@ -101,6 +104,17 @@ export interface RouteOptions {
   transforms?: Transform[]
   /** Limits for this route, over the group's. */
   timeouts?: TimeoutOptions
+}
+
+/** How paths are read where routes look at them, or something is put before them; see docs/configuration.md. */
+export interface RoutingOptions {
+  /**
+   * What becomes of a request whose path has an encoded slash, backslash or NUL (`%2F`, `%5C`, `%00`), where a route has `path`,
+   * `stripPrefix` or `addPrefix`. `refuse` (default): 400, since backends disagree on what it means; where only the URL of a backend
+   * has a path, those alone that would lead out of it. `decode`: `%2F` and `%5C` are slashes, for routes and in what is sent to
+   * the backend; `%00` is refused. `pass`: each is an ordinary character and keeps its bytes: for backends that take it so.
+   */
+  encodedSlashes?: 'refuse' | 'decode' | 'pass'
 }
 
 /** Bounds on what a client may send. Those that say so hold only where the proxy listens by itself: other servers have their own. */
@@ -140,6 +154,8 @@ export interface ProxyOptions extends GroupOptions {
   groups?: Record<string, GroupOptions>
   /** Which request goes to which group. Without routes everything goes to the unnamed group. */
   routes?: RouteOptions[]
+  /** How routes read paths. */
+  routing?: RoutingOptions
   /** Diagnostics: a pino-shaped logger, `console`, or `'silent'` (default) or `'console'`. */
   logger?: Logger | Console | 'silent' | 'console'
   /** One line for each exchange on standard output, or to `write`. Default `off`. */
@@ -185,6 +201,7 @@ export interface ResolvedGroup {
 export interface ResolvedRoute {
   /** Lower case; empty: any; `*.example.com`: any name below. */
   readonly host: string
+  /** As it is compared: `normalPath()`. */
   readonly path: string
   readonly exact: boolean
   /** Upper case; empty: any. */
@@ -200,6 +217,9 @@ export interface ResolvedOptions {
   readonly groups: ReadonlyMap<string, ResolvedGroup>
   /** At least one; without routes, one that matches everything. */
   readonly routes: readonly ResolvedRoute[]
+  readonly routing: Readonly<Required<RoutingOptions>>
+  /** Some route looks at the path, to match it or to change its prefix. */
+  readonly looksAtPaths: boolean
   readonly logger: Logger
   readonly accessLog: { readonly format: AccessLogFormat; readonly write: ((line: string) => void) | null }
   readonly trustedProxies: readonly string[]

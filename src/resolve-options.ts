@@ -9,6 +9,7 @@ import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from './health-chec
 import { consoleLogger, silentLogger, toLogger } from './loggers/index.ts'
 import type { BackendInit } from './model/backend.ts'
 import { type Clock, systemClock } from './model/clock.ts'
+import { normalPath } from './model/path.ts'
 import type { CheckedBackend } from './options/backend-schema.ts'
 import { buildBalancer } from './options/balancer-schema.ts'
 import { inconsistencies, UNNAMED } from './options/consistency.ts'
@@ -22,6 +23,7 @@ import type { ProxyOptions, ResolvedGroup, ResolvedOptions, ResolvedRoute, Resol
 import { HTTP1_POOL_DEFAULTS } from './pools/http1-pool.ts'
 import { budgetedRetries } from './retry-policies/index.ts'
 import { addPrefix, requestHeaders, responseHeaders, stripPrefix } from './transforms/index.ts'
+import { comparablePrefix, isPrefixTransform } from './transforms/prefix.ts'
 
 /**
  * Checks the options, fills in every default and builds the policies that are given as data. The result is frozen and
@@ -37,10 +39,13 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
   const clock = options.clock ?? systemClock
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
-  const routes = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
+  const given = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
+  const routes = Object.freeze(given.map((route) => resolveRoute(route, groups, timeouts)))
   return Object.freeze<ResolvedOptions>({
     groups,
-    routes: Object.freeze(routes.map((route) => resolveRoute(route, groups, timeouts))),
+    routes,
+    routing: Object.freeze(options.routing),
+    looksAtPaths: routes.some(looksAtPath),
     logger: resolveLogger(options.logger),
     accessLog: Object.freeze(resolveAccessLog(options.accessLog)),
     trustedProxies: Object.freeze(options.trustedProxies),
@@ -122,13 +127,17 @@ function resolveRoute(
   const methods = typeof route.method === 'string' ? [route.method] : (route.method ?? [])
   return Object.freeze<ResolvedRoute>({
     host: route.host === undefined ? '' : hostPattern(route.host),
-    path: route.exact || route.path === '/' ? route.path : route.path.replace(/\/+$/, '') || '/',
+    path: route.exact ? normalPath(route.path) : comparablePrefix(route.path) || '/',
     exact: route.exact,
     methods: Object.freeze(methods.map((method) => method.toUpperCase())),
     group,
     transforms: Object.freeze(transformsOf(route)),
     timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, route.timeouts),
   })
+}
+
+function looksAtPath({ path, exact, transforms }: ResolvedRoute): boolean {
+  return path !== '/' || exact || transforms.some(isPrefixTransform)
 }
 
 function transformsOf(route: CheckedRoute): Transform[] {

@@ -5,8 +5,7 @@ import { RequestParser } from '../http1/request-parser.ts'
 import { LONGEST_MS } from '../model/clock.ts'
 import { describeError } from '../model/errors.ts'
 import type { Peer } from '../request/front.ts'
-import type { Destination, Parts } from '../request/parts.ts'
-import { withoutDotSegments } from '../request/target.ts'
+import type { Parts } from '../request/parts.ts'
 import { LaneConnection, type LaneParts } from './lane-connection.ts'
 import { watchConnections } from './listener.ts'
 import { tcpOf } from './tcp.ts'
@@ -69,7 +68,7 @@ export function createLane(
     get isClosed() {
       return isClosed
     },
-    find: settings.isShared === true ? find : null,
+    find: settings.isShared === true ? parts.claim : null,
     date() {
       const second = Math.floor(clock.epoch() / 1000)
       if (second !== dateSecond) {
@@ -96,10 +95,6 @@ export function createLane(
     connections.delete(connection)
     others.set(socket, null)
     socket.once('close', () => others.delete(socket))
-  }
-
-  function find(method: string, target: string, host: string): Destination | null {
-    return parts.find(method, host, parts.router.looksAtPaths ? withoutDotSegments(target) : target)
   }
 
   function hasRoomFor(socket: Socket): boolean {

@@ -1,4 +1,5 @@
 import { Cells } from './cells.ts'
+import { resolved } from './path.ts'
 
 /** How to verify a backend's certificate and how to identify ourselves to it. Verified by default. */
 export interface BackendTls {
@@ -100,13 +101,13 @@ export class Backend {
   }
 }
 
-const UNIX = /^http\+unix:\/\/(\/[^:]+)(?::(\/.*))?$/
+const UNIX = /^http\+unix:\/\/(\/[^:]+)(?::(\/[^\s?#\\]*))?$/
 
 function parseBackendUrl(text: string): { url: URL; socketPath: string | null; basePath: string } {
   const unix = UNIX.exec(text)
   const url = URL.canParse(text) ? new URL(text) : null
   if (unix?.[1] !== undefined && url !== null) {
-    return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(unix[2] ?? '') }
+    return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(resolved(unix[2] ?? '')) }
   }
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     throw new TypeError(
@@ -121,6 +122,7 @@ function parseBackendUrl(text: string): { url: URL; socketPath: string | null; b
   return { url, socketPath: null, basePath: trimSlash(url.pathname) }
 }
 
+/** Without slashes at its end: the path of a request has one at its start, or is none. */
 function trimSlash(path: string): string {
-  return path.endsWith('/') ? path.slice(0, -1) : path
+  return path.replace(/\/+$/, '')
 }

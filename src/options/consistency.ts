@@ -33,6 +33,7 @@ export function inconsistencies(input: unknown): OptionFault[] {
       example: { groups: { [UNNAMED]: { backends: [EXAMPLE_URL] } } },
     })
   }
+  faults.push(...encodedFaults(input))
   if (!areGroupsReadable) return faults
   if (names.length === 0) faults.push(missing('backends', 'is missing: there is nothing to proxy to'))
   else faults.push(...routeFaults(input, names), ...orphanFaults(input, hasUnnamed))
@@ -100,6 +101,24 @@ function routeFaults({ routes }: Options, names: readonly string[]): OptionFault
     }
   }
   return faults
+}
+
+/** Patterns with an encoded slash, backslash or NUL, where no request with one gets as far as to be compared with them. */
+function encodedFaults({ routes, routing }: Options): OptionFault[] {
+  if (!Array.isArray(routes)) return []
+  const { encodedSlashes = 'refuse' } = isPlainObject(routing) ? routing : {}
+  if (encodedSlashes === 'pass') return []
+  return routes.flatMap((route, index) =>
+    ['path', 'stripPrefix'].flatMap((key): OptionFault[] => {
+      const value = isPlainObject(route) ? route[key] : undefined
+      const found = typeof value === 'string' ? /%(?:2f|5c|00)/i.exec(value)?.[0] : undefined
+      if (typeof value !== 'string' || found === undefined) return []
+      const meant = value.replace(/%(?:2f|5c)/gi, '/').replace(/%00/g, '')
+      const message = `has ${found}, which no request has that is matched: routing.encodedSlashes is ${show(encodedSlashes)}; did you mean ${show(meant)}?`
+      const allowed = "a path without %2F, %5C and %00, unless routing.encodedSlashes is 'pass'"
+      return [{ path: pathOf(['routes', index, key]), message, value, allowed, example: meant }]
+    }),
+  )
 }
 
 /** Policies beside `groups` are the unnamed group's. Where there is none they would do nothing, without a word. */

@@ -91,6 +91,20 @@ export const proxySchema = closed(
       ),
     ),
     routes: withDefault('Which request goes to which group.', list(route, 'a list of routes', [{ path: '/api' }]), []),
+    routing: withDefault(
+      'How routes read paths.',
+      closed(
+        {
+          encodedSlashes: withDefault(
+            'What becomes of %2F, %5C and %00 in a path that is looked at: 400, or read and sent as a slash, or an ordinary character.',
+            word(['refuse', 'decode', 'pass']),
+            'refuse',
+          ),
+        },
+        { example: { encodedSlashes: 'refuse' } },
+      ),
+      { encodedSlashes: 'refuse' },
+    ),
     logger: withDefault('Diagnostics.', logger, 'silent'),
     accessLog: withDefault('One line for each exchange.', accessLog, 'off'),
     trustedProxies: withDefault(

@@ -2,7 +2,7 @@ import { domainToASCII } from 'node:url'
 import * as v from 'valibot'
 import type { Transform } from '../contracts/transform.ts'
 import { headerNameFault, headerValueFault } from '../transforms/headers.ts'
-import { isPrefix } from '../transforms/prefix.ts'
+import { prefixFault } from '../transforms/prefix.ts'
 import { name } from './backend-schema.ts'
 import { closed, codeOnly, flag, hasMethodOf, list, named, optional, says, text, withDefault } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
@@ -33,13 +33,7 @@ const headerChanges = closed(
   { example: { set: { 'x-from': 'heddle' }, remove: ['x-powered-by'] } },
 )
 
-const prefix = text('a path that starts with / and has no query', '/api', (value) =>
-  isPrefix(value)
-    ? null
-    : value.startsWith('/')
-      ? 'has characters that cannot stand in a path'
-      : 'does not start with /',
-)
+const prefix = text('a path that starts with / and has no query', '/api', prefixFault)
 const method = text('an HTTP method', 'GET', (value) => (/^[A-Za-z-]+$/.test(value) ? null : 'is no method'))
 const methods = v.lazy((input) => {
   const several = list(method, 'a method, or a list of methods', ['GET', 'HEAD'])

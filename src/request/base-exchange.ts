@@ -6,6 +6,7 @@ import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
+import { below } from '../model/path.ts'
 import type { ResolvedRoute } from '../options.ts'
 import { clientAddressOf } from './client-address.ts'
 import type { Peer } from './front.ts'
@@ -16,7 +17,6 @@ import type { Destination, Parts } from './parts.ts'
 import { type Recordable, recordExchange } from './record.ts'
 import type { RequestHeaders } from './request-headers.ts'
 import { repeatability } from './retry.ts'
-import { parseTarget, withoutDotSegments } from './target.ts'
 
 /** Why `signal` is aborted; as node makes it, but once: a stack trace of its own would cost each exchange 5 us. */
 const OVER = new DOMException('This operation was aborted', 'AbortError')
@@ -136,10 +136,10 @@ export abstract class BaseExchange implements Recordable, Timed {
     const parts = this.#parts
     const { fault, list, hasHost } = this.#headers
     if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
-    const target = parseTarget(this.method, this.target)
+    const target = parts.read(this.method, this.target)
     if (target === null) return new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request target cannot be passed on')
-    const path = parts.router.looksAtPaths ? withoutDotSegments(target.path) : target.path
-    const found = override ?? parts.find(this.method, target.host ?? this.host, path)
+    if (target.fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${target.fault}`)
+    const found = override ?? parts.find(this.method, target.host ?? this.host, target.matched)
     if (found === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
     this.#route = found.route
     this.#group = found.group
@@ -148,13 +148,14 @@ export abstract class BaseExchange implements Recordable, Timed {
     this.deadline = this.#totalAt
     this.#lacksHost = !hasHost && target.host === null
     if (target.host !== null) setHosts(list, this.host, target.host)
-    this.#head = { method: this.method, path, headers: list }
+    this.#head = { method: this.method, path: target.path, headers: list }
     return found.route.transforms.length === 0 ? null : this.#transformRequest(this.#head)
   }
 
   #transformRequest(head: RequestHead): ProxyError | null {
     // What is put before a path must stay before it.
-    const path = withoutDotSegments(head.path)
+    const { path, fault } = this.#parts.confine(head.path)
+    if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
     const request: OutgoingRequest = { method: head.method, path, headers: headerView(head.headers) }
     for (const transform of this.#route?.transforms ?? []) {
       try {
@@ -190,6 +191,10 @@ export abstract class BaseExchange implements Recordable, Timed {
   protected pick(): ProxyError | null {
     const group = this.#group as Group
     const { events, clock } = this.#parts
+    if (group.hasBasePaths) {
+      const fault = this.#confine()
+      if (fault !== null) return fault
+    }
     let backend: Backend | null
     try {
       backend = group.take(this.#tried, this)
@@ -212,6 +217,15 @@ export abstract class BaseExchange implements Recordable, Timed {
     return null
   }
 
+  /** What is asked for must stay below the path of a backend's URL, whatever transforms have made of it. */
+  #confine(): ProxyError | null {
+    const head = this.#head as RequestHead
+    const { path, fault } = this.#parts.confine(head.path)
+    if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
+    if (path !== head.path) this.#head = { ...head, path }
+    return null
+  }
+
   #tellPolicy({ retry }: Group): void {
     try {
       this.#heed(retry?.onExchange?.())
@@ -227,8 +241,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     const showsBackend = this.#lacksHost || this.#parts.hostHeader === 'backend'
     if (!showsBackend && backend.basePath === '') return head
     const headers = showsBackend ? withHost(head.headers, backend.host) : head.headers
-    if (backend.basePath === '' || head.path === '*') return { method: head.method, path: head.path, headers }
-    return { method: head.method, path: backend.basePath + withoutDotSegments(head.path), headers }
+    return { method: head.method, path: below(backend.basePath, head.path, this.target), headers }
   }
 
   /** An attempt has failed; ends it. @returns whether another follows by itself. */

@@ -60,6 +60,7 @@ export class Group implements HealthControl {
   readonly #parts: GroupParts
   readonly #takesTurns: boolean
   #backends: readonly Backend[]
+  #hasBasePaths: boolean
   readonly #returns = new Map<Backend, () => void>()
   /** What the health check looks after by itself, where this thread leads. */
   readonly #watches = new Map<Backend, () => void>()
@@ -78,6 +79,7 @@ export class Group implements HealthControl {
     this.#parts = parts
     this.#takesTurns = parts.isShared && parts.balancer.isExact === true
     this.#backends = parts.backends
+    this.#hasBasePaths = parts.backends.some(hasBasePath)
     parts.balancer.onChange?.(parts.backends)
     if (parts.healthCheck?.watch !== undefined) this.#lead()
   }
@@ -86,10 +88,16 @@ export class Group implements HealthControl {
     return this.#backends
   }
 
+  /** Of some backend the URL has a path, which goes before each request's. */
+  get hasBasePaths(): boolean {
+    return this.#hasBasePaths
+  }
+
   /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
   replace(backends: readonly Backend[], isNew = true): void {
     for (const backend of backends) if (isNew && !this.#backends.includes(backend)) this.#beginSlowly(backend)
     this.#backends = backends
+    this.#hasBasePaths = backends.some(hasBasePath)
     for (const backend of this.#returns.keys()) if (!backends.includes(backend)) this.#forgetReturn(backend)
     this.#parts.balancer.onChange?.(backends)
     this.changed()
@@ -286,6 +294,10 @@ export class Group implements HealthControl {
 }
 
 function nothing(): void {}
+
+function hasBasePath({ basePath }: Backend): boolean {
+  return basePath !== ''
+}
 
 function isNotEmpty(backends: readonly Backend[]): backends is Candidates {
   return backends.length > 0

@@ -2,12 +2,13 @@ import type { Logger } from '../contracts/logger.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Deadlines } from '../model/deadlines.ts'
 import type { Timeouts } from '../model/exchange.ts'
+import type { PathReading } from '../model/path.ts'
 import type { ExchangeRecord } from '../model/record.ts'
 import type { LimitOptions, ResolvedRoute } from '../options.ts'
 import type { Events } from './events.ts'
 import type { Group } from './group.ts'
 import type { RequestHeaderPolicy } from './request-headers.ts'
-import type { Router } from './router.ts'
+import type { ReadTarget } from './target.ts'
 
 /** What every exchange of a proxy shares. */
 export interface Parts {
@@ -19,9 +20,17 @@ export interface Parts {
   readonly logger: Logger
   /** Takes the record of each exchange, or `null` for no access log. */
   readonly accessLog: ((record: ExchangeRecord) => void) | null
-  readonly router: Router
-  /** The route of a request and its group. */
+  /** Reads a request target: the one way for every front, so that none takes a path for another. `null`: it cannot be passed on. */
+  read(method: string, target: string): ReadTarget | null
+  /** Makes a path such as stays below what is put before it. */
+  confine(path: string): PathReading
+  /** The route of a request and its group. @param path the `matched` of what {@link Parts.read} gave. */
   find(method: string, host: string, path: string): Destination | null
+  /**
+   * Where a request would go, for a front that leaves to others what has no route; `null`: not to us. A request that is going to be
+   * refused for its path is ours where one of its readings is.
+   */
+  claim(method: string, target: string, host: string): Destination | null
   readonly headerPolicy: RequestHeaderPolicy
   readonly hostHeader: 'client' | 'backend'
   readonly via: string

@@ -2,16 +2,17 @@ import type { ResolvedRoute } from '../options.ts'
 
 /** Finds the route of a request; see {@link createRouter}. */
 export interface Router {
-  /** @param path without the query. @returns `null` where nothing matches. */
+  /** @param path without the query, as `normalPath()` writes it. @returns `null` where nothing matches. */
   match(method: string, host: string, path: string): ResolvedRoute | null
-  /** Some route looks at the path, so that a path with dot segments must be made plain first. */
-  readonly looksAtPaths: boolean
 }
 
 /** The routes of one host: by whole path, and by prefix without its trailing slash. */
 interface PathTable {
   readonly exact: Map<string, ResolvedRoute[]>
   readonly prefix: Map<string, ResolvedRoute[]>
+  /** Of the keys of `prefix`: what has another length is not cut out and looked up. A path may have thousands of slashes. */
+  readonly lengths: Set<number>
+  longest: number
 }
 
 /**
@@ -25,7 +26,7 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
   for (const route of routes) {
     let table = hosts.get(route.host)
     if (table === undefined) {
-      table = { exact: new Map(), prefix: new Map() }
+      table = { exact: new Map(), prefix: new Map(), lengths: new Set(), longest: 0 }
       hosts.set(route.host, table)
     }
     const map = route.exact ? table.exact : table.prefix
@@ -33,6 +34,10 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
     const list = map.get(key)
     if (list === undefined) map.set(key, [route])
     else list.push(route)
+    if (!route.exact) {
+      table.lengths.add(key.length)
+      table.longest = Math.max(table.longest, key.length)
+    }
     map.get(key)?.sort((a, b) => Number(b.methods.length > 0) - Number(a.methods.length > 0))
   }
   const anyHost = hosts.get('') ?? null
@@ -44,7 +49,6 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
       : null
 
   return {
-    looksAtPaths: routes.some((route) => route.path !== '/' || route.exact),
     match(method, host, path) {
       if (everything !== null) return everything
       if (hasHosts) {
@@ -65,9 +69,11 @@ function matchIn(table: PathTable | undefined, method: string, path: string): Re
   if (table === undefined) return null
   const exact = byMethod(table.exact.get(path), method)
   if (exact !== null) return exact
+  const { prefix, lengths, longest } = table
   let end = path.endsWith('/') ? path.length - 1 : path.length
+  if (end > longest) end = Math.max(0, path.lastIndexOf('/', longest))
   for (;;) {
-    const found = byMethod(table.prefix.get(path.slice(0, end)), method)
+    const found = lengths.has(end) ? byMethod(prefix.get(path.slice(0, end)), method) : null
     if (found !== null) return found
     if (end <= 0) return null
     end = path.lastIndexOf('/', end - 1)

@@ -1,4 +1,5 @@
 import { isHost } from '../http1/fields.ts'
+import { type EncodedSlashes, isPlain, type PathReading, pathOf, readPath } from '../model/path.ts'
 
 /** A request target, understood. */
 export interface Target {
@@ -8,8 +9,12 @@ export interface Target {
   readonly host: string | null
 }
 
+/** A {@link Target} whose path has been read. */
+export interface ReadTarget extends PathReading {
+  readonly host: string | null
+}
+
 const ABSOLUTE = /^https?:\/\/([^/?#@\s]+)([/?][^#]*)?$/i
-const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i
 
 /** Reads a request target (RFC 9112 section 3.2). @returns `null` for one that cannot be passed on. */
 export function parseTarget(method: string, target: string): Target | null {
@@ -22,35 +27,23 @@ export function parseTarget(method: string, target: string): Target | null {
   return isHost(host) && isOriginForm(path) ? { path, host } : null
 }
 
+/**
+ * Reads a request target for routes and backends.
+ * @param encodedSlashes `null`: nobody looks at paths, and they pass byte by byte.
+ * @returns `null` for one that cannot be passed on.
+ */
+export function readTarget(method: string, target: string, encodedSlashes: EncodedSlashes | null): ReadTarget | null {
+  const parsed = parseTarget(method, target)
+  if (parsed === null) return null
+  const { path, host } = parsed
+  const matched = pathOf(path)
+  if (encodedSlashes === null || isPlain(matched)) return { path, matched, fault: null, host }
+  return { ...readPath(path, encodedSlashes), host }
+}
+
 /** No fragment, which is never sent, and no backslash in the path, which some backends read as a slash. Other odd bytes are theirs to judge. */
 function isOriginForm(target: string): boolean {
   if (target.includes('#')) return false
   const backslash = target.indexOf('\\')
   return backslash < 0 || target.lastIndexOf('?', backslash) >= 0
-}
-
-/** The path without its query. */
-export function pathOf(target: string): string {
-  const query = target.indexOf('?')
-  return query < 0 ? target : target.slice(0, query)
-}
-
-/**
- * Resolves `.` and `..` segments (RFC 3986 section 5.2.4), encoded ones too: a route must not be chosen by
- * `/public` when the backend would go on to read `/public/../admin`.
- */
-export function withoutDotSegments(target: string): string {
-  if (!target.includes('/.') && !target.includes('/%2')) return target
-  const path = pathOf(target)
-  if (!DOT_SEGMENT.test(path)) return target
-  const kept: string[] = []
-  const segments = path.slice(1).split('/')
-  segments.forEach((segment, index) => {
-    const plain = segment.replace(/%2e/gi, '.')
-    const isLast = index === segments.length - 1
-    if (plain === '..') kept.pop()
-    if (plain !== '.' && plain !== '..') kept.push(segment)
-    else if (isLast) kept.push('')
-  })
-  return `/${kept.join('/')}${target.slice(path.length)}`
 }

@@ -1,16 +1,18 @@
 import type { Transform } from '../contracts/transform.ts'
-import { cleanPrefix } from './prefix.ts'
+import { below } from '../model/path.ts'
+import { ADD_PREFIX, cleanPrefix } from './prefix.ts'
 
 /**
- * Puts a prefix before the path: with `/v1`, `/users?x=1` becomes `/v1/users?x=1`. `OPTIONS *` stays as it is.
+ * Puts a prefix before the path: with `/v1`, `/users?x=1` becomes `/v1/users?x=1`, and `/` becomes `/v1/`, unless it is all that
+ * `stripPrefix` has left of a path without a slash at its end: then it becomes `/v1`. `OPTIONS *` stays as it is.
  * @throws TypeError where `prefix` is not a path.
  */
 export function addPrefix(prefix: string): Transform {
   const clean = cleanPrefix('addPrefix', prefix)
   return {
-    name: 'add-prefix',
-    request(request) {
-      if (request.path.startsWith('/')) request.path = clean + request.path
+    name: ADD_PREFIX,
+    request(request, { target = request.path }) {
+      request.path = below(clean, request.path, target)
     },
   }
 }

@@ -1,21 +1,20 @@
 import type { Transform } from '../contracts/transform.ts'
-import { cleanPrefix } from './prefix.ts'
+import { afterPrefix } from '../model/path.ts'
+import { cleanPrefix, comparablePrefix, STRIP_PREFIX } from './prefix.ts'
 
 /**
  * Removes a path prefix in whole segments before the request is sent: with `/api`, `/api/users?x=1` becomes `/users?x=1`
- * and `/api?x=1` becomes `/?x=1`; `/apix` and a path without the prefix stay as they are.
+ * and `/api?x=1` becomes `/?x=1`; `/apix` and a path without the prefix stay as they are. However a client writes the prefix
+ * (`/%61pi`, `//api`), it is found; the rest keeps its bytes.
  * @throws TypeError where `prefix` is not a path.
  */
 export function stripPrefix(prefix: string): Transform {
-  const clean = cleanPrefix('stripPrefix', prefix)
+  const clean = comparablePrefix(cleanPrefix('stripPrefix', prefix))
   return {
-    name: 'strip-prefix',
+    name: STRIP_PREFIX,
     request(request) {
-      const { path } = request
-      if (!path.startsWith(clean)) return
-      const rest = path.slice(clean.length)
-      if (rest.startsWith('/')) request.path = rest
-      else if (rest === '' || rest.startsWith('?')) request.path = `/${rest}`
+      const rest = afterPrefix(request.path, clean)
+      if (rest !== null) request.path = rest.startsWith('/') ? rest : `/${rest}`
     },
   }
 }

@@ -19,6 +19,20 @@ test('a backend URL says where to connect, what goes before the path, and its id
   )
 })
 
+test('the path of a backend URL has no slash at its end and no dot segments', () => {
+  for (const [url, basePath] of [
+    ['http://x/v1//', '/v1'],
+    ['http://x/a/../b/', '/b'],
+    ['http+unix:///run/x.sock:/a/../b//', '/b'],
+    ['http+unix:///run/x.sock:/..', ''],
+  ] as const) {
+    assert.equal(new Backend(url).basePath, basePath, url)
+  }
+  for (const path of ['/a b', '/a?b', '/a#b', '/a\\b', '/a\r\nX: 1']) {
+    assert.throws(() => new Backend(`http+unix:///run/x.sock:${path}`), /use http:\/\//, path)
+  }
+})
+
 test('what cannot be a backend URL is refused with an example', () => {
   for (const url of ['', 'localhost:3000', 'ftp://x', 'http://u:p@x', 'http://x/?a=b', 'http+unix://relative.sock']) {
     assert.throws(() => new Backend(url), /use http:\/\//, url)

@@ -9,7 +9,6 @@ import { createUpgrades } from '../../src/fronts/upgrade.ts'
 import { serveWeb } from '../../src/fronts/web.ts'
 import type { ExchangeRecord, ProxyError, ProxyOptions } from '../../src/index.ts'
 import type { Parts } from '../../src/request/parts.ts'
-import { withoutDotSegments } from '../../src/request/target.ts'
 import { resolveOptions } from '../../src/resolve-options.ts'
 import { nextContext } from '../../src/thread-context.ts'
 import { queue } from './running-proxy.ts'
@@ -46,7 +45,7 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
   const { application } = own
   const web: http.RequestListener = (req, res) => {
     const { method = '', url = '', headers } = req
-    const isOurs = parts.find(method, headers.host ?? '', withoutDotSegments(url)) !== null
+    const isOurs = parts.claim(method, url, headers.host ?? '') !== null
     if (application !== undefined && !isOurs) application(req, res)
     else serveWeb(parts, peerOf(req.socket), req, res, null)
   }
