@@ -107,8 +107,8 @@ export class LaneFront implements Front, Writer {
           if (isName(name, 'date')) hasDate = true
           break
         case 10:
-          // Only we say it: the proxy is closing.
-          if (isName(name, 'connection')) {
+          // Only we say it: the proxy is closing, or `upgrade` in a 426.
+          if (isName(name, 'connection') && value !== 'upgrade') {
             this.isLast = true
             continue
           }

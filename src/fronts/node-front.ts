@@ -104,6 +104,9 @@ export class NodeFront implements Front, Writer {
     res.sendDate = !hasDate(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
+    // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
+    if (status === 426 && headers.includes('Connection'))
+      headers.push('Connection', res.shouldKeepAlive ? 'keep-alive' : 'close')
     writeHead(res, status, reason, headers)
   }
 

@@ -331,6 +331,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       isBodiless: this.method === 'HEAD' || statusCode === 304,
       takesTrailers: false,
       via: this.parts.via,
+      isUpgradeRequired: statusCode === 426,
     })
   }
 
@@ -344,6 +345,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (events.has('response')) events.emit('response', this, status)
     const reason = status === this.status ? (response.statusMessage ?? '') : (http.STATUS_CODES[status] ?? '')
     this.status = status
+    // Where there is a Connection, node adds none.
+    if (headers.includes('Connection')) headers.push('Connection', 'close')
     const answer = this.#beginAnswer()
     answer.sendDate = response.headers.date === undefined
     answer.writeHead(status, reason, headers)

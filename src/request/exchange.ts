@@ -186,6 +186,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       isBodiless,
       takesTrailers: head.bodyBytes < 0 && !isBodiless && this.front.minorVersion === 1,
       via,
+      isUpgradeRequired: head.status === 426,
     })
     const status = this.transformResponse(head.status, headers)
     if (status instanceof ProxyError) return this.#fail(status)

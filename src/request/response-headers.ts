@@ -11,6 +11,8 @@ export interface ResponseShape {
   readonly takesTrailers: boolean
   /** Our name in `Via`, or empty. */
   readonly via: string
+  /** 426: `Upgrade` stays, as it must (RFC 9110 section 15.5.22), with the `Connection` that goes with it. */
+  readonly isUpgradeRequired?: boolean
 }
 
 /** What a backend cannot nominate away in `Connection`: it is meant for everyone who reads the content (RFC 9110 section 7.6.1). */
@@ -30,6 +32,7 @@ const NOT_NOMINABLE = new Set([
 export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape): HeaderList {
   const list: HeaderList = []
   let nominated = ''
+  let upgrade = ''
   let hasLength = false
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
@@ -39,7 +42,11 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
         if (isName(name, 'te')) continue
         break
       case 7:
-        if (isName(name, 'upgrade') || (!shape.takesTrailers && isName(name, 'trailer'))) continue
+        if (isName(name, 'upgrade')) {
+          if (shape.isUpgradeRequired === true) upgrade += upgrade === '' ? value : `, ${value}`
+          continue
+        }
+        if (!shape.takesTrailers && isName(name, 'trailer')) continue
         break
       case 10:
         if (isName(name, 'keep-alive')) continue
@@ -69,6 +76,8 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
     list.push(name, value)
   }
   if (nominated !== '') removeNominated(list, nominated)
+  // It speaks of the client's connection, whose server we are; clients ask for upgrades through us, too.
+  if (upgrade !== '') list.push('Upgrade', upgrade, 'Connection', 'upgrade')
   if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
   return list
 }
