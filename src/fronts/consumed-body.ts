@@ -17,8 +17,9 @@ export function isConsumed(req: IncomingMessage): boolean {
 
 /**
  * Writes the body again from `rawBody` or `body`, where that is exact: raw bytes, and, in UTF-8, text, JSON and urlencoded
- * forms without nesting. Where a content coding was announced, the parser has taken it off, unless the length is still
- * the announced one. JSON numbers that a double cannot hold are not what they were: keep `rawBody` where they matter.
+ * forms. Of a form the announced length must tell that nothing was lost. Where a content coding was announced, the parser has
+ * taken it off, unless the length is still the announced one. JSON numbers that a double cannot hold are not what they
+ * were: keep `rawBody` where they matter.
  */
 export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody {
   const { rawBody, body } = req
@@ -26,14 +27,17 @@ export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody
   const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   if (rawBody instanceof Uint8Array) return { bytes: Buffer.from(rawBody) }
   if (body instanceof Uint8Array) return { bytes: Buffer.from(body) }
+  // Of nothing in chunks parsers make `{}`.
+  const isEmpty = !req.readableDidRead && req.headers['content-length'] === undefined
+  if (isEmpty && typeof rawBody !== 'string') return { bytes: Buffer.alloc(0) }
   const charset = CHARSET.exec(contentType)?.[1]?.toLowerCase() ?? 'utf-8'
   if (!WRITABLE_CHARSETS.has(charset)) return { fault: `it was in ${charset}, and we can write UTF-8 only` }
-  if (typeof rawBody === 'string') return { bytes: Buffer.from(rawBody) }
+  if (typeof rawBody === 'string') return textBody(rawBody, req)
   if (isJson(type)) {
     if (typeof body === 'string') return jsonStringBody(body, req)
     const text = body === undefined ? undefined : JSON.stringify(body)
-    if (text !== undefined) return { bytes: Buffer.from(text) }
-  } else if (typeof body === 'string') return { bytes: Buffer.from(body) }
+    if (text !== undefined) return textBody(text, req)
+  } else if (typeof body === 'string') return textBody(body, req)
   else if (type === 'application/x-www-form-urlencoded' && isPlainObject(body)) return formBody(body, req)
   return {
     fault:
@@ -46,9 +50,25 @@ export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody
 const CHARSET = /;\s*charset\s*=\s*"?([^";\s]+)/i
 const WRITABLE_CHARSETS = new Set(['utf-8', 'utf8', 'us-ascii'])
 
+/** What stands for bytes that were not UTF-8. */
+const REPLACEMENT = '\ufffd'
+
+/** The length of what the parser has read, or -1 where nobody said: in chunks, or with a content coding. */
+function announcedLength({ headers }: IncomingMessage): number {
+  return headers['content-encoding'] === undefined ? Number(headers['content-length'] ?? -1) : -1
+}
+
+function textBody(text: string, req: IncomingMessage): ConsumedBody {
+  const bytes = Buffer.from(text)
+  if (text.includes(REPLACEMENT) && bytes.length !== announcedLength(req)) {
+    return { fault: 'it had bytes that are not UTF-8, which are lost' }
+  }
+  return { bytes }
+}
+
 /** A string may be the value that a JSON parser read, or the text of any JSON that a text parser read: only the length can tell. */
 function jsonStringBody(body: string, req: IncomingMessage): ConsumedBody {
-  const length = req.headers['content-encoding'] === undefined ? Number(req.headers['content-length']) : -1
+  const length = announcedLength(req)
   const [asText, asValue] = [Buffer.from(body), Buffer.from(JSON.stringify(body))]
   if (asText.length === length) return { bytes: asText }
   if (asValue.length === length) return { bytes: asValue }
@@ -56,15 +76,96 @@ function jsonStringBody(body: string, req: IncomingMessage): ConsumedBody {
 }
 
 function formBody(fields: Record<string, unknown>, req: IncomingMessage): ConsumedBody {
-  const text = formText(fields)
-  if (text === null) return { fault: 'its form has nested fields, which cannot be written again exactly' }
-  const bytes = Buffer.from(text)
-  // `a=1&a=2`, `a[]=1&a[]=2` and `a[0]=1&a[1]=2` give the same list: only the length can tell.
-  const hasLists = Object.values(fields).some((value) => Array.isArray(value))
-  const isAsLong =
-    req.headers['content-encoding'] === undefined && Number(req.headers['content-length']) === bytes.length
-  if (hasLists && !isAsLong) return { fault: 'its form has lists, which cannot be written again exactly' }
-  return { bytes }
+  const names = Object.keys(fields)
+  // node's querystring makes objects without a prototype, and leaves brackets alone; for all others they mean nesting.
+  const isNested = Object.getPrototypeOf(fields) !== null && names.some((name) => /[[\]]/.test(name))
+  const pairs: [name: string, value: string][] = []
+  for (const name of names) {
+    const value = fields[name]
+    const items: unknown[] = Array.isArray(value) && value.length > 1 ? value : [value]
+    for (const item of items) {
+      if (isNested || typeof item !== 'string') {
+        return { fault: 'its form has nested fields, which cannot be written again exactly' }
+      }
+      pairs.push([name, item])
+    }
+  }
+  // An object has each name once, at its first place, and numbers before all; qs makes numbers of `[]`, too.
+  const isRepeated = (name: string): boolean => Array.isArray(fields[name]) && fields[name].length > 1
+  if (names.slice(0, -1).some(isRepeated) || names.some((name) => /^\d+$/.test(name))) {
+    return { fault: 'its form has repeated or numbered fields, whose order among the others is lost' }
+  }
+  if (pairs.flat().some(isUndecoded)) return { fault: 'its form had bytes that are not UTF-8, which are lost' }
+  const length = announcedLength(req)
+  if (length < 0)
+    return { fault: 'the length of its form was not announced: it cannot be told whether a field is missing' }
+  // Parsers drop names (`__proto__`, an empty one), and `a=1&a=2`, `a[]=1&a[]=2` and `a[0]=1&a[1]=2` give the same list.
+  for (const style of FORM_STYLES) {
+    const text = pairs.map(([name, value]) => `${style.write(name, '=')}=${style.write(value, '')}`).join('&')
+    if (text.length === length) return { bytes: Buffer.from(text, 'latin1') }
+  }
+  return { fault: 'its form is not as long as it was: a field is missing, or was written in an unusual way' }
+}
+
+/** qs leaves what is not UTF-8 as it came, node's querystring replaces it. */
+function isUndecoded(text: string): boolean {
+  if (text.includes(REPLACEMENT)) return true
+  if (!/%[\da-f]{2}/i.test(text)) return false
+  try {
+    decodeURIComponent(text)
+    return false
+  } catch {
+    return true
+  }
+}
+
+/** A way of writing forms. */
+interface FormStyle {
+  /** In latin1, a byte a character. @param also what is encoded besides. */
+  write(text: string, also: string): string
+}
+
+const ALPHANUMERIC = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+const MARKS = "*-._!~'()"
+const VISIBLE = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i)).filter(
+  (char) => !'%&+'.includes(char),
+)
+const BEYOND = Array.from({ length: 128 }, (_, i) => String.fromCharCode(128 + i))
+
+/**
+ * What clients leave as it is, and what they write for a space. They mean the same; which it was the length tells. A client
+ * can make a form that fits one of them without a field that its parser drops: then the application has not seen it either.
+ */
+const FORM_STYLES: readonly FormStyle[] = [
+  // Browsers and URLSearchParams.
+  formStyle('*-._', '+'),
+  // encodeURIComponent and node's querystring; jQuery; axios.
+  formStyle(MARKS, '%20'),
+  formStyle(MARKS, '+'),
+  formStyle(`${MARKS}:$,[]`, '+'),
+  // RFC 3986 (qs); Python and Go; PHP.
+  formStyle('-._~', '%20'),
+  formStyle('-._~', '+'),
+  formStyle('-._', '+'),
+  // By hand, as with curl -d.
+  formStyle(VISIBLE.join(''), '+'),
+  formStyle(VISIBLE.join(''), '%20'),
+  formStyle(VISIBLE.join('') + BEYOND.join(''), ' '),
+]
+
+function formStyle(marks: string, space: string): FormStyle {
+  const plain = new Set(Array.from(ALPHANUMERIC + marks))
+  return {
+    write(text, also) {
+      let written = ''
+      for (const char of Buffer.from(text).toString('latin1')) {
+        if (char === ' ') written += space
+        else if (plain.has(char) && !also.includes(char)) written += char
+        else written += `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`
+      }
+      return written
+    },
+  }
 }
 
 function isJson(type: string): boolean {
@@ -73,15 +174,4 @@ function isJson(type: string): boolean {
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function formText(fields: Record<string, unknown>): string | null {
-  const form = new URLSearchParams()
-  for (const [name, value] of Object.entries(fields)) {
-    for (const item of Array.isArray(value) ? value : [value]) {
-      if (typeof item !== 'string') return null
-      form.append(name, item)
-    }
-  }
-  return form.toString()
 }

@@ -64,7 +64,7 @@ export function serveWeb(
   else {
     exchange.reject(
       'ERR_PROXY_BODY_CONSUMED',
-      `the request body was read before the proxy, and ${fault}; mount the proxy before body parsers, or keep the bytes in req.rawBody`,
+      `the request body was read before the proxy, and ${fault}; mount the proxy before body parsers, keep the bytes in req.rawBody, or hand them to proxy.web as { body }`,
     )
   }
 }
