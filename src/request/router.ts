@@ -1,3 +1,4 @@
+import { domainToASCII } from 'node:url'
 import type { ResolvedRoute } from '../options.ts'
 
 /** Finds the route of a request; see {@link createRouter}. */
@@ -87,9 +88,13 @@ function byMethod(routes: readonly ResolvedRoute[] | undefined, method: string):
   return null
 }
 
-/** Lower case, without a port or a trailing dot. */
+/** A host that can be written in several ways: an address, or with encoded characters. */
+const MANIFOLD = /[%[]|(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/
+
+/** Lower case, without a port or a trailing dot, as servers have it that make a URL of it. */
 function hostName(host: string): string {
   const colon = host.startsWith('[') ? host.indexOf(':', host.indexOf(']')) : host.indexOf(':')
-  const name = (colon < 0 ? host : host.slice(0, colon)).toLowerCase()
+  let name = (colon < 0 ? host : host.slice(0, colon)).toLowerCase()
+  if (MANIFOLD.test(name)) name = domainToASCII(name) || name
   return name.endsWith('.') ? name.slice(0, -1) : name
 }

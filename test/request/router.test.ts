@@ -39,6 +39,36 @@ test('a host is compared without regard to case, port and trailing dot', () => {
   assert.equal(match('GET', 'example.org', '/'), undefined)
 })
 
+test('a host is found however it is written', () => {
+  const match = matcher(
+    route('admin', { host: 'admin.example' }),
+    route('below', { host: '*.example.com' }),
+    route('four', { host: '127.0.0.1' }),
+    route('six', { host: '[::1]' }),
+    route('any', {}),
+  )
+  for (const [host, group] of [
+    ['adm%69n.example', 'admin'],
+    ['%41dmin.example:80', 'admin'],
+    ['admin.example%2e', 'admin'],
+    ['ad%C2%ADmin.example', 'admin'],
+    ['%78.example.com', 'below'],
+    ['x%2eexample.com', 'below'],
+    ['[0:0::0001]:8080', 'six'],
+    ['[0:0:0:0:0:0:0:1]', 'six'],
+    ['127.1', 'four'],
+    ['0x7F.0.0.1:80', 'four'],
+    ['2130706433', 'four'],
+    ['127.0.0.1.', 'four'],
+    ['1.2.3.4.5', 'any'],
+    ['a%2fadmin.example', 'any'],
+    ['%zz', 'any'],
+    ['%', 'any'],
+  ] as const) {
+    assert.equal(match('GET', host, '/'), group, host)
+  }
+})
+
 test('a whole path goes before the longest prefix; prefixes match whole segments', () => {
   const match = matcher(
     route('root', { path: '/' }),
