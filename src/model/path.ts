@@ -14,17 +14,17 @@ export interface PathReading {
 const SLASH = 47
 const PERCENT = 37
 const QUESTION = 63
+const DOT = 46
 
 /** Codes whose encoded form is not the same as they are: NUL, `%`, `/`, `\`. */
 const KEPT = new Set([0, PERCENT, SLASH, 92])
 
-const TRIPLET = /%([\da-f]{2})/gi
 const MALFORMED = /%(?![\da-f]{2})/i
 const ENCODED_SLASHES = /%(?:2f|5c)/gi
 const REFUSED = /%(?:2f|5c|00)/i
 const NUL = '%00'
 /** `.`, `/`, `\` and NUL in more bytes than UTF-8 has for them. Some decoders take them all the same (RFC 3629 section 10). */
-const OVERLONG = overlong()
+const OVERLONG = /(?:\xc0|\xe0\x80|\xf0\x80\x80)[\x80\xae\xaf]|(?:\xc1|\xe0\x81|\xf0\x80\x81)\x9c/
 /** Microsoft's own, which its servers have decoded. */
 const UNICODE = /%u[\da-f]{4}/i
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i
@@ -41,12 +41,13 @@ export function readPath(target: string, encodedSlashes: EncodedSlashes): PathRe
   const refused = encodedSlashes === 'refuse' ? REFUSED.exec(given) : null
   const split = encodedSlashes === 'decode' ? given.replace(ENCODED_SLASHES, '/') : given
   const path = resolved(split)
-  let fault = foulPath(split, encodedSlashes)
+  const matched = normalPath(path)
+  let fault = foulPath(split, matched, encodedSlashes)
   if (MALFORMED.test(given)) fault = 'a % in its path that encodes nothing (a plain one is written %25)'
   if (refused !== null) {
     fault = `${refused[0]} in its path, which routes and backends may read in different ways (routing.encodedSlashes says what becomes of it)`
   }
-  return { path: path === given ? target : path + target.slice(given.length), matched: normalPath(path), fault }
+  return { path: path === given ? target : path + target.slice(given.length), matched, fault }
 }
 
 /**
@@ -58,16 +59,17 @@ export function confinePath(target: string, encodedSlashes: EncodedSlashes): Pat
   const given = pathOf(target)
   if (isPlain(given)) return { path: target, matched: given, fault: null }
   const path = resolved(given)
+  const matched = normalPath(path)
   const split = path.replace(ENCODED_SLASHES, '/')
   const fault = hasDotSegments(split)
     ? 'a dot segment beside an encoded slash in its path (routing.encodedSlashes says what becomes of it)'
-    : foulPath(split, encodedSlashes)
-  return { path: path === given ? target : path + target.slice(given.length), matched: normalPath(path), fault }
+    : foulPath(split, matched, encodedSlashes)
+  return { path: path === given ? target : path + target.slice(given.length), matched, fault }
 }
 
-function foulPath(path: string, encodedSlashes: EncodedSlashes): string | null {
+function foulPath(path: string, decoded: string, encodedSlashes: EncodedSlashes): string | null {
   if (DOT_PARAMETER.test(path)) return 'a dot segment with a parameter in its path'
-  if (OVERLONG.test(path)) return 'an overlong encoding in its path'
+  if (OVERLONG.test(decoded)) return 'an overlong encoding in its path'
   if (UNICODE.test(path)) return 'an encoding with %u in its path, which is none'
   // Where slashes pass, so does NUL: nothing could be decoded to it.
   if (encodedSlashes !== 'pass' && path.includes(NUL))
@@ -81,9 +83,15 @@ export function pathOf(target: string): string {
   return query < 0 ? target : target.slice(0, query)
 }
 
-/** Nothing in it can be read in another way than as it stands. */
+/** Nothing in it can be read in another way than as it stands: it has no `%`, `//` or `/.`. */
 export function isPlain(path: string): boolean {
-  return !path.includes('%') && !path.includes('//') && !path.includes('/.')
+  let wasSlash = false
+  for (let i = 0; i < path.length; i++) {
+    const code = path.charCodeAt(i)
+    if (code === PERCENT || (wasSlash && (code === SLASH || code === DOT))) return false
+    wasSlash = code === SLASH
+  }
+  return true
 }
 
 /**
@@ -93,10 +101,30 @@ export function isPlain(path: string): boolean {
 export function normalPath(path: string): string {
   const joined = path.includes('//') ? path.replace(/\/{2,}/g, '/') : path
   if (!joined.includes('%')) return joined
-  return joined.replace(TRIPLET, (triplet, hex: string) => {
-    const code = Number.parseInt(hex, 16)
-    return KEPT.has(code) ? triplet.toUpperCase() : String.fromCharCode(code)
-  })
+  let normal = ''
+  let from = 0
+  for (let i = joined.indexOf('%'); i >= 0; i = joined.indexOf('%', i + 1)) {
+    const code = encodedCode(joined, i)
+    if (code < 0) continue
+    normal +=
+      joined.slice(from, i) + (KEPT.has(code) ? joined.slice(i, i + 3).toUpperCase() : String.fromCharCode(code))
+    i += 2
+    from = i + 1
+  }
+  return normal + joined.slice(from)
+}
+
+/** The character whose encoding begins at `at`, or -1 where none does. */
+function encodedCode(path: string, at: number): number {
+  const high = hexDigit(path.charCodeAt(at + 1))
+  const low = hexDigit(path.charCodeAt(at + 2))
+  return high < 0 || low < 0 ? -1 : high * 16 + low
+}
+
+function hexDigit(code: number): number {
+  if (code >= 48 && code <= 57) return code - 48
+  const letter = code | 0x20
+  return letter >= 97 && letter <= 102 ? letter - 87 : -1
 }
 
 /** A path in {@link normalPath} as a server would take it that reads encoded slashes as slashes. */
@@ -115,13 +143,24 @@ export function resolved(path: string): string {
   const kept: string[] = []
   const segments = path.slice(1).split('/')
   segments.forEach((segment, index) => {
-    const plain = segment.length <= 6 ? segment.replace(/%2e/gi, '.') : segment
-    const isLast = index === segments.length - 1
-    if (plain === '..') kept.pop()
-    if (plain !== '.' && plain !== '..') kept.push(segment)
-    else if (isLast) kept.push('')
+    const dots = dotsIn(segment)
+    if (dots === 2) kept.pop()
+    if (dots === 0) kept.push(segment)
+    else if (index === segments.length - 1) kept.push('')
   })
   return `/${kept.join('/')}`
+}
+
+/** 1 for a segment that is `.`, 2 for `..`, encoded or not; else 0. */
+function dotsIn(segment: string): number {
+  let dots = 0
+  for (let i = 0; i < segment.length; dots++) {
+    if (segment.charCodeAt(i) === DOT) i++
+    else if (segment.charCodeAt(i) === PERCENT && encodedCode(segment, i) === DOT) i += 3
+    else return 0
+    if (dots === 2) return 0
+  }
+  return dots
 }
 
 /**
@@ -136,7 +175,7 @@ export function afterPrefix(target: string, prefix: string): string | null {
     let width = 1
     if (code === SLASH) while (target.charCodeAt(at + 1) === SLASH) at++
     else if (code === PERCENT) {
-      const decoded = Number.parseInt(target.slice(at + 1, at + 3), 16)
+      const decoded = encodedCode(target, at)
       if (KEPT.has(decoded)) {
         if (target.slice(at, at + 3).toUpperCase() !== prefix.slice(i, i + 3)) return null
         at += 3
@@ -167,23 +206,4 @@ export function below(base: string, path: string, target: string): string {
 /** An empty path means `/`, and a dot segment at the end leaves a slash there. */
 function endsInSlash(target: string): boolean {
   return /(?:^(?:[a-z]+:\/\/[^/]*)?|\/(?:\.|%2e){0,2})$/i.test(pathOf(target))
-}
-
-function overlong(): RegExp {
-  const lasts = [0x2e, 0x2f, 0x5c, 0].map((code) => {
-    const tail = either(0x80 | (code & 0x3f))
-    const high = code >> 6
-    return [
-      either(0xc0 | high) + tail,
-      either(0xe0) + either(0x80 | high) + tail,
-      either(0xf0) + either(0x80) + either(0x80 | high) + tail,
-    ].join('|')
-  })
-  return new RegExp(lasts.join('|'), 'i')
-}
-
-/** A byte, encoded or not. */
-function either(byte: number): string {
-  const hex = byte.toString(16)
-  return `(?:%${hex}|\\x${hex})`
 }
