@@ -39,15 +39,17 @@ export function readPath(target: string, encodedSlashes: EncodedSlashes): PathRe
   const given = pathOf(target)
   if (isPlain(given)) return { path: target, matched: given, fault: null }
   const refused = encodedSlashes === 'refuse' ? REFUSED.exec(given) : null
-  const split = encodedSlashes === 'decode' ? given.replace(ENCODED_SLASHES, '/') : given
-  const path = resolved(split)
-  const matched = normalPath(path)
-  let fault = foulPath(split, matched, encodedSlashes)
-  if (MALFORMED.test(given)) fault = 'a % in its path that encodes nothing (a plain one is written %25)'
+  const { path, matched, fault } = readOdd(target, given, encodedSlashes)
   if (refused !== null) {
-    fault = `${refused[0]} in its path, which routes and backends may read in different ways (routing.encodedSlashes says what becomes of it)`
+    const what = `${refused[0]} in its path, which routes and backends may read in different ways`
+    return { path, matched, fault: `${what} (routing.encodedSlashes says what becomes of it)` }
   }
-  return { path: path === given ? target : path + target.slice(given.length), matched, fault }
+  const isMalformed = MALFORMED.test(given)
+  return {
+    path,
+    matched,
+    fault: isMalformed ? 'a % in its path that encodes nothing (a plain one is written %25)' : fault,
+  }
 }
 
 /**
@@ -55,19 +57,22 @@ export function readPath(target: string, encodedSlashes: EncodedSlashes): PathRe
  * that lead nowhere else are left alone.
  */
 export function confinePath(target: string, encodedSlashes: EncodedSlashes): PathReading {
-  if (encodedSlashes !== 'refuse') return readPath(target, encodedSlashes)
   const given = pathOf(target)
-  if (isPlain(given)) return { path: target, matched: given, fault: null }
-  const path = resolved(given)
+  return isPlain(given) ? { path: target, matched: given, fault: null } : readOdd(target, given, encodedSlashes)
+}
+
+/** @param given the path of `target`. */
+function readOdd(target: string, given: string, encodedSlashes: EncodedSlashes): PathReading {
+  const path = resolved(encodedSlashes === 'decode' ? given.replace(ENCODED_SLASHES, '/') : given)
   const matched = normalPath(path)
-  const split = path.replace(ENCODED_SLASHES, '/')
-  const fault = hasDotSegments(split)
-    ? 'a dot segment beside an encoded slash in its path (routing.encodedSlashes says what becomes of it)'
-    : foulPath(split, matched, encodedSlashes)
+  const fault = foulPath(path, matched, encodedSlashes)
   return { path: path === given ? target : path + target.slice(given.length), matched, fault }
 }
 
-function foulPath(path: string, decoded: string, encodedSlashes: EncodedSlashes): string | null {
+function foulPath(sent: string, decoded: string, encodedSlashes: EncodedSlashes): string | null {
+  const path = encodedSlashes === 'refuse' ? sent.replace(ENCODED_SLASHES, '/') : sent
+  if (hasDotSegments(path))
+    return 'a dot segment beside an encoded slash in its path (routing.encodedSlashes says what becomes of it)'
   if (DOT_PARAMETER.test(path)) return 'a dot segment with a parameter in its path'
   if (OVERLONG.test(decoded)) return 'an overlong encoding in its path'
   if (UNICODE.test(path)) return 'an encoding with %u in its path, which is none'

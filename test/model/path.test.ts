@@ -109,6 +109,7 @@ test('a path that something is put before may have encoded slashes, but none tha
     assert.notEqual(confinePath(path, 'refuse').fault, null, path)
   }
   assert.equal(confinePath('/..%2fx', 'pass').path, '/..%2fx')
+  for (const mode of ['pass', 'decode'] as const) assert.equal(confinePath('/100%', mode).fault, null)
   assert.equal(confinePath('/a/..%2fx', 'decode').path, '/x')
 })
 
