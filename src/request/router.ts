@@ -12,6 +12,8 @@ export interface Router {
 interface PathTable {
   readonly exact: Map<string, ResolvedRoute[]>
   readonly prefix: Map<string, ResolvedRoute[]>
+  /** Length of the longest prefix: no look-up is made for what is longer, which a client may make as long as it likes. */
+  longestPrefix: number
 }
 
 /**
@@ -25,17 +27,20 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
   for (const route of routes) {
     let table = hosts.get(route.host)
     if (table === undefined) {
-      table = { exact: new Map(), prefix: new Map() }
+      table = { exact: new Map(), prefix: new Map(), longestPrefix: 0 }
       hosts.set(route.host, table)
     }
     const map = route.exact ? table.exact : table.prefix
     const key = !route.exact && route.path.endsWith('/') ? route.path.slice(0, -1) : route.path
+    if (!route.exact) table.longestPrefix = Math.max(table.longestPrefix, key.length)
     const list = map.get(key)
     if (list === undefined) map.set(key, [route])
     else list.push(route)
     map.get(key)?.sort((a, b) => Number(b.methods.length > 0) - Number(a.methods.length > 0))
   }
   const anyHost = hosts.get('') ?? null
+  /** Length of the longest name behind the star of a wildcard, its dot included. */
+  const longestWild = Math.max(0, ...Array.from(hosts.keys(), (host) => (host.startsWith('*') ? host.length - 1 : 0)))
   const hasHosts = hosts.size > (anyHost === null ? 0 : 1)
   const only = routes.length === 1 ? routes[0] : undefined
   const everything =
@@ -51,7 +56,7 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
         const name = hostName(host)
         const found = matchIn(hosts.get(name), method, path)
         if (found !== null) return found
-        for (let dot = name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) {
+        for (let dot = name.indexOf('.', name.length - longestWild); dot >= 0; dot = name.indexOf('.', dot + 1)) {
           const wild = matchIn(hosts.get(`*${name.slice(dot)}`), method, path)
           if (wild !== null) return wild
         }
@@ -66,6 +71,7 @@ function matchIn(table: PathTable | undefined, method: string, path: string): Re
   const exact = byMethod(table.exact.get(path), method)
   if (exact !== null) return exact
   let end = path.endsWith('/') ? path.length - 1 : path.length
+  if (end > table.longestPrefix) end = Math.max(0, path.lastIndexOf('/', table.longestPrefix))
   for (;;) {
     const found = byMethod(table.prefix.get(path.slice(0, end)), method)
     if (found !== null) return found
