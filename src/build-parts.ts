@@ -17,7 +17,7 @@ export interface Built {
 
 /** Puts the rooms together. */
 export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
-  const { clock, logger, xfwd, via, hostHeader, limits, timeouts } = resolved
+  const { clock, logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
   const events = new Events(logger)
   const deadlines = new Deadlines(clock)
   const groups = new Groups(resolved, context, events, deadlines)
@@ -35,7 +35,7 @@ export function buildParts(resolved: ResolvedOptions, context: ThreadContext): B
       const route = router.match(method, host, path.includes('?') ? path.slice(0, path.indexOf('?')) : path)
       return route === null ? null : { route, group: groups.get(route.group) }
     },
-    headerPolicy: { xfwd, via },
+    headerPolicy: { xfwd, via, pass: new Set(forwarded.pass) },
     hostHeader,
     via,
     limits,

@@ -11,6 +11,7 @@ import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.
 import { peerLookup } from './fronts/peer.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
+import { isHost } from './http1/fields.ts'
 import type { Backend, BackendInit } from './model/backend.ts'
 import { assertCloneable } from './model/cloneable.ts'
 import { describeError, ProxyError } from './model/errors.ts'
@@ -216,7 +217,9 @@ function makeProxy(
     // What cannot be read is ours to refuse.
     if (target === null) return parts.find(method, '', '/')
     const path = router.looksAtPaths ? withoutDotSegments(target.path) : target.path
-    return parts.find(method, target.host ?? req.headers.host ?? '', path)
+    // What is no host is ours to refuse, too.
+    const { host = '' } = req.headers
+    return parts.find(method, target.host ?? (typeof host === 'string' && isHost(host) ? host : ''), path)
   }
 
   const proxy: Proxy = {
