@@ -181,7 +181,6 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       method: req.method ?? 'GET',
       target: req.url ?? '/',
       minorVersion: req.httpVersionMinor,
-      headers: req.rawHeaders,
     }
     const sent = receivedHeaders(req, peer, parts.headerPolicy)
     // The handshake has its own Connection, and no trailers.
