@@ -33,7 +33,7 @@ export function withoutZone(address: string): string {
 }
 
 function withoutMapping(address: string): string {
-  return address.includes('.') && address.slice(0, MAPPED.length).toLowerCase() === MAPPED
-    ? address.slice(MAPPED.length)
-    : address
+  if (!address.includes('.') || address.slice(0, MAPPED.length).toLowerCase() !== MAPPED) return address
+  const plain = address.slice(MAPPED.length)
+  return isIP(plain) === 4 ? plain : address
 }

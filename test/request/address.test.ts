@@ -24,6 +24,7 @@ test('an address is read without its port, brackets, quotes, zone and mapping', 
     ['::ffff:192.0.2.1', '192.0.2.1'],
     ['::FFFF:192.0.2.1', '192.0.2.1'],
     ['[::ffff:192.0.2.1]:80', '192.0.2.1'],
+    ['::ffff:1:0.0.0.1', '::ffff:1:0.0.0.1'],
   ]) {
     assert.equal(parseAddress(text as string), address, text)
   }
