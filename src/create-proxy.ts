@@ -11,7 +11,7 @@ import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.
 import { peerLookup } from './fronts/peer.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
-import { isHost } from './http1/fields.ts'
+import { fieldValue, isHost } from './http1/fields.ts'
 import type { Backend, BackendInit } from './model/backend.ts'
 import { assertCloneable } from './model/cloneable.ts'
 import { describeError, ProxyError } from './model/errors.ts'
@@ -217,9 +217,11 @@ function makeProxy(
     // What cannot be read is ours to refuse.
     if (target === null) return parts.find(method, '', '/')
     const path = router.looksAtPaths ? withoutDotSegments(target.path) : target.path
+    const given: unknown = req.headers.host
     // What is no host is ours to refuse, too.
-    const { host = '' } = req.headers
-    return parts.find(method, target.host ?? (typeof host === 'string' && isHost(host) ? host : ''), path)
+    const host = typeof given === 'string' && isHost(given) ? given : ''
+    const isSet = target.host !== null && host !== '' && host !== fieldValue(req.rawHeaders, 'host')
+    return parts.find(method, isSet ? host : (target.host ?? host), path)
   }
 
   const proxy: Proxy = {

@@ -37,8 +37,8 @@ export function parseTarget(method: string, given: string): Target | null {
   return isHost(host) && isOriginForm(path) ? { path, host } : null
 }
 
-/** Can stand in a request line as it is. Some browsers and clients do send bytes beyond ASCII. */
-const PLAIN = /^[/*a-z][\x21-\x7e\x80-\xff]*$/i
+/** Can stand in a request line as it is: some clients send bytes beyond ASCII. Not without regard to case, by which letters of other bytes are like them. */
+const PLAIN = /^[/*a-zA-Z][\x21-\x7e\x80-\xff]*$/
 
 /** What an application has decoded (`decodeURI(req.url)`) or cut off (`req.url = '?a=1'`), as it can be sent; `null` where it cannot. */
 function writable(given: string): string | null {

@@ -253,6 +253,20 @@ for (const { name, serve, ask } of WAYS) {
       assert.equal(view?.host, 'inner.example')
     })
 
+    test('it counts for more than the host of an absolute target', async () => {
+      const { requestLine, value, view } = await pass(
+        [],
+        ({ headers }) => {
+          headers.host = 'inner.example'
+        },
+        { routes: [{ host: 'inner.example' }] },
+        'http://outer.example/x',
+      )
+      assert.equal(requestLine, 'GET /x HTTP/1.1')
+      assert.equal(value('host'), 'inner.example')
+      assert.equal(view?.host, 'inner.example')
+    })
+
     test("without the Host that the application removes, the backend's is shown", async () => {
       const { value, response } = await pass([], (req) => {
         delete req.headers.host
@@ -313,6 +327,8 @@ for (const { name, serve, ask } of WAYS) {
         ['/\u8303.txt?q=\u00e9', '/%E8%8C%83.txt?q=%C3%A9'],
         ['/\u{1f600}', '/%F0%9F%98%80'],
         ['/caf\xe9', '/caf\xe9'],
+        // Letters whose other case is a single byte.
+        ['/\u0178\u039c', '/%C5%B8%CE%9C'],
         ['', '/'],
         ['?x=1', '/?x=1'],
         ['?x=a b', '/?x=a%20b'],
