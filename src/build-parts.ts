@@ -19,7 +19,7 @@ export interface Built {
 
 /** Puts the rooms together. */
 export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
-  const { clock, logger, xfwd, via, hostHeader, limits, timeouts } = resolved
+  const { clock, logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
   const { encodedSlashes } = resolved.routing
   const events = new Events(logger)
   const deadlines = new Deadlines(clock)
@@ -39,16 +39,16 @@ export function buildParts(resolved: ResolvedOptions, context: ThreadContext): B
       const route = router.match(method, host, path)
       return route === null ? null : { route, group: groups.get(route.group) }
     },
-    claim(method, target, host) {
+    claim(method, target, host, isHostSet) {
       const read = parts.read(method, target)
       // What cannot be read is ours to refuse.
       if (read === null) return parts.find(method, '', '/')
       const { matched, fault } = read
-      const name = read.host ?? host
+      const name = isHostSet ? host : (read.host ?? host)
       const decoded = fault === null ? null : parts.find(method, name, withSlashesDecoded(matched))
       return decoded ?? parts.find(method, name, matched)
     },
-    headerPolicy: { xfwd, via },
+    headerPolicy: { xfwd, via, pass: new Set(forwarded.pass) },
     hostHeader,
     via,
     limits,

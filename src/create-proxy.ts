@@ -11,6 +11,7 @@ import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.
 import { peerLookup } from './fronts/peer.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
+import { fieldValue, isHost } from './http1/fields.ts'
 import type { Backend, BackendInit } from './model/backend.ts'
 import { assertCloneable } from './model/cloneable.ts'
 import { describeError, ProxyError } from './model/errors.ts'
@@ -210,7 +211,12 @@ function makeProxy(
     upgrade(req, socket, head, overrides, (request, response) => web(request, response, overrides))
 
   function matches(req: IncomingMessage): Destination | null {
-    return parts.claim(req.method ?? 'GET', req.url ?? '/', req.headers.host ?? '')
+    const { method = 'GET', url = '/' } = req
+    const given: unknown = req.headers.host
+    // What is no host is ours to refuse, too.
+    const host = typeof given === 'string' && isHost(given) ? given : ''
+    const isHostSet = host !== '' && !url.startsWith('/') && host !== fieldValue(req.rawHeaders, 'host')
+    return parts.claim(method, url, host, isHostSet)
   }
 
   const proxy: Proxy = {

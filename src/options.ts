@@ -145,6 +145,15 @@ export interface LimitOptions {
   minBodyRate?: number
 }
 
+/** What of the headers that tell of the client's side is passed on from whoever is no trusted proxy. */
+export interface ForwardedOptions {
+  /**
+   * Names out of `Forwarded`, `X-Real-IP` and `X-Forwarded-*`, in any case; not the four that the proxy writes itself (see `xfwd`). A
+   * backend that believes them believes every client. Default: none.
+   */
+  pass?: string[]
+}
+
 /** Names of the access log formats. */
 export type AccessLogFormat = 'off' | 'common' | 'combined' | 'json'
 
@@ -160,8 +169,13 @@ export interface ProxyOptions extends GroupOptions {
   logger?: Logger | Console | 'silent' | 'console'
   /** One line for each exchange on standard output, or to `write`. Default `off`. */
   accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void }
-  /** Addresses or CIDR ranges (or `loopback`, `private`) of proxies in front of us, whose X-Forwarded-* are kept. Default: none. */
+  /**
+   * Addresses or CIDR ranges (or `loopback`, `private`) of proxies in front of us, whose X-Forwarded-*, X-Real-IP and Forwarded
+   * are believed and passed on; `unix`: whoever comes by a unix socket. Default: none.
+   */
   trustedProxies?: string[]
+  /** Exceptions to what only trusted proxies may say. */
+  forwarded?: ForwardedOptions
   /** Set X-Forwarded-For, -Proto, -Host and -Port. Default true. `false` passes on none, not even received ones. */
   xfwd?: boolean
   /** `Host` that backends see: the client's (`client`, default) or their own (`backend`; what http-proxy calls `changeOrigin`). */
@@ -224,6 +238,8 @@ export interface ResolvedOptions {
   readonly accessLog: { readonly format: AccessLogFormat; readonly write: ((line: string) => void) | null }
   readonly trustedProxies: readonly string[]
   readonly xfwd: boolean
+  /** Lower case. */
+  readonly forwarded: { readonly pass: readonly string[] }
   readonly hostHeader: 'client' | 'backend'
   readonly via: string
   readonly timeouts: ResolvedTimeouts

@@ -50,6 +50,9 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
     accessLog: Object.freeze(resolveAccessLog(options.accessLog)),
     trustedProxies: Object.freeze(options.trustedProxies),
     xfwd: options.xfwd,
+    forwarded: Object.freeze({
+      pass: Object.freeze((options.forwarded?.pass ?? []).map((name) => name.toLowerCase())),
+    }),
     hostHeader: options.hostHeader,
     via: options.via,
     timeouts,

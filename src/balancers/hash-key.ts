@@ -51,10 +51,10 @@ function cookieOf(header: string | undefined, name: string): string | undefined 
   for (let start = 0; start < header.length; ) {
     const semicolon = header.indexOf(';', start)
     const end = semicolon < 0 ? header.length : semicolon
-    const equals = header.indexOf('=', start)
-    if (equals >= 0 && equals < end && header.slice(start, equals).trim() === name) {
-      return header.slice(equals + 1, end).trim()
-    }
+    // Within the pair: in the whole header, one "=" far behind would be looked for again from each pair.
+    const pair = header.slice(start, end)
+    const equals = pair.indexOf('=')
+    if (equals >= 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim()
     start = end + 1
   }
   return undefined

@@ -116,7 +116,8 @@ function headerRecord(list: Readonly<HeaderList>): Record<string, string | strin
     const value = list[i + 1] as string
     const before = record[name]
     names.set(lower, name)
-    record[name] = before === undefined ? value : typeof before === 'string' ? [before, value] : [...before, value]
+    if (Array.isArray(before)) before.push(value)
+    else record[name] = before === undefined ? value : [before, value]
   }
   return record
 }

@@ -11,15 +11,18 @@ export interface OwnAnswer extends Answer {
 }
 
 /**
- * What we say to a request by ourselves, or `null`. To one whose `Max-Forwards` is spent (RFC 9110 section 7.6.2): yes to
- * OPTIONS; and TRACE we do not implement, since what it sends back is a script's way to cookies that it may not read.
+ * What we say to a request by ourselves, or `null`: yes to OPTIONS whose `Max-Forwards` is spent (RFC 9110 section 7.6.2), and no
+ * to TRACE, which goes to no backend: it sends back what proxies have added, and cookies that a script may not read
+ * (RFC 9110 section 9.3.8).
  */
-export function ownAnswer(method: string, headers: RequestHeaders): OwnAnswer | null {
-  if (!headers.isOurs || headers.fault !== null) return null
-  return method === 'OPTIONS'
-    ? { status: 200, ...plainAnswer('') }
-    : { status: 501, ...plainAnswer(`501 ${STATUS_CODES[501]}\n`) }
+export function ownAnswer(method: string, { fault, isOurs }: RequestHeaders): OwnAnswer | null {
+  if (fault !== null) return null
+  if (method === 'TRACE') return { status: 405, ...plainAnswer(`405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED]) }
+  return isOurs ? { status: 200, ...plainAnswer('') } : null
 }
+
+/** What we let through, of the methods that everybody knows; a backend may take less, or more. */
+const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 
 /** What of a request's head is past the limits, as the arguments of `reject()`, or `null`. */
 export function excess(

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { parseAddress } from '../request/address.ts'
 import type { Peer } from '../request/front.ts'
 
 /** Looks up what is known of a client's connection; once a connection, since asking the system costs a call. */
@@ -8,12 +9,12 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
   return (socket) => {
     let peer = peers.get(socket)
     if (peer === undefined) {
-      const address = plainAddress(socket.remoteAddress ?? '')
+      const address = parseAddress(socket.remoteAddress ?? '') ?? ''
       peer = {
         address,
         localPort: socket.localPort ?? 0,
         isSecure: (socket as Partial<TLSSocket>).encrypted === true,
-        isTrusted: isTrusted(address),
+        isTrusted: (address !== '' || isLocal(socket)) && isTrusted(address),
       }
       peers.set(socket, peer)
     }
@@ -21,7 +22,7 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
   }
 }
 
-/** An IPv4 address that arrived through an IPv6 socket, as IPv4. */
-function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+/** Whether it has no address since it needs none (a unix socket), and not since it is over already. */
+function isLocal(socket: Socket): boolean {
+  return !socket.destroyed && socket.remoteAddress === undefined && socket.localAddress === undefined
 }

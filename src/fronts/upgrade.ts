@@ -1,7 +1,7 @@
 import http, { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { removeField } from '../http1/fields.ts'
+import { fieldValue, removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
@@ -10,12 +10,12 @@ import { localAnswer } from '../request/answers.ts'
 import { BaseExchange } from '../request/base-exchange.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
-import { requestHeaders } from '../request/request-headers.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 import { answerClientError } from './client-error.ts'
 import { type Carrier, createCarrier, type Handshake } from './handshake.ts'
 import { isEnding } from './node-front.ts'
 import { excess, type OwnAnswer, ownAnswer } from './own-answer.ts'
+import { receivedHeaders } from './received-headers.ts'
 import { Tunnel, type TunnelEvents } from './tunnel.ts'
 
 /** What one call of `proxy.ws` may say differently, below the level of names. */
@@ -108,8 +108,12 @@ function listOf(headers: Readonly<HeaderList>, lowerName: string): string[] {
   return members
 }
 
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+/** By what node has read: the application may have changed `req.headers`. */
+function hasBody({ rawHeaders }: IncomingMessage): boolean {
+  return (
+    fieldValue(rawHeaders, 'transfer-encoding') !== undefined ||
+    Number(fieldValue(rawHeaders, 'content-length') ?? 0) !== 0
+  )
 }
 
 /** Gives the connection to a parser of its own, without the wish to upgrade; it ends after the answer. */
@@ -120,9 +124,11 @@ function serveOrdinary(
   head: Buffer,
   handler: OrdinaryHandler,
 ): void {
-  const { method, url, httpVersionMinor, rawHeaders } = req
+  const { method = 'GET', url, httpVersionMinor, rawHeaders } = req
   const dropped = new Set(['upgrade', 'http2-settings', 'connection'])
-  let text = `${method} ${url} HTTP/1.${httpVersionMinor}\r\n`
+  // What the application may have changed is put back behind the parser: the exchange judges it.
+  const written = http.METHODS.includes(method) && method !== 'CONNECT' ? method : 'GET'
+  let text = `${written} / HTTP/1.${httpVersionMinor}\r\n`
   for (let i = 0; i < rawHeaders.length; i += 2) {
     if (!dropped.has((rawHeaders[i] as string).toLowerCase())) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
   }
@@ -130,9 +136,17 @@ function serveOrdinary(
   text += `Connection: ${[...nominated, 'close'].join(', ')}\r\n\r\n`
   socket.unshift(Buffer.concat([Buffer.from(text, 'latin1'), head]))
   http
-    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, handler)
+    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, (again, res) =>
+      handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
+    )
     .on('clientError', (error, client) => answerClientError(parts, error, client))
     .emit('connection', socket)
+}
+
+/** The headers of `req`, as the application has left them, with what `again` says of the connection. */
+function ordinaryHeaders(req: IncomingMessage, again: IncomingMessage): IncomingMessage['headers'] {
+  const { upgrade: _, 'http2-settings': __, ...headers } = req.headers
+  return { ...headers, ...(again.headers.connection === undefined ? {} : { connection: again.headers.connection }) }
 }
 
 function ignore(): void {}
@@ -167,10 +181,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       method: req.method ?? 'GET',
       target: req.url ?? '/',
       minorVersion: req.httpVersionMinor,
-      headers: req.rawHeaders,
     }
-    const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
-    const sent = requestHeaders(req.rawHeaders, request.method, minorVersion, peer, parts.headerPolicy)
+    const sent = receivedHeaders(req, peer, parts.headerPolicy)
     // The handshake has its own Connection, and no trailers.
     for (const name of ['te', 'connection']) removeField(sent.list, name)
     super(parts, request, peer, sent)
@@ -189,7 +201,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (this.#socket.destroyed) return this.#onClientClose()
     if (this.#call?.fault !== undefined) return this.reject('ERR_PROXY_HOOK', this.#call.fault)
     if (this.parts.state.isClosing) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closing')
-    const tooMuch = excess(this.target, this.headers, this.parts.limits)
+    const tooMuch = excess(this.target, this.#req.rawHeaders, this.parts.limits)
     if (tooMuch !== null) return this.reject(...tooMuch)
     if (this.#own !== null) return this.#answerOurselves(this.#own)
     const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
@@ -276,9 +288,9 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #onUpgrade(handshake: Handshake, response: IncomingMessage, socket: Socket, rest: Buffer): void {
     socket.on('error', ignore)
     const named = listOf(response.rawHeaders, 'upgrade')
-    const asked = this.#protocols.map((protocol) => protocol.toLowerCase())
+    const asked = new Set(this.#protocols.map((protocol) => protocol.toLowerCase()))
     if (this.#handshake !== handshake) return void socket.destroy()
-    if (named.some((protocol) => !asked.includes(protocol.toLowerCase()))) {
+    if (named.some((protocol) => !asked.has(protocol.toLowerCase()))) {
       socket.destroy()
       return this.#onWrongProtocol(named.join(', '))
     }

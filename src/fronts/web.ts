@@ -3,10 +3,10 @@ import type { Timeouts } from '../model/exchange.ts'
 import { Exchange, type ExchangeOverrides } from '../request/exchange.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
-import { requestHeaders } from '../request/request-headers.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
 import { BufferedBody, isEnding, NodeBody, NodeFront } from './node-front.ts'
 import { excess, ownAnswer } from './own-answer.ts'
+import { receivedHeaders } from './received-headers.ts'
 
 /** What one call of `proxy.web` may say differently, below the level of names. */
 export interface WebCall extends ExchangeOverrides {
@@ -29,8 +29,7 @@ export function serveWeb(
 ): void {
   if (isEnding(req.socket)) return
   const { limits } = parts
-  const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
-  const headers = requestHeaders(req.rawHeaders, req.method ?? 'GET', minorVersion, peer, parts.headerPolicy)
+  const headers = receivedHeaders(req, peer, parts.headerPolicy)
   const front = new NodeFront(req, res, peer, headers.bodyBytes !== null)
   let body: NodeBody | BufferedBody | null = null
   let fault: string | null = null

@@ -37,8 +37,15 @@ export function isFieldValue(text: string): boolean {
   return true
 }
 
-/** Whether `text` names a host, with or without a port (RFC 9110 section 7.2). Nothing does not. */
+/** `Connection` nominates headers of one hop: a longer list is an attack. */
+export const MAX_CONNECTION_BYTES = 4096
+
+/** A name of the DNS is shorter (RFC 1035 section 2.3.4). */
+const MAX_HOST_BYTES = 255
+
+/** Whether `text` names a host, with or without a port (RFC 9110 section 7.2). Nothing does not, nor do more than 255 bytes. */
 export function isHost(text: string): boolean {
+  if (text.length > MAX_HOST_BYTES) return false
   let i = 0
   while (HOST_CHAR[text.charCodeAt(i)] === 1) i++
   if (i === 0) i = IP_LITERAL.exec(text)?.[0].length ?? 0
@@ -119,9 +126,34 @@ export function contentLength(text: string): number {
   return length
 }
 
+/** The members of a comma-separated list, in lower case. */
+export function listMembers(list: string): Set<string> {
+  return new Set(list.split(',').map((member) => member.trim().toLowerCase()))
+}
+
 /** Removes all of a name, given in lower case. */
 export function removeField(headers: HeaderList, lowerName: string): void {
-  for (let i = headers.length - 2; i >= 0; i -= 2) {
-    if (isName(headers[i] as string, lowerName)) headers.splice(i, 2)
+  let kept = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isName(headers[i] as string, lowerName)) continue
+    if (kept < i) move(headers, i, kept)
+    kept += 2
   }
+  headers.length = kept
+}
+
+/** Removes those of which `isRemoved` says so, by lower-case name. */
+export function removeFields(headers: HeaderList, isRemoved: (lowerName: string) => boolean): void {
+  let kept = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isRemoved((headers[i] as string).toLowerCase())) continue
+    if (kept < i) move(headers, i, kept)
+    kept += 2
+  }
+  headers.length = kept
+}
+
+function move(headers: HeaderList, from: number, to: number): void {
+  headers[to] = headers[from] as string
+  headers[to + 1] = headers[from + 1] as string
 }

@@ -1,5 +1,5 @@
 import type { HeaderList } from '../model/exchange.ts'
-import { contentLength, hasListToken, isName } from './fields.ts'
+import { contentLength, hasListToken, isName, MAX_CONNECTION_BYTES } from './fields.ts'
 
 /** {@link Framing.bytes} of a body in chunks. */
 export const CHUNKED = -1
@@ -34,6 +34,7 @@ export function responseFraming(
   let length: string | null = null
   let bytes = 0
   let coding: string | null = null
+  let connectionBytes = 0
   into.keepAlive = minorVersion === 1
   into.keepAliveSeconds = -1
   into.fault = null
@@ -43,7 +44,10 @@ export function responseFraming(
     switch (name.length) {
       case 10: // connection, keep-alive
         if (isName(name, 'connection')) {
-          if (hasListToken(value, 'close')) into.keepAlive = false
+          connectionBytes += value.length
+          if (connectionBytes > MAX_CONNECTION_BYTES)
+            into.fault = `a Connection header of more than ${MAX_CONNECTION_BYTES} bytes`
+          else if (hasListToken(value, 'close')) into.keepAlive = false
           else if (minorVersion === 0 && hasListToken(value, 'keep-alive')) into.keepAlive = true
         } else if (isName(name, 'keep-alive')) {
           const seconds = TIMEOUT.exec(value)?.[1]

@@ -16,13 +16,13 @@ export interface ExchangeView {
   /** Distinguishes exchanges of one proxy in logs; counts up from 1. */
   readonly id: number
   readonly method: string
-  /** Path and query as received. */
+  /** Path and query as received, or as the application has left them in `req.url`. */
   readonly target: string
-  /** `Host` as received, or empty. */
+  /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
   /** Address of the peer, or empty where it has none (a unix socket). */
   readonly clientAddress: string
-  /** Received headers. Do not write. */
+  /** Headers as received, with what the application has changed in `req.headers`. Do not write. */
   readonly headers: Readonly<HeaderList>
   /** Name of the matched route's group; `default` for the unnamed one. */
   readonly group: string

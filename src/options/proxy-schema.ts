@@ -1,7 +1,9 @@
 import * as v from 'valibot'
 import type { Executor } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
+import { isToken } from '../http1/fields.ts'
 import type { Clock } from '../model/clock.ts'
+import { forwardingName, WRITTEN } from '../request/forwarding-names.ts'
 import { trustMatcher } from '../request/trusted.ts'
 import { EXAMPLE_URL } from './backend-schema.ts'
 import { GROUP, group } from './group-schema.ts'
@@ -108,15 +110,31 @@ export const proxySchema = closed(
     logger: withDefault('Diagnostics.', logger, 'silent'),
     accessLog: withDefault('One line for each exchange.', accessLog, 'off'),
     trustedProxies: withDefault(
-      'Addresses or CIDR ranges of proxies in front of us, whose X-Forwarded-* are kept.',
+      'Addresses or CIDR ranges of proxies in front of us, whose X-Forwarded-* and the like are kept.',
       list(
-        text('an address, a CIDR range, loopback or private', '10.0.0.0/8', rangeFault),
+        text('an address, a CIDR range, loopback, private or unix', '10.0.0.0/8', rangeFault),
         'a list of addresses and CIDR ranges',
         ['10.0.0.0/8'],
       ),
       [],
     ),
     xfwd: withDefault('Set X-Forwarded-For, -Proto, -Host and -Port.', flag(true), true),
+    forwarded: optional(
+      'What of the headers that only trusted proxies may send is passed on from everybody.',
+      closed(
+        {
+          pass: optional(
+            'Names of headers.',
+            list(
+              text('the name of such a header that the proxy does not write itself', 'X-Forwarded-Prefix', passFault),
+              'a list of names',
+              ['X-Forwarded-Prefix'],
+            ),
+          ),
+        },
+        { example: { pass: ['X-Forwarded-Prefix'] } },
+      ),
+    ),
     hostHeader: withDefault(
       "Host that backends see: the client's or their own.",
       word(['client', 'backend']),
@@ -214,6 +232,16 @@ function rangeFault(range: string): string | null {
   } catch {
     return 'is neither an address nor a CIDR range'
   }
+}
+
+function passFault(name: string): string | null {
+  const lower = name.toLowerCase()
+  if (!isToken(name)) return 'is not a header name'
+  if (WRITTEN.includes(lower)) return 'is written by the proxy itself; see trustedProxies and xfwd'
+  if (lower === 'proxy') return 'is never passed on: CGI makes HTTP_PROXY of it'
+  return forwardingName(name) === lower
+    ? null
+    : 'is passed on in any case, or never; forwarded.pass is for X-Forwarded-*, X-Real-IP and Forwarded'
 }
 
 function isFunction(value: unknown): boolean {

@@ -17,6 +17,7 @@ import type { Destination, Parts } from './parts.ts'
 import { type Recordable, recordExchange } from './record.ts'
 import type { RequestHeaders } from './request-headers.ts'
 import { repeatability } from './retry.ts'
+import { isMethod } from './target.ts'
 
 /** Why `signal` is aborted; as node makes it, but once: a stack trace of its own would cost each exchange 5 us. */
 const OVER = new DOMException('This operation was aborted', 'AbortError')
@@ -26,7 +27,6 @@ export interface ReceivedRequest {
   readonly method: string
   readonly target: string
   readonly minorVersion: number
-  readonly headers: Readonly<HeaderList>
 }
 
 const NONE: readonly Backend[] = []
@@ -73,7 +73,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     this.front = request
     this.method = request.method
     this.target = request.target
-    this.headers = request.headers
+    this.headers = headers.counted
     this.startedAt = parts.clock.now()
     this.timeouts = parts.timeouts
     this.#parts = parts
@@ -134,20 +134,25 @@ export abstract class BaseExchange implements Recordable, Timed {
   /** Step 2: finds the way and prepares the head. @returns why it cannot go on, or `null`. */
   protected route(override: Destination | null, timeouts: Partial<Timeouts> | undefined): ProxyError | null {
     const parts = this.#parts
-    const { fault, list, hasHost } = this.#headers
+    const { fault, misuse, list, hasHost, isHostSet } = this.#headers
     if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
+    if (misuse !== null)
+      return new ProxyError('ERR_PROXY_HOOK', `the application has changed req.headers, and ${misuse}`)
+    // An application may have changed it.
+    if (!isMethod(this.method)) return new ProxyError('ERR_PROXY_BAD_REQUEST', 'the method cannot be passed on')
     const target = parts.read(this.method, this.target)
     if (target === null) return new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request target cannot be passed on')
     if (target.fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${target.fault}`)
-    const found = override ?? parts.find(this.method, target.host ?? this.host, target.matched)
+    const targetHost = isHostSet ? null : target.host
+    const found = override ?? parts.find(this.method, targetHost ?? this.host, target.matched)
     if (found === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
     this.#route = found.route
     this.#group = found.group
     this.timeouts = timeouts === undefined ? found.route.timeouts : { ...found.route.timeouts, ...timeouts }
     if (this.timeouts.total > 0) this.#totalAt = this.startedAt + this.timeouts.total
     this.deadline = this.#totalAt
-    this.#lacksHost = !hasHost && target.host === null
-    if (target.host !== null) setHosts(list, this.host, target.host)
+    this.#lacksHost = !hasHost && targetHost === null
+    if (targetHost !== null) setHosts(list, this.host, targetHost)
     this.#head = { method: this.method, path: target.path, headers: list }
     return found.route.transforms.length === 0 ? null : this.#transformRequest(this.#head)
   }

@@ -1,16 +1,21 @@
+import { parseAddress } from './address.ts'
 import type { Peer } from './front.ts'
 
 /**
  * The address of the client: the peer's, or, behind trusted proxies, the last one in X-Forwarded-For that is not
- * itself a trusted proxy's. What stands to the left of that may be anybody's invention.
+ * itself a trusted proxy's. What stands to the left of that may be anybody's invention; so may what stands to the left
+ * of something that is no address (`unknown`). Never throws.
  */
 export function clientAddressOf(peer: Peer, forwardedFor: string, isTrusted: (address: string) => boolean): string {
-  if (forwardedFor === '') return peer.address
-  const hops = forwardedFor.split(',')
   let client = peer.address
-  for (let i = hops.length - 1; i >= 0; i--) {
-    const hop = hops[i]?.trim() ?? ''
-    if (hop === '') continue
+  for (let end = forwardedFor.length; end > 0; ) {
+    const comma = forwardedFor.lastIndexOf(',', end - 1)
+    const text = forwardedFor.slice(comma + 1, end).trim()
+    end = comma
+    // RFC 9110 section 5.6.1: empty members of a list count for nothing.
+    if (text === '') continue
+    const hop = parseAddress(text)
+    if (hop === null) break
     client = hop
     if (!isTrusted(hop)) break
   }

@@ -29,8 +29,9 @@ export interface Parts {
   /**
    * Where a request would go, for a front that leaves to others what has no route; `null`: not to us. A request that is going to be
    * refused for its path is ours where one of its readings is.
+   * @param isHostSet the application has set `host`: it counts for more than the host of an absolute-form target.
    */
-  claim(method: string, target: string, host: string): Destination | null
+  claim(method: string, target: string, host: string, isHostSet?: boolean): Destination | null
   readonly headerPolicy: RequestHeaderPolicy
   readonly hostHeader: 'client' | 'backend'
   readonly via: string

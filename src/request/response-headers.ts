@@ -1,4 +1,4 @@
-import { hasListToken, isName } from '../http1/fields.ts'
+import { isName, listMembers, removeFields } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange.ts'
 
 /** What of a response's framing stays in its head. */
@@ -88,8 +88,6 @@ function isPlain(value: string): boolean {
 }
 
 function removeNominated(list: HeaderList, nominated: string): void {
-  for (let i = list.length - 2; i >= 0; i -= 2) {
-    const lower = (list[i] as string).toLowerCase()
-    if (!NOT_NOMINABLE.has(lower) && hasListToken(nominated, lower)) list.splice(i, 2)
-  }
+  const names = listMembers(nominated)
+  removeFields(list, (lower) => names.has(lower) && !NOT_NOMINABLE.has(lower))
 }

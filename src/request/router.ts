@@ -42,6 +42,8 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
     map.get(key)?.sort((a, b) => Number(b.methods.length > 0) - Number(a.methods.length > 0))
   }
   const anyHost = hosts.get('') ?? null
+  /** Length of the longest name behind the star of a wildcard, its dot included. */
+  const longestWild = Math.max(0, ...Array.from(hosts.keys(), (host) => (host.startsWith('*') ? host.length - 1 : 0)))
   const hasHosts = hosts.size > (anyHost === null ? 0 : 1)
   const only = routes.length === 1 ? routes[0] : undefined
   const everything =
@@ -56,7 +58,7 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
         const name = hostName(host)
         const found = matchIn(hosts.get(name), method, path)
         if (found !== null) return found
-        for (let dot = name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) {
+        for (let dot = name.indexOf('.', name.length - longestWild); dot >= 0; dot = name.indexOf('.', dot + 1)) {
           const wild = matchIn(hosts.get(`*${name.slice(dot)}`), method, path)
           if (wild !== null) return wild
         }

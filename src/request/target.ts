@@ -1,4 +1,4 @@
-import { isHost } from '../http1/fields.ts'
+import { isHost, isToken } from '../http1/fields.ts'
 import { type EncodedSlashes, isPlain, type PathReading, pathOf, readPath } from '../model/path.ts'
 
 /** A request target, understood. */
@@ -16,8 +16,23 @@ export interface ReadTarget extends PathReading {
 
 const ABSOLUTE = /^https?:\/\/([^/?#@\s]+)([/?][^#]*)?$/i
 
-/** Reads a request target (RFC 9112 section 3.2). @returns `null` for one that cannot be passed on. */
-export function parseTarget(method: string, target: string): Target | null {
+/**
+ * Whether it may stand in a request line (RFC 9110 section 9.1), and is for a backend: CONNECT is for forward proxies. Well-known
+ * methods are told at once.
+ */
+export function isMethod(method: string): boolean {
+  return method === 'GET' || method === 'POST' || method === 'HEAD' || (method !== 'CONNECT' && isToken(method))
+}
+
+/**
+ * Reads a request target (RFC 9112 section 3.2), or what an application has made of it: a space and what does not fit into one
+ * byte are encoded, no path is `/`.
+ * @returns `null` for one that cannot be passed on.
+ */
+export function parseTarget(method: string, given: string): Target | null {
+  if (typeof given !== 'string') return null
+  const target = PLAIN.test(given) ? given : writable(given)
+  if (target === null) return null
   if (target.charCodeAt(0) === 47) return isOriginForm(target) ? { path: target, host: null } : null
   if (target === '*') return method === 'OPTIONS' ? { path: '*', host: null } : null
   const absolute = ABSOLUTE.exec(target)
@@ -40,6 +55,28 @@ export function readTarget(method: string, target: string, encodedSlashes: Encod
   if (encodedSlashes === null || isPlain(matched)) return { path, matched, fault: null, host }
   return { ...readPath(path, encodedSlashes), host }
 }
+
+/** Can stand in a request line as it is: some clients send bytes beyond ASCII. Not without regard to case, by which letters of other bytes are like them. */
+const PLAIN = /^[/*a-zA-Z][\x21-\x7e\x80-\xff]*$/
+
+/** What an application has decoded (`decodeURI(req.url)`) or cut off (`req.url = '?a=1'`), as it can be sent; `null` where it cannot. */
+function writable(given: string): string | null {
+  const target = given === '' || given.startsWith('?') ? `/${given}` : given
+  if (CONTROL.test(target)) return null
+  const encoded = target.replaceAll(' ', '%20')
+  if (!BEYOND_BYTE.test(encoded)) return encoded
+  try {
+    // Where one letter takes more than a byte, those that would fit into one are letters too.
+    return encoded.replace(/[^\x21-\x7e]+/g, encodeURIComponent)
+  } catch {
+    // Half of a surrogate pair.
+    return null
+  }
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\x00-\x1f\x7f]/
+const BEYOND_BYTE = /[\u0100-\uffff]/
 
 /** No fragment, which is never sent, and no backslash in the path, which some backends read as a slash. Other odd bytes are theirs to judge. */
 function isOriginForm(target: string): boolean {

@@ -1,9 +1,10 @@
 import type { HeaderList } from '../model/exchange.ts'
+import { forwardingName, plainName } from './forwarding-names.ts'
 
 /**
- * What may not come in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, conditions, authentication, what
- * says who the client is, what controls the response and what says how to read the body. A receiver that merges trailers
- * into the head would believe it.
+ * What may not come in a trailer (RFC 9110 section 6.5.1), besides the family of {@link forwardingName}, which says who the
+ * client is: framing, connection, routing, conditions, authentication, what controls the response and what says how to
+ * read the body. A receiver that merges trailers into the head would believe it.
  */
 const FORBIDDEN = new Set([
   'age',
@@ -18,7 +19,6 @@ const FORBIDDEN = new Set([
   'date',
   'expect',
   'expires',
-  'forwarded',
   'host',
   'http2-settings',
   'if-match',
@@ -43,10 +43,6 @@ const FORBIDDEN = new Set([
   'vary',
   'via',
   'www-authenticate',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-port',
-  'x-forwarded-proto',
 ])
 
 /** The trailers that are passed on. @returns `null` where none is left. */
@@ -54,7 +50,7 @@ export function passableTrailers(trailers: HeaderList): HeaderList | null {
   const list: HeaderList = []
   for (let i = 0; i < trailers.length; i += 2) {
     const name = trailers[i] as string
-    if (!FORBIDDEN.has(name.toLowerCase().replaceAll('_', '-'))) list.push(name, trailers[i + 1] as string)
+    if (forwardingName(name) === null && !FORBIDDEN.has(plainName(name))) list.push(name, trailers[i + 1] as string)
   }
   return list.length === 0 ? null : list
 }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
+import { withoutZone } from './address.ts'
 
 /** Ranges that have a name. */
 const NAMED: ReadonlyMap<string, readonly string[]> = new Map([
@@ -9,22 +10,37 @@ const NAMED: ReadonlyMap<string, readonly string[]> = new Map([
   ['private', ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']],
 ])
 
+/** The name of peers that have no address: those of a unix socket. */
+const UNIX = 'unix'
+
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 type Range = readonly [network: Address, bits: number]
 
 /**
- * Compiles addresses and CIDR ranges (`10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`) or names (`loopback`, `private`) to a
- * question about one address. IPv4 addresses that come as IPv6 (`::ffff:10.0.0.1`) are asked as IPv4.
- * @returns a function that never throws; what is no address (that of a unix socket is empty) is not trusted.
+ * Compiles addresses and CIDR ranges (`10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`) or names (`loopback`, `private`, `unix`)
+ * to a question about one address. IPv4 addresses that come as IPv6 (`::ffff:10.0.0.1`) are asked as IPv4, zones do not count.
+ * @returns a function that never throws; what is no address is not trusted. The empty one is that of a unix socket.
  * @throws TypeError for a range that is none.
  */
 export function trustMatcher(ranges: readonly string[]): (address: string) => boolean {
-  const compiled = ranges.flatMap((range) => (NAMED.get(range) ?? [range]).map(parseRange))
-  if (compiled.length === 0) return () => false
+  const trustsUnix = ranges.includes(UNIX)
+  const compiled = ranges
+    .filter((range) => range !== UNIX)
+    .flatMap((range) => (NAMED.get(range) ?? [range]).map(parseRange))
+  if (compiled.length === 0) return (text) => trustsUnix && text === ''
   return (text) => {
-    if (isIP(text) === 0) return false
-    const address = ipaddr.process(text)
-    return compiled.some((range) => contains(range, address))
+    const address = parsed(text)
+    return address === null ? trustsUnix && text === '' : compiled.some((range) => contains(range, address))
+  }
+}
+
+/** What node takes for an address is not always one to ipaddr.js, which throws: it comes from clients. */
+function parsed(text: string): Address | null {
+  if (isIP(text) === 0) return null
+  try {
+    return ipaddr.process(withoutZone(text))
+  } catch {
+    return null
   }
 }
 
@@ -40,7 +56,7 @@ function parseRange(text: string): Range {
   const bits = prefix === undefined ? longest : /^\d{1,3}$/.test(prefix) ? Number(prefix) : -1
   if (family === 0 || rest.length > 0 || bits < 0 || bits > longest) {
     throw new TypeError(
-      `${JSON.stringify(text)} is neither an address nor a CIDR range; use 10.0.0.0/8, 2001:db8::/32, 192.0.2.7, loopback or private`,
+      `${JSON.stringify(text)} is neither an address nor a CIDR range; use 10.0.0.0/8, 2001:db8::/32, 192.0.2.7, loopback, private or unix`,
     )
   }
   const network = ipaddr.parse(address)

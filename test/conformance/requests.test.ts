@@ -176,7 +176,7 @@ const chunks: Case[] = [
   },
   {
     rule: 'a trailer that names a host or a client is not passed on',
-    send: `${CHUNKED}2\r\nab\r\n0\r\nHost: b\r\nX_Forwarded_For: 1\r\nX-A: b\r\n\r\n`,
+    send: `${CHUNKED}2\r\nab\r\n0\r\nHost: b\r\nX_Forwarded_For: 1\r\nX-Real-IP: 1\r\nProxy: x\r\nx.forwarded.user: b\r\nX-A: b\r\n\r\n`,
     sent: `${CHUNKED}2\r\nab\r\n0\r\nX-A: b\r\n\r\n`,
   },
 ]
@@ -215,6 +215,7 @@ const hosts: Case[] = [
   { rule: 'two Hosts in HTTP/1.0', send: 'GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n' },
   { rule: 'a space before the colon of Host', send: 'GET / HTTP/1.1\r\nHost : a\r\n\r\n' },
   { rule: 'an empty Host', send: 'GET / HTTP/1.1\r\nHost:\r\n\r\n' },
+  { rule: 'a Host of more than 255 bytes', send: `GET / HTTP/1.1\r\nHost: ${'a.'.repeat(128)}\r\n\r\n` },
   { rule: 'a list as Host', send: 'GET / HTTP/1.1\r\nHost: a, b\r\n\r\n' },
   { rule: 'a list without a space as Host', send: 'GET / HTTP/1.1\r\nHost: a,b\r\n\r\n' },
   { rule: 'a Host with user information', send: 'GET / HTTP/1.1\r\nHost: u@a\r\n\r\n' },
@@ -304,6 +305,13 @@ const kept = 'Cookie: c=1\r\nAuthorization: x\r\nContent-Type: y\r\nCache-Contro
 const bytes = 'X-B: 1\r\nx-a: 2\r\nX-b: caf\xe9 \x80\xff\r\nCookie: a=1\r\nCookie: b=2\r\n'
 const none = `${GET}\r\n`
 
+const FORWARDING = [
+  ...['For', 'Host', 'Port', 'Proto', 'Prefix', 'Ssl', 'Scheme', 'Server', 'User', 'Client-Cert', 'By', 'Anything'].map(
+    (name) => `X-Forwarded-${name}`,
+  ),
+  ...['X-Forwarded', 'X-Real-IP', 'x-real-ip', 'Forwarded', 'Proxy'],
+]
+
 const hygiene: Case[] = [
   {
     rule: 'hop-by-hop headers',
@@ -330,6 +338,30 @@ const hygiene: Case[] = [
     send: `${GET}X_Forwarded_For: 1\r\nx-forwarded_proto: https\r\nX.Forwarded.Host: b\r\nX_FORWARDED_PORT: 1\r\n\r\n`,
     sent: none,
   },
+  {
+    rule: 'headers that only trusted proxies may send',
+    send: `${GET}${FORWARDING.map((name) => `${name}: x\r\n`).join('')}\r\n`,
+    sent: none,
+  },
+  {
+    rule: 'headers that CGI reads as those that only trusted proxies may send',
+    send: `${GET}${FORWARDING.map((name) => `${name.replaceAll('-', '_').toUpperCase()}: x\r\n`).join('')}X.Real.IP: x\r\n\r\n`,
+    sent: none,
+  },
+  {
+    rule: 'names that only begin like those that only trusted proxies may send',
+    send: `${GET}X-Forwardedx: 1\r\nX-Forward: 1\r\nX-Real-IPs: 1\r\nForwarder: 1\r\nProxy-X: 1\r\n\r\n`,
+    sent: `${GET}X-Forwardedx: 1\r\nX-Forward: 1\r\nX-Real-IPs: 1\r\nForwarder: 1\r\nProxy-X: 1\r\n\r\n`,
+  },
+  {
+    rule: 'a long Connection list',
+    send: `${GET}Connection: keep-alive, X-One${', x'.repeat(1300)}\r\nX-One: 1\r\n\r\n`,
+    sent: none,
+  },
+  {
+    rule: 'a Connection list of more than 4096 bytes',
+    send: `${GET}Connection: keep-alive${', x'.repeat(700)}\r\nConnection: ${'x, '.repeat(700)}x\r\n\r\n`,
+  },
   { rule: 'duplicates, order, case and bytes of headers', send: `${GET}${bytes}\r\n`, sent: `${GET}${bytes}\r\n` },
   {
     rule: 'TE: trailers',
@@ -344,12 +376,6 @@ const forwards: Case[] = [
     send: 'OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 5\r\n\r\n',
     sent: 'OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 4\r\n\r\n',
   },
-  {
-    rule: 'TRACE with Max-Forwards',
-    send: 'TRACE / HTTP/1.1\r\nHost: a\r\nmax-forwards: 1\r\n\r\n',
-    sent: 'TRACE / HTTP/1.1\r\nHost: a\r\nmax-forwards: 0\r\n\r\n',
-  },
-  { rule: 'TRACE', send: 'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n', sent: 'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n' },
   {
     rule: 'Max-Forwards of other methods',
     send: `${GET}Max-Forwards: 0\r\n\r\n`,
@@ -410,15 +436,17 @@ for (const { name, run, isOurs } of FRONTS) {
         })
       }
 
-      for (const { rule, method, status } of [
-        { rule: 'OPTIONS with Max-Forwards: 0', method: 'OPTIONS', status: 200 },
-        { rule: 'TRACE with Max-Forwards: 0', method: 'TRACE', status: 501 },
+      for (const { rule, method, status, left = '' } of [
+        { rule: 'OPTIONS with Max-Forwards: 0', method: 'OPTIONS', status: 200, left: 'Max-Forwards: 0\r\n' },
+        { rule: 'TRACE with Max-Forwards: 0', method: 'TRACE', status: 405, left: 'Max-Forwards: 0\r\n' },
+        { rule: 'TRACE', method: 'TRACE', status: 405 },
       ]) {
         test(rule, async () => {
           const client = rawClient(on.front.port)
-          client.write(`${method} / HTTP/1.1\r\nHost: a\r\nCookie: c=1\r\nMax-Forwards: 0\r\n\r\n${NEXT}`)
+          client.write(`${method} / HTTP/1.1\r\nHost: a\r\nCookie: c=1\r\n${left}\r\n${NEXT}`)
           await client.until('GET /next')
           assert.deepEqual(statuses(client.text), [status, 200])
+          assert.equal(/\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n/.test(client.text), status === 405)
           assert.doesNotMatch(client.text, /c=1/)
           assert.deepEqual(on.arrived().map(wire), [NEXT])
           assert.equal(on.attempts(), 1)

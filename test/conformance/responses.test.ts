@@ -17,6 +17,10 @@ interface Case {
 }
 
 const framing: Case[] = [
+  {
+    rule: 'a Connection list of more than 4096 bytes',
+    answer: `${OK}${`Connection: ${'x, '.repeat(600)}x\r\n`.repeat(3)}Content-Length: 0\r\n\r\n`,
+  },
   { rule: 'both framings', answer: `${OK}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n${LAST}` },
   {
     rule: 'both framings, to HEAD',

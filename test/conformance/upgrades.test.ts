@@ -98,6 +98,12 @@ for (const { name, run } of FRONTS) {
           request: upgradeRequest({ method: 'OPTIONS', extra: 'Max-Forwards: 0\r\n' }),
           status: 200,
         },
+        { rule: 'an upgrade of TRACE', request: upgradeRequest({ method: 'TRACE' }), status: 405 },
+        { rule: 'an upgrade with a Host of more than 255 bytes', request: upgradeRequest({ host: 'a.'.repeat(128) }) },
+        {
+          rule: 'an upgrade with a Connection list of more than 4096 bytes',
+          request: upgradeRequest({ extra: `Connection: ${'x, '.repeat(1400)}x\r\n` }),
+        },
       ]) {
         test(rule, async () => {
           await using backend = await rawBackend((upgrade) => upgrade.accept())

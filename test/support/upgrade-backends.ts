@@ -193,6 +193,7 @@ export function upgradeRequest({
   body = '',
   method = 'GET',
   version = '1.1',
+  host = 'example.test',
 } = {}): string {
-  return `${method} ${path} HTTP/${version}\r\nHost: example.test\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n${extra}\r\n${body}`
+  return `${method} ${path} HTTP/${version}\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n${extra}\r\n${body}`
 }
