@@ -12,7 +12,10 @@ export interface EjectionOptions {
   baseMs?: number
   /** Longest ejection, ms. Default 300000. */
   maxMs?: number
-  /** Share of the group that may be ejected at one time, percent. Default 50. */
+  /**
+   * Share of the backends that may be ejected at one time, percent, of those that are healthy, not draining and of a weight over
+   * 0. Default 50; 0: none. The last available backend is never ejected, whatever the percentage.
+   */
   maxEjectedPercent?: number
 }
 

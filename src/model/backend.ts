@@ -94,9 +94,13 @@ export class Backend {
   get isDisabled(): boolean {
     return this.cells.isDisabled
   }
-  /** None of the four above, and a weight over 0. */
+  /** Neither unhealthy nor draining nor disabled, and a weight over 0: nothing but an ejection can keep it from being available. */
+  get isEligible(): boolean {
+    return this.weight > 0 && !this.isUnhealthy && !this.isDraining && !this.isDisabled
+  }
+  /** Eligible, and not ejected. */
   get isAvailable(): boolean {
-    return this.weight > 0 && !this.isUnhealthy && !this.isEjected && !this.isDraining && !this.isDisabled
+    return this.isEligible && !this.isEjected
   }
 }
 

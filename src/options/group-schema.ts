@@ -127,7 +127,7 @@ const healthCheck = policyOr(
         EJECTION_DEFAULTS.maxMs,
       ),
       maxEjectedPercent: withDefault(
-        'Share of the group that may be ejected at one time, percent.',
+        'Share of the backends that may be ejected at one time, percent; the last available one never is.',
         whole(' of percent', 0, 100, 50),
         EJECTION_DEFAULTS.maxEjectedPercent,
       ),

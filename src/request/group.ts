@@ -15,7 +15,7 @@ export interface GroupParts {
   readonly balancer: Balancer
   readonly pool: Pool
   readonly healthCheck: HealthCheck | null
-  /** Share of the group that may be ejected at one time, percent. */
+  /** Share of the backends that would be available otherwise that may be ejected at one time, percent; the last one never is. */
   readonly maxEjectedPercent: number
   /** For so long a backend that has come, or come back, gets less than its share, ms; 0: not at all. */
   readonly slowStartMs: number
@@ -64,7 +64,7 @@ export class Group implements HealthControl {
   /** What the health check looks after by itself, where this thread leads. */
   readonly #watches = new Map<Backend, () => void>()
   #cancelLead: () => void = () => {}
-  /** The same array until something changes, so that balancers can build on its identity. */
+  /** Who may be picked. The same array until something changes, so that balancers can build on its identity. */
   #available: readonly Backend[] = []
   /** The count of changes that {@link #available} knows of. */
   #changes = -1
@@ -145,7 +145,10 @@ export class Group implements HealthControl {
     return clock.random() >= Math.max(SLOW_START_MIN, Math.max(agoMs, SLOW_START_STEP_MS) / slowStartMs)
   }
 
-  /** Available backends that are not in `tried`; all available ones where each has been tried; `null` for none. */
+  /**
+   * Available backends that are not in `tried`; all available ones where each has been tried; `null` for none. Where every
+   * backend that could be available is ejected, those count as available.
+   */
   candidates(tried: readonly Backend[]): Candidates | null {
     if (this.#parts.cells.changes !== this.#changes) this.#refresh()
     const available = this.#available
@@ -163,15 +166,10 @@ export class Group implements HealthControl {
   }
 
   eject(backend: Backend, ms: number, reason: string): boolean {
-    if (
-      backend.isEjected ||
-      !this.backends.includes(backend) ||
-      this.#ejectedPercent(1) > this.#parts.maxEjectedPercent
-    )
-      return false
+    if (!backend.isAvailable || !this.backends.includes(backend) || !this.#canSpare(1)) return false
     if (!backend.cells.eject(this.#parts.clock.now() + ms)) return false
-    // Another thread may have ejected another one at the same moment.
-    if (this.#ejectedPercent(0) > this.#parts.maxEjectedPercent) {
+    // Another thread may have ejected another one at the same moment, or taken one out.
+    if (!this.#canSpare(0)) {
       backend.cells.uneject()
       this.changed()
       return false
@@ -202,9 +200,19 @@ export class Group implements HealthControl {
     if (this.#parts.slowStartMs > 0) cells.setReturned(this.#parts.clock.now())
   }
 
-  #ejectedPercent(more: number): number {
-    const ejected = this.backends.filter((backend) => backend.isEjected).length
-    return ((ejected + more) * 100) / this.backends.length
+  /**
+   * With `more` ejections there is still one backend available, and no more than the percentage are ejected. Backends that are
+   * out for another reason count neither way: they carry nothing that the others could be spared for.
+   */
+  #canSpare(more: number): boolean {
+    let eligible = 0
+    let ejected = more
+    for (const backend of this.#backends) {
+      if (!backend.isEligible) continue
+      eligible++
+      if (backend.isEjected) ejected++
+    }
+    return ejected < eligible && ejected * 100 <= this.#parts.maxEjectedPercent * eligible
   }
 
   close(): void {
@@ -281,7 +289,9 @@ export class Group implements HealthControl {
     // Read before the states: what changes meanwhile is seen the next time.
     this.#changes = this.#parts.cells.changes
     for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
-    this.#available = this.#backends.filter((backend) => backend.isAvailable)
+    const available = this.#backends.filter((backend) => backend.isAvailable)
+    // None is left, since others have gone after the ejection: those that failed lately are better than a sure 503.
+    this.#available = available.length > 0 ? available : this.#backends.filter((backend) => backend.isEligible)
   }
 }
 
