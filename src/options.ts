@@ -68,7 +68,8 @@ export interface GroupOptions {
   healthCheck?: HealthCheck | HealthCheckOptions | false
   /**
    * For so long a backend that has come (by `setBackends`), or come back (from ejection, or healthy again), gets a growing share of
-   * what is its own, ms: a tenth at first. Default 0: all of it at once.
+   * what is its own, ms: a tenth at first. Measured by the oldest available one of the group: backends that come together share
+   * evenly. Default 0: all of it at once.
    */
   slowStartMs?: number
   /** A policy of your own, the built-in's options, or `false`. */

@@ -41,8 +41,6 @@ const LEASE_MS = 3 * LEAD_MS
 
 /** The least share of its own that a backend gets in its slow start. */
 const SLOW_START_MIN = 0.1
-/** What counts as the first moment of a slow start, ms. */
-const SLOW_START_STEP_MS = 1000
 
 /** How often a pick is made again because another thread picked at the same time. */
 const MAX_TURNS = 4
@@ -121,28 +119,51 @@ export class Group implements HealthControl {
   }
 
   #pick(candidates: Candidates, exchange: ExchangeView): Backend {
+    const backend = this.#ask(candidates, exchange)
+    if (this.#parts.slowStartMs === 0 || candidates.length === 1) return backend
+    const now = this.#parts.clock.now()
+    if (this.#grown(backend, now) === 1) return backend
+    const others = this.#othersByLot(backend, candidates, now)
+    return others === null ? backend : this.#ask(others, exchange)
+  }
+
+  #ask(candidates: Candidates, exchange: ExchangeView): Backend {
     const backend = this.balancer.pick(candidates, exchange)
     refusePromise(backend)
     if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
-    if (this.#parts.slowStartMs === 0 || candidates.length === 1 || !this.#isTooSoon(backend)) return backend
-    const others = candidates.filter((one) => one !== backend)
-    return isNotEmpty(others) ? this.#pick(others, exchange) : backend
+    return backend
   }
 
   /**
-   * Slow start: of what would go to a backend that has just come, a share that grows with its time goes on to the others.
+   * Slow start: of what would go to a backend that has just come, a share that grows with its time stays with it, and the rest
+   * goes on to the others. What counts is its age in relation to the oldest candidate's: where all have come together, none is
+   * to be favoured.
    * Source: Envoy's slow start (slow_start.rst: aggression 1, min_weight_percent 10), which scales weights; by lot it holds for
    * balancers that know of no weights, too.
+   * @returns those that have had their lot drawn in place of `young`, or `null` where it keeps what it got.
    */
-  #isTooSoon({ cells }: Backend): boolean {
-    const { clock, slowStartMs } = this.#parts
-    const agoMs = cells.returnedAgoMs(clock.now())
-    if (agoMs >= slowStartMs) {
-      // Times wrap after 24 days.
-      if (agoMs !== Number.POSITIVE_INFINITY) cells.clearReturned()
-      return false
+  #othersByLot(young: Backend, candidates: Candidates, now: number): Candidates | null {
+    const { clock } = this.#parts
+    const grown = candidates.map((backend) => this.#grown(backend, now))
+    const most = grown.reduce((max, one) => Math.max(max, one), 0)
+    const isDrawn = (position: number): boolean => {
+      const one = grown[position] ?? 1
+      return one >= most || clock.random() < one / most
     }
-    return clock.random() >= Math.max(SLOW_START_MIN, Math.max(agoMs, SLOW_START_STEP_MS) / slowStartMs)
+    if (isDrawn(candidates.indexOf(young))) return null
+    // Each draws once, whatever the order in which the balancer would look at them; the oldest are always among them.
+    const others = candidates.filter((backend, position) => backend !== young && isDrawn(position))
+    return isNotEmpty(others) ? others : null
+  }
+
+  /** How much of its share a backend may have by its age, from {@link SLOW_START_MIN} to 1. */
+  #grown({ cells }: Backend, now: number): number {
+    const { slowStartMs } = this.#parts
+    const agoMs = cells.returnedAgoMs(now)
+    if (agoMs < slowStartMs) return Math.max(SLOW_START_MIN, agoMs / slowStartMs)
+    // Times wrap after 24 days.
+    if (agoMs !== Number.POSITIVE_INFINITY) cells.clearReturned()
+    return 1
   }
 
   /**
