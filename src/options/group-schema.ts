@@ -112,7 +112,7 @@ const healthCheck = policyOr(
         EJECTION_DEFAULTS.consecutiveFailures,
       ),
       statuses: withDefault(
-        'Statuses that count as failures.',
+        'Statuses of responses that count as failures; clients who can cause them can have backends ejected.',
         list(status, 'a list of statuses', [502, 503, 504]),
         EJECTION_DEFAULTS.statuses,
       ),
