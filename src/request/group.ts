@@ -86,11 +86,16 @@ export class Group implements HealthControl {
 
   /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
   replace(backends: readonly Backend[], isNew = true): void {
-    for (const backend of backends) if (isNew && !this.#backends.includes(backend)) this.#beginSlowly(backend)
+    const before = new Map(this.#backends.map((backend) => [backend.id, backend]))
+    for (const backend of backends)
+      if (isNew && before.get(backend.id)?.isSame(backend) !== true) this.#beginSlowly(backend)
     this.#backends = backends
-    for (const backend of this.#returns.keys()) if (!backends.includes(backend)) this.#forgetReturn(backend)
+    const now = new Set(backends)
+    for (const backend of this.#returns.keys()) if (!now.has(backend)) this.#forgetReturn(backend)
     this.#parts.balancer.onChange?.(backends)
     this.changed()
+    // An ejection that an object with other TLS settings has taken over ends in time, although nobody may look.
+    this.#refresh()
     if (this.#watches.size > 0) this.#watchAll()
   }
 
