@@ -56,7 +56,7 @@ export interface HealthCheckOptions extends EjectionOptions {
 
 /** A set of backends and how to treat them. */
 export interface GroupOptions {
-  /** The servers to share the load between. */
+  /** The servers to share the load between. With an empty list requests are answered 503 until `setBackends()` gives some. */
   backends?: (string | URL | BackendInit)[]
   /** Shorthand for a single backend. */
   target?: string | URL | BackendInit

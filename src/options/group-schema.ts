@@ -162,7 +162,10 @@ const retry = policyOr(
 
 /** The options of a group; the proxy has them too, for its unnamed group. */
 export const GROUP = {
-  backends: optional('The servers to share the load between.', list(backend, 'a list of backends', [EXAMPLE_URL])),
+  backends: optional(
+    'The servers to share the load between; none: 503.',
+    list(backend, 'a list of backends', [EXAMPLE_URL]),
+  ),
   target: optional('Shorthand for a single backend.', backend),
   balancer: optional('Who picks.', balancer),
   pool: optional('Bounds of the connections to each backend.', pool),
