@@ -409,7 +409,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const { connect, headers, upgradeIdle, idle, total } = this.timeouts
     const isTotal = this.parts.clock.now() >= this.totalAt
     // It counts as no head in time where this backend has had all of it.
-    const isBackends = this.#tunnel === null && this.#answer === null && this.attempts === 1
+    const isBackends = this.#isConnected && this.#tunnel === null && this.#answer === null && this.attempts === 1
     const lateness = isTotal
       ? this.#backendError('ERR_PROXY_TOTAL_TIMEOUT', `took more than ${total} ms`, undefined, isBackends)
       : null

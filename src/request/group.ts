@@ -61,6 +61,8 @@ export class Group implements HealthControl {
   readonly #returns = new Map<Backend, () => void>()
   /** What the health check looks after by itself, where this thread leads. */
   readonly #watches = new Map<Backend, () => void>()
+  /** This thread looks after the backends for all, be there any or not. */
+  #leads = false
   #cancelLead: () => void = () => {}
   /** Who may be picked. The same array until something changes, so that balancers can build on its identity. */
   #available: readonly Backend[] = []
@@ -96,7 +98,7 @@ export class Group implements HealthControl {
     this.changed()
     // An ejection that an object with other TLS settings has taken over ends in time, although nobody may look.
     this.#refresh()
-    if (this.#watches.size > 0) this.#watchAll()
+    if (this.#leads) this.#watchAll()
   }
 
   /** Tells every thread that who is available may have changed. */
@@ -244,6 +246,7 @@ export class Group implements HealthControl {
   close(): void {
     for (const backend of this.#returns.keys()) this.#forgetReturn(backend)
     this.#cancelLead()
+    this.#leads = false
     this.#unwatch(() => true)
     this.#parts.cells.unlead()
   }
@@ -251,7 +254,8 @@ export class Group implements HealthControl {
   /** One thread looks after the backends for all. */
   #lead(): void {
     const { cells, clock, isShared } = this.#parts
-    if (!isShared || cells.lead(clock.now(), LEASE_MS)) this.#watchAll()
+    this.#leads = !isShared || cells.lead(clock.now(), LEASE_MS)
+    if (this.#leads) this.#watchAll()
     else this.#unwatch(() => true)
     if (isShared) this.#cancelLead = clock.schedule(LEAD_MS, () => this.#lead())
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { firstAvailable } from '../../src/index.ts'
-import type { Backend } from '../../src/model/backend.ts'
+import { Backend } from '../../src/model/backend.ts'
 import type { Clock } from '../../src/model/clock.ts'
 import type { Group } from '../../src/request/group.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
@@ -27,7 +27,18 @@ const REASONS: readonly [what: string, takeOut: (group: Group, backend: Backend)
       group.changed()
     },
   ],
+  [
+    'without a weight',
+    (group, backend) => {
+      setWeight(backend, 0)
+      group.changed()
+    },
+  ],
 ]
+
+function setWeight(backend: Backend, weight: number): void {
+  backend.adopt(new Backend({ url: backend.url, id: backend.id, weight }))
+}
 
 for (const [what, takeOut] of REASONS) {
   test(`the last backend is not ejected where the others are ${what}`, () => {
@@ -76,6 +87,7 @@ for (const [what, takeOut] of REASONS) {
     // They are still ejected: it is the lack of others that lets them serve.
     assert.equal(backendOf(group, 'a').isAvailable, false)
     last.cells.clearStates()
+    setWeight(last, 1)
     group.changed()
     assert.deepEqual(candidateIds(group), ['c'])
     group.close()

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { HealthCheck } from '../../src/contracts/health-check.ts'
 import { createProxy, type ProxyOptions, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { get, LOOPBACK, without } from '../executors/threaded.ts'
@@ -89,6 +90,26 @@ for (const balancer of [
     assert.deepEqual(await get(running.url), NONE)
     await running.proxy.setBackends([two.url])
     assert.equal((await get(running.url)).text, 'two')
+  })
+}
+
+for (const initial of [['http://127.0.0.1:1'], []]) {
+  test(`backends are looked after that come after an empty list, which was ${initial.length === 0 ? 'the first' : 'not'}`, async () => {
+    const watched = new Set<string>()
+    const healthCheck: HealthCheck = {
+      name: 'watching',
+      observe() {},
+      watch({ id }) {
+        watched.add(id)
+        return () => void watched.delete(id)
+      },
+    }
+    await using proxy = createProxy({ backends: initial, healthCheck })
+    assert.deepEqual([...watched], initial)
+    await proxy.setBackends([])
+    assert.deepEqual([...watched], [])
+    await proxy.setBackends(['http://127.0.0.1:2'])
+    assert.deepEqual([...watched], ['http://127.0.0.1:2'])
   })
 }
 
