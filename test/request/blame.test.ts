@@ -223,6 +223,24 @@ for (const front of FRONTS) {
     client.socket.destroy()
   })
 
+  test(`what met our own lack of descriptors is tried again, whatever its method (${front.name})`, async (t) => {
+    await using suspect = await mockBackend()
+    await using other = await mockBackend({ body: 'made it' })
+    await using running = await inQuestion(front, suspect, other, { retry: { attempts: 1, baseDelayMs: 0 } })
+    const client = rawClient(running.port)
+    await new Promise<void>((resolve) => client.socket.once('connect', () => resolve()))
+    t.mock.method(net.Socket.prototype, 'connect', function connect(this: net.Socket) {
+      // The next one works.
+      t.mock.restoreAll()
+      process.nextTick(() => this.destroy(systemError('EMFILE')))
+      return this
+    })
+    client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
+    await client.until('made it')
+    assert.deepEqual(await verdict(running), [null, false])
+    client.socket.destroy()
+  })
+
   test(`our own lack of descriptors is a 503 that does not count, for upgrades (${front.name})`, async (t) => {
     await using suspect = await upgradeBackend()
     await using other = await mockBackend()
