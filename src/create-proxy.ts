@@ -82,7 +82,8 @@ function makeProxy(
     const backend = group.backends.find((one) => one.id === id)
     if (backend !== undefined) return backend
     const ids = group.backends.map((one) => one.id).join(', ')
-    throw new RangeError(`group ${group.name} has no backend ${JSON.stringify(id)}; its backends are ${ids}`)
+    const known = ids === '' ? 'it has none' : `its backends are ${ids}`
+    throw new RangeError(`group ${group.name} has no backend ${JSON.stringify(id)}; ${known}`)
   }
 
   function openServer({ tls, fallback }: ListenOptions): Lane {

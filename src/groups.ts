@@ -97,7 +97,8 @@ export class Groups {
   }
 
   /**
-   * From now on the group has these backends; what is the same as before keeps its state and its connections.
+   * From now on the group has these backends. One that was there before, by id and URL, keeps its state; with the same TLS settings
+   * its connections and its object as well.
    * @param isNew other threads hear of it at the same time; else they have had these backends for long.
    * @returns to be called when every thread has made the change.
    */
@@ -114,11 +115,14 @@ export class Groups {
     }
     for (const [index, backend] of after.entries()) {
       const old = before.get(backend.id)
-      if (old !== undefined && isSame(old, backend)) {
+      if (old?.isSame(backend) === true) {
+        // With other TLS settings the old object goes, and with it its connections; both have the same numbers.
+        if (!isDeepStrictEqual(old.endpoint.tls, backend.endpoint.tls)) continue
         before.delete(old.id)
+        old.adopt(backend)
         after[index] = old
       }
-      // Shared numbers outlive the backend that had them.
+      // Numbers outlive the backend that had them.
       else if (isNew && this.#context.clearsStates) backend.cells.clearStates()
     }
     group.replace(after, isNew)
@@ -230,14 +234,4 @@ const ONLY: ResolvedGroup['balancer'] = { name: 'only', pick: ([only]) => only }
 
 function everything(group: string, timeouts: ResolvedGroup['timeouts']): Destination['route'] {
   return { host: '', path: '/', exact: false, methods: [], group, transforms: [], timeouts }
-}
-
-/** Nothing that matters to connections or to balancing differs. */
-function isSame(one: Backend, other: Backend): boolean {
-  return (
-    one.url.href === other.url.href &&
-    one.weight === other.weight &&
-    isDeepStrictEqual(one.endpoint.tls, other.endpoint.tls) &&
-    isDeepStrictEqual(one.metadata, other.metadata)
-  )
 }

@@ -56,7 +56,7 @@ export interface HealthCheckOptions extends EjectionOptions {
 
 /** A set of backends and how to treat them. */
 export interface GroupOptions {
-  /** The servers to share the load between. */
+  /** The servers to share the load between. With an empty list requests are answered 503 until `setBackends()` gives some. */
   backends?: (string | URL | BackendInit)[]
   /** Shorthand for a single backend. */
   target?: string | URL | BackendInit
@@ -68,7 +68,8 @@ export interface GroupOptions {
   healthCheck?: HealthCheck | HealthCheckOptions | false
   /**
    * For so long a backend that has come (by `setBackends`), or come back (from ejection, or healthy again), gets a growing share of
-   * what is its own, ms: a tenth at first. Default 0: all of it at once.
+   * what is its own, ms: a tenth at first. Measured by the oldest available one of the group: backends that come together share
+   * evenly. Default 0: all of it at once.
    */
   slowStartMs?: number
   /** A policy of your own, the built-in's options, or `false`. */

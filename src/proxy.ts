@@ -86,8 +86,10 @@ export interface Proxy extends AsyncDisposable {
   off<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
   stats(): ProxyStats
   /**
-   * From now on the group has these backends. One that was there before, with the same id, URL, weight and TLS settings, keeps
-   * its state and its connections; one that is gone finishes what it has. Resolves when every thread has made the change.
+   * From now on the group has these backends. One that was there before, with the same id and URL, keeps its state (what is
+   * pending, draining, ejection, health) whatever else changes, and its connections unless its TLS settings change; another URL
+   * under the same id is another backend. One that is gone finishes what it has. With an empty list requests are answered 503
+   * (`ERR_PROXY_NO_BACKEND`). Resolves when every thread has made the change.
    * @throws {@link OptionsError} for backends that cannot be.
    */
   setBackends(backends: readonly (string | URL | BackendInit)[], group?: string): Promise<void>

@@ -4,7 +4,7 @@ import type { ListenOptions } from './contracts/executor.ts'
 import { countersName, type ThreadStart } from './executors/messages.ts'
 import type { Lane } from './fronts/lane.ts'
 import type { BackendInit } from './model/backend.ts'
-import { type Memory, privateMemory, SharedMemory } from './model/memory.ts'
+import { type Memory, PrivateMemory, SharedMemory } from './model/memory.ts'
 import type { AccessLogFormat, ProxyOptions } from './options.ts'
 
 /** What a proxy needs of the thread that it is made in. */
@@ -15,7 +15,7 @@ export interface ThreadContext {
   readonly counters: Float64Array
   /** The thread's number; 0: none of an executor's. */
   readonly thread: number
-  /** Clears the numbers of backends that come, in memory that others share: in the other threads it has been done. */
+  /** Clears what the numbers of backends that come say of earlier ones; where threads share them, one does it for all. */
   readonly clearsStates: boolean
   /** Takes lines of an access log that are for standard output; `null`: they are written here. */
   readonly writeLine: ((line: string) => void) | null
@@ -72,8 +72,9 @@ let proxies = 0
 /** For the next proxy. In a thread of {@link workerThreads} its numbers are those of its siblings in other threads. */
 export function nextContext(): ThreadContext {
   if (start === undefined || memory === null) {
-    const counters = privateMemory.counters('')
-    return { namespace: '', memory: privateMemory, counters, thread: 0, clearsStates: true, writeLine: null }
+    const memory = new PrivateMemory()
+    const counters = memory.counters()
+    return { namespace: '', memory, counters, thread: 0, clearsStates: true, writeLine: null }
   }
   const proxy = proxies++
   const counters = memory.counters(countersName(start.slot, proxy))

@@ -44,6 +44,7 @@ interface PlainError {
   readonly phase: Phase
   readonly backend: string | null
   readonly attempt: number
+  readonly blamesBackend: boolean
   readonly cause: string | null
 }
 
@@ -51,9 +52,10 @@ interface PlainError {
 export function toPlain(value: unknown): Plain {
   if (value instanceof Backend) return { kind: 'backend', id: value.id, url: value.url.href }
   if (value instanceof ProxyError) {
-    const { code, message, phase, backend, attempt, cause } = value
+    const { code, message, phase, backend, attempt, blamesBackend, cause } = value
     const why = cause === undefined ? null : describeError(cause)
-    return { kind: 'error', error: { code, message, phase, backend: backend?.id ?? null, attempt, cause: why } }
+    const error = { code, message, phase, backend: backend?.id ?? null, attempt, blamesBackend, cause: why }
+    return { kind: 'error', error }
   }
   if (isView(value)) {
     const { id, method, target, host, clientAddress, headers, group, attempts, timeouts } = value
@@ -70,11 +72,12 @@ export function fromPlain(plain: Plain, findBackend: (id: string) => Backend | n
       // It may be gone by now.
       return findBackend(plain.id) ?? new Backend(plain)
     case 'error': {
-      const { code, message, phase, backend, attempt, cause } = plain.error
+      const { code, message, phase, backend, attempt, blamesBackend, cause } = plain.error
       const found = backend === null ? null : findBackend(backend)
       return new ProxyError(code, message, {
         phase,
         attempt,
+        blamesBackend,
         backend: found,
         ...(cause !== null && { cause: new Error(cause) }),
       })

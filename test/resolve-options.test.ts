@@ -282,7 +282,6 @@ test('every fault is reported at once, also those between options', () => {
     'backends[3]',
     'balancer',
     'groups.api.backends',
-    'groups.empty.backends',
     'nonsense',
     'retry.attempts',
     'routes[0].group',
@@ -351,7 +350,6 @@ test('groups that nothing leads to, and policies that no group would have', () =
 
 test('nothing to proxy to', () => {
   assert.deepEqual(pathsOf({}), ['backends'])
-  assert.deepEqual(pathsOf({ backends: [] }), ['backends'])
   assert.deepEqual(pathsOf({ groups: {} }), ['backends'])
   assert.deepEqual(pathsOf({ target, groups: { a: {} }, routes: [{}] }), ['groups.a.backends'])
   assert.deepEqual(pathsOf({ target, groups: { default: { target } } }), ['groups.default'])

@@ -1,11 +1,15 @@
 import type { Candidates } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
+import { drawOnce } from './draws.ts'
 import type { Turns } from './turns.ts'
 
 const FEW = 8
 
-/** One after the other, for equal weights. Goes on behind the one that was last when the candidates change. */
-export function rotation(): Turns {
+/**
+ * One after the other, for equal weights. Begins anywhere, so that many processes that start together do not all begin with the
+ * same backend; goes on behind the one that was last when the candidates change.
+ */
+export function rotation(random: () => number): Turns {
   let candidates: readonly Backend[] = []
   let upcoming = 0
 
@@ -17,7 +21,8 @@ export function rotation(): Turns {
   return {
     begin(changed: Candidates) {
       const last = candidates.at(upcoming - 1)
-      upcoming = last === undefined ? 0 : (changed.indexOf(last) + 1) % changed.length
+      const position = last === undefined ? -1 : changed.indexOf(last)
+      upcoming = position < 0 ? Math.floor(random() * changed.length) : (position + 1) % changed.length
       candidates = changed
     },
     next() {
@@ -34,7 +39,7 @@ export function rotation(): Turns {
         if (step >= FEW) wanted ??= new Set(some)
         if (wanted?.has(backend) ?? some.includes(backend)) return take(position, backend)
       }
-      return some[0]
+      return drawOnce(some, random)
     },
   }
 }

@@ -8,7 +8,7 @@ import { haveEqualWeights } from './weights.ts'
 
 /** Options of {@link roundRobin}. */
 export interface RoundRobinOptions {
-  /** A number in [0, 1); only used among more than 256 candidates of unequal weight. Default `Math.random`. */
+  /** A number in [0, 1); says where to begin. Default `Math.random`. */
   random?: () => number
 }
 
@@ -17,12 +17,13 @@ const SMOOTH_LIMIT = 256
 
 /**
  * In turn, in proportion to the weights, and blind to load. Equal weights: one after the other. Unequal ones: nginx's
- * smooth order for up to 256 candidates, earliest deadline first above. The backends that a retry leaves out keep their
+ * smooth order for up to 256 candidates, earliest deadline first above. Where it begins is chance, by weight: the first request of
+ * every process would go to the same backend otherwise. The backends that a retry leaves out keep their
  * turn. Unlike nginx a failure does not lower a weight: taking failing backends out is the health check's part.
  */
 export function roundRobin({ random = Math.random }: RoundRobinOptions = {}): Balancer {
-  const equal = rotation()
-  const smooth = smoothTurns()
+  const equal = rotation(random)
+  const smooth = smoothTurns(random)
   const deadlines = deadlineTurns(random)
   let turns: Turns = equal
   const turnsFor = perCandidates((candidates) => {

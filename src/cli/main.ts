@@ -33,6 +33,11 @@ async function check(flags: Flags): Promise<void> {
   const { proxy, listen, source, routes } = await readSettings(flags)
   const { groups } = proxy.stats()
   await proxy.close()
+  // What fills the file may find none for now: that is right, and worth a word.
+  for (const { name, backends } of groups) {
+    const isEmpty = backends.length === 0
+    if (isEmpty) process.stderr.write(`heddle: warning: group ${name} has no backends: its requests are answered 503\n`)
+  }
   const backends = groups.reduce((sum, group) => sum + group.backends.length, 0)
   const counts = [counted(groups.length, 'group'), counted(backends, 'backend'), counted(routes, 'route')].join(', ')
   process.stdout.write(`ok: ${source ?? 'the flags'}: ${counts}, to listen on ${describeListen(listen ?? LISTEN)}\n`)

@@ -3,7 +3,11 @@ import type { Outcome } from '../model/outcome.ts'
 
 /** What a health check may do to the backends of its group. */
 export interface HealthControl {
-  /** Takes `backend` out of the balance for `ms`. Does nothing where the group would lose more than its share (`maxEjectedPercent`). @returns whether it did. */
+  /**
+   * Takes `backend` out of the balance for `ms`. Does nothing if it is out already, if it is the last one available, or if more
+   * than `maxEjectedPercent` of the backends that are healthy, not draining and of a weight over 0 would be ejected.
+   * @returns whether it did.
+   */
   eject(backend: Backend, ms: number, reason: string): boolean
   /**
    * Takes `backend` out of the balance until the same is said with `false`, whatever share of the group that leaves. One that

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { fieldValue, removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
-import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import { connectError, describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from '../request/answers.ts'
@@ -255,11 +255,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       // What is no TLS is told by the write that it fails.
       const isSystems = thrown.syscall !== undefined && code !== 'EPROTO'
       const isTls = this.backend?.endpoint.isSecure === true && !isSystems && code !== 'ECONNRESET'
-      return this.#backendError(
-        isTls ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT',
-        `could not be connected to: ${what}`,
-        thrown,
-      )
+      if (isTls) return this.#backendError('ERR_PROXY_TLS', `could not be connected to: ${what}`, thrown)
+      return connectError(this.backend, thrown, { attempt: this.attempts, phase: 'upgrade' })
     }
     if (code.startsWith('HPE_'))
       return this.#backendError('ERR_PROXY_BAD_RESPONSE', `sent what is no HTTP: ${what}`, thrown)
@@ -426,7 +423,11 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.parts.deadlines.add(this)
     const { connect, headers, upgradeIdle, idle, total } = this.timeouts
     const isTotal = this.parts.clock.now() >= this.totalAt
-    const lateness = isTotal ? this.#backendError('ERR_PROXY_TOTAL_TIMEOUT', `took more than ${total} ms`) : null
+    // It counts as no head in time where this backend has had all of it.
+    const isBackends = this.#isConnected && this.#tunnel === null && this.#answer === null && this.attempts === 1
+    const lateness = isTotal
+      ? this.#backendError('ERR_PROXY_TOTAL_TIMEOUT', `took more than ${total} ms`, undefined, isBackends)
+      : null
     if (this.#tunnel !== null) {
       if (this.#tunnel.isWebSocket && this.#tunnel.isHalfClosed) {
         this.#end('upgraded', null)
@@ -462,9 +463,9 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   #fail(error: ProxyError): void {
-    this.status = error.status
     this.#letGo()
     this.endAttempt('failed', error)
+    this.status = error.status
     this.#end(this.attempts > 0 ? 'failed' : 'local', error)
     this.#send({ status: error.status, ...localAnswer(error) })
   }
@@ -486,12 +487,13 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.end(kind, error)
   }
 
-  #backendError(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
+  #backendError(code: ProxyErrorCode, what: string, cause?: unknown, blamesBackend?: boolean): ProxyError {
     return new ProxyError(code, `backend ${this.backend?.id} ${what}`, {
       cause,
       backend: this.backend,
       attempt: this.attempts,
       phase: 'upgrade',
+      ...(blamesBackend !== undefined && { blamesBackend }),
     })
   }
 }

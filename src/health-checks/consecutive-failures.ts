@@ -4,22 +4,32 @@ import type { Outcome } from '../model/outcome.ts'
 
 /** When to take a backend out of the balance on the evidence of real requests. */
 export interface EjectionOptions {
-  /** Failures in a row (no connection, reset, timeout, garbage, or one of `statuses`). Default 5. */
+  /**
+   * Failures in a row: no connection, reset, garbage, no head in time ({@link ProxyError.blamesBackend}), or one of `statuses`.
+   * Default 5.
+   */
   consecutiveFailures?: number
-  /** Statuses that count as failures. Default [502, 503, 504]. */
+  /**
+   * Statuses of a backend's responses that count as failures. Default none: a response shows that the backend works, and its
+   * status is often the URL's. Danger: whoever can ask for a URL that is answered with a listed status can have healthy backends
+   * ejected. To take out a backend that only answers errors, probe it.
+   */
   statuses?: number[]
   /** Length of the first ejection, ms; doubles with each one in a row. Default 30000. */
   baseMs?: number
   /** Longest ejection, ms. Default 300000. */
   maxMs?: number
-  /** Share of the group that may be ejected at one time, percent. Default 50. */
+  /**
+   * Share of the backends that may be ejected at one time, percent, of those that are healthy, not draining and of a weight over
+   * 0. Default 50; 0: none. The last available backend is never ejected, whatever the percentage.
+   */
   maxEjectedPercent?: number
 }
 
 /** The defaults of {@link EjectionOptions}; the only place that has them. */
 export const EJECTION_DEFAULTS: Readonly<Required<EjectionOptions>> = Object.freeze({
   consecutiveFailures: 5,
-  statuses: [502, 503, 504],
+  statuses: [],
   baseMs: 30_000,
   maxMs: 300_000,
   maxEjectedPercent: 50,
@@ -68,8 +78,8 @@ function isSuccess({ kind, status }: Outcome, statuses: ReadonlySet<number>): bo
 }
 
 function isFailure({ kind, status, error }: Outcome, statuses: ReadonlySet<number>): boolean {
-  if ((kind === 'failed' || kind === 'cut') && error?.side === 'backend') return true
-  return kind !== 'aborted' && kind !== 'local' && statuses.has(status)
+  if (kind === 'failed' || kind === 'cut') return error?.blamesBackend === true
+  return (kind === 'answered' || kind === 'upgraded') && statuses.has(status)
 }
 
 function reason({ error, status }: Outcome): string {

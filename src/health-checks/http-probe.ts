@@ -4,7 +4,7 @@ import net from 'node:net'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError, isShortage } from '../model/errors.ts'
 
 /** How to ask a backend whether it works. */
 export interface ProbeOptions {
@@ -100,7 +100,10 @@ class Watch {
       this.#end(request, `no answer within ${timeoutMs} ms`)
     })
     request
-      .on('error', (error) => this.#end(request, describeError(error)))
+      .on('error', (error) => {
+        if (isShortage(error)) this.#skip(request)
+        else this.#end(request, describeError(error))
+      })
       .on('close', () => this.#end(request, 'the connection was closed before the end of the answer'))
       .on('upgrade', (_response, socket) => socket.destroy())
       .on('response', (response) => {
@@ -143,6 +146,18 @@ class Watch {
     this.#cancelTimer()
     request?.destroy()
     this.#judge(fault)
+    this.#scheduleNext()
+  }
+
+  /** For want of a descriptor or the like of our own the backend could not be asked: that says nothing of it. */
+  #skip(request: http.ClientRequest): void {
+    if (this.#isStopped || request !== this.#request) return
+    this.#request = null
+    this.#cancelTimer()
+    this.#scheduleNext()
+  }
+
+  #scheduleNext(): void {
     const { intervalMs } = this.#settings
     const delayMs = intervalMs * (1 + JITTER * this.#clock.random())
     // What is told may have stopped us.

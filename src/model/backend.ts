@@ -40,12 +40,13 @@ export interface Endpoint {
   readonly tls: BackendTls
 }
 
-/** One server that answers requests, with its live numbers. Identity matters: one object per backend and proxy. */
+/**
+ * One server that answers requests, with its live numbers. Identity matters: one object per backend and proxy. Its state follows
+ * id and URL: weight and metadata may change while it lives, and an object with other TLS settings takes its cells over.
+ */
 export class Backend {
   readonly id: string
   readonly url: URL
-  readonly weight: number
-  readonly metadata: Readonly<Record<string, unknown>>
   readonly endpoint: Endpoint
   /** `Host` value that names this backend. */
   readonly host: string
@@ -53,6 +54,8 @@ export class Backend {
   readonly basePath: string
   /** Live numbers; `Cells` may lie in memory that threads share. */
   readonly cells: Cells
+  #weight: number
+  #metadata: Readonly<Record<string, unknown>>
 
   /** @throws TypeError where the URL cannot be a backend's. */
   constructor(init: BackendInit | string | URL, cells = new Cells()) {
@@ -60,8 +63,8 @@ export class Backend {
     const { url, socketPath, basePath } = parseBackendUrl(String(given.url))
     this.url = url
     this.id = given.id ?? (socketPath === null ? url.origin : `unix:${socketPath}`)
-    this.weight = given.weight ?? 1
-    this.metadata = given.metadata ?? {}
+    this.#weight = given.weight ?? 1
+    this.#metadata = given.metadata ?? {}
     this.basePath = basePath
     this.host = socketPath === null ? url.host : 'localhost'
     const isSecure = url.protocol === 'https:'
@@ -73,6 +76,24 @@ export class Backend {
       tls: given.tls ?? {},
     }
     this.cells = cells
+  }
+
+  /** Share of the traffic in relation to the others; 0 takes nothing new. */
+  get weight(): number {
+    return this.#weight
+  }
+  /** Anything of the application's. */
+  get metadata(): Readonly<Record<string, unknown>> {
+    return this.#metadata
+  }
+  /** It has the same id and URL: the same server, whatever else differs. */
+  isSame({ id, url }: Backend): boolean {
+    return this.id === id && this.url.href === url.href
+  }
+  /** Takes over what may change of a backend that stays. The group must be told of it. */
+  adopt({ weight, metadata }: Backend): void {
+    this.#weight = weight
+    this.#metadata = metadata
   }
 
   /** Attempts that have begun and whose last byte is not yet gone. */
@@ -95,9 +116,13 @@ export class Backend {
   get isDisabled(): boolean {
     return this.cells.isDisabled
   }
-  /** None of the four above, and a weight over 0. */
+  /** Neither unhealthy nor draining nor disabled, and a weight over 0: nothing but an ejection can keep it from being available. */
+  get isEligible(): boolean {
+    return this.weight > 0 && !this.isUnhealthy && !this.isDraining && !this.isDisabled
+  }
+  /** Eligible, and not ejected. */
   get isAvailable(): boolean {
-    return this.weight > 0 && !this.isUnhealthy && !this.isEjected && !this.isDraining && !this.isDisabled
+    return this.isEligible && !this.isEjected
   }
 }
 

@@ -20,35 +20,38 @@ interface Fault {
   readonly phase: Phase
   /** Status for the client, where it can still be told; 499 is for the log only. */
   readonly status: number
+  /** {@link ProxyError.blamesBackend}, where the code says enough. */
+  readonly blames: boolean
 }
 
 /** Every way in which an exchange can fail, in one table. */
-const FAULTS = {
-  ERR_PROXY_BAD_REQUEST: { side: 'client', phase: 'accept', status: 400 },
-  ERR_PROXY_TARGET_TOO_LONG: { side: 'client', phase: 'accept', status: 414 },
-  ERR_PROXY_HEAD_TOO_LARGE: { side: 'client', phase: 'accept', status: 431 },
-  ERR_PROXY_BODY_TOO_LARGE: { side: 'client', phase: 'request', status: 413 },
-  ERR_PROXY_CLIENT_TIMEOUT: { side: 'client', phase: 'request', status: 408 },
-  ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499 },
-  ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404 },
-  ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503 },
-  ERR_PROXY_POOL_FULL: { side: 'proxy', phase: 'acquire', status: 503 },
-  ERR_PROXY_ACQUIRE_TIMEOUT: { side: 'backend', phase: 'acquire', status: 504 },
-  ERR_PROXY_CLOSED: { side: 'proxy', phase: 'acquire', status: 503 },
-  ERR_PROXY_CONNECT: { side: 'backend', phase: 'connect', status: 502 },
-  ERR_PROXY_CONNECT_TIMEOUT: { side: 'backend', phase: 'connect', status: 504 },
-  ERR_PROXY_TLS: { side: 'backend', phase: 'connect', status: 502 },
-  ERR_PROXY_RESET: { side: 'backend', phase: 'headers', status: 502 },
-  ERR_PROXY_HEADERS_TIMEOUT: { side: 'backend', phase: 'headers', status: 504 },
-  ERR_PROXY_BAD_RESPONSE: { side: 'backend', phase: 'headers', status: 502 },
-  ERR_PROXY_IDLE_TIMEOUT: { side: 'backend', phase: 'body', status: 504 },
-  ERR_PROXY_TOTAL_TIMEOUT: { side: 'backend', phase: 'headers', status: 504 },
-  ERR_PROXY_CUT: { side: 'backend', phase: 'body', status: 502 },
-  ERR_PROXY_BODY_CONSUMED: { side: 'proxy', phase: 'request', status: 500 },
-  ERR_PROXY_UPGRADE: { side: 'backend', phase: 'upgrade', status: 502 },
-  ERR_PROXY_UPGRADE_IDLE_TIMEOUT: { side: 'backend', phase: 'upgrade', status: 504 },
-  ERR_PROXY_THREADS: { side: 'proxy', phase: 'listen', status: 503 },
-  ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500 },
+export const FAULTS = {
+  ERR_PROXY_BAD_REQUEST: { side: 'client', phase: 'accept', status: 400, blames: false },
+  ERR_PROXY_TARGET_TOO_LONG: { side: 'client', phase: 'accept', status: 414, blames: false },
+  ERR_PROXY_HEAD_TOO_LARGE: { side: 'client', phase: 'accept', status: 431, blames: false },
+  ERR_PROXY_BODY_TOO_LARGE: { side: 'client', phase: 'request', status: 413, blames: false },
+  ERR_PROXY_CLIENT_TIMEOUT: { side: 'client', phase: 'request', status: 408, blames: false },
+  ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false },
+  ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404, blames: false },
+  ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503, blames: false },
+  ERR_PROXY_POOL_FULL: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
+  ERR_PROXY_ACQUIRE_TIMEOUT: { side: 'backend', phase: 'acquire', status: 504, blames: false },
+  ERR_PROXY_SHORTAGE: { side: 'proxy', phase: 'connect', status: 503, blames: false },
+  ERR_PROXY_CLOSED: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
+  ERR_PROXY_CONNECT: { side: 'backend', phase: 'connect', status: 502, blames: true },
+  ERR_PROXY_CONNECT_TIMEOUT: { side: 'backend', phase: 'connect', status: 504, blames: true },
+  ERR_PROXY_TLS: { side: 'backend', phase: 'connect', status: 502, blames: true },
+  ERR_PROXY_RESET: { side: 'backend', phase: 'headers', status: 502, blames: true },
+  ERR_PROXY_HEADERS_TIMEOUT: { side: 'backend', phase: 'headers', status: 504, blames: true },
+  ERR_PROXY_BAD_RESPONSE: { side: 'backend', phase: 'headers', status: 502, blames: true },
+  ERR_PROXY_IDLE_TIMEOUT: { side: 'backend', phase: 'body', status: 504, blames: false },
+  ERR_PROXY_TOTAL_TIMEOUT: { side: 'backend', phase: 'headers', status: 504, blames: false },
+  ERR_PROXY_CUT: { side: 'backend', phase: 'body', status: 502, blames: true },
+  ERR_PROXY_BODY_CONSUMED: { side: 'proxy', phase: 'request', status: 500, blames: false },
+  ERR_PROXY_UPGRADE: { side: 'backend', phase: 'upgrade', status: 502, blames: true },
+  ERR_PROXY_UPGRADE_IDLE_TIMEOUT: { side: 'backend', phase: 'upgrade', status: 504, blames: false },
+  ERR_PROXY_THREADS: { side: 'proxy', phase: 'listen', status: 503, blames: false },
+  ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500, blames: false },
 } as const satisfies Record<string, Fault>
 
 /** Seconds after which a client that was refused for load may try again. */
@@ -65,9 +68,14 @@ export interface ProxyErrorDetails {
   readonly attempt?: number
   /** Where it differs from the code's usual phase. */
   readonly phase?: Phase
+  /** Where it differs from what the code says by itself: see {@link ProxyError.blamesBackend}. */
+  readonly blamesBackend?: boolean
 }
 
-/** A failed exchange: what happened (`code`, `message`), where (`phase`, `backend`, `attempt`) and whose fault it is (`side`). */
+/**
+ * A failed exchange: what happened (`code`, `message`), where (`phase`, `backend`, `attempt`), whose fault it is (`side`), and
+ * whether it counts against the backend (`blamesBackend`).
+ */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'
   readonly code: ProxyErrorCode
@@ -77,6 +85,12 @@ export class ProxyError extends Error {
   readonly status: number
   readonly backend: Backend | null
   readonly attempt: number
+  /**
+   * Whether it is evidence against the backend, for health checks: the connection was refused, reset or not made in time, what
+   * came is garbage, or no head came in time. `false` where {@link side} is `backend` and it could be as healthy as any: a limit
+   * that ended an exchange in which both sides were quiet, or one that waited for a connection of the pool.
+   */
+  readonly blamesBackend: boolean
 
   constructor(code: ProxyErrorCode, message: string, details: ProxyErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -87,12 +101,38 @@ export class ProxyError extends Error {
     this.status = fault.status
     this.backend = details.backend ?? null
     this.attempt = details.attempt ?? 0
+    this.blamesBackend = details.blamesBackend ?? fault.blames
   }
 
   /** Headers that belong to an answer with {@link status}; frameworks add them to theirs. */
   get headers(): Readonly<Record<string, string>> {
     return this.status === 503 ? { 'Retry-After': RETRY_AFTER_SECONDS } : {}
   }
+}
+
+/** The system has no descriptor, port, buffer or memory left for us: every backend would fail alike. */
+const SHORTAGES = new Set<unknown>(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
+
+/** Whether a connection failed for want of something on this machine, and says nothing about the backend. */
+export function isShortage(error: unknown): boolean {
+  // Of a name with several addresses: what was not tried for want of a descriptor is no evidence, whatever the others did.
+  if (error instanceof AggregateError) return error.errors.some(isShortage)
+  return error instanceof Error && SHORTAGES.has((error as NodeJS.ErrnoException).code)
+}
+
+/**
+ * A connection to `backend` that the system did not make: a {@link isShortage shortage} of ours, a name that cannot be looked up
+ * for now (`EAI_AGAIN`: our resolver does not answer, so that it does not count against the backend), or the backend's fault.
+ */
+export function connectError(backend: Backend | null, cause: unknown, details: ProxyErrorDetails = {}): ProxyError {
+  const text = describeError(cause)
+  if (isShortage(cause)) {
+    const message = `no connection to backend ${backend?.id} could be made: this machine or process has run out of what it takes: ${text}`
+    return new ProxyError('ERR_PROXY_SHORTAGE', message, { ...details, cause, backend })
+  }
+  const isResolvers = (cause as NodeJS.ErrnoException | undefined)?.code === 'EAI_AGAIN'
+  const message = `backend ${backend?.id} could not be connected to: ${text}`
+  return new ProxyError('ERR_PROXY_CONNECT', message, { ...details, cause, backend, blamesBackend: !isResolvers })
 }
 
 /** The message of anything thrown, with the system's error code where there is one. */

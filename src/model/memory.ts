@@ -12,6 +12,29 @@ export interface Memory {
   release(name: string): void
 }
 
+/** Numbers of one thread that are found by their name again, as those that threads share are, until they are released. */
+export class PrivateMemory implements Memory {
+  readonly isShared = false
+  readonly #cells = new Map<string, Cells>()
+
+  cells(name: string): Cells {
+    let cells = this.#cells.get(name)
+    if (cells === undefined) {
+      cells = new Cells()
+      this.#cells.set(name, cells)
+    }
+    return cells
+  }
+
+  counters(): Float64Array {
+    return new Float64Array(COUNTERS)
+  }
+
+  release(name: string): void {
+    this.#cells.delete(name)
+  }
+}
+
 /** Numbers of one thread; every call gives new ones. */
 export const privateMemory: Memory = {
   isShared: false,

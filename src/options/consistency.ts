@@ -52,7 +52,6 @@ function groupFaults({ backends, target }: Options, at: readonly string[]): Opti
     })
   }
   if (!Array.isArray(backends)) return faults
-  if (backends.length === 0) faults.push(missing(pathOf([...at, 'backends']), 'is an empty list'))
   const seen = new Map<string, number>()
   for (const [index, backend] of backends.entries()) {
     const id = idOf(backend)
@@ -136,7 +135,13 @@ function orphanFaults(input: Options, hasUnnamed: boolean): OptionFault[] {
 }
 
 function missing(path: string, message: string): OptionFault {
-  return { path, message, value: undefined, allowed: 'a list of one backend or more', example: [EXAMPLE_URL] }
+  return {
+    path,
+    message,
+    value: undefined,
+    allowed: 'a list of backends; an empty one answers 503',
+    example: [EXAMPLE_URL],
+  }
 }
 
 /** The id that the backend will have, or `null` where it cannot be made. */

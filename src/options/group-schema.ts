@@ -112,7 +112,7 @@ const healthCheck = policyOr(
         EJECTION_DEFAULTS.consecutiveFailures,
       ),
       statuses: withDefault(
-        'Statuses that count as failures.',
+        'Statuses of responses that count as failures; clients who can cause them can have backends ejected.',
         list(status, 'a list of statuses', [502, 503, 504]),
         EJECTION_DEFAULTS.statuses,
       ),
@@ -127,7 +127,7 @@ const healthCheck = policyOr(
         EJECTION_DEFAULTS.maxMs,
       ),
       maxEjectedPercent: withDefault(
-        'Share of the group that may be ejected at one time, percent.',
+        'Share of the backends that may be ejected at one time, percent; the last available one never is.',
         whole(' of percent', 0, 100, 50),
         EJECTION_DEFAULTS.maxEjectedPercent,
       ),
@@ -162,7 +162,10 @@ const retry = policyOr(
 
 /** The options of a group; the proxy has them too, for its unnamed group. */
 export const GROUP = {
-  backends: optional('The servers to share the load between.', list(backend, 'a list of backends', [EXAMPLE_URL])),
+  backends: optional(
+    'The servers to share the load between; none: 503.',
+    list(backend, 'a list of backends', [EXAMPLE_URL]),
+  ),
   target: optional('Shorthand for a single backend.', backend),
   balancer: optional('Who picks.', balancer),
   pool: optional('Bounds of the connections to each backend.', pool),

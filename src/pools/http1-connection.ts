@@ -6,7 +6,7 @@ import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../ht
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../model/clock.ts'
 import { type Timed, UNWATCHED } from '../model/deadlines.ts'
-import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import { connectError, describeError, isShortage, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
@@ -343,8 +343,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   #onSocketError(error: Error): void {
     if (!this.#isConnected) {
-      const code = isTlsError(error) ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT'
-      this.#fail(code, `could not be connected to: ${describeError(error)}`, error)
+      if (!isTlsError(error)) this.#failWith(connectError(this.backend, error))
+      else this.#fail('ERR_PROXY_TLS', `could not be connected to: ${describeError(error)}`, error)
     } else this.#lost(`: ${describeError(error)}`, error)
   }
 
@@ -368,8 +368,12 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   #fail(code: ProxyErrorCode, what: string, cause?: unknown): void {
+    this.#failWith(this.#failure ?? this.#error(code, what, cause))
+  }
+
+  #failWith(error: ProxyError): void {
     if (this.#failure === null) {
-      this.#failure = this.#error(code, what, cause)
+      this.#failure = error
       if (!this.#isConnected) this.#owner.onConnectFailed(this, this.#failure)
     }
     this.#report()
@@ -384,7 +388,9 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   #error(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
-    return new ProxyError(code, `backend ${this.backend.id} ${what}`, { cause, backend: this.backend })
+    const details = { cause, backend: this.backend }
+    const message = `backend ${this.backend.id} ${what}`
+    return new ProxyError(code, message, isShortage(cause) ? { ...details, blamesBackend: false } : details)
   }
 }
 

@@ -253,7 +253,8 @@ export abstract class BaseExchange implements Recordable, Timed {
   protected tryAgain(error: ProxyError, isReplayable: boolean, wasReused: boolean): boolean {
     const hasRepeatedStale = this.#hasRepeatedStale
     const repeat = repeatability({ method: this.method, error, isReplayable, wasReused, hasRepeatedStale })
-    this.endAttempt('failed', error, repeat === 'stale')
+    // A backend may close a kept connection whenever it likes, and we were too late to see it: no evidence, repeated or not.
+    this.endAttempt('failed', error, wasReused && error.code === 'ERR_PROXY_RESET')
     if (repeat === 'stale') this.#hasRepeatedStale = true
     else this.#tried = [...this.#tried, this.backend as Backend]
     const delayMs = repeat === 'stale' ? 0 : repeat === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1

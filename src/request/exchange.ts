@@ -46,6 +46,8 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #connection: Connection | null = null
   #phase = WAITING
   #isClientBlocked = false
+  /** When this attempt's request began to be sent; once all of it is, when that was. */
+  #sentAt = 0
   /** When the client was asked for what it sends now, and how much has come since. */
   #awaitedAt = 0
   #awaitedBytes = 0
@@ -118,8 +120,10 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #forward(connection: Connection): void {
     const body = this.#body
     this.#connection = connection
+    const now = this.parts.clock.now()
     this.#phase = body === null ? AWAITING_HEAD : SENDING
-    this.extend(body === null ? this.timeouts.headers : this.timeouts.idle)
+    this.#sentAt = now
+    this.extend(body === null ? this.timeouts.headers : this.timeouts.idle, now)
     try {
       connection.send(this.outgoingHead(), body, this)
     } catch (error) {
@@ -161,7 +165,8 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   onBodyComplete(): void {
     if (this.#phase !== SENDING) return
     this.#phase = AWAITING_HEAD
-    this.extend(this.timeouts.headers)
+    this.#sentAt = this.parts.clock.now()
+    this.extend(this.timeouts.headers, this.#sentAt)
   }
 
   // 6 respond
@@ -282,8 +287,11 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.parts.deadlines.add(this)
     const { headers, idle, total } = this.timeouts
     const now = this.parts.clock.now()
-    if (now >= this.totalAt)
-      return this.#timeOut('ERR_PROXY_TOTAL_TIMEOUT', `the exchange took more than ${total} ms`, true)
+    if (now >= this.totalAt) {
+      // It counts as no head in time where the backend has had the whole request for most of it.
+      const isBackends = this.#phase === AWAITING_HEAD && (now - this.#sentAt) * 2 >= total
+      return this.#timeOut('ERR_PROXY_TOTAL_TIMEOUT', `the exchange took more than ${total} ms`, true, isBackends)
+    }
     if (this.#phase === AWAITING_HEAD) {
       return this.#timeOut(
         'ERR_PROXY_HEADERS_TIMEOUT',
@@ -297,12 +305,23 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client sent less than ${minBodyRate} bytes a second`, true)
     }
     if (isClients) return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client moved no byte for ${idle} ms`, true)
-    this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${this.backend?.id} moved no byte for ${idle} ms`, false)
+    // A backend that takes no more of a body counts; one that has nothing to say for a while, in a stream of events, does not.
+    const isBackends = this.#phase === SENDING
+    this.#timeOut(
+      'ERR_PROXY_IDLE_TIMEOUT',
+      `backend ${this.backend?.id} moved no byte for ${idle} ms`,
+      false,
+      isBackends,
+    )
   }
 
-  /** @param isFinal no other attempt would help. */
-  #timeOut(code: ProxyErrorCode, message: string, isFinal: boolean): void {
-    const error = new ProxyError(code, message, { backend: this.backend, attempt: this.attempts })
+  /**
+   * @param isFinal no other attempt would help.
+   * @param blamesBackend where it is not as the code says by itself.
+   */
+  #timeOut(code: ProxyErrorCode, message: string, isFinal: boolean, blamesBackend?: boolean): void {
+    const details = { backend: this.backend, attempt: this.attempts }
+    const error = new ProxyError(code, message, blamesBackend === undefined ? details : { ...details, blamesBackend })
     if (!isFinal || this.#phase === RECEIVING) this.onError(error)
     else {
       this.endAttempt(error.side === 'client' ? 'aborted' : 'failed', error)

@@ -15,7 +15,7 @@ export interface GroupParts {
   readonly balancer: Balancer
   readonly pool: Pool
   readonly healthCheck: HealthCheck | null
-  /** Share of the group that may be ejected at one time, percent. */
+  /** Share of the backends that would be available otherwise that may be ejected at one time, percent; the last one never is. */
   readonly maxEjectedPercent: number
   /** For so long a backend that has come, or come back, gets less than its share, ms; 0: not at all. */
   readonly slowStartMs: number
@@ -41,8 +41,6 @@ const LEASE_MS = 3 * LEAD_MS
 
 /** The least share of its own that a backend gets in its slow start. */
 const SLOW_START_MIN = 0.1
-/** What counts as the first moment of a slow start, ms. */
-const SLOW_START_STEP_MS = 1000
 
 /** How often a pick is made again because another thread picked at the same time. */
 const MAX_TURNS = 4
@@ -64,8 +62,10 @@ export class Group implements HealthControl {
   readonly #returns = new Map<Backend, () => void>()
   /** What the health check looks after by itself, where this thread leads. */
   readonly #watches = new Map<Backend, () => void>()
+  /** This thread looks after the backends for all, be there any or not. */
+  #leads = false
   #cancelLead: () => void = () => {}
-  /** The same array until something changes, so that balancers can build on its identity. */
+  /** Who may be picked. The same array until something changes, so that balancers can build on its identity. */
   #available: readonly Backend[] = []
   /** The count of changes that {@link #available} knows of. */
   #changes = -1
@@ -95,13 +95,18 @@ export class Group implements HealthControl {
 
   /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
   replace(backends: readonly Backend[], isNew = true): void {
-    for (const backend of backends) if (isNew && !this.#backends.includes(backend)) this.#beginSlowly(backend)
+    const before = new Map(this.#backends.map((backend) => [backend.id, backend]))
+    for (const backend of backends)
+      if (isNew && before.get(backend.id)?.isSame(backend) !== true) this.#beginSlowly(backend)
     this.#backends = backends
     this.#hasBasePaths = backends.some(hasBasePath)
-    for (const backend of this.#returns.keys()) if (!backends.includes(backend)) this.#forgetReturn(backend)
+    const now = new Set(backends)
+    for (const backend of this.#returns.keys()) if (!now.has(backend)) this.#forgetReturn(backend)
     this.#parts.balancer.onChange?.(backends)
     this.changed()
-    if (this.#watches.size > 0) this.#watchAll()
+    // An ejection that an object with other TLS settings has taken over ends in time, although nobody may look.
+    this.#refresh()
+    if (this.#leads) this.#watchAll()
   }
 
   /** Tells every thread that who is available may have changed. */
@@ -129,31 +134,57 @@ export class Group implements HealthControl {
   }
 
   #pick(candidates: Candidates, exchange: ExchangeView): Backend {
+    const backend = this.#ask(candidates, exchange)
+    if (this.#parts.slowStartMs === 0 || candidates.length === 1) return backend
+    const now = this.#parts.clock.now()
+    if (this.#grown(backend, now) === 1) return backend
+    const others = this.#othersByLot(backend, candidates, now)
+    return others === null ? backend : this.#ask(others, exchange)
+  }
+
+  #ask(candidates: Candidates, exchange: ExchangeView): Backend {
     const backend = this.balancer.pick(candidates, exchange)
     refusePromise(backend)
     if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
-    if (this.#parts.slowStartMs === 0 || candidates.length === 1 || !this.#isTooSoon(backend)) return backend
-    const others = candidates.filter((one) => one !== backend)
-    return isNotEmpty(others) ? this.#pick(others, exchange) : backend
+    return backend
   }
 
   /**
-   * Slow start: of what would go to a backend that has just come, a share that grows with its time goes on to the others.
+   * Slow start: of what would go to a backend that has just come, a share that grows with its time stays with it, and the rest
+   * goes on to the others. What counts is its age in relation to the oldest candidate's: where all have come together, none is
+   * to be favoured.
    * Source: Envoy's slow start (slow_start.rst: aggression 1, min_weight_percent 10), which scales weights; by lot it holds for
    * balancers that know of no weights, too.
+   * @returns those that have had their lot drawn in place of `young`, or `null` where it keeps what it got.
    */
-  #isTooSoon({ cells }: Backend): boolean {
-    const { clock, slowStartMs } = this.#parts
-    const agoMs = cells.returnedAgoMs(clock.now())
-    if (agoMs >= slowStartMs) {
-      // Times wrap after 24 days.
-      if (agoMs !== Number.POSITIVE_INFINITY) cells.clearReturned()
-      return false
+  #othersByLot(young: Backend, candidates: Candidates, now: number): Candidates | null {
+    const { clock } = this.#parts
+    const grown = candidates.map((backend) => this.#grown(backend, now))
+    const most = grown.reduce((max, one) => Math.max(max, one), 0)
+    const isDrawn = (position: number): boolean => {
+      const one = grown[position] ?? 1
+      return one >= most || clock.random() < one / most
     }
-    return clock.random() >= Math.max(SLOW_START_MIN, Math.max(agoMs, SLOW_START_STEP_MS) / slowStartMs)
+    if (isDrawn(candidates.indexOf(young))) return null
+    // Each draws once, whatever the order in which the balancer would look at them; the oldest are always among them.
+    const others = candidates.filter((backend, position) => backend !== young && isDrawn(position))
+    return isNotEmpty(others) ? others : null
   }
 
-  /** Available backends that are not in `tried`; all available ones where each has been tried; `null` for none. */
+  /** How much of its share a backend may have by its age, from {@link SLOW_START_MIN} to 1. */
+  #grown({ cells }: Backend, now: number): number {
+    const { slowStartMs } = this.#parts
+    const agoMs = cells.returnedAgoMs(now)
+    if (agoMs < slowStartMs) return Math.max(SLOW_START_MIN, agoMs / slowStartMs)
+    // Times wrap after 24 days.
+    if (agoMs !== Number.POSITIVE_INFINITY) cells.clearReturned()
+    return 1
+  }
+
+  /**
+   * Available backends that are not in `tried`; all available ones where each has been tried; `null` for none. Where every
+   * backend that could be available is ejected, those count as available.
+   */
   candidates(tried: readonly Backend[]): Candidates | null {
     if (this.#parts.cells.changes !== this.#changes) this.#refresh()
     const available = this.#available
@@ -171,15 +202,10 @@ export class Group implements HealthControl {
   }
 
   eject(backend: Backend, ms: number, reason: string): boolean {
-    if (
-      backend.isEjected ||
-      !this.backends.includes(backend) ||
-      this.#ejectedPercent(1) > this.#parts.maxEjectedPercent
-    )
-      return false
+    if (!backend.isAvailable || !this.backends.includes(backend) || !this.#canSpare(1)) return false
     if (!backend.cells.eject(this.#parts.clock.now() + ms)) return false
-    // Another thread may have ejected another one at the same moment.
-    if (this.#ejectedPercent(0) > this.#parts.maxEjectedPercent) {
+    // Another thread may have ejected another one at the same moment, or taken one out.
+    if (!this.#canSpare(0)) {
       backend.cells.uneject()
       this.changed()
       return false
@@ -210,14 +236,25 @@ export class Group implements HealthControl {
     if (this.#parts.slowStartMs > 0) cells.setReturned(this.#parts.clock.now())
   }
 
-  #ejectedPercent(more: number): number {
-    const ejected = this.backends.filter((backend) => backend.isEjected).length
-    return ((ejected + more) * 100) / this.backends.length
+  /**
+   * With `more` ejections there is still one backend available, and no more than the percentage are ejected. Backends that are
+   * out for another reason count neither way: they carry nothing that the others could be spared for.
+   */
+  #canSpare(more: number): boolean {
+    let eligible = 0
+    let ejected = more
+    for (const backend of this.#backends) {
+      if (!backend.isEligible) continue
+      eligible++
+      if (backend.isEjected) ejected++
+    }
+    return ejected < eligible && ejected * 100 <= this.#parts.maxEjectedPercent * eligible
   }
 
   close(): void {
     for (const backend of this.#returns.keys()) this.#forgetReturn(backend)
     this.#cancelLead()
+    this.#leads = false
     this.#unwatch(() => true)
     this.#parts.cells.unlead()
   }
@@ -225,7 +262,8 @@ export class Group implements HealthControl {
   /** One thread looks after the backends for all. */
   #lead(): void {
     const { cells, clock, isShared } = this.#parts
-    if (!isShared || cells.lead(clock.now(), LEASE_MS)) this.#watchAll()
+    this.#leads = !isShared || cells.lead(clock.now(), LEASE_MS)
+    if (this.#leads) this.#watchAll()
     else this.#unwatch(() => true)
     if (isShared) this.#cancelLead = clock.schedule(LEAD_MS, () => this.#lead())
   }
@@ -289,7 +327,9 @@ export class Group implements HealthControl {
     // Read before the states: what changes meanwhile is seen the next time.
     this.#changes = this.#parts.cells.changes
     for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
-    this.#available = this.#backends.filter((backend) => backend.isAvailable)
+    const available = this.#backends.filter((backend) => backend.isAvailable)
+    // None is left, since others have gone after the ejection: those that failed lately are better than a sure 503.
+    this.#available = available.length > 0 ? available : this.#backends.filter((backend) => backend.isEligible)
   }
 }
 

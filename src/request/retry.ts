@@ -22,6 +22,7 @@ export type Repeatability = 'stale' | 'policy' | 'never'
 const NOT_SENT = new Set<string>([
   'ERR_PROXY_CONNECT',
   'ERR_PROXY_CONNECT_TIMEOUT',
+  'ERR_PROXY_SHORTAGE',
   'ERR_PROXY_TLS',
   'ERR_PROXY_POOL_FULL',
   'ERR_PROXY_ACQUIRE_TIMEOUT',

@@ -129,6 +129,19 @@ function describeEveryPick(factory: Factory): void {
     }
   })
 
+  test('it goes along with a list of backends that is empty for a while', () => {
+    const scene = stage(factory)
+    for (const weights of [
+      [1, 2],
+      [3, 1, 1],
+    ]) {
+      scene.balancer.onChange?.([])
+      const candidates = backends(weights)
+      scene.balancer.onChange?.(candidates)
+      traffic(scene, candidates, { exchanges: 20 })
+    }
+  })
+
   test('it goes along with backends that are replaced', () => {
     const scene = stage(factory)
     for (let round = 1; round <= 20; round++) {

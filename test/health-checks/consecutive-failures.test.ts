@@ -77,15 +77,19 @@ test('where the group cannot lose it the backend stays, and the next failure ask
 
 test('what counts as a failure: statuses of the list, and what is the backend’s fault', () => {
   const cases: [outcome: Outcome, isFailure: boolean][] = [
-    [outcome('answered', 502), true],
     [outcome('answered', 503), true],
-    [outcome('answered', 504), true],
+    [outcome('upgraded', 503), true],
     [outcome('answered', 500), false],
     [outcome('answered', 404), false],
     [outcome('failed', 0, 'ERR_PROXY_CONNECT_TIMEOUT'), true],
     [outcome('failed', 0, 'ERR_PROXY_HEADERS_TIMEOUT'), true],
     [outcome('cut', 200, 'ERR_PROXY_CUT'), true],
     [outcome('cut', 200, 'ERR_PROXY_CLIENT_GONE'), false],
+    [outcome('cut', 503, 'ERR_PROXY_TOTAL_TIMEOUT'), false],
+    [outcome('cut', 101, 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT'), false],
+    [outcome('failed', 0, 'ERR_PROXY_ACQUIRE_TIMEOUT'), false],
+    [outcome('failed', 0, 'ERR_PROXY_SHORTAGE'), false],
+    [outcome('failed', 503, 'ERR_PROXY_SHORTAGE'), false],
     [outcome('failed', 0, 'ERR_PROXY_POOL_FULL'), false],
     [outcome('failed', 0, 'ERR_PROXY_BODY_TOO_LARGE'), false],
     [outcome('aborted', 503, 'ERR_PROXY_CLIENT_GONE'), false],
@@ -93,9 +97,16 @@ test('what counts as a failure: statuses of the list, and what is the backend’
   ]
   for (const [given, isFailure] of cases) {
     const { backend, control, ejections } = scene()
-    consecutiveFailures({ consecutiveFailures: 1 }).observe(backend, given, control)
+    consecutiveFailures({ consecutiveFailures: 1, statuses: [503] }).observe(backend, given, control)
     assert.equal(ejections.length, isFailure ? 1 : 0, `${given.kind} ${given.status} ${given.error?.code}`)
   }
+})
+
+test('without a list no status of a response is a failure', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures({ consecutiveFailures: 1 })
+  for (const status of [500, 502, 503, 504]) check.observe(backend, outcome('answered', status), control)
+  assert.deepEqual(ejections, [])
 })
 
 test('what is neither failure nor success leaves the count as it is', () => {

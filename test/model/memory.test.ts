@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
-import { privateMemory, SharedMemory } from '../../src/model/memory.ts'
+import { PrivateMemory, privateMemory, SharedMemory } from '../../src/model/memory.ts'
 
 const LINE_BYTES = 64
 
@@ -81,6 +81,15 @@ test('what a thread had pending is taken back, at every backend, and nothing of 
   new SharedMemory(buffer, 1).cells('a').addPending(1)
   here.takeBack(1)
   assert.equal(here.cells('a').pending, 1)
+})
+
+test('cells of one thread are found by their name, until they are released', () => {
+  const memory = new PrivateMemory()
+  memory.cells('a').addPending(1)
+  assert.deepEqual([memory.cells('a').pending, memory.cells('b').pending], [1, 0])
+  memory.release('a')
+  assert.equal(memory.cells('a').pending, 0)
+  assert.deepEqual([memory.isShared, memory.counters().length], [false, 7])
 })
 
 test('cells of one thread alone are new with each call', () => {

@@ -61,7 +61,7 @@ test('all that cannot be sent is told at once, and wrong options before it', () 
     () => createProxy(options),
     (error: unknown) => error instanceof OptionsError && error.faults.length === 2,
   )
-  assert.throws(() => createProxy({ ...options, backends: [] }), /backends is an empty list/)
+  assert.throws(() => createProxy({ ...options, backends: [] }), /target is given together with `backends`/)
 })
 
 test('logger, access log and executor stay where the proxy is made', () => {

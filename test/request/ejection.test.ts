@@ -5,7 +5,7 @@ import { manualClock } from '../../src/testing/manual-clock.ts'
 import { neverAnswer, resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { type RunningProxy, runProxy } from '../support/running-proxy.ts'
+import { FRONTS, type RunningProxy, runProxy } from '../support/running-proxy.ts'
 
 function inOrder(urls: string[], more: ProxyOptions = {}): Promise<RunningProxy> {
   return runProxy({ backends: urls, balancer: firstAvailable(), retry: false, ...more })
@@ -112,7 +112,7 @@ test('half of a group at the most is ejected', async () => {
   assert.deepEqual(ejected(front), [true, true, false, false])
 })
 
-test('answers of 502, 503 and 504 count as failures, other 5xx do not', async () => {
+test('responses with a listed status count as failures, others do not', async () => {
   await using bad = await mockBackend([
     { status: 500 },
     { status: 501 },
@@ -126,12 +126,32 @@ test('answers of 502, 503 and 504 count as failures, other 5xx do not', async ()
     { status: 503 },
   ])
   await using good = await mockBackend()
-  await using front = await inOrder([bad.url, good.url])
+  await using front = await inOrder([bad.url, good.url], { healthCheck: { statuses: [502, 503, 504] } })
   await statuses(front, 9)
   assert.deepEqual(ejected(front), [false, false])
   await statuses(front, 1)
   assert.deepEqual(ejected(front), [true, false])
 })
+
+for (const front of FRONTS) {
+  test(`a URL that every backend answers with 502, 503 or 504 ejects none (${front.name})`, async () => {
+    const backends = await Promise.all(
+      Array.from({ length: 4 }, () => mockBackend((request, reply) => reply.send({ status: statusOf(request.path) }))),
+    )
+    const running = await front.run({ backends: backends.map(({ url }) => url), balancer: 'round-robin' })
+    for (const path of ['/502', '/503', '/504']) {
+      for (let i = 0; i < 20; i++) assert.equal((await fetch(`${running.url}${path}`)).status, statusOf(path))
+    }
+    assert.deepEqual(ejected(running), [false, false, false, false])
+    for (let i = 0; i < 4; i++) assert.equal((await fetch(`${running.url}/200`)).status, 200)
+    await running[Symbol.asyncDispose]()
+    await Promise.all(backends.map((backend) => backend[Symbol.asyncDispose]()))
+  })
+}
+
+function statusOf(path: string): number {
+  return Number(path.slice(1))
+}
 
 test('retried failures count too: the client sees none of it', async () => {
   const dead = await deadPort()
@@ -149,15 +169,12 @@ test('healthCheck: false ejects nothing', async () => {
   assert.deepEqual(ejected(front), [false, false])
 })
 
-for (const [what, options] of [
-  ['ejected', { healthCheck: { consecutiveFailures: 1, maxEjectedPercent: 100 } }],
-  ['without a weight', {}],
-] as const) {
+for (const what of ['draining', 'without a weight'] as const) {
   test(`where all backends are ${what}, the answer is 503 with Retry-After`, async () => {
     const { url } = await deadPort()
-    const weight = what === 'ejected' ? 1 : 0
-    await using front = await runProxy({ backends: [{ url, weight }], retry: false, ...options })
-    if (what === 'ejected') await statuses(front, 1)
+    const weight = what === 'draining' ? 1 : 0
+    await using front = await runProxy({ backends: [{ url, weight }], retry: false })
+    if (what === 'draining') await front.proxy.drain(url)
     const response = await fetch(front.url)
     assert.equal(response.status, 503)
     assert.equal(response.headers.get('retry-after'), '1')

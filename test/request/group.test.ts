@@ -18,6 +18,7 @@ const clock = manualClock()
 function shared(
   balancers: readonly [Balancer, Balancer],
   {
+    ids = ['a', 'b'],
     maxEjectedPercent = 50,
     slowStartMs = 0,
     healthChecks = [],
@@ -26,6 +27,7 @@ function shared(
     onThrew = () => {},
     buffer = SharedMemory.allocate(3),
   }: {
+    ids?: readonly string[]
     maxEjectedPercent?: number
     slowStartMs?: number
     healthChecks?: readonly HealthCheck[]
@@ -39,7 +41,7 @@ function shared(
     const memory = new SharedMemory(buffer, thread)
     return new Group({
       name: 'default',
-      backends: ['a', 'b'].map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
+      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
       balancer,
       pool: mockPool({}),
       healthCheck: healthChecks[thread] ?? null,
@@ -67,9 +69,9 @@ const pending = (group: Group): number[] => group.backends.map((backend) => back
 
 const available = (group: Group): string[] => Array.from(group.candidates([]) ?? [], ({ id }) => id)
 
-/** A pair, for what is known to have two. */
+/** The first two. */
 function both(group: Group): [Backend, Backend] {
-  return group.backends as [Backend, Backend]
+  return group.backends.slice(0, 2) as [Backend, Backend]
 }
 
 test('of two threads that pick at the same moment one sees the choice of the other, and picks again', () => {
@@ -142,8 +144,8 @@ test('what a thread ejects no other one picks, and it comes back for all, whoeve
 
 test('an ejection that is over is so at the first look, where the thread that waited for its end has died', () => {
   const told: string[] = []
-  const [one, other] = shared([least, least], { maxEjectedPercent: 100, told })
-  for (const backend of one.backends) one.eject(backend, 1000, 'it failed')
+  const [one, other] = shared([least, least], { ids: ['a', 'b', 'c'], maxEjectedPercent: 100, told })
+  for (const backend of both(one)) one.eject(backend, 1000, 'it failed')
   one.close()
   clock.advance(1000)
   assert.ok(other.take([], view) !== null)
@@ -152,9 +154,9 @@ test('an ejection that is over is so at the first look, where the thread that wa
 
 test('a backend that is gone by the end of its ejection does not come back', () => {
   const told: string[] = []
-  const [one, other] = shared([least, least], { maxEjectedPercent: 100, told })
+  const [one, other] = shared([least, least], { ids: ['a', 'b', 'c'], maxEjectedPercent: 100, told })
   for (const [index, ms] of [1000, 2000].entries()) one.eject(one.backends[index] as Backend, ms, 'it failed')
-  assert.equal(other.take([], view), null)
+  assert.equal(other.take([], view)?.id, 'c')
   for (const group of [one, other]) group.replace(group.backends.slice(1))
   clock.advance(2000)
   assert.deepEqual(told, ['eject a', 'eject b', 'uneject b'])
@@ -196,8 +198,9 @@ test('an ejection ends although nobody looks, and its timer comes a little early
 test('a group that is closed waits for nothing', () => {
   const own = manualClock()
   const clocks = [own, own]
-  const groups = shared([least, least], { maxEjectedPercent: 100, clocks, healthChecks: watchers().checks })
-  for (const backend of groups[0].backends) groups[0].eject(backend, 1000, 'it failed')
+  const ids = ['a', 'b', 'c']
+  const groups = shared([least, least], { ids, maxEjectedPercent: 100, clocks, healthChecks: watchers().checks })
+  for (const backend of both(groups[0])) groups[0].eject(backend, 1000, 'it failed')
   for (const group of groups) group.candidates([])
   // Each for the ends of two ejections, and for its next look at who leads.
   assert.equal(own.scheduled, 6)
@@ -220,13 +223,13 @@ test('who is healthy again has no failures, is not ejected, and all know; it is 
   const [one, other] = shared([least, least], { told })
   const [a, b] = both(one)
   assert.deepEqual(available(other), ['a', 'b'])
+  one.eject(a, 60_000, 'it failed')
+  a.cells.addFailure()
   for (const backend of [a, b]) one.setUnhealthy(backend, true, 'it failed')
   assert.deepEqual(available(other), [])
-  a.cells.addFailure()
-  one.eject(a, 60_000, 'it failed')
   for (const backend of [a, b]) one.setUnhealthy(backend, false, 'it works')
   assert.deepEqual([a.cells.failures, a.isEjected, available(other)], [0, false, ['a', 'b']])
-  assert.deepEqual(told, ['unhealthy a', 'unhealthy b', 'eject a', 'healthy a', 'uneject a', 'healthy b'])
+  assert.deepEqual(told, ['eject a', 'unhealthy a', 'unhealthy b', 'healthy a', 'uneject a', 'healthy b'])
 })
 
 test('what two threads find is told once', () => {
