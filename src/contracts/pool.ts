@@ -54,7 +54,10 @@ export interface ResponseSink {
   onFlush(): void
   /** The response is complete. */
   onEnd(trailers: HeaderList | null): void
-  /** The connection failed, or what came is not HTTP. */
+  /**
+   * The connection failed, or what came is not HTTP. An `ERR_PROXY_RESET` with `phase: 'acquire'` says that the
+   * connection was lost before any byte of the request was given to the system: any request can then be sent again.
+   */
   onError(error: ProxyError): void
 }
 

@@ -248,7 +248,7 @@ export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell
 
     // The client's result
     if (result === 'fine') await client.until('/it')
-    else if (result === 'stale') await client.until(kind === 'GET' ? 'GET /it' : 'POST /it')
+    else if (result === 'stale') await client.until('GET /it')
     else if (result === 'again') await client.until('at the other')
     else if (result === 'cut' || result === 'tunnel') {
       await client.ended
