@@ -8,7 +8,7 @@ import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
 
 /** Bounds of {@link http1Pool}; all are per backend. */
 export interface PoolOptions {
-  /** Connections at the most. Default 64. */
+  /** Connections at the most. Default 256. */
   maxConnections?: number
   /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
   maxWaiting?: number
@@ -25,7 +25,7 @@ export interface PoolOptions {
 
 /** The defaults of {@link http1Pool}. */
 export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freeze({
-  maxConnections: 64,
+  maxConnections: 256,
   maxWaiting: 1024,
   keepAliveMs: 4000,
   maxResponseHeadBytes: 65536,
@@ -74,6 +74,12 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
       }
       return pool.acquire(exchange)
     },
+    repick(isOut, hasMore) {
+      for (const [backend, pool] of pools) {
+        if (isOut(backend)) pool.turnAway(true)
+        else if (hasMore) pool.turnAway(false)
+      }
+    },
     stats: (): PoolStats => ({ backends: Array.from(pools.values(), (pool) => pool.stats()) }),
     drain,
     async close() {
@@ -107,10 +113,17 @@ class Waiter implements Timed {
   #reject!: (error: ProxyError) => void
   readonly #onSettled: (waiter: Waiter) => void
   readonly #backend: Backend
+  readonly #maxConnections: number
   readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
 
-  constructor(backend: Backend, exchange: ExchangeView, onSettled: (waiter: Waiter) => void) {
+  constructor(
+    backend: Backend,
+    exchange: ExchangeView,
+    maxConnections: number,
+    onSettled: (waiter: Waiter) => void,
+  ) {
     this.#backend = backend
+    this.#maxConnections = maxConnections
     this.exchange = exchange
     this.wantsFresh = isRepeated(exchange)
     this.#onSettled = onSettled
@@ -122,7 +135,11 @@ class Waiter implements Timed {
   }
 
   onDeadline(): void {
-    this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `had no free connection within ${this.exchange.timeouts.acquire} ms`)
+    const { group, timeouts } = this.exchange
+    this.fail(
+      'ERR_PROXY_ACQUIRE_TIMEOUT',
+      `of group ${group} had no free connection within ${timeouts.acquire} ms (timeouts.acquire): all ${this.#maxConnections} that it may have (pool.maxConnections) are in use`,
+    )
   }
 
   give(connection: Connection): void {
@@ -180,10 +197,10 @@ class BackendPool implements ConnectionOwner {
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
     const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
-      const message = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
+      const message = `backend ${this.#backend.id} of group ${exchange.group} has all ${maxConnections} connections in use that it may have (pool.maxConnections), and ${maxWaiting} exchanges wait for one (pool.maxWaiting)`
       return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
     }
-    const waiter = new Waiter(this.#backend, exchange, this.#onWaiterSettled)
+    const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
     this.#waiters.add(waiter)
     if (mayOpen) this.#open(waiter)
     else {
@@ -206,8 +223,17 @@ class BackendPool implements ConnectionOwner {
     }
   }
 
+  /** Those who wait pick again: all of them, or only those for whom no connection is being set up. */
+  turnAway(all: boolean): void {
+    for (const waiter of this.#waiters) {
+      if (all || !waiter.hasOpening)
+        waiter.fail('ERR_PROXY_NO_BACKEND', 'was left for another while the exchange waited for a connection')
+    }
+  }
+
   async drain(): Promise<void> {
     this.#isDraining = true
+    this.turnAway(true)
     for (const connection of this.#idle.splice(0)) connection.destroy()
     if (this.#connections.size === 0) return
     await new Promise<void>((resolve) => {

@@ -109,6 +109,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 
   #onLeaseFailed(error: unknown): void {
     if (this.#phase !== WAITING) return
+    if (error instanceof ProxyError && error.code === 'ERR_PROXY_NO_BACKEND' && this.pickAgain(error)) return
     if (error instanceof ProxyError) this.onError(error)
     else this.onError(this.hookError('pool', error))
   }
