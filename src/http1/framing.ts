@@ -1,4 +1,5 @@
 import type { HeaderList } from '../model/exchange.ts'
+import { isBoundChallenge } from './connection-auth.ts'
 import { contentLength, hasListToken, isName } from './fields.ts'
 
 /** {@link Framing.bytes} of a body in chunks. */
@@ -34,6 +35,7 @@ export function responseFraming(
   let length: string | null = null
   let bytes = 0
   let coding: string | null = null
+  let isBound = false
   into.keepAlive = minorVersion === 1
   into.keepAliveSeconds = -1
   into.fault = null
@@ -58,11 +60,16 @@ export function responseFraming(
           length = value
         }
         break
+      case 16: // www-authenticate
+        if (isName(name, 'www-authenticate') && isBoundChallenge(value)) isBound = true
+        break
       case 17: // transfer-encoding
         if (isName(name, 'transfer-encoding')) coding = coding === null ? value : `${coding}, ${value}`
         break
     }
   }
+  // It may be one user's from now on.
+  if (isBound) into.keepAlive = false
   if (into.fault !== null) return into
   if (coding !== null) {
     if (length !== null) into.fault = 'both Content-Length and Transfer-Encoding'

@@ -1,6 +1,7 @@
 import net from 'node:net'
 import tls from 'node:tls'
 import type { BodySink, BodySource, Connection, RequestHead, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import { hasBoundCredentials } from '../http1/connection-auth.ts'
 import { fieldsText, requestHeadText } from '../http1/head-writer.ts'
 import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
 import type { Backend } from '../model/backend.ts'
@@ -89,6 +90,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #isPaused = false
   /** Bytes came that belong to no response: what follows cannot be trusted. */
   #isPoisoned = false
+  /** It may be authenticated as one client's user, and must not carry requests of others. */
+  #isBound = false
   #failure: ProxyError | null = null
   /** The backend takes no more; what it has said before is still to be read. */
   #isWriteBroken = false
@@ -182,6 +185,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       return
     }
     this.#parser.start(request.method)
+    this.#isBound = hasBoundCredentials(request.headers)
     this.#head = requestHeadText(request, body === null ? null : body.bytes, this.#keepAliveMs <= 0)
     this.#isRequestSent = body === null
     this.#mayWriteAt = 0
@@ -303,7 +307,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#piecesLength = 0
     this.#isUnsent = false
     const canGoOn = this.#parser.isDone && this.#parser.framing.keepAlive && this.#isRequestSent && this.isUsable
-    if (!canGoOn || this.#idleMs <= 0) return this.#owner.onSpent(this)
+    if (!canGoOn || this.#isBound || this.#idleMs <= 0) return this.#owner.onSpent(this)
     this.resume()
     this.#releasedAt = turnsOver()
     this.#owner.onIdle(this)

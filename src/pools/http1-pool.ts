@@ -136,10 +136,9 @@ class Waiter implements Timed {
 
   onDeadline(): void {
     const { group, timeouts } = this.exchange
-    this.fail(
-      'ERR_PROXY_ACQUIRE_TIMEOUT',
-      `of group ${group} had no free connection within ${timeouts.acquire} ms (timeouts.acquire): all ${this.#maxConnections} that it may have (pool.maxConnections) are in use`,
-    )
+    const what = `had no free connection within ${timeouts.acquire} ms: all ${this.#maxConnections} are in use`
+    const remedy = `raise pool.maxConnections or timeouts.acquire of group ${group}, or add backends`
+    this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `${what}; ${remedy}`)
   }
 
   give(connection: Connection): void {
@@ -197,7 +196,9 @@ class BackendPool implements ConnectionOwner {
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
     const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
-      const message = `backend ${this.#backend.id} of group ${exchange.group} has all ${maxConnections} connections in use that it may have (pool.maxConnections), and ${maxWaiting} exchanges wait for one (pool.maxWaiting)`
+      const what = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
+      const remedy = `raise pool.maxConnections or pool.maxWaiting of group ${exchange.group}, or add backends`
+      const message = `${what}; ${remedy}`
       return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
     }
     const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)

@@ -1,4 +1,5 @@
 import type { Connection, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import { hasBoundChallenge } from '../http1/connection-auth.ts'
 import { removeField } from '../http1/fields.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
@@ -180,6 +181,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#phase = RECEIVING
     this.extend(this.timeouts.idle, now)
     this.#body?.forget()
+    if (head.status === 401 && hasBoundChallenge(head.headers)) return this.#refuseBoundChallenge()
     const isBodiless = this.method === 'HEAD' || head.status === 304
     const bodyBytes = head.status === 204 ? -1 : head.bodyBytes
     const headers = responseHeaders(head.headers, {
@@ -198,6 +200,17 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     } catch (thrown) {
       this.#fail(this.hookError('the response', thrown))
     }
+  }
+
+  /** Its other half could come over another connection, and what it authenticates would be another client's, too. */
+  #refuseBoundChallenge(): void {
+    const { backend, group } = this
+    const message =
+      `backend ${backend?.id} of group ${group} asks for NTLM or Negotiate authentication, which cannot pass a proxy that ` +
+      'shares connections: have it offer another scheme instead (Basic, Bearer), or let clients reach it directly'
+    // It has answered, and nothing is wrong with it.
+    this.endAttempt('answered', null)
+    this.#fail(new ProxyError('ERR_PROXY_BAD_RESPONSE', message, { backend, attempt: this.attempts }))
   }
 
   onData(chunk: Buffer): boolean {
