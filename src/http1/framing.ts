@@ -12,6 +12,8 @@ export interface Framing {
   /** Length of the body; 0 for none, {@link CHUNKED} or {@link UNTIL_CLOSE}. */
   bytes: number
   keepAlive: boolean
+  /** There is no body, and yet one may follow: a backend that does not know better sends it after HEAD or a 304. */
+  mayHaveStray: boolean
   /** Seconds that the peer announced in `Keep-Alive: timeout=`, or -1. */
   keepAliveSeconds: number
   /** What makes the message ambiguous, or `null`. */
@@ -38,6 +40,7 @@ export function responseFraming(
   let isBound = false
   into.keepAlive = minorVersion === 1
   into.keepAliveSeconds = -1
+  into.mayHaveStray = false
   into.fault = null
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
@@ -81,6 +84,7 @@ export function responseFraming(
     into.bytes = 0
     // Who announces a body where none can be may send it, and it would be read as the next response.
     if (status === 204 && (coding !== null || bytes > 0)) into.keepAlive = false
+    into.mayHaveStray = method === 'HEAD' || (status === 304 && (coding !== null || bytes > 0))
   } else if (coding !== null) into.bytes = CHUNKED
   else if (length !== null) into.bytes = bytes
   else {

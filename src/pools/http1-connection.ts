@@ -20,8 +20,12 @@ export interface ConnectionOwner {
   onConnectFailed(connection: Http1Connection, error: ProxyError): void
   /** Its lease is over and it can carry another request. */
   onIdle(connection: Http1Connection): void
+  /** So it can, but its last response was one after which a stray body may come. */
+  onSuspect(connection: Http1Connection): void
   /** Its lease is over, and it cannot carry another request. */
   onSpent(connection: Http1Connection): void
+  /** Not leased, its deadline has passed. */
+  onIdleTooLong(connection: Http1Connection): void
   /** Its deadline has passed, and it has a new one. */
   watch(connection: Http1Connection): void
   /** It is closed; also after {@link onConnectFailed}. */
@@ -310,7 +314,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (!canGoOn || this.#isBound || this.#idleMs <= 0) return this.#owner.onSpent(this)
     this.resume()
     this.#releasedAt = turnsOver()
-    this.#owner.onIdle(this)
+    if (this.#parser.framing.mayHaveStray) this.#owner.onSuspect(this)
+    else this.#owner.onIdle(this)
   }
 
   destroy(): void {
@@ -325,7 +330,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       this.deadline = Number.POSITIVE_INFINITY
       this.#owner.watch(this)
       this.#startBody()
-    } else this.destroy()
+    } else this.#owner.onIdleTooLong(this)
   }
 
   // What the parser finds:

@@ -32,6 +32,12 @@ export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freez
   maxInterimResponses: 100,
 })
 
+/**
+ * For so long a connection is not used after a response that has no body but could have had one: a backend that sends it
+ * all the same does so in a second write, which the system may hold back for 40 ms (Nagle's algorithm and a delayed ACK).
+ */
+const STRAY_MS = 50
+
 /** What the proxy shares with its pools. */
 interface Http1PoolDeps {
   clock?: Clock
@@ -169,6 +175,8 @@ class BackendPool implements ConnectionOwner {
   readonly #settings: Settings
   /** Most recently used last. */
   readonly #idle: Http1Connection[] = []
+  /** Not used before {@link STRAY_MS} have passed; the oldest first. */
+  readonly #suspects = new Set<Http1Connection>()
   readonly #connections = new Set<Http1Connection>()
   /** Connections that are being set up, and for whom. */
   readonly #opening = new Map<Http1Connection, Waiter>()
@@ -194,6 +202,7 @@ class BackendPool implements ConnectionOwner {
       const idle = this.#takeIdle()
       if (idle !== null) return this.#lease(idle)
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    if (!this.#hasRoom) this.#discardSuspect()
     const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
       const what = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
@@ -236,6 +245,8 @@ class BackendPool implements ConnectionOwner {
     this.#isDraining = true
     this.turnAway(true)
     for (const connection of this.#idle.splice(0)) connection.destroy()
+    for (const connection of this.#suspects) connection.destroy()
+    this.#suspects.clear()
     if (this.#connections.size === 0) return
     await new Promise<void>((resolve) => {
       const before = this.#onDrained
@@ -278,6 +289,19 @@ class BackendPool implements ConnectionOwner {
     this.#idle.push(connection)
   }
 
+  onSuspect(connection: Http1Connection): void {
+    // Whoever waits gets a new one: it costs less than to wait, and than to be given another response.
+    if (this.#queued > 0 || this.#isDraining) return this.onSpent(connection)
+    connection.deadline = this.#settings.clock.now() + STRAY_MS
+    this.#suspects.add(connection)
+  }
+
+  onIdleTooLong(connection: Http1Connection): void {
+    if (!this.#suspects.delete(connection)) return connection.destroy()
+    this.watch(connection)
+    this.onIdle(connection)
+  }
+
   onSpent(connection: Http1Connection): void {
     this.#discard(connection)
     this.#openForQueued()
@@ -293,6 +317,7 @@ class BackendPool implements ConnectionOwner {
     this.#opening.delete(connection)
     this.#connections.delete(connection)
     this.#closing.delete(connection)
+    this.#suspects.delete(connection)
     const index = this.#idle.lastIndexOf(connection)
     if (index >= 0) this.#idle.splice(index, 1)
     this.#openForQueued()
@@ -308,6 +333,13 @@ class BackendPool implements ConnectionOwner {
     if (connection === undefined) return
     connection.destroy()
     if (this.#connections.has(connection)) this.#closing.add(connection)
+  }
+
+  #discardSuspect(): void {
+    for (const oldest of this.#suspects) {
+      this.#suspects.delete(oldest)
+      return this.#discard(oldest)
+    }
   }
 
   #takeIdle(): Http1Connection | null {
