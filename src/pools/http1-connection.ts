@@ -5,7 +5,7 @@ import { hasBoundCredentials } from '../http1/connection-auth.ts'
 import { fieldsText, requestHeadText } from '../http1/head-writer.ts'
 import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
 import type { Backend } from '../model/backend.ts'
-import type { Clock } from '../model/clock.ts'
+import { type Clock, LONGEST_MS } from '../model/clock.ts'
 import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { describeError, type Phase, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange.ts'
@@ -35,6 +35,8 @@ export interface ConnectionOwner {
 const READ_BUFFER_BYTES = 65536
 /** RFC 9110 section 10.1.1: do not wait for ever for a 100 that a backend may not know of. */
 const CONTINUE_WAIT_MS = 1000
+/** By so much our own limit on connecting may be noticed late, ms, and more. */
+const MORE_THAN_SHARE_MS = 250
 /** So many turns of the event loop end before it is certain that the sockets were polled in between. */
 const POLLED_TURNS = 2
 /** Pieces of a body up to this size wait for others that the same turn of the event loop brings. */
@@ -54,12 +56,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   place = UNWATCHED
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
-  readonly #socket: net.Socket
+  #socket: net.Socket
   readonly #parser: ResponseParser
   readonly #keepAliveMs: number
   #buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
   #isBufferRetained = false
   #isConnected = false
+  /** Addresses of the backend's name have been given up for others, and had a second chance. */
+  #hasRedialled = false
   #leases = 0
   #isLeased = false
   #sink: ResponseSink | null = null
@@ -116,12 +120,17 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#keepAliveMs = settings.keepAliveMs
     this.#idleMs = settings.keepAliveMs
     this.#parser = new ResponseParser(this, settings)
-    const { isSecure, hostname, port, socketPath, tls: tlsOptions } = backend.endpoint
+    this.#socket = this.#dial({})
+  }
+
+  #dial(attempts: { readonly autoSelectFamilyAttemptTimeout?: number }): net.Socket {
+    const { isSecure, hostname, port, socketPath, tls: tlsOptions } = this.backend.endpoint
     const onread: net.OnReadOpts = {
       buffer: () => this.#nextBuffer(),
       callback: (bytes) => this.#receive(bytes),
     }
-    const where = socketPath === null ? { host: hostname, port } : { path: socketPath }
+    const where = socketPath === null ? { host: hostname, port, ...attempts } : { path: socketPath }
+    let socket: net.Socket
     if (isSecure) {
       const servername = tlsOptions.servername ?? (net.isIP(hostname) === 0 ? hostname : '')
       // `onread` is documented for tls.connect; its type lacks it.
@@ -132,22 +141,40 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
         ALPNProtocols: ['http/1.1'],
         onread,
       }
-      this.#socket = tls.connect(options).on('secureConnect', () => this.#connected())
-    } else this.#socket = net.connect({ ...where, onread }, () => this.#connected())
-    const destroy = this.#socket.destroy.bind(this.#socket)
-    this.#socket.destroy = (error) => {
+      socket = tls.connect(options).on('secureConnect', () => this.#connected())
+    } else socket = net.connect({ ...where, onread }, () => this.#connected())
+    const destroy = socket.destroy.bind(socket)
+    socket.destroy = (error) => {
       if (isWriteError(error) && this.#sink !== null && !this.#isWriteBroken) {
         this.#isWriteBroken = true
         this.#readRest(() => destroy(error))
       } else destroy(error)
-      return this.#socket
+      return socket
     }
-    this.#socket
+    return socket
       .setNoDelay(true)
       .on('error', (error) => this.#onSocketError(error))
       .on('end', () => this.#onEndOfInput())
-      .on('close', () => this.#onClose())
+      .on('close', () => {
+        if (socket === this.#socket) this.#onClose()
+      })
       .on('drain', () => this.#onDrain())
+  }
+
+  /**
+   * node tries the addresses of a name one after another and gives each but the last a fraction of a second, whatever
+   * our own limit is. Where none of them connects, those that were cut short share what is left of it.
+   * @returns whether there is anything to wait for.
+   */
+  #redial(error: Error): boolean {
+    const cutShort = error instanceof AggregateError ? error.errors.filter(isTimeout).length : 0
+    if (this.#hasRedialled || cutShort === 0 || this.#failure !== null) return false
+    this.#hasRedialled = true
+    const leftMs = Math.max(0, this.deadline - this.#clock.now())
+    // A little more than its share, so that it is our limit that ends the last one.
+    const shareMs = Math.min(Math.ceil(leftMs / cutShort) + MORE_THAN_SHARE_MS, LONGEST_MS)
+    this.#socket = this.#dial({ autoSelectFamilyAttemptTimeout: shareMs })
+    return true
   }
 
   get isReused(): boolean {
@@ -444,6 +471,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   #onSocketError(error: Error): void {
     if (!this.#isConnected) {
+      if (this.#redial(error)) return
       const code = isTlsError(error) ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT'
       this.#fail(code, `could not be connected to: ${describeError(error)}`, error)
     } else this.#lost(`: ${describeError(error)}`, error)
@@ -503,6 +531,10 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
 function uncork(connection: Http1Connection): void {
   connection.uncork()
+}
+
+function isTimeout(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ETIMEDOUT'
 }
 
 function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {

@@ -122,12 +122,7 @@ class Waiter implements Timed {
   readonly #maxConnections: number
   readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
 
-  constructor(
-    backend: Backend,
-    exchange: ExchangeView,
-    maxConnections: number,
-    onSettled: (waiter: Waiter) => void,
-  ) {
+  constructor(backend: Backend, exchange: ExchangeView, maxConnections: number, onSettled: (waiter: Waiter) => void) {
     this.#backend = backend
     this.#maxConnections = maxConnections
     this.exchange = exchange

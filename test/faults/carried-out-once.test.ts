@@ -6,7 +6,16 @@ import { seededRandom } from '../../src/testing/random.ts'
 import { FRONTS } from '../support/running-proxy.ts'
 
 /** What a backend may do with a connection: each at its moment, with a FIN or a reset. */
-const MOMENTS = ['never', 'on connect', 'in the head', 'in the body', 'when read', 'in the response', 'after it', 'later'] as const
+const MOMENTS = [
+  'never',
+  'on connect',
+  'in the head',
+  'in the body',
+  'when read',
+  'in the response',
+  'after it',
+  'later',
+] as const
 
 interface ChaoticBackend {
   readonly url: string
@@ -123,7 +132,9 @@ for (const { name, run } of FRONTS) {
               const id = `id-${next++}-`
               const method = ['POST', 'POST', 'PUT', 'GET'][Math.floor(random() * 4)] ?? 'GET'
               const pieces = method === 'GET' ? 0 : Math.floor(random() * 3)
-              const body = Array.from({ length: pieces }, () => Buffer.alloc(1 + Math.floor(random() ** 4 * 100_000), 'x'))
+              const body = Array.from({ length: pieces }, () =>
+                Buffer.alloc(1 + Math.floor(random() ** 4 * 100_000), 'x'),
+              )
               const [status, text] = await ask(front.port, agent, method, id, body)
               if (status === 200) assert.equal(text, id)
               statuses.set(status, (statuses.get(status) ?? 0) + 1)

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { describe, test } from 'node:test'
-import { type Backend, firstAvailable, type HealthCheck, type HealthControl, type ProxyOptions } from '../../src/index.ts'
+import {
+  type Backend,
+  firstAvailable,
+  type HealthCheck,
+  type HealthControl,
+  type ProxyOptions,
+} from '../../src/index.ts'
 import { type MockBackend, type MockReply, mockBackend } from '../../src/testing/index.ts'
 import { FRONTS, queue, type RunningProxy, rounds, type WayIn } from '../support/running-proxy.ts'
 
@@ -51,7 +57,12 @@ async function fiveWaiting(
   options: ProxyOptions,
   hung: { next(): Promise<MockReply> },
 ): Promise<{ front: RunningProxy; first: Promise<Response>; reply: MockReply; stuck: Promise<Response>[] }> {
-  const front = await run({ balancer: firstAvailable(), pool: { maxConnections: 1 }, timeouts: { acquire: 0 }, ...options })
+  const front = await run({
+    balancer: firstAvailable(),
+    pool: { maxConnections: 1 },
+    timeouts: { acquire: 0 },
+    ...options,
+  })
   const first = fetch(front.url)
   const reply = await hung.next()
   const stuck = Array.from({ length: 5 }, (_, i) => fetch(`${front.url}/${i}`, { method: i === 0 ? 'POST' : 'GET' }))

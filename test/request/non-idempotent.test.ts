@@ -109,7 +109,10 @@ for (const front of FRONTS) {
       for (const body of [null, 'pay!', randomBytes(300_000)]) {
         test(`${ending} that lies in the kept connection as a POST comes sends it over another (${body?.length ?? 'no'} bytes)`, async () => {
           const sockets: Socket[] = []
-          await using backend = await mockBackend({ body: 'kept' }, { onConnection: (socket) => void sockets.push(socket) })
+          await using backend = await mockBackend(
+            { body: 'kept' },
+            { onConnection: (socket) => void sockets.push(socket) },
+          )
           await using other = await mockBackend()
           await using running = await runKept(front, backend, other, {
             retry: false,
