@@ -108,7 +108,7 @@ function ask(port: number, agent: http.Agent, method: string, id: string, body: 
   })
 }
 
-const REQUESTS = 400
+const REQUESTS = 250
 const CLIENTS = 12
 
 for (const { name, run } of FRONTS) {

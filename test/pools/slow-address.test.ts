@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import dns from 'node:dns'
 import { once } from 'node:events'
 import net from 'node:net'
-import { after, before, beforeEach, describe, mock, test } from 'node:test'
-import { FRONTS } from '../support/running-proxy.ts'
+import { afterEach, beforeEach, describe, mock, test } from 'node:test'
+import { FRONTS, rounds } from '../support/running-proxy.ts'
 
 // A backend that is stopped, and whose queue of connections is full: the system drops what else wants to connect.
 const SOURCE = `
@@ -24,10 +24,12 @@ const ADDRESSES: dns.LookupAddress[] = [
   { address: '127.0.0.2', family: 4 },
 ]
 
-before(async () => {
+beforeEach(async () => {
   child = spawn(process.execPath, ['-e', SOURCE], { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = (await once(child.stdout as NodeJS.EventEmitter, 'data')) as [Buffer]
   port = Number(line.toString())
+  lookups = 0
+  onLookup = () => {}
   const system = dns.lookup as unknown as Lookup
   const fake: Lookup = (name, options, done) => {
     if (name !== 'two.test') return system(name, options, done)
@@ -38,7 +40,7 @@ before(async () => {
   mock.method(dns, 'lookup', fake)
 })
 
-after(() => {
+afterEach(() => {
   mock.restoreAll()
   child.kill('SIGKILL')
 })
@@ -46,6 +48,13 @@ after(() => {
 /** Stops the backend, and fills its queue. */
 async function stop(): Promise<net.Socket[]> {
   child.kill('SIGSTOP')
+  // Until it has stopped it may take one out of the queue.
+  while (
+    !execFileSync('ps', ['-o', 'stat=', '-p', String(child.pid)])
+      .toString()
+      .startsWith('T')
+  )
+    await rounds(1)
   const fillers: net.Socket[] = []
   for (let i = 0; i < 2; i++) {
     const socket = net.connect(port, '127.0.0.1').on('error', () => {})
@@ -54,11 +63,6 @@ async function stop(): Promise<net.Socket[]> {
   }
   return fillers
 }
-
-beforeEach(() => {
-  lookups = 0
-  onLookup = () => {}
-})
 
 for (const { name, run } of FRONTS) {
   describe(name, () => {
@@ -82,7 +86,6 @@ for (const { name, run } of FRONTS) {
       assert.equal(response.status, 504)
       assert.match(await response.text(), /ERR_PROXY_CONNECT_TIMEOUT/)
       assert.equal(lookups, 2)
-      child.kill('SIGCONT')
       for (const socket of fillers) socket.destroy()
     })
   })
