@@ -26,7 +26,7 @@ test('a target alone is a proxy, with every default', () => {
   assert.equal(group?.maxEjectedPercent, 50)
   assert.equal(group?.retry?.name, 'budgeted')
   assert.deepEqual(group?.pool, {
-    maxConnections: 64,
+    maxConnections: 256,
     maxWaiting: 1024,
     keepAliveMs: 4000,
     maxResponseHeadBytes: 65_536,
@@ -124,7 +124,7 @@ test('0 and false are values, not the lack of one', () => {
   })
   const group = groups.get('default')
   assert.deepEqual(group?.pool, {
-    maxConnections: 64,
+    maxConnections: 256,
     maxWaiting: 0,
     keepAliveMs: 0,
     maxResponseHeadBytes: 65_536,

@@ -54,7 +54,10 @@ export interface ResponseSink {
   onFlush(): void
   /** The response is complete. */
   onEnd(trailers: HeaderList | null): void
-  /** The connection failed, or what came is not HTTP. */
+  /**
+   * The connection failed, or what came is not HTTP. An `ERR_PROXY_RESET` with `phase: 'acquire'` says that the
+   * connection was lost before any byte of the request was given to the system: any request can then be sent again.
+   */
   onError(error: ProxyError): void
 }
 
@@ -97,10 +100,17 @@ export interface Pool {
   /**
    * A connection at once where one is idle; else a promise, bounded in number and time.
    * Never throws; the promise rejects with a {@link ProxyError}. Gives up when `exchange.signal` is aborted.
+   * Rejected with `ERR_PROXY_NO_BACKEND`, the exchange picks again, as if it had not waited: see {@link repick}.
    */
   acquire(backend: Backend, exchange: ExchangeView): Connection | Promise<Connection>
   stats(): PoolStats
-  /** Closes the idle connections to `backend`; resolves when the leased ones are back and closed. */
+  /**
+   * Which backends are available has changed. Rejects with `ERR_PROXY_NO_BACKEND` what waits for a connection to one of
+   * which `isOut` is true and, where `hasMore` says that another has become available, what is queued for the others.
+   * Without this method they go on waiting.
+   */
+  repick?(isOut: (backend: Backend) => boolean, hasMore: boolean): void
+  /** Rejects what waits for `backend` with `ERR_PROXY_NO_BACKEND`. Closes the idle connections to `backend`; resolves when the leased ones are back and closed. */
   drain(backend: Backend): Promise<void>
   /** Refuses new leases, closes idle connections, resolves when all are closed. */
   close(): Promise<void>

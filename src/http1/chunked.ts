@@ -1,5 +1,5 @@
 import type { HeaderList } from '../model/exchange.ts'
-import { isToken, readFields } from './fields.ts'
+import { readFields } from './fields.ts'
 
 /** {@link ChunkedDecoder.fault}s that have statuses of their own. */
 export const EXTENSIONS_TOO_LARGE = 'chunk extensions too large'
@@ -33,6 +33,8 @@ const CRLF_CRLF_BYTES = 4
 /** Chunk extensions and trailers are of no use to us and bounded, bytes. */
 const MAX_EXTENSION_BYTES = 4096
 const MAX_TRAILER_BYTES = 16384
+/** Data of a chunk up to this size is moved to the data before it, so that both are delivered as one piece. */
+const JOINED_BYTES = 2048
 /** 2^44: far beyond any chunk, far below where a double loses count. */
 const MAX_CHUNK_DIGITS = 11
 
@@ -49,6 +51,9 @@ export class ChunkedDecoder {
   #left = 0
   #extensionBytes = 0
   #trailerText = ''
+  /** Data that has not been delivered, in the bytes being read. */
+  #dataFrom = 0
+  #dataTo = 0
 
   /** Makes ready for another body. */
   reset(): void {
@@ -61,8 +66,25 @@ export class ChunkedDecoder {
     this.#trailerText = ''
   }
 
-  /** @returns how far it read (past the end of the body: less than `to`), or -1 for a {@link fault}. */
+  /**
+   * Small chunks are joined in place: `bytes` is written to where its chunks were.
+   * @returns how far it read (past the end of the body: less than `to`), or -1 for a {@link fault}.
+   */
   execute(bytes: Buffer, from: number, to: number, onData: (chunk: Buffer) => void): number {
+    const read = this.#decode(bytes, from, to, onData)
+    this.#deliver(bytes, onData)
+    return read
+  }
+
+  #deliver(bytes: Buffer, onData: (chunk: Buffer) => void): void {
+    const from = this.#dataFrom
+    const to = this.#dataTo
+    this.#dataFrom = 0
+    this.#dataTo = 0
+    if (to > from) onData(bytes.subarray(from, to))
+  }
+
+  #decode(bytes: Buffer, from: number, to: number, onData: (chunk: Buffer) => void): number {
     let i = from
     while (i < to) {
       const code = bytes[i] as number
@@ -98,7 +120,14 @@ export class ChunkedDecoder {
           break
         case DATA: {
           const take = Math.min(this.#left, to - i)
-          onData(bytes.subarray(i, i + take))
+          if (take > JOINED_BYTES || this.#dataTo === 0) {
+            this.#deliver(bytes, onData)
+            this.#dataFrom = i
+            this.#dataTo = i + take
+          } else {
+            bytes.copyWithin(this.#dataTo, i, i + take)
+            this.#dataTo += take
+          }
           i += take
           this.#left -= take
           if (this.#left === 0) this.#state = DATA_CR
@@ -154,7 +183,7 @@ export class ChunkedDecoder {
 
 /** The state behind `code` of a chunk extension: `;name`, `;name=value` or `;name="value"`, without white space; -1 for a fault. */
 function extensionState(state: number, code: number): number {
-  const isTchar = isToken(String.fromCharCode(code))
+  const isTchar = TCHARS[code] === 1
   switch (state) {
     case NAME_START:
       return isTchar ? NAME : -1
@@ -170,6 +199,11 @@ function extensionState(state: number, code: number): number {
   if (state === NAME && code === EQUALS) return VALUE_START
   return state !== QUOTED_END && isTchar ? state : -1
 }
+
+/** RFC 9110 section 5.6.2, by character code. */
+const TCHARS = new Uint8Array(256)
+for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+  TCHARS[char.charCodeAt(0)] = 1
 
 function isText(code: number): boolean {
   return code === HTAB || (code >= SP && code !== DEL)

@@ -1,4 +1,5 @@
 import type { HeaderList } from '../model/exchange.ts'
+import { isBoundChallenge } from './connection-auth.ts'
 import { contentLength, hasListToken, isName, MAX_CONNECTION_BYTES } from './fields.ts'
 
 /** {@link Framing.bytes} of a body in chunks. */
@@ -11,6 +12,8 @@ export interface Framing {
   /** Length of the body; 0 for none, {@link CHUNKED} or {@link UNTIL_CLOSE}. */
   bytes: number
   keepAlive: boolean
+  /** There is no body, and yet one may follow: a backend that does not know better sends it after HEAD or a 304. */
+  mayHaveStray: boolean
   /** Seconds that the peer announced in `Keep-Alive: timeout=`, or -1. */
   keepAliveSeconds: number
   /** What makes the message ambiguous, or `null`. */
@@ -35,8 +38,10 @@ export function responseFraming(
   let bytes = 0
   let coding: string | null = null
   let connectionBytes = 0
+  let isBound = false
   into.keepAlive = minorVersion === 1
   into.keepAliveSeconds = -1
+  into.mayHaveStray = false
   into.fault = null
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
@@ -62,11 +67,16 @@ export function responseFraming(
           length = value
         }
         break
+      case 16: // www-authenticate
+        if (isName(name, 'www-authenticate') && isBoundChallenge(value)) isBound = true
+        break
       case 17: // transfer-encoding
         if (isName(name, 'transfer-encoding')) coding = coding === null ? value : `${coding}, ${value}`
         break
     }
   }
+  // It may be one user's from now on.
+  if (isBound) into.keepAlive = false
   if (into.fault !== null) return into
   if (coding !== null) {
     if (length !== null) into.fault = 'both Content-Length and Transfer-Encoding'
@@ -78,6 +88,7 @@ export function responseFraming(
     into.bytes = 0
     // Who announces a body where none can be may send it, and it would be read as the next response.
     if (status === 204 && (coding !== null || bytes > 0)) into.keepAlive = false
+    into.mayHaveStray = method === 'HEAD' || (status === 304 && (coding !== null || bytes > 0))
   } else if (coding !== null) into.bytes = CHUNKED
   else if (length !== null) into.bytes = bytes
   else {

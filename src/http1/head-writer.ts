@@ -4,14 +4,16 @@ import type { HeaderList } from '../model/exchange.ts'
 /**
  * A request head as it goes over the wire (RFC 9112 section 3), for `socket.write(head, 'latin1')`.
  * @param bodyBytes length of the body, -1 for chunks, `null` for no body. Framing is written from this alone.
+ * @param isLast the connection is not kept: the backend is told to close it (RFC 9112 section 9.6).
  */
-export function requestHeadText(head: RequestHead, bodyBytes: number | null): string {
+export function requestHeadText(head: RequestHead, bodyBytes: number | null, isLast = false): string {
   let text = `${head.method} ${head.path} HTTP/1.1\r\n${fieldsText(head.headers)}`
   if (bodyBytes === null) {
     // RFC 9110 section 8.6: a method that anticipates content says that there is none.
     if (anticipatesContent(head.method)) text += 'Content-Length: 0\r\n'
   } else if (bodyBytes >= 0) text += `Content-Length: ${bodyBytes}\r\n`
   else text += 'Transfer-Encoding: chunked\r\n'
+  if (isLast) text += 'Connection: close\r\n'
   return `${text}\r\n`
 }
 

@@ -39,7 +39,13 @@ export class ResponseParser {
   fault = ''
   /** Trailer fields of the complete response; `null` for none. */
   trailers: HeaderList | null = null
-  readonly framing: Framing = { bytes: 0, keepAlive: false, keepAliveSeconds: -1, fault: null }
+  readonly framing: Framing = {
+    bytes: 0,
+    keepAlive: false,
+    mayHaveStray: false,
+    keepAliveSeconds: -1,
+    fault: null,
+  }
   readonly #handler: ResponseHandler
   readonly #bounds: ResponseBounds
   readonly #chunks = new ChunkedDecoder()

@@ -6,6 +6,15 @@ export interface Writer {
 
 let writers: Writer[] = []
 let spare: Writer[] = []
+let turns = 0
+
+/**
+ * How many turns of the event loop have had their writes made. When this is larger by two than it was, the sockets have
+ * been polled in between: by one is not enough, since its end comes before the next poll.
+ */
+export function turnsOver(): number {
+  return turns
+}
 
 /**
  * Has `writer` write when everything has been read that this turn of the event loop brings. What is then written one
@@ -21,6 +30,7 @@ function writeAll(): void {
   const due = writers
   writers = spare
   spare = due
+  turns++
   for (const writer of due) writer.writeOut()
   due.length = 0
 }

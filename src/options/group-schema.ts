@@ -37,7 +37,7 @@ const pool = codeOr(
     {
       maxConnections: withDefault(
         'Connections per backend.',
-        whole('', 1, 100_000, 64),
+        whole('', 1, 100_000, 256),
         HTTP1_POOL_DEFAULTS.maxConnections,
       ),
       maxWaiting: withDefault(
@@ -61,7 +61,7 @@ const pool = codeOr(
         HTTP1_POOL_DEFAULTS.maxInterimResponses,
       ),
     },
-    { example: { maxConnections: 64 }, or: 'or a Pool' },
+    { example: { maxConnections: 256 }, or: 'or a Pool' },
   ),
 )
 

@@ -1,15 +1,25 @@
 import net from 'node:net'
 import tls from 'node:tls'
 import type { BodySink, BodySource, Connection, RequestHead, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import { hasBoundCredentials } from '../http1/connection-auth.ts'
 import { fieldsText, requestHeadText } from '../http1/head-writer.ts'
 import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
 import type { Backend } from '../model/backend.ts'
-import type { Clock } from '../model/clock.ts'
+import { type Clock, LONGEST_MS } from '../model/clock.ts'
 import { type Timed, UNWATCHED } from '../model/deadlines.ts'
-import { connectError, describeError, isShortage, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import {
+  connectError,
+  describeError,
+  isShortage,
+  type Phase,
+  ProxyError,
+  type ProxyErrorCode,
+  type ProxyErrorDetails,
+} from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange.ts'
+import { isIdempotent } from '../model/idempotent.ts'
 import type { Outcome } from '../model/outcome.ts'
-import { atEndOfTurn, type Writer } from '../model/turn.ts'
+import { atEndOfTurn, turnsOver, type Writer } from '../model/turn.ts'
 
 /** What a connection tells the pool that owns it. */
 export interface ConnectionOwner {
@@ -18,8 +28,12 @@ export interface ConnectionOwner {
   onConnectFailed(connection: Http1Connection, error: ProxyError): void
   /** Its lease is over and it can carry another request. */
   onIdle(connection: Http1Connection): void
+  /** So it can, but its last response was one after which a stray body may come. */
+  onSuspect(connection: Http1Connection): void
   /** Its lease is over, and it cannot carry another request. */
   onSpent(connection: Http1Connection): void
+  /** Not leased, its deadline has passed. */
+  onIdleTooLong(connection: Http1Connection): void
   /** Its deadline has passed, and it has a new one. */
   watch(connection: Http1Connection): void
   /** It is closed; also after {@link onConnectFailed}. */
@@ -29,6 +43,14 @@ export interface ConnectionOwner {
 const READ_BUFFER_BYTES = 65536
 /** RFC 9110 section 10.1.1: do not wait for ever for a 100 that a backend may not know of. */
 const CONTINUE_WAIT_MS = 1000
+/** By so much our own limit on connecting may be noticed late, ms, and more. */
+const MORE_THAN_SHARE_MS = 250
+/** So many turns of the event loop end before it is certain that the sockets were polled in between. */
+const POLLED_TURNS = 2
+/** Pieces of a body up to this size wait for others that the same turn of the event loop brings. */
+const SMALL_PIECE_BYTES = 1024
+/** So many bytes of small pieces wait. */
+const PIECES_BYTES = 8192
 const CHUNK_END = Buffer.from('\r\n')
 
 /**
@@ -42,12 +64,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   place = UNWATCHED
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
-  readonly #socket: net.Socket
+  #socket: net.Socket
   readonly #parser: ResponseParser
   readonly #keepAliveMs: number
   #buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
   #isBufferRetained = false
   #isConnected = false
+  /** Addresses of the backend's name have been given up for others, and had a second chance. */
+  #hasRedialled = false
   #leases = 0
   #isLeased = false
   #sink: ResponseSink | null = null
@@ -56,13 +80,34 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #awaitsContinue = false
   #isRequestSent = true
   /** Nothing of the request has been given to the system yet. */
-  #isHeld = false
-  /** Its head, where it goes out by itself. */
-  #heldHead = ''
+  #isUnsent = false
+  /** The request's head until it is written. */
+  #head = ''
+  /** The head is written when {@link turnsOver} has come so far. */
+  #mayWriteAt = 0
+  /** {@link turnsOver} when the last lease ended. */
+  #releasedAt = 0
+  /** It was idle before this lease. */
+  #wasIdle = false
+  /** The head and what comes of the body in the same tick become one write. */
+  #isCorked = false
+  /** Small pieces of the body that have not been written, and how many bytes of them there are. */
+  #pieces: Buffer | null = null
+  #piecesLength = 0
+  /** {@link writeOut} will be called. */
+  #isDue = false
+  /** Small pieces have been written that the system has not taken. */
+  #isWritingPieces = false
+  readonly #onPiecesWritten = (): void => {
+    this.#isWritingPieces = false
+    if (this.#piecesLength > 0) this.#writePieces('')
+  }
   /** The sink asked to stop; holds until `resume()`. */
   #isPaused = false
   /** Bytes came that belong to no response: what follows cannot be trusted. */
   #isPoisoned = false
+  /** It may be authenticated as one client's user, and must not carry requests of others. */
+  #isBound = false
   #failure: ProxyError | null = null
   /** The backend takes no more; what it has said before is still to be read. */
   #isWriteBroken = false
@@ -83,12 +128,17 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#keepAliveMs = settings.keepAliveMs
     this.#idleMs = settings.keepAliveMs
     this.#parser = new ResponseParser(this, settings)
-    const { isSecure, hostname, port, socketPath, tls: tlsOptions } = backend.endpoint
+    this.#socket = this.#dial({})
+  }
+
+  #dial(attempts: { readonly autoSelectFamilyAttemptTimeout?: number }): net.Socket {
+    const { isSecure, hostname, port, socketPath, tls: tlsOptions } = this.backend.endpoint
     const onread: net.OnReadOpts = {
       buffer: () => this.#nextBuffer(),
       callback: (bytes) => this.#receive(bytes),
     }
-    const where = socketPath === null ? { host: hostname, port } : { path: socketPath }
+    const where = socketPath === null ? { host: hostname, port, ...attempts } : { path: socketPath }
+    let socket: net.Socket
     if (isSecure) {
       const servername = tlsOptions.servername ?? (net.isIP(hostname) === 0 ? hostname : '')
       // `onread` is documented for tls.connect; its type lacks it.
@@ -99,22 +149,40 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
         ALPNProtocols: ['http/1.1'],
         onread,
       }
-      this.#socket = tls.connect(options).on('secureConnect', () => this.#connected())
-    } else this.#socket = net.connect({ ...where, onread }, () => this.#connected())
-    const destroy = this.#socket.destroy.bind(this.#socket)
-    this.#socket.destroy = (error) => {
+      socket = tls.connect(options).on('secureConnect', () => this.#connected())
+    } else socket = net.connect({ ...where, onread }, () => this.#connected())
+    const destroy = socket.destroy.bind(socket)
+    socket.destroy = (error) => {
       if (isWriteError(error) && this.#sink !== null && !this.#isWriteBroken) {
         this.#isWriteBroken = true
         this.#readRest(() => destroy(error))
       } else destroy(error)
-      return this.#socket
+      return socket
     }
-    this.#socket
+    return socket
       .setNoDelay(true)
       .on('error', (error) => this.#onSocketError(error))
       .on('end', () => this.#onEndOfInput())
-      .on('close', () => this.#onClose())
+      .on('close', () => {
+        if (socket === this.#socket) this.#onClose()
+      })
       .on('drain', () => this.#onDrain())
+  }
+
+  /**
+   * node tries the addresses of a name one after another and gives each but the last a fraction of a second, whatever
+   * our own limit is. Where none of them connects, those that were cut short share what is left of it.
+   * @returns whether there is anything to wait for.
+   */
+  #redial(error: Error): boolean {
+    const cutShort = error instanceof AggregateError ? error.errors.filter(isTimeout).length : 0
+    if (this.#hasRedialled || cutShort === 0 || this.#failure !== null) return false
+    this.#hasRedialled = true
+    const leftMs = Math.max(0, this.deadline - this.#clock.now())
+    // A little more than its share, so that it is our limit that ends the last one.
+    const shareMs = Math.min(Math.ceil(leftMs / cutShort) + MORE_THAN_SHARE_MS, LONGEST_MS)
+    this.#socket = this.#dial({ autoSelectFamilyAttemptTimeout: shareMs })
+    return true
   }
 
   get isReused(): boolean {
@@ -140,6 +208,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   lease(): this {
     this.#leases++
     this.#isLeased = true
+    this.#isUnsent = true
+    this.#wasIdle = this.deadline !== Number.POSITIVE_INFINITY
     this.deadline = Number.POSITIVE_INFINITY
     return this
   }
@@ -149,44 +219,87 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#body = body
     if (!this.isUsable) {
       // It died between the lease and now; told as the wire would tell it, not from within this call.
-      this.#failure ??= this.#error('ERR_PROXY_RESET', 'closed the connection before the request was sent')
+      this.#failure ??= this.#resetError('closed the connection')
       process.nextTick(() => this.#report())
       return
     }
     this.#parser.start(request.method)
-    this.#isHeld = true
-    atEndOfTurn(this)
-    const head = requestHeadText(request, body === null ? null : body.bytes)
+    this.#isBound = hasBoundCredentials(request.headers)
+    this.#head = requestHeadText(request, body === null ? null : body.bytes, this.#keepAliveMs <= 0)
     this.#isRequestSent = body === null
-    if (body === null || body.expectsContinue) this.#heldHead = head
+    this.#mayWriteAt = 0
+    if (this.#wasIdle || this.isReused) {
+      // A FIN or bytes that lie in the socket say that it cannot be used: they are read before anything is written. After
+      // a response one poll is enough for a request that may be sent again; any other wants one just before it is sent.
+      const since = isIdempotent(request.method) ? this.#releasedAt : turnsOver()
+      this.#mayWriteAt = since + POLLED_TURNS
+    }
+    this.#askToWrite()
     if (body === null) return
     this.#isBodyChunked = body.bytes < 0
     this.#awaitsContinue = body.expectsContinue
-    if (this.#awaitsContinue) {
-      this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
-      return
-    }
-    // The first piece of the body is often here already: one system call for both.
-    this.#socket.cork()
-    this.#socket.write(head, 'latin1')
-    body.start(this)
+    if (this.#awaitsContinue) this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
   }
 
   writeOut(): void {
-    const socket = this.#socket
-    const head = this.#heldHead
-    this.#isHeld = false
-    this.#heldHead = ''
-    if (head === '') socket.uncork()
-    else if (!socket.destroyed) socket.write(head, 'latin1')
+    this.#isDue = false
+    if (this.#head !== '') this.#writeHead()
+    else if (this.#piecesLength > 0 && !this.#isWritingPieces) this.#writePieces('')
+  }
+
+  #askToWrite(): void {
+    if (this.#isDue) return
+    this.#isDue = true
+    atEndOfTurn(this)
+  }
+
+  #writeHead(): void {
+    // The exchange has ended.
+    if (this.#sink === null) return
+    if (turnsOver() < this.#mayWriteAt) return this.#askToWrite()
+    const head = this.#head
+    this.#head = ''
+    if (!this.isUsable) return this.#lost('')
+    const body = this.#body
+    if (body === null || this.#awaitsContinue) {
+      this.#socket.write(head, 'latin1')
+      return this.#noteSent()
+    }
+    // The first piece of the body is often here already, or comes in this tick: one system call for both.
+    this.#isCorked = true
+    this.#socket.cork()
+    this.#socket.write(head, 'latin1')
+    process.nextTick(uncork, this)
+    this.#startBody()
+  }
+
+  uncork(): void {
+    this.#isCorked = false
+    if (this.#piecesLength > 0) this.#writePieces('')
+    this.#socket.uncork()
+    this.#noteSent()
+  }
+
+  /** A first write that fails at once was refused as a whole. */
+  #noteSent(): void {
+    if (this.#socket.errored === null) this.#isUnsent = false
   }
 
   onBody(chunk: Buffer): boolean {
     const socket = this.#socket
-    if (this.#failure !== null || this.#isWriteBroken || chunk.length === 0) return true
+    const { length } = chunk
+    if (this.#failure !== null || this.#isWriteBroken || length === 0) return true
+    if (length <= SMALL_PIECE_BYTES && (this.#isBodyChunked || !this.#isCorked)) {
+      this.#pieces ??= Buffer.allocUnsafeSlow(PIECES_BYTES)
+      if (this.#piecesLength + length > PIECES_BYTES) this.#writePieces('')
+      this.#piecesLength += chunk.copy(this.#pieces, this.#piecesLength)
+      if (!this.#isCorked && !this.#isWritingPieces) this.#askToWrite()
+      return !socket.writableNeedDrain
+    }
+    if (this.#piecesLength > 0) this.#writePieces('')
     if (!this.#isBodyChunked) return socket.write(chunk)
     socket.cork()
-    socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
+    socket.write(`${length.toString(16)}\r\n`, 'latin1')
     socket.write(chunk)
     const goOn = socket.write(CHUNK_END)
     socket.uncork()
@@ -196,7 +309,21 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   onBodyEnd(trailers: HeaderList | null): void {
     if (this.#failure !== null || this.#isWriteBroken) return
     this.#isRequestSent = true
-    if (this.#isBodyChunked) this.#socket.write(chunksEnd(trailers), 'latin1')
+    this.#writePieces(this.#isBodyChunked ? chunksEnd(trailers) : '')
+  }
+
+  /** The small pieces as one, and `end`: strings that stand alone cost less than a list of buffers. */
+  #writePieces(end: string): void {
+    const length = this.#piecesLength
+    this.#piecesLength = 0
+    let text = end
+    if (length > 0) {
+      const pieces = this.#pieces?.toString('latin1', 0, length)
+      text = this.#isBodyChunked ? `${length.toString(16)}\r\n${pieces}\r\n${end}` : `${pieces}${end}`
+    }
+    if (text === '' || this.#socket.destroyed) return
+    this.#isWritingPieces = true
+    this.#socket.write(text, 'latin1', this.#onPiecesWritten)
   }
 
   resume(): void {
@@ -216,10 +343,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#isLeased = false
     this.#sink = null
     this.#body = null
+    this.#piecesLength = 0
+    this.#isUnsent = false
     const canGoOn = this.#parser.isDone && this.#parser.framing.keepAlive && this.#isRequestSent && this.isUsable
-    if (!canGoOn || this.#idleMs <= 0) return this.#owner.onSpent(this)
+    if (!canGoOn || this.#isBound || this.#idleMs <= 0) return this.#owner.onSpent(this)
     this.resume()
-    this.#owner.onIdle(this)
+    this.#releasedAt = turnsOver()
+    if (this.#parser.framing.mayHaveStray) this.#owner.onSuspect(this)
+    else this.#owner.onIdle(this)
   }
 
   destroy(): void {
@@ -234,7 +365,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       this.deadline = Number.POSITIVE_INFINITY
       this.#owner.watch(this)
       this.#startBody()
-    } else this.destroy()
+    } else this.#owner.onIdleTooLong(this)
   }
 
   // What the parser finds:
@@ -287,9 +418,9 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       this.destroy()
       return true
     }
-    if (this.#isHeld) {
+    if (this.#isUnsent) {
       // A 408 to a connection that was idle for too long, perhaps: no answer to what has not been asked.
-      this.#fail('ERR_PROXY_RESET', 'sent bytes before it had the request')
+      this.#failWith(this.#resetError('sent bytes'))
       return true
     }
     const parser = this.#parser
@@ -338,11 +469,17 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #startBody(): void {
     this.#awaitsContinue = false
     this.deadline = Number.POSITIVE_INFINITY
-    this.#body?.start(this)
+    try {
+      this.#body?.start(this)
+    } catch (thrown) {
+      // Its front lies between, which an application may have wrapped.
+      this.#fail('ERR_PROXY_HOOK', `was not sent the request's body, which threw: ${describeError(thrown)}`, thrown)
+    }
   }
 
   #onSocketError(error: Error): void {
     if (!this.#isConnected) {
+      if (this.#redial(error)) return
       if (!isTlsError(error)) this.#failWith(connectError(this.backend, error))
       else this.#fail('ERR_PROXY_TLS', `could not be connected to: ${describeError(error)}`, error)
     } else this.#lost(`: ${describeError(error)}`, error)
@@ -364,7 +501,13 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (!this.#isConnected) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up', cause)
     else if (this.#sink !== null && this.#parser.hasHead)
       this.#fail('ERR_PROXY_CUT', `closed the connection in the middle of the response${detail}`, cause)
+    else if (this.#isUnsent) this.#failWith(this.#resetError('closed the connection', detail, cause))
     else this.#fail('ERR_PROXY_RESET', `closed the connection before it answered${detail}`, cause)
+  }
+
+  /** Nothing of the request was sent. */
+  #resetError(what: string, detail = '', cause?: unknown): ProxyError {
+    return this.#error('ERR_PROXY_RESET', `${what} before it had the request${detail}`, cause, 'acquire')
   }
 
   #fail(code: ProxyErrorCode, what: string, cause?: unknown): void {
@@ -387,11 +530,23 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     sink.onError(this.#failure)
   }
 
-  #error(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
-    const details = { cause, backend: this.backend }
-    const message = `backend ${this.backend.id} ${what}`
-    return new ProxyError(code, message, isShortage(cause) ? { ...details, blamesBackend: false } : details)
+  #error(code: ProxyErrorCode, what: string, cause?: unknown, phase?: Phase): ProxyError {
+    const details: ProxyErrorDetails = {
+      cause,
+      backend: this.backend,
+      ...(phase !== undefined && { phase }),
+      ...(isShortage(cause) && { blamesBackend: false }),
+    }
+    return new ProxyError(code, `backend ${this.backend.id} ${what}`, details)
   }
+}
+
+function uncork(connection: Http1Connection): void {
+  connection.uncork()
+}
+
+function isTimeout(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ETIMEDOUT'
 }
 
 function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {

@@ -8,7 +8,7 @@ import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
 
 /** Bounds of {@link http1Pool}; all are per backend. */
 export interface PoolOptions {
-  /** Connections at the most. Default 64. */
+  /** Connections at the most. Default 256. */
   maxConnections?: number
   /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
   maxWaiting?: number
@@ -25,12 +25,18 @@ export interface PoolOptions {
 
 /** The defaults of {@link http1Pool}. */
 export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freeze({
-  maxConnections: 64,
+  maxConnections: 256,
   maxWaiting: 1024,
   keepAliveMs: 4000,
   maxResponseHeadBytes: 65536,
   maxInterimResponses: 100,
 })
+
+/**
+ * For so long a connection is not used after a response that has no body but could have had one: a backend that sends it
+ * all the same does so in a second write, which the system may hold back for 40 ms (Nagle's algorithm and a delayed ACK).
+ */
+const STRAY_MS = 50
 
 /** What the proxy shares with its pools. */
 interface Http1PoolDeps {
@@ -74,6 +80,12 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
       }
       return pool.acquire(exchange)
     },
+    repick(isOut, hasMore) {
+      for (const [backend, pool] of pools) {
+        if (isOut(backend)) pool.turnAway(true)
+        else if (hasMore) pool.turnAway(false)
+      }
+    },
     stats: (): PoolStats => ({ backends: Array.from(pools.values(), (pool) => pool.stats()) }),
     drain,
     async close() {
@@ -107,10 +119,12 @@ class Waiter implements Timed {
   #reject!: (error: ProxyError) => void
   readonly #onSettled: (waiter: Waiter) => void
   readonly #backend: Backend
+  readonly #maxConnections: number
   readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
 
-  constructor(backend: Backend, exchange: ExchangeView, onSettled: (waiter: Waiter) => void) {
+  constructor(backend: Backend, exchange: ExchangeView, maxConnections: number, onSettled: (waiter: Waiter) => void) {
     this.#backend = backend
+    this.#maxConnections = maxConnections
     this.exchange = exchange
     this.wantsFresh = isRepeated(exchange)
     this.#onSettled = onSettled
@@ -122,7 +136,10 @@ class Waiter implements Timed {
   }
 
   onDeadline(): void {
-    this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `had no free connection within ${this.exchange.timeouts.acquire} ms`)
+    const { group, timeouts } = this.exchange
+    const what = `had no free connection within ${timeouts.acquire} ms: all ${this.#maxConnections} are in use`
+    const remedy = `raise pool.maxConnections or timeouts.acquire of group ${group}, or add backends`
+    this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `${what}; ${remedy}`)
   }
 
   give(connection: Connection): void {
@@ -153,6 +170,8 @@ class BackendPool implements ConnectionOwner {
   readonly #settings: Settings
   /** Most recently used last. */
   readonly #idle: Http1Connection[] = []
+  /** Not used before {@link STRAY_MS} have passed; the oldest first. */
+  readonly #suspects = new Set<Http1Connection>()
   readonly #connections = new Set<Http1Connection>()
   /** Connections that are being set up, and for whom. */
   readonly #opening = new Map<Http1Connection, Waiter>()
@@ -178,12 +197,15 @@ class BackendPool implements ConnectionOwner {
       const idle = this.#takeIdle()
       if (idle !== null) return this.#lease(idle)
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    if (!this.#hasRoom) this.#discardSuspect()
     const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
-      const message = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
+      const what = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
+      const remedy = `raise pool.maxConnections or pool.maxWaiting of group ${exchange.group}, or add backends`
+      const message = `${what}; ${remedy}`
       return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
     }
-    const waiter = new Waiter(this.#backend, exchange, this.#onWaiterSettled)
+    const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
     this.#waiters.add(waiter)
     if (mayOpen) this.#open(waiter)
     else {
@@ -206,9 +228,20 @@ class BackendPool implements ConnectionOwner {
     }
   }
 
+  /** Those who wait pick again: all of them, or only those for whom no connection is being set up. */
+  turnAway(all: boolean): void {
+    for (const waiter of this.#waiters) {
+      if (all || !waiter.hasOpening)
+        waiter.fail('ERR_PROXY_NO_BACKEND', 'was left for another while the exchange waited for a connection')
+    }
+  }
+
   async drain(): Promise<void> {
     this.#isDraining = true
+    this.turnAway(true)
     for (const connection of this.#idle.splice(0)) connection.destroy()
+    for (const connection of this.#suspects) connection.destroy()
+    this.#suspects.clear()
     if (this.#connections.size === 0) return
     await new Promise<void>((resolve) => {
       const before = this.#onDrained
@@ -251,6 +284,19 @@ class BackendPool implements ConnectionOwner {
     this.#idle.push(connection)
   }
 
+  onSuspect(connection: Http1Connection): void {
+    // Whoever waits gets a new one: it costs less than to wait, and than to be given another response.
+    if (this.#queued > 0 || this.#isDraining) return this.onSpent(connection)
+    connection.deadline = this.#settings.clock.now() + STRAY_MS
+    this.#suspects.add(connection)
+  }
+
+  onIdleTooLong(connection: Http1Connection): void {
+    if (!this.#suspects.delete(connection)) return connection.destroy()
+    this.watch(connection)
+    this.onIdle(connection)
+  }
+
   onSpent(connection: Http1Connection): void {
     this.#discard(connection)
     this.#openForQueued()
@@ -266,6 +312,7 @@ class BackendPool implements ConnectionOwner {
     this.#opening.delete(connection)
     this.#connections.delete(connection)
     this.#closing.delete(connection)
+    this.#suspects.delete(connection)
     const index = this.#idle.lastIndexOf(connection)
     if (index >= 0) this.#idle.splice(index, 1)
     this.#openForQueued()
@@ -281,6 +328,13 @@ class BackendPool implements ConnectionOwner {
     if (connection === undefined) return
     connection.destroy()
     if (this.#connections.has(connection)) this.#closing.add(connection)
+  }
+
+  #discardSuspect(): void {
+    for (const oldest of this.#suspects) {
+      this.#suspects.delete(oldest)
+      return this.#discard(oldest)
+    }
   }
 
   #takeIdle(): Http1Connection | null {

@@ -31,6 +31,9 @@ export interface ReceivedRequest {
 
 const NONE: readonly Backend[] = []
 
+/** So often an exchange that waits for a connection picks again, whatever a pool says. */
+const MAX_REPICKS = 16
+
 /**
  * What every exchange does alike, whoever carries its bytes: route, pick, try again, and the accounts of each attempt
  * and of the whole. A base class and not a part, since each request would have to make one.
@@ -64,6 +67,8 @@ export abstract class BaseExchange implements Recordable, Timed {
   #attemptAt = -1
   #totalAt = Number.POSITIVE_INFINITY
   #hasRepeatedStale = false
+  /** How often it picked again because its backend, or the choice, had changed while it waited. */
+  #repicks = 0
   #isEnded = false
   #cancelRetry: (() => void) | null = null
   #abort: AbortController | null = null
@@ -211,13 +216,13 @@ export abstract class BaseExchange implements Recordable, Timed {
     }
     this.backend = backend
     // What comes before the first attempt takes no time worth a look at the clock (80 ns).
-    this.#attemptAt = this.attempts++ === 0 ? this.startedAt : clock.now()
+    this.#attemptAt = this.attempts++ === 0 && this.#repicks === 0 ? this.startedAt : clock.now()
     try {
       this.#heed(group.balancer.onStart?.(backend, this))
     } catch (error) {
       this.#tellThrown(error)
     }
-    if (this.attempts === 1) this.#tellPolicy(group)
+    if (this.attempts === 1 && this.#repicks === 0) this.#tellPolicy(group)
     if (events.has('attempt')) events.emit('attempt', this, backend)
     return null
   }
@@ -247,6 +252,19 @@ export abstract class BaseExchange implements Recordable, Timed {
     if (!showsBackend && backend.basePath === '') return head
     const headers = showsBackend ? withHost(head.headers, backend.host) : head.headers
     return { method: head.method, path: below(backend.basePath, head.path, this.target), headers }
+  }
+
+  /**
+   * The wait for a connection is of no use any more: picks again, as if it had not waited. Nobody is to blame, and it
+   * is no retry. @returns `false` where that has been so too often.
+   */
+  protected pickAgain(error: ProxyError): boolean {
+    if (this.#repicks === MAX_REPICKS) return false
+    this.#repicks++
+    this.endAttempt('aborted', error)
+    this.attempts--
+    this.attempt()
+    return true
   }
 
   /** An attempt has failed; ends it. @returns whether another follows by itself. */

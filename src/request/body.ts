@@ -3,6 +3,10 @@ import type { HeaderList } from '../model/exchange.ts'
 import type { FrontBody } from './front.ts'
 import { passableTrailers } from './trailers.ts'
 
+/** Pieces below this size are copied together: each by itself would keep alive all that was read with it. */
+const SMALL_BYTES = 1024
+const BLOCK_BYTES = 4096
+
 /** What a {@link ReplayableBody} tells its exchange. */
 export interface BodyWatcher {
   /** Bytes have come from the client. */
@@ -25,6 +29,9 @@ export class ReplayableBody implements BodySource, BodySink {
   readonly #replayBytes: number
   #kept: Buffer[] | null = []
   #keptBytes = 0
+  /** The last one kept, where it has room for more, and how much of it is used. */
+  #block: Buffer | null = null
+  #blockBytes = 0
   #hasStarted = false
   #isEnded = false
   #isPaused = false
@@ -61,6 +68,7 @@ export class ReplayableBody implements BodySource, BodySink {
       return
     }
     let goOn = true
+    this.#endBlock()
     for (const chunk of this.#kept ?? []) goOn = sink.onBody(chunk)
     if (this.#isEnded) sink.onBodyEnd(this.#trailers)
     else if (goOn) this.resume()
@@ -87,12 +95,13 @@ export class ReplayableBody implements BodySource, BodySink {
   /** No attempt will follow: keep nothing. */
   forget(): void {
     this.#kept = null
+    this.#block = null
   }
 
   /** Nobody will read on. */
   abandon(): void {
     this.#sink = null
-    this.#kept = null
+    this.forget()
     if (!this.#isEnded) this.#source.abandon()
   }
 
@@ -100,8 +109,8 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#watcher.onBodyProgress(chunk.length)
     if (this.#kept !== null) {
       this.#keptBytes += chunk.length
-      if (this.#keptBytes > this.#replayBytes) this.#kept = null
-      else this.#kept.push(chunk)
+      if (this.#keptBytes > this.#replayBytes) this.forget()
+      else this.#keep(this.#kept, chunk)
     }
     const goOn = this.#sink?.onBody(chunk) ?? false
     if (!goOn) {
@@ -110,6 +119,29 @@ export class ReplayableBody implements BodySource, BodySink {
       this.#source.pause()
     }
     return goOn
+  }
+
+  #keep(kept: Buffer[], chunk: Buffer): void {
+    // Most bodies are one piece.
+    if (chunk.length >= SMALL_BYTES || kept.length === 0) {
+      this.#endBlock()
+      kept.push(chunk)
+      return
+    }
+    if (this.#block === null || this.#blockBytes + chunk.length > BLOCK_BYTES) {
+      this.#endBlock()
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+      this.#blockBytes = 0
+      kept.push(this.#block)
+    }
+    this.#blockBytes += chunk.copy(this.#block, this.#blockBytes)
+  }
+
+  /** What is kept next gets a block of its own. */
+  #endBlock(): void {
+    const kept = this.#kept
+    if (this.#block !== null && kept !== null) kept[kept.length - 1] = this.#block.subarray(0, this.#blockBytes)
+    this.#block = null
   }
 
   onBodyEnd(trailers: HeaderList | null): void {

@@ -1,4 +1,5 @@
 import type { Connection, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import { hasBoundChallenge } from '../http1/connection-auth.ts'
 import { removeField } from '../http1/fields.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
@@ -111,6 +112,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 
   #onLeaseFailed(error: unknown): void {
     if (this.#phase !== WAITING) return
+    if (error instanceof ProxyError && error.code === 'ERR_PROXY_NO_BACKEND' && this.pickAgain(error)) return
     if (error instanceof ProxyError) this.onError(error)
     else this.onError(this.hookError('pool', error))
   }
@@ -184,6 +186,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#phase = RECEIVING
     this.extend(this.timeouts.idle, now)
     this.#body?.forget()
+    if (head.status === 401 && hasBoundChallenge(head.headers)) return this.#refuseBoundChallenge()
     const isBodiless = this.method === 'HEAD' || head.status === 304
     const bodyBytes = head.status === 204 ? -1 : head.bodyBytes
     const headers = responseHeaders(head.headers, {
@@ -203,6 +206,17 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     } catch (thrown) {
       this.#fail(this.hookError('the response', thrown))
     }
+  }
+
+  /** Its other half could come over another connection, and what it authenticates would be another client's, too. */
+  #refuseBoundChallenge(): void {
+    const { backend, group } = this
+    const message =
+      `backend ${backend?.id} of group ${group} asks for NTLM or Negotiate authentication, which cannot pass a proxy that ` +
+      'shares connections: have it offer another scheme instead (Basic, Bearer), or let clients reach it directly'
+    // It has answered, and nothing is wrong with it.
+    this.endAttempt('answered', null)
+    this.#fail(new ProxyError('ERR_PROXY_BAD_RESPONSE', message, { backend, attempt: this.attempts }))
   }
 
   onData(chunk: Buffer): boolean {

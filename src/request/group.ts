@@ -109,9 +109,13 @@ export class Group implements HealthControl {
     if (this.#leads) this.#watchAll()
   }
 
-  /** Tells every thread that who is available may have changed. */
+  /** Tells every thread that who is available may have changed. Here it counts at once, also for those that wait. */
   changed(): void {
-    this.#parts.cells.addChange()
+    const { cells } = this.#parts
+    cells.addChange()
+    queueMicrotask(() => {
+      if (cells.changes !== this.#changes) this.#refresh()
+    })
   }
 
   /**
@@ -327,9 +331,30 @@ export class Group implements HealthControl {
     // Read before the states: what changes meanwhile is seen the next time.
     this.#changes = this.#parts.cells.changes
     for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
+    const before = this.#available
     const available = this.#backends.filter((backend) => backend.isAvailable)
     // None is left, since others have gone after the ejection: those that failed lately are better than a sure 503.
     this.#available = available.length > 0 ? available : this.#backends.filter((backend) => backend.isEligible)
+    this.#repick(before)
+  }
+
+  /** Has those who wait for a connection pick again, where that is better for them. */
+  #repick(before: readonly Backend[]): void {
+    const { pool } = this
+    if (pool.repick === undefined) return
+    const available = new Set(this.#available)
+    const known = new Set(before)
+    const isOut = (backend: Backend): boolean => {
+      if (available.has(backend)) return false
+      // Where no other is left, one that fails may still answer; one that an operator has taken out will not.
+      return available.size > 0 || !(backend.isUnhealthy || backend.isEjected) || isTakenOut(backend)
+    }
+    const hasMore = this.#available.some((backend) => !known.has(backend))
+    try {
+      pool.repick(isOut, hasMore)
+    } catch (error) {
+      this.#parts.onThrew(error)
+    }
   }
 }
 
@@ -337,6 +362,11 @@ function nothing(): void {}
 
 function hasBasePath({ basePath }: Backend): boolean {
   return basePath !== ''
+}
+
+/** By an operator's word, not by what is known of its health. */
+function isTakenOut({ isDraining, isDisabled, weight }: Backend): boolean {
+  return isDraining || isDisabled || weight === 0
 }
 
 function isNotEmpty(backends: readonly Backend[]): backends is Candidates {

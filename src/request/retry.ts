@@ -1,4 +1,5 @@
 import type { ProxyError } from '../model/errors.ts'
+import { isIdempotent } from '../model/idempotent.ts'
 
 /** What is known of a failed attempt when it is asked whether another may follow. */
 export interface FailedAttempt {
@@ -31,14 +32,17 @@ const NOT_SENT = new Set<string>([
 /** Sent, and no final answer came that we could pass on. */
 const NO_ANSWER = new Set<string>(['ERR_PROXY_RESET', 'ERR_PROXY_HEADERS_TIMEOUT', 'ERR_PROXY_BAD_RESPONSE'])
 
-/** RFC 9110 section 9.2.2. */
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
-
-/** Whether a failed attempt may be repeated without doing work twice (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). */
+/**
+ * Whether a failed attempt may be repeated without doing work twice (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+ * A backend may have carried out what was sent to it, so only an idempotent method is sent a second time; any method
+ * may be if none of the request was sent.
+ */
 export function repeatability(attempt: FailedAttempt): Repeatability {
-  const { code } = attempt.error
+  const { code, phase } = attempt.error
   if (!attempt.isReplayable) return 'never'
   if (NOT_SENT.has(code)) return 'policy'
+  const isUnsent = code === 'ERR_PROXY_RESET' && phase === 'acquire'
+  if (!isUnsent && !isIdempotent(attempt.method)) return 'never'
   if (code === 'ERR_PROXY_RESET' && attempt.wasReused && !attempt.hasRepeatedStale) return 'stale'
-  return NO_ANSWER.has(code) && IDEMPOTENT.has(attempt.method) ? 'policy' : 'never'
+  return NO_ANSWER.has(code) ? 'policy' : 'never'
 }

@@ -166,7 +166,7 @@ const passed: Passed[] = [
     answer: `${OK}Content-Length: 5\r\n\r\n`,
     method: 'HEAD',
     body: '',
-    isReused: true,
+    isReused: false,
   },
   {
     rule: 'Content-Lengths that agree',

@@ -125,8 +125,8 @@ async function badBackend(phase: Phase, fault: Fault, client: () => RawClient): 
   }
   const onConnection = (socket: net.Socket): void => {
     sockets.push(socket)
-    // Not before the proxy has seen that it is connected.
-    if (phase === 'after connect') setImmediate(breakNow, socket)
+    // Not before the proxy has seen that it is connected, and has sent something.
+    if (phase === 'after connect') setImmediate(() => setImmediate(breakNow, socket))
     else if (phase === 'in the request head') socket.once('data', () => breakNow(socket))
     else if (phase === 'in the TLS handshake' && fault !== 'TLS') socket.once('data', () => breakNow(socket, NOT_TLS))
   }
@@ -248,7 +248,7 @@ export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell
 
     // The client's result
     if (result === 'fine') await client.until('/it')
-    else if (result === 'stale') await client.until(kind === 'GET' ? 'GET /it' : 'POST /it')
+    else if (result === 'stale') await client.until('GET /it')
     else if (result === 'again') await client.until('at the other')
     else if (result === 'cut' || result === 'tunnel') {
       await client.ended

@@ -29,7 +29,7 @@ const STALL: Row = [
   'again ERR_PROXY_HEADERS_TIMEOUT',
 ]
 const CUT = 'cut ERR_PROXY_CUT'
-const STALE: Row = ['stale', 'stale', '502 ERR_PROXY_RESET', '-']
+const STALE: Row = ['stale', '502 ERR_PROXY_RESET', '502 ERR_PROXY_RESET', '-']
 
 /** Combinations that are not here do not exist: what refuses connections never gets a request head. */
 const MATRIX: readonly [Phase, Fault, Row][] = [

@@ -45,14 +45,14 @@ async function keepOne(pool: Pool, backend: Backend): Promise<void> {
 }
 
 for (const how of ['reset', 'fin'] as const) {
-  test(`a POST on one of several stale connections is repeated on a fresh one (${how})`, async () => {
+  test(`a PUT on one of several stale connections is repeated on a fresh one (${how})`, async () => {
     const replies = queue<MockReply>()
     const used = new Set<number>()
     await using backend = await mockBackend((request, reply) => {
       if (used.has(request.connection)) return how === 'reset' ? reply.reset() : reply.cut()
       used.add(request.connection)
       if (request.method === 'GET') replies.push(reply)
-      else reply.send({ body: `POST ${request.path}` })
+      else reply.send({ body: `PUT ${request.path}` })
     })
     await using front = await runProxy({ target: backend.url, retry: false })
     const made = [fetch(front.url), fetch(front.url), fetch(front.url)]
@@ -63,15 +63,15 @@ for (const how of ['reset', 'fin'] as const) {
       await front.nextRecord()
     }
     for (const path of ['/1', '/2']) {
-      const response = await fetch(front.url + path, { method: 'POST', body: 'x' })
-      assert.equal(await response.text(), `POST ${path}`)
+      const response = await fetch(front.url + path, { method: 'PUT', body: 'x' })
+      assert.equal(await response.text(), `PUT ${path}`)
       assert.equal((await front.nextRecord()).attempts, 2)
     }
     assert.equal(backend.connections, 5)
   })
 }
 
-test('a POST on a stale connection is repeated on a fresh one of another backend, too', async () => {
+test('a PUT on a stale connection is repeated on a fresh one of another backend, too', async () => {
   await using one = await mockBackend([{ body: 'kept' }, resetOnRequest, { body: 'one' }])
   await using two = await mockBackend(closeIdleInRace())
   let isTurned = false
@@ -85,7 +85,7 @@ test('a POST on a stale connection is repeated on a fresh one of another backend
   })
   for (const path of ['/one', '/two']) await (await fetch(front.url + path)).text()
   isTurned = true
-  assert.equal(await (await fetch(`${front.url}/it`, { method: 'POST', body: 'x' })).text(), 'POST /it')
+  assert.equal(await (await fetch(`${front.url}/it`, { method: 'PUT', body: 'x' })).text(), 'PUT /it')
   assert.equal(two.connections, 2)
 })
 

@@ -105,6 +105,22 @@ test('past maxWaiting the answer is 503 ERR_PROXY_POOL_FULL with Retry-After, at
   assert.equal(record.attempts, 1, 'what is full is not asked again')
   assert.equal(front.errors[0]?.side, 'proxy')
   assert.equal(front.errors[0]?.phase, 'acquire')
+  assert.match(front.errors[0]?.message ?? '', /raise pool\.maxConnections or pool\.maxWaiting of group default/)
+})
+
+test('a backend may have 256 connections at one time by default', async () => {
+  const { backend, replies } = await onDemand()
+  await using _ = backend
+  await using front = await runProxy({ target: backend.url })
+  const answered = Array.from({ length: 257 }, () => fetch(front.url).then((response) => response.text()))
+  const held: MockReply[] = []
+  while (held.length < 256) held.push((await replies.next())[1])
+  while (figures(front).waiting === 0) await rounds(1)
+  assert.deepEqual([figures(front).connections, figures(front).waiting], [256, 1])
+  for (const reply of held) reply.send()
+  const [, last] = await replies.next()
+  last.send()
+  await Promise.all(answered)
 })
 
 test('a place that a closed connection leaves goes to the one who waits', async () => {
@@ -144,11 +160,14 @@ test('a backend that announces one second is not kept at all', async () => {
   assert.equal(backend.connections, 2)
 })
 
-test('keepAliveMs: 0 keeps no connection', async () => {
+test('keepAliveMs: 0 keeps no connection, and tells the backend so', async () => {
   await using backend = await mockBackend()
   await using front = await runProxy({ target: backend.url, pool: { keepAliveMs: 0 } })
   for (let i = 0; i < 2; i++) await get(front)
   assert.equal(backend.connections, 2)
+  assert.equal(backend.requests[0]?.header('connection'), 'close')
+  await (await fetch(front.url, { method: 'POST', body: 'x' })).text()
+  assert.match(backend.requests[2]?.rawHead ?? '', /\r\nConnection: close\r\n/)
 })
 
 test('a backend that closes an idle connection is noticed before the next request', async () => {

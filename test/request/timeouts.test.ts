@@ -85,6 +85,7 @@ test('a wait for a free connection that is too long is ERR_PROXY_ACQUIRE_TIMEOUT
   assert.equal(record.errorCode, 'ERR_PROXY_ACQUIRE_TIMEOUT')
   assert.equal(record.attempts, 1, 'waiting for the same backend again would be waiting twice as long')
   assert.equal(front.errors[0]?.phase, 'acquire')
+  assert.match(front.errors[0]?.message ?? '', /raise pool\.maxConnections or timeouts\.acquire of group default/)
   first.socket.destroy()
 })
 
