@@ -8,7 +8,6 @@ import type { Backend } from '../model/backend.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
-import { HTTP1_POOL_DEFAULTS } from '../pools/http1-pool.ts'
 import { localAnswer } from '../request/answers.ts'
 import { BaseExchange } from '../request/base-exchange.ts'
 import type { Peer } from '../request/front.ts'
@@ -158,8 +157,8 @@ function ignore(): void {}
 /** How long a connection that is over may wait for the other end to take note and go, ms. */
 const LINGER_MS = 2_000
 
-/** Bounds of a pool that does not say. */
-const DEFAULT_BOUNDS: Omit<UpgradeBounds, 'reserve'> = HTTP1_POOL_DEFAULTS
+/** Bounds of a pool that has none for upgrades: the defaults of our own. */
+const DEFAULT_BOUNDS = { maxResponseHeadBytes: 65_536, maxInterimResponses: 100 }
 
 /** A request to a backend, and all that belongs to its connection. */
 interface Handshake {

@@ -5,7 +5,7 @@ import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
 import { requestHeaders } from '../request/request-headers.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
-import { BufferedBody, isEnding, NodeBody, NodeFront } from './node-front.ts'
+import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from './node-front.ts'
 import { excess, ownAnswer } from './own-answer.ts'
 
 /** What one call of `proxy.web` may say differently, below the level of names. */
@@ -27,7 +27,7 @@ export function serveWeb(
   res: ServerResponse,
   call: WebCall | null,
 ): void {
-  if (isEnding(req.socket)) return
+  if (isEnding(req.socket, req)) return
   const { limits } = parts
   const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
   const headers = requestHeaders(req.rawHeaders, req.method ?? 'GET', minorVersion, peer, parts.headerPolicy)
@@ -49,7 +49,7 @@ export function serveWeb(
   }
   const exchange = new Exchange(parts, front, headers, body, call)
   front.connect(exchange)
-  if (headers.fault !== null) front.endAfterwards()
+  if (headers.fault !== null || isUpgradeNotTaken(req)) front.endAfterwards()
   if (limits.maxRequestsPerConnection > 0) front.countRequest(limits.maxRequestsPerConnection)
   const own = ownAnswer(front.method, headers)
   const tooMuch = excess(front.target, req.rawHeaders, limits)
