@@ -112,8 +112,8 @@ export class Tunnel {
     this.#backend.goAway()
   }
 
+  /** Ends the connection to the backend; the client's is the exchange's to end. */
   destroy(): void {
-    this.#client.socket.destroy()
     this.#backend.socket.destroy()
   }
 }

@@ -55,10 +55,12 @@ export function createUpgrades(parts: Parts): Upgrades {
 
   function serve(...args: Parameters<Upgrades['serve']>): void {
     const [, req, given] = args
-    // node has taken its own handlers off. If the request has a body, node passes a stream that stands for the socket.
-    given.on('error', ignore)
-    if (given !== req.socket) req.socket.on('error', ignore)
-    guarded(given, () => begin(...args))
+    guarded(given, () => {
+      // node has taken its own handlers off. If the request has a body, node passes a stream that stands for the socket.
+      given.on('error', ignore)
+      if (given !== req.socket) req.socket.on('error', ignore)
+      begin(...args)
+    })
   }
 
   function begin(...args: Parameters<Upgrades['serve']>): void {
@@ -91,7 +93,7 @@ export function createUpgrades(parts: Parts): Upgrades {
       call()
     } catch (thrown) {
       parts.logger.error({ err: thrown }, `an upgrade could not be served: ${describeError(thrown)}`)
-      stream.destroy()
+      destroyGuarded(stream)
     }
   }
 
@@ -101,7 +103,7 @@ export function createUpgrades(parts: Parts): Upgrades {
       for (const exchange of open) exchange.goAway()
     },
     destroy() {
-      for (const exchange of open) exchange.destroy()
+      for (const exchange of open) exchange.close()
     },
   }
 }
@@ -154,6 +156,15 @@ function serveOrdinary(
 
 function ignore(): void {}
 
+/** A stream of the application's may throw even here. */
+function destroyGuarded(stream: Duplex): void {
+  try {
+    stream.destroy()
+  } catch {
+    // There is nothing left that could be done with it.
+  }
+}
+
 /** How long a connection that is over may wait for the other end to take note and go, ms. */
 const LINGER_MS = 2_000
 
@@ -181,6 +192,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   readonly #call: UpgradeCall | null
   readonly #protocols: readonly string[]
   readonly #own: OwnAnswer | null
+  /** What the client has sent behind its request. */
+  readonly #early: Buffer
   #handshake: Handshake | null = null
   #isConnected = false
   #tunnel: Tunnel | null = null
@@ -215,8 +228,12 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#call = call
     this.#protocols = protocols
     this.#own = ownAnswer(request.method, sent)
-    if (head.length > 0) socket.unshift(head)
-    socket
+    this.#early = head
+  }
+
+  #takeOver(): void {
+    if (this.#early.length > 0) this.#socket.unshift(this.#early)
+    this.#socket
       .on(
         'end',
         this.#guarded(() => this.#onClientEnd()),
@@ -251,6 +268,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
 
   begin(): void {
     try {
+      this.#takeOver()
       this.#begin()
     } catch (thrown) {
       this.onThrown(thrown)
@@ -259,19 +277,25 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
 
   #begin(): void {
     if (this.#socket.destroyed) return this.#onClientClose()
-    if (this.#call?.fault !== undefined) return this.reject('ERR_PROXY_HOOK', this.#call.fault)
-    if (this.parts.state.isClosing) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closing')
+    if (this.#call?.fault !== undefined) return this.#refuse('ERR_PROXY_HOOK', this.#call.fault)
+    if (this.parts.state.isClosing) return this.#refuse('ERR_PROXY_CLOSED', 'the proxy is closing')
     const tooMuch = excess(this.target, this.headers, this.parts.limits)
-    if (tooMuch !== null) return this.reject(...tooMuch)
+    if (tooMuch !== null) return this.#refuse(...tooMuch)
     if (this.#own !== null) return this.#answerOurselves(this.#own)
     const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
     if (error === null) this.attempt()
     else this.#fail(error)
   }
 
+  #refuse(code: ProxyErrorCode, message: string): void {
+    this.#fail(new ProxyError(code, message))
+  }
+
+  /** In place of {@link begin}. */
   reject(code: ProxyErrorCode, message: string): void {
     try {
-      this.#fail(new ProxyError(code, message))
+      this.#takeOver()
+      this.#refuse(code, message)
     } catch (thrown) {
       this.onThrown(thrown)
     }
@@ -558,7 +582,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #cut(error: ProxyError): void {
     this.#end('cut', error)
     this.#letGo()
-    this.destroy()
+    this.#destroy()
   }
 
   /** A client that stops sending before it has its response has gone: node's server takes it so, too. */
@@ -621,7 +645,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (bytes !== 0 && bytes !== this.#bytesToEnding) return this.onProgress()
     if (bytes === 0 && isWebSocket) {
       this.#end('upgraded', null)
-      return this.destroy()
+      return this.#destroy()
     }
     const ms = this.timeouts.upgradeIdle || this.timeouts.idle
     this.#cut(
@@ -635,13 +659,16 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#tunnel?.goAway()
   }
 
-  destroy(): void {
-    try {
-      this.#tunnel?.destroy()
-      this.#socket.destroy()
-    } catch (thrown) {
-      this.parts.logger.error({ exchange: this.id, err: thrown }, `a stream threw: ${describeError(thrown)}`)
-    }
+  /** Ends it now: whoever closes the proxy waits for no event of the sockets. */
+  close(): void {
+    if (this.#tunnel === null) this.#onClientClose()
+    else this.#end('upgraded', null)
+    this.#destroy()
+  }
+
+  #destroy(): void {
+    this.#tunnel?.destroy()
+    destroyGuarded(this.#socket)
   }
 
   #fail(error: ProxyError): void {
