@@ -359,6 +359,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
         if (this.#answer === null) this.#onAttemptFailed(this.#handshakeError(thrown))
       }),
     )
+    request.on('socket', (socket) => socket.on('error', ignore))
     request.on(
       'socket',
       current((socket) => {
@@ -375,7 +376,6 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       }),
     )
     request.on('upgrade', (response, socket, rest) => {
-      socket.on('error', ignore)
       if (this.#handshake !== handshake) socket.destroy()
       else this.#guarded(() => this.#onUpgrade(handshake, response, socket, rest))()
     })
@@ -427,6 +427,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     handshake.slot?.release()
     handshake.socket?.off('data', handshake.check)
     handshake.request.destroy()
+    // node counts a request as destroyed when its response has come, and its socket may be open.
+    handshake.socket?.destroy()
   }
 
   #onUpgrade(handshake: Handshake, response: IncomingMessage, socket: Socket, rest: Buffer): void {

@@ -61,7 +61,7 @@ for (const { name, run } of FRONTS) {
           backends: [noTls.url, backend.url],
           balancer: 'first-available',
           retry: always,
-          timeouts: { connect: 300 },
+          timeouts: { connect: answers ? 60_000 : 300 },
         })
         const codes: string[] = []
         running.proxy.on('retry', (_exchange, error) => codes.push(error.code))
