@@ -26,6 +26,8 @@ export class Tunnel {
   readonly isWebSocket: boolean
   readonly #client: Side
   readonly #backend: Side
+  /** Takes what has come from the client. */
+  readonly onClientData: (chunk: Buffer) => void
   #isHalfClosed = false
 
   constructor(client: Duplex, backend: Duplex, isWebSocket: boolean, events: TunnelEvents) {
@@ -41,7 +43,7 @@ export class Tunnel {
           events.onThrown(thrown)
         }
       }
-    const onClientData = guarded((chunk: Buffer) => {
+    this.onClientData = guarded((chunk: Buffer) => {
       events.onClientBytes(chunk.length)
       this.#client.onData(chunk)
     })
@@ -50,7 +52,7 @@ export class Tunnel {
       this.#backend.onData(chunk)
     })
     for (const [side, other, onData] of [
-      [this.#client, backend, onClientData],
+      [this.#client, backend, this.onClientData],
       [this.#backend, client, onBackendData],
     ] as const) {
       const { socket } = side

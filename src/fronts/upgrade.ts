@@ -165,6 +165,9 @@ function destroyGuarded(stream: Duplex): void {
   }
 }
 
+/** What a client may send before it has its response, bytes; past so many we read no more. */
+const MAX_EARLY_BYTES = 65_536
+
 /** How long a connection that is over may wait for the other end to take note and go, ms. */
 const LINGER_MS = 2_000
 
@@ -192,8 +195,14 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   readonly #call: UpgradeCall | null
   readonly #protocols: readonly string[]
   readonly #own: OwnAnswer | null
-  /** What the client has sent behind its request. */
-  readonly #early: Buffer
+  /** What the client has sent behind its request, for the tunnel. */
+  #early: Buffer[]
+  #earlyBytes = 0
+  readonly #onEarly = this.#guarded((chunk: Buffer) => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes >= MAX_EARLY_BYTES) this.#socket.pause()
+  })
   #handshake: Handshake | null = null
   #isConnected = false
   #tunnel: Tunnel | null = null
@@ -228,11 +237,10 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#call = call
     this.#protocols = protocols
     this.#own = ownAnswer(request.method, sent)
-    this.#early = head
+    this.#early = head.length > 0 ? [head] : []
   }
 
   #takeOver(): void {
-    if (this.#early.length > 0) this.#socket.unshift(this.#early)
     this.#socket
       .on(
         'end',
@@ -269,6 +277,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   begin(): void {
     try {
       this.#takeOver()
+      // Read at once, since only then the end of the connection is noticed.
+      this.#socket.on('data', this.#onEarly)
       this.#begin()
     } catch (thrown) {
       this.onThrown(thrown)
@@ -454,7 +464,9 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       stream.setNoDelay?.(true)
       stream.setKeepAlive?.(true)
     }
+    this.#socket.pause().off('data', this.#onEarly)
     this.#tunnel = new Tunnel(this.#socket, socket, named.join().toLowerCase() === 'websocket', this)
+    for (const chunk of this.#early.splice(0)) this.#tunnel.onClientData(chunk)
     this.#socket.write(`HTTP/1.1 101 Switching Protocols\r\n${fieldsText(headers)}\r\n`, 'latin1')
     this.onProgress()
     const { events, state } = this.parts
@@ -565,7 +577,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       }),
     )
     // What the client sends is for nobody; that it goes must be noticed.
-    socket.resume()
+    this.#early = []
+    socket.off('data', this.#onEarly).resume()
     return answer
   }
 

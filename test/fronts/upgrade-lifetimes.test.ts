@@ -263,15 +263,17 @@ describe('timeouts.upgradeIdle', () => {
 })
 
 describe('a client that goes before the answer', () => {
-  for (const [name, how] of [
-    ['by FIN', (client: RawClient) => client.socket.end()],
-    ['by RST', (client: RawClient) => client.socket.resetAndDestroy()],
+  for (const [name, early, how] of [
+    ['by FIN', '', (client: RawClient) => client.socket.end()],
+    ['by RST', '', (client: RawClient) => client.socket.resetAndDestroy()],
+    ['by FIN, after early bytes', 'early', (client: RawClient) => client.socket.end()],
+    ['by RST, after early bytes', 'early', (client: RawClient) => client.socket.resetAndDestroy()],
   ] as const) {
     test(name, async () => {
       await using backend = await rawBackend()
       await using running = await runProxy({ target: backend.url })
       const client = rawClient(running.port)
-      client.write(upgradeRequest())
+      client.write(upgradeRequest({ body: early }))
       const upgrade = await backend.nextUpgrade()
       how(client)
       const record = await running.nextRecord()

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test'
 import WebSocket from 'ws'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import { randomBytes, sha256 } from '../support/bytes.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { FRONTS, gate, type RunningProxy, rounds } from '../support/running-proxy.ts'
 import {
@@ -225,6 +226,25 @@ for (const { name, run } of FRONTS) {
         await backend.untilOpen(0)
         assert.equal(running.pending(), 0)
       }
+    })
+
+    test('what a client sends before the answer is held back past a bound, and all of it arrives', async () => {
+      await using backend = await rawBackend()
+      await using running = await run({ target: backend.url })
+      const bytes = randomBytes(12_000_000)
+      const client = ask(running)
+      const upgrade = await backend.nextUpgrade()
+      client.socket.write(bytes)
+      let before = -1
+      while (client.socket.writableLength !== before) {
+        before = client.socket.writableLength
+        await rounds(200)
+      }
+      assert.ok(before > 0, 'all of it was taken')
+      upgrade.accept()
+      client.socket.end()
+      await upgrade.closed
+      assert.equal(sha256(Buffer.from(upgrade.received, 'latin1')), sha256(bytes))
     })
 
     test('after close() no socket is left, with WebSockets that are open, closing and forgotten', async () => {

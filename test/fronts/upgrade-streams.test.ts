@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import http, { type IncomingMessage } from 'node:http'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
+import { answerClientError } from '../../src/fronts/client-error.ts'
 import type { Proxy } from '../../src/index.ts'
+import type { Parts } from '../../src/request/parts.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { rawClient } from '../support/raw-client.ts'
@@ -131,7 +133,7 @@ describe('a stream that throws ends its own exchange, and nothing else', () => {
     ['on being resumed', 'resume', 'HTTP/1.1 101 Sw\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n'],
     ['on being destroyed', 'destroy', 'HTTP/1.1 101 Sw\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\nFIN'],
     ['on being listened to', 'on', ''],
-    ['on what was read too early', 'unshift', ''],
+    ['on being held back', 'pause', 'HTTP/1.1 101 Sw\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n'],
   ] as const) {
     test(what, async () => {
       const thrown: unknown[] = []
@@ -180,4 +182,22 @@ describe('a stream that throws ends its own exchange, and nothing else', () => {
       client.socket.destroy()
     })
   }
+})
+
+test('a stream that throws as a bad request is answered is destroyed, and the log is told', () => {
+  const errors: string[] = []
+  const parts = {
+    clock: manualClock(),
+    events: { emit() {} },
+    logger: { debug() {}, error: (_fields: object, text: string) => errors.push(text) },
+  } as unknown as Parts
+  const stream = new SlowStream()
+  Object.assign(stream, {
+    end() {
+      throw new Error('broken')
+    },
+  })
+  answerClientError(parts, new Error('no request'), stream)
+  assert.match(errors.join('\n'), /could not be answered: broken/)
+  assert.ok(stream.destroyed)
 })
