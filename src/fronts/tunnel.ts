@@ -81,8 +81,6 @@ export class Tunnel {
           if (socket.errored !== null) other.destroy()
           else {
             side.writeOut()
-            // What it still sends is read and dropped: closing on it would take away what it has not read yet.
-            other.resume()
             destroySoon(other)
           }
           if (other.closed) events.onTunnelClosed()

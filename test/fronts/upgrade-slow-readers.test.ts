@@ -160,31 +160,3 @@ test('a backend that reads no more is cut off after the idle limit, and is to bl
   assert.equal(record.backend, 'http://backend.test')
   assert.ok(stream.destroyed)
 })
-
-test('a client whose sending was held back gets the last of the backend without a reset', async () => {
-  await using backend = await rawBackend((upgrade) => upgrade.accept())
-  await using running = await runInServer({ target: backend.url }, (proxy) => {
-    const server = http.createServer()
-    proxy.attach(server)
-    return server
-  })
-  const client = rawClient(running.port)
-  client.write(upgradeRequest())
-  await client.until('\r\n\r\n')
-  const { socket } = await backend.nextUpgrade()
-  socket.pause()
-  const piece = Buffer.alloc(1_000_000)
-  let before = -1
-  // Until nothing moves: the proxy reads no more of the client.
-  while (client.socket.writableLength !== before) {
-    before = client.socket.writableLength
-    client.socket.write(piece)
-    await rounds(100)
-    if (client.socket.writableLength > 8_000_000) break
-  }
-  // It closes without having read what the client has sent.
-  socket.end('the last of it')
-  await client.until('the last of it')
-  client.socket.destroy()
-  assert.equal((await running.nextRecord()).responseBytes, 'the last of it'.length)
-})
