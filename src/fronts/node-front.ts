@@ -1,6 +1,7 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
+import { isName } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
@@ -37,8 +38,10 @@ export function isEnding(socket: Socket, req?: IncomingMessage): boolean {
  * An upgrade that has not been taken: node drops what else is in its segment, and would read what comes in the next one as a
  * request, out of step with what the client has sent.
  */
-export function isUpgradeNotTaken(req: IncomingMessage): boolean {
-  return req.headers.upgrade !== undefined
+export function isUpgradeNotTaken({ rawHeaders }: IncomingMessage): boolean {
+  // Not `req.headers`, which node makes when it is first asked for.
+  for (let i = 0; i < rawHeaders.length; i += 2) if (isName(rawHeaders[i] as string, 'upgrade')) return true
+  return false
 }
 
 /** The connection ends with the answer to this request, whoever gives it. */
