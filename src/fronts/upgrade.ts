@@ -2,7 +2,7 @@ import http, { type ClientRequest, type IncomingMessage, ServerResponse } from '
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Slot, UpgradeBounds } from '../contracts/pool.ts'
-import { removeField } from '../http1/fields.ts'
+import { isToken, removeField } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { Backend } from '../model/backend.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
@@ -84,7 +84,8 @@ export function createUpgrades(parts: Parts): Upgrades {
       req.resume()
       exchangeOn(req.socket).reject('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
     } else if (protocols.length > 0) exchangeOn(given).begin()
-    else serveOrdinary(parts, req, given, head, ordinary)
+    else if (isToken(req.method ?? '') && TARGET.test(req.url ?? '')) serveOrdinary(parts, req, given, head, ordinary)
+    else exchangeOn(given).reject('ERR_PROXY_BAD_REQUEST', 'the method or the target cannot be passed on')
   }
 
   /** Before there is an exchange that could end with what is thrown, the connection does. */
@@ -130,6 +131,9 @@ function listOf(headers: Readonly<HeaderList>, lowerName: string): string[] {
 function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
 }
+
+/** What may stand as a target in a request line, which is written again here: the application may have changed it. */
+const TARGET = /^[\x21-\x7e\x80-\xff]+$/
 
 /** Gives the connection to a parser of its own, without the wish to upgrade; it ends after the answer. */
 function serveOrdinary(
