@@ -40,7 +40,20 @@ export function isEnding(socket: Socket, req?: IncomingMessage): boolean {
  */
 export function isUpgradeNotTaken({ rawHeaders }: IncomingMessage): boolean {
   // Not `req.headers`, which node makes when it is first asked for.
-  for (let i = 0; i < rawHeaders.length; i += 2) if (isName(rawHeaders[i] as string, 'upgrade')) return true
+  return (
+    hasField(rawHeaders, 'upgrade', ANYTHING) &&
+    (hasField(rawHeaders, 'connection', UPGRADE) || hasField(rawHeaders, 'proxy-connection', UPGRADE))
+  )
+}
+
+const ANYTHING = /^/
+/** Wherever it stands: what node takes for the token must not be missed. It reads `Proxy-Connection` as it does `Connection`. */
+const UPGRADE = /upgrade/i
+
+function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegExp): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isName(headers[i] as string, lowerName) && value.test(headers[i + 1] as string)) return true
+  }
   return false
 }
 

@@ -21,6 +21,8 @@ const BODIES: Record<string, { extra: string; body: string }> = {
 const ASKED: Record<string, string> = {
   h2c: 'Connection: Upgrade\r\nUpgrade: h2c\r\n',
   'h2c with its settings': 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n',
+  'h2c, nominated in capitals among others': 'Connection: x, UPGRADE ,y\r\nUpgrade: h2c\r\n',
+  'h2c, nominated in Proxy-Connection': 'Proxy-Connection: upgrade\r\nConnection: close\r\nUpgrade: h2c\r\n',
   'HTTP/2.0': 'Connection: Upgrade\r\nUpgrade: HTTP/2.0\r\n',
   'a websocket that no route has': 'Connection: Upgrade\r\nUpgrade: websocket\r\nX-Elsewhere: yes\r\n',
 }
@@ -127,5 +129,20 @@ for (const [what, change] of Object.entries({
     await client.ended
     assert.match(client.text, /^HTTP\/1\.1 400 /)
     assert.equal(backend.connections, 0)
+  })
+}
+
+for (const { name, run } of FRONTS) {
+  test(`${name}: Upgrade that nothing nominates costs no connection`, async () => {
+    await using backend = await mockBackend()
+    await using front = await run({ target: backend.url })
+    const client = rawClient(front.port)
+    const request = 'GET /asked HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\n'
+    client.write(request)
+    await client.until('\r\n\r\nGET')
+    client.write(request)
+    while (client.text.match(/HTTP\/1\.1 200/g)?.length !== 2) await rounds(1)
+    assert.doesNotMatch(client.text, /connection: close/i)
+    client.socket.destroy()
   })
 }
