@@ -78,7 +78,7 @@ export interface Connection {
 /** Figures of one backend's connections. */
 export interface BackendPoolStats {
   readonly backend: string
-  /** Open connections, leased or idle. */
+  /** Open connections, leased or idle; connections for upgrades count from the handshake on. */
   readonly connections: number
   readonly idle: number
   readonly connecting: number
@@ -95,8 +95,29 @@ export interface PoolStats {
   readonly backends: readonly BackendPoolStats[]
 }
 
+/** The right to have one more connection to a backend, that the pool does not make itself. */
+export interface Slot {
+  /** Gives it back. Idempotent. */
+  release(): void
+}
+
+/** A pool's bounds for connections that are upgraded (WebSocket); they are made and kept outside of it. */
+export interface UpgradeBounds {
+  /** Size of a response head, bytes. */
+  readonly maxResponseHeadBytes: number
+  /** Interim responses (1xx) before the final one. */
+  readonly maxInterimResponses: number
+  /**
+   * A slot at once while the pool has room for a connection; else a promise, bounded in number and time as
+   * {@link Pool.acquire} is. Never throws; the promise rejects with a {@link ProxyError}.
+   */
+  reserve(backend: Backend, exchange: ExchangeView): Slot | Promise<Slot>
+}
+
 /** Owns connections to backends and leases them. */
 export interface Pool {
+  /** Without it upgrades have no bound of number, and the default bounds of heads. */
+  readonly upgrades?: UpgradeBounds
   /**
    * A connection at once where one is idle; else a promise, bounded in number and time.
    * Never throws; the promise rejects with a {@link ProxyError}. Gives up when `exchange.signal` is aborted.

@@ -1,7 +1,8 @@
 import type http from 'node:http'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
 import type { Duplex } from 'node:stream'
+import { endAfter, isUpgradeNotTaken } from './node-front.ts'
 import { protocolsOf } from './upgrade.ts'
 
 type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void
@@ -36,10 +37,20 @@ function isOurs(listener: UpgradeListener): listener is OurListener {
   return TAKES in listener
 }
 
-/** Where node asks (from 22.21 and 24.9 on), what is not to be switched stays an ordinary request from the start, with its body. */
+/**
+ * If node asks (from 22.21 and 24.9 on), what is not to be switched stays an ordinary request from the start, with its body;
+ * the connection ends with its response, also if the application gives it.
+ */
 function keepOrdinary(server: http.Server | https.Server): void {
   const asking = server as { shouldUpgradeCallback?: (req: IncomingMessage) => boolean }
   const before = asking.shouldUpgradeCallback
   if (before === undefined) return
   asking.shouldUpgradeCallback = (req) => before.call(server, req) && protocolsOf(req).length > 0
+  const end = (req: IncomingMessage, res: ServerResponse): void => {
+    if (isUpgradeNotTaken(req)) endAfter(req, res)
+  }
+  for (const event of ['request', 'checkContinue']) {
+    // node sends 100 by itself only while nobody listens to this.
+    if (server.listenerCount(event) > 0) server.prependListener(event, end)
+  }
 }

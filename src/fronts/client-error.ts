@@ -22,6 +22,20 @@ export function answerClientError(parts: Parts, cause: NodeJS.ErrnoException, du
   const socket = duplex as Socket & { [FAILED]?: true }
   if (socket[FAILED] === true) return
   socket[FAILED] = true
+  guarded(parts, socket, () => answerFirst(parts, cause, socket))
+}
+
+/** What a stream of the application's throws ends its connection, not the process. */
+function guarded(parts: Parts, socket: Socket, call: () => void): void {
+  try {
+    call()
+  } catch (thrown) {
+    parts.logger.error({ err: thrown }, `a client's connection could not be answered: ${describeError(thrown)}`)
+    socket.destroy()
+  }
+}
+
+function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket): void {
   // It has gone: no request that could be bad, and an exchange that is under way learns it by itself.
   if (cause.code === 'ECONNRESET') return void socket.destroy()
   const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
@@ -37,7 +51,7 @@ function answer(parts: Parts, status: string, code: string, socket: Socket): voi
   const response = (socket as { _httpMessage?: http.ServerResponse | null })._httpMessage ?? null
   if (response?.req.complete === true && !response.destroyed) {
     // It answers a request that came whole, before the one that did not.
-    response.once('close', () => answer(parts, status, code, socket))
+    response.once('close', () => guarded(parts, socket, () => answer(parts, status, code, socket)))
     return
   }
   if (!socket.writable) return

@@ -1,34 +1,28 @@
+import { EventEmitter } from 'node:events'
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import { createProxyServer } from 'http-proxy-3'
 import type { RequestHead } from '../contracts/pool.ts'
+import { type ResponseBounds, ResponseParser } from '../http1/response-parser.ts'
 import type { Endpoint } from '../model/backend.ts'
 import type { HeaderList } from '../model/exchange.ts'
 
-/** An upgrade that a backend has been asked for. */
-export interface Handshake {
-  /** Its `upgrade`, `response` and `error` are the caller's to listen to. */
-  readonly request: ClientRequest
-  /** Sends the head of the 101 to the client and joins the two connections. */
-  join(headers: Readonly<HeaderList>, response: IncomingMessage, backendSocket: Socket, rest: Buffer): void
-  /** It failed: takes off the client's socket what has been hung on it. */
-  letGo(): void
-}
-
 /**
- * Asks a backend for an upgrade on behalf of the client at `socket`. @param upgrade what it is asked to switch to.
- * Throws where the connection cannot even be attempted (a certificate that is none).
+ * Asks a backend for an upgrade. @param upgrade what it is asked to switch to.
+ * @returns the request, without listeners: its `upgrade`, `response` and `error` are the caller's.
+ * Throws if the connection cannot even be attempted (an invalid certificate, an invalid header).
  */
-export type Carrier = (socket: Socket, head: RequestHead, upgrade: string, endpoint: Endpoint) => Handshake
+export type Carrier = (head: RequestHead, upgrade: string, endpoint: Endpoint, bounds: ResponseBounds) => ClientRequest
 
 /**
- * The only user of http-proxy-3, which connects to the backend, does the handshake and moves the bytes. It is given
- * private copies of all it could write into, and what it would do on failure (close the client's connection without
- * an answer) or with a refusal (send it on without backpressure, cut or not) is taken out of its hands.
+ * The only user of http-proxy-3, which connects to the backend and asks for the upgrade. It gets private copies of all
+ * it could write to, and a stand-in for the client's connection: what it would do there on failure (close it without a
+ * response), with a refusal (send it on without backpressure, cut or not) and with the head of a 101 (write it in UTF-8)
+ * is done by the exchange.
  */
 export function createCarrier(): Carrier {
   const carrier = createProxyServer({})
-  // Errors come by the request; and its own listener throws where it is the only one.
+  // The request tells of its errors itself; and http-proxy-3's own listener throws if it is the only one.
   carrier.on('error', () => {})
   let begun: ClientRequest | null = null
   let path = ''
@@ -36,9 +30,12 @@ export function createCarrier(): Carrier {
     begun = request
     // The last moment before it is sent; http-proxy-3 would have joined slashes and dropped a lone question mark.
     request.path = path
+    // node would drop headers past a number of 1000, silently; the bound is on the bytes of the head.
+    request.maxHeadersCount = 0
   })
 
-  return (socket, head, upgrade, endpoint) => {
+  return (head, upgrade, endpoint, { maxResponseHeadBytes }) => {
+    const standIn = Object.assign(new EventEmitter(), { setTimeout() {}, setNoDelay() {}, setKeepAlive() {} })
     // It lets only GET and WebSocket through: all come under these names, and have their own in the options.
     const view = {
       method: 'GET',
@@ -46,8 +43,8 @@ export function createCarrier(): Carrier {
       httpVersion: '1.1',
       httpVersionMajor: 1,
       headers: { ...headerRecord(head.headers), connection: 'Upgrade', upgrade: 'websocket' },
-      socket,
-      connection: socket,
+      socket: standIn,
+      connection: standIn,
     }
     const { tls, hostname, port, socketPath } = endpoint
     const options = {
@@ -63,46 +60,42 @@ export function createCarrier(): Carrier {
       },
       // The base of the request's options; it writes into it, so it is new each time. Without a name node would
       // ask for, and verify, the one in the Host header, which is the client's to choose.
-      ssl: { allowHalfOpen: true, servername: tls.servername ?? (isIP(hostname) === 0 ? hostname : '') },
+      ssl: {
+        allowHalfOpen: true,
+        servername: tls.servername ?? (isIP(hostname) === 0 ? hostname : ''),
+        maxHeaderSize: maxResponseHeadBytes,
+        insecureHTTPParser: false,
+      },
       secure: tls.rejectUnauthorized ?? true,
       method: head.method,
       headers: { upgrade },
     }
-    const before = { close: socket.listenerCount('close'), error: socket.listenerCount('error') }
-    // What it hangs on the client's socket is taken down again where another attempt may follow.
-    const takeDown = (): (() => void) => {
-      const close = socket.listeners('close').slice(before.close) as (() => void)[]
-      const error = socket.listeners('error').slice(before.error) as (() => void)[]
-      return () => {
-        for (const listener of error) socket.off('error', listener)
-        for (const listener of close) {
-          socket.off('close', listener)
-          // It counts open sockets by these.
-          listener()
-        }
-      }
-    }
     begun = null
     path = head.path
     try {
-      carrier.ws(view as unknown as IncomingMessage, socket, options as never, () => {})
-    } catch (error) {
-      takeDown()()
-      throw error
+      carrier.ws(view as unknown as IncomingMessage, standIn as unknown as Socket, options as never, () => {})
+    } finally {
+      // It counts open sockets until they close.
+      standIn.emit('close')
     }
     const request = begun as ClientRequest | null
     begun = null
     if (request === null) throw new TypeError('http-proxy-3 made no request')
-    const [joinConnections] = request.listeners('upgrade')
     for (const event of ['upgrade', 'response', 'error']) request.removeAllListeners(event)
-    return {
-      request,
-      letGo: takeDown(),
-      join(headers, response, backendSocket, rest) {
-        response.headers = headerRecord(headers)
-        joinConnections?.(response, backendSocket, rest)
-      },
-    }
+    return request
+  }
+}
+
+/**
+ * Reads the head of a response along with node's client, and returns the first thing in it that is not strictly HTTP, or
+ * `null`: node takes `Transfer-Encoding: gzip, chunked`, control characters in the reason and statuses under 100.
+ */
+export function createHeadCheck(method: string, bounds: ResponseBounds): (bytes: Buffer) => string | null {
+  const parser = new ResponseParser({ onInformational() {}, onHead() {}, onData() {} }, bounds)
+  parser.start(method, true)
+  return (bytes) => {
+    const isFault = !parser.hasHead && parser.execute(bytes, 0, bytes.length) < 0 && !parser.hasHead
+    return isFault ? parser.fault : null
   }
 }
 

@@ -1,6 +1,7 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
+import { isName } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
@@ -15,19 +16,52 @@ const REQUESTS = Symbol('requests')
 
 /** What we keep on a client's connection. */
 interface Marked {
-  /** An answer says that it ends. */
-  [ENDS]?: true
+  /** It ends with the answer that says so, or with that to this request. */
+  [ENDS]?: true | IncomingMessage
   /** How many requests it has carried; counted where that is limited. */
   [REQUESTS]?: number
   /** node's: the response that is being written. */
   readonly _httpMessage?: { readonly _last: boolean } | null
 }
 
-/** Whether an answer has said that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
-export function isEnding(socket: Socket): boolean {
-  const { [ENDS]: isMarked, _httpMessage: answer } = socket as Marked
+/**
+ * Whether the connection ends with an answer that has been given, or that to an earlier request than `req`: what else comes
+ * on it is not a request (RFC 9112 section 9.6).
+ */
+export function isEnding(socket: Socket, req?: IncomingMessage): boolean {
+  const { [ENDS]: end, _httpMessage: answer } = socket as Marked
   // node's own answers (400 where there is no Host), and the application's.
-  return isMarked === true || answer?._last === true
+  return (end !== undefined && end !== req) || answer?._last === true
+}
+
+/**
+ * An upgrade that has not been taken: node drops what else is in its segment, and would read what comes in the next one as a
+ * request, out of step with what the client has sent.
+ */
+export function isUpgradeNotTaken({ rawHeaders }: IncomingMessage): boolean {
+  // Not `req.headers`, which node makes when it is first asked for.
+  return (
+    hasField(rawHeaders, 'upgrade', ANYTHING) &&
+    (hasField(rawHeaders, 'connection', UPGRADE) || hasField(rawHeaders, 'proxy-connection', UPGRADE))
+  )
+}
+
+const ANYTHING = /^/
+/** Wherever it stands: what node takes for the token must not be missed. It reads `Proxy-Connection` as it does `Connection`. */
+const UPGRADE = /upgrade/i
+
+function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegExp): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isName(headers[i] as string, lowerName) && value.test(headers[i + 1] as string)) return true
+  }
+  return false
+}
+
+/** The connection ends with the answer to this request, whoever gives it. */
+export function endAfter(req: IncomingMessage, res: ServerResponse): void {
+  const socket = req.socket as Marked
+  res.shouldKeepAlive = false
+  socket[ENDS] ??= req
 }
 
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-frames.ts'
 
@@ -6,10 +7,12 @@ import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-fr
 export interface TunnelEvents {
   onClientBytes(bytes: number): void
   onBackendBytes(bytes: number): void
-  /** Something else has moved: one side has ended. */
+  /** Something else has moved: one side has ended, or has taken the last that was written to it. */
   onProgress(): void
   /** Both connections are closed. */
   onTunnelClosed(): void
+  /** A stream, or what listens to the tunnel, threw. */
+  onThrown(thrown: unknown): void
 }
 
 /** What is held for the end of a turn is written at once past this, bytes: as much as node reads at a time. */
@@ -23,43 +26,67 @@ export class Tunnel {
   readonly isWebSocket: boolean
   readonly #client: Side
   readonly #backend: Side
+  /** Takes what has come from the client. */
+  readonly onClientData: (chunk: Buffer) => void
   #isHalfClosed = false
 
-  /** Takes over from the pipes that join the two. */
-  constructor(client: Socket, backend: Socket, isWebSocket: boolean, events: TunnelEvents) {
+  constructor(client: Duplex, backend: Duplex, isWebSocket: boolean, events: TunnelEvents) {
     this.isWebSocket = isWebSocket
-    client.unpipe(backend)
-    backend.unpipe(client)
-    this.#client = new Side(client, isWebSocket ? CLOSE_TO_BACKEND : null, backend)
-    this.#backend = new Side(backend, isWebSocket ? CLOSE_TO_CLIENT : null, client)
-    client.on('data', (chunk: Buffer) => {
+    this.#client = new Side(client, isWebSocket ? CLOSE_TO_BACKEND : null, backend, events)
+    this.#backend = new Side(backend, isWebSocket ? CLOSE_TO_CLIENT : null, client, events)
+    const guarded =
+      <Args extends unknown[]>(call: (...args: Args) => void) =>
+      (...args: Args): void => {
+        try {
+          call(...args)
+        } catch (thrown) {
+          events.onThrown(thrown)
+        }
+      }
+    this.onClientData = guarded((chunk: Buffer) => {
       events.onClientBytes(chunk.length)
       this.#client.onData(chunk)
     })
-    backend.on('data', (chunk: Buffer) => {
+    const onBackendData = guarded((chunk: Buffer) => {
       events.onBackendBytes(chunk.length)
       this.#backend.onData(chunk)
     })
-    for (const [side, other] of [
-      [this.#client, backend],
-      [this.#backend, client],
+    for (const [side, other, onData] of [
+      [this.#client, backend, this.onClientData],
+      [this.#backend, client, onBackendData],
     ] as const) {
       const { socket } = side
-      other.on('drain', () => socket.resume())
-      socket.on('end', () => {
-        side.writeOut()
-        other.end()
-        this.#isHalfClosed = true
-        events.onProgress()
-      })
-      socket.on('close', (hadError: boolean) => {
-        if (hadError) other.destroy()
-        else {
+      other.on(
+        'drain',
+        guarded(() => void socket.resume()),
+      )
+      other.on(
+        'finish',
+        guarded(() => events.onProgress()),
+      )
+      socket.on('data', onData)
+      socket.on(
+        'end',
+        guarded(() => {
           side.writeOut()
-          other.destroySoon()
-        }
-        if (other.closed) events.onTunnelClosed()
-      })
+          other.end()
+          this.#isHalfClosed = true
+          events.onProgress()
+        }),
+      )
+      socket.on(
+        'close',
+        guarded(() => {
+          this.#isHalfClosed = true
+          if (socket.errored !== null) other.destroy()
+          else {
+            side.writeOut()
+            destroySoon(other)
+          }
+          if (other.closed) events.onTunnelClosed()
+          else events.onProgress()
+        }),
+      )
       socket.resume()
     }
   }
@@ -69,23 +96,46 @@ export class Tunnel {
     return this.#isHalfClosed
   }
 
+  /** Bytes that the client has not taken yet, behind which its connection ends. */
+  get bytesToEndingClient(): number {
+    return bytesToEnding(this.#client.socket)
+  }
+
+  /** Bytes that the backend has not taken yet, behind which its connection ends. */
+  get bytesToEndingBackend(): number {
+    return bytesToEnding(this.#backend.socket)
+  }
+
   /** Asks both ends of a WebSocket to close, each as soon as it is not in the middle of a frame. */
   goAway(): void {
     this.#client.goAway()
     this.#backend.goAway()
   }
 
+  /** Ends the connection to the backend; the client's is the exchange's to end. */
   destroy(): void {
-    this.#client.socket.destroy()
     this.#backend.socket.destroy()
   }
 }
 
+function bytesToEnding(stream: Duplex): number {
+  return stream.writableEnded && !stream.destroyed ? stream.writableLength : 0
+}
+
+/** Ends the stream, and closes it when all that was written has gone. Only sockets of node:net have a method for it. */
+function destroySoon(stream: Duplex): void {
+  if (typeof (stream as Partial<Socket>).destroySoon === 'function') return (stream as Socket).destroySoon()
+  if (stream.writable) stream.end()
+  if (stream.writableFinished) stream.destroy()
+  else stream.once('finish', () => stream.destroy())
+}
+
 /** The bytes that come from `socket` and go to `other`, at the end of the turn that brings them. */
 class Side implements Writer {
-  readonly socket: Socket
-  readonly #other: Socket
+  readonly socket: Duplex
+  readonly #other: Duplex
   readonly #closeFrame: Uint8Array | null
+  readonly #events: TunnelEvents
   readonly #frames = new FrameFollower()
   /** Nearly always a turn brings one chunk. */
   #held: Buffer | null = null
@@ -93,10 +143,11 @@ class Side implements Writer {
   #heldBytes = 0
   #isGoingAway = false
 
-  constructor(socket: Socket, closeFrame: Uint8Array | null, other: Socket) {
+  constructor(socket: Duplex, closeFrame: Uint8Array | null, other: Duplex, events: TunnelEvents) {
     this.socket = socket
     this.#closeFrame = closeFrame
     this.#other = other
+    this.#events = events
   }
 
   onData(chunk: Buffer): void {
@@ -110,10 +161,14 @@ class Side implements Writer {
   }
 
   writeOut(): void {
-    if (this.#held !== null) this.#write(this.#held)
-    if (this.#isGoingAway && this.#frames.isBetweenFrames) {
-      this.#isGoingAway = false
-      if (this.#closeFrame !== null && this.#other.writable) this.#other.write(this.#closeFrame)
+    try {
+      if (this.#held !== null) this.#write(this.#held)
+      if (this.#isGoingAway && this.#frames.isBetweenFrames) {
+        this.#isGoingAway = false
+        if (this.#closeFrame !== null && this.#other.writable) this.#other.write(this.#closeFrame)
+      }
+    } catch (thrown) {
+      this.#events.onThrown(thrown)
     }
   }
 

@@ -1,7 +1,9 @@
-import http, { type IncomingMessage, ServerResponse } from 'node:http'
+import http, { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Slot, UpgradeBounds } from '../contracts/pool.ts'
 import { fieldValue, removeField } from '../http1/fields.ts'
+import { fieldsText } from '../http1/head-writer.ts'
 import type { Backend } from '../model/backend.ts'
 import { connectError, describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
@@ -12,7 +14,7 @@ import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 import { answerClientError } from './client-error.ts'
-import { type Carrier, createCarrier, type Handshake } from './handshake.ts'
+import { type Carrier, createCarrier, createHeadCheck } from './handshake.ts'
 import { isEnding } from './node-front.ts'
 import { excess, type OwnAnswer, ownAnswer } from './own-answer.ts'
 import { receivedHeaders } from './received-headers.ts'
@@ -51,31 +53,48 @@ export function createUpgrades(parts: Parts): Upgrades {
   const carrier = createCarrier()
   const open = new Set<UpgradeExchange>()
 
-  function serve(...[peer, req, given, head, call, ordinary]: Parameters<Upgrades['serve']>): void {
-    // node has taken its own handlers off. Where the request has a body it gives out a stream that stands for the socket.
-    const socket = req.socket
-    given.on('error', ignore)
-    if (given !== socket) socket.on('error', ignore)
-    const earlier = (socket as { _httpMessage?: ServerResponse | null })._httpMessage
+  function serve(...args: Parameters<Upgrades['serve']>): void {
+    const [, req, given] = args
+    guarded(given, () => {
+      // node has taken its own handlers off. If the request has a body, node passes a stream that stands for the socket.
+      given.on('error', ignore)
+      if (given !== req.socket) req.socket.on('error', ignore)
+      begin(...args)
+    })
+  }
+
+  function begin(...args: Parameters<Upgrades['serve']>): void {
+    const [peer, req, given, head, call, ordinary] = args
+    const earlier = (req.socket as { _httpMessage?: ServerResponse | null })._httpMessage
     if (earlier) {
-      // The answer to the request before it in the pipeline is still on its way.
-      earlier.once('close', () => serve(peer, req, given, head, call, ordinary))
+      // The response to the request before it in the pipeline is still on its way.
+      earlier.once('close', () => guarded(given, () => begin(...args)))
       return
     }
-    if (isEnding(socket)) return
+    if (isEnding(req.socket)) return
     const protocols = protocolsOf(req)
-    const exchangeOf = (): UpgradeExchange => {
-      const exchange = new UpgradeExchange(parts, carrier, peer, req, head, call, protocols)
-      open.add(exchange)
-      socket.once('close', () => open.delete(exchange))
+    const exchangeOn = (stream: Duplex): UpgradeExchange => {
+      const exchange = new UpgradeExchange(parts, carrier, peer, req, stream, head, call, protocols)
+      if (!stream.closed) open.add(exchange)
+      stream.once('close', () => open.delete(exchange))
       return exchange
     }
     if (hasBody(req)) {
       // It would be read as the first bytes of the new protocol.
       req.resume()
-      exchangeOf().reject('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
-    } else if (protocols.length > 0) exchangeOf().begin()
-    else serveOrdinary(parts, req, socket, head, ordinary)
+      exchangeOn(req.socket).reject('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
+    } else if (protocols.length > 0) exchangeOn(given).begin()
+    else serveOrdinary(parts, req, given, head, ordinary)
+  }
+
+  /** Before there is an exchange that could end with what is thrown, the connection does. */
+  function guarded(stream: Duplex, call: () => void): void {
+    try {
+      call()
+    } catch (thrown) {
+      parts.logger.error({ err: thrown }, `an upgrade could not be served: ${describeError(thrown)}`)
+      destroyGuarded(stream)
+    }
   }
 
   return {
@@ -84,7 +103,7 @@ export function createUpgrades(parts: Parts): Upgrades {
       for (const exchange of open) exchange.goAway()
     },
     destroy() {
-      for (const exchange of open) exchange.destroy()
+      for (const exchange of open) exchange.close()
     },
   }
 }
@@ -120,7 +139,7 @@ function hasBody({ rawHeaders }: IncomingMessage): boolean {
 function serveOrdinary(
   parts: Parts,
   req: IncomingMessage,
-  socket: Socket,
+  socket: Duplex,
   head: Buffer,
   handler: OrdinaryHandler,
 ): void {
@@ -151,28 +170,66 @@ function ordinaryHeaders(req: IncomingMessage, again: IncomingMessage): Incoming
 
 function ignore(): void {}
 
+/** A stream of the application's may throw even here. */
+function destroyGuarded(stream: Duplex): void {
+  try {
+    stream.destroy()
+  } catch {
+    // There is nothing left that could be done with it.
+  }
+}
+
+/** What a client may send before it has its response, bytes; past so many we read no more. */
+const MAX_EARLY_BYTES = 65_536
+
 /** How long a connection that is over may wait for the other end to take note and go, ms. */
 const LINGER_MS = 2_000
 
-/** An exchange that asks for an upgrade, in three phases: handshake, then tunnel or refusal. */
+/** Bounds of a pool that has none for upgrades: the defaults of our own. */
+const DEFAULT_BOUNDS = { maxResponseHeadBytes: 65_536, maxInterimResponses: 100 }
+
+/** A request to a backend, and all that belongs to its connection. */
+interface Handshake {
+  readonly request: ClientRequest
+  readonly slot: Slot | null
+  /** Reads along with node's client. */
+  readonly check: (bytes: Buffer) => void
+  socket: Socket | null
+}
+
+/**
+ * An exchange that asks for an upgrade, in three phases: handshake, then tunnel or refusal. All that sockets, node and
+ * http-proxy-3 call is {@link UpgradeExchange.#guarded}.
+ */
 class UpgradeExchange extends BaseExchange implements TunnelEvents {
   readonly #carrier: Carrier
   readonly #req: IncomingMessage
-  readonly #socket: Socket
+  /** A socket, or any other stream that the application has for one. */
+  readonly #socket: Duplex
   readonly #call: UpgradeCall | null
   readonly #protocols: readonly string[]
   readonly #own: OwnAnswer | null
+  /** What the client has sent behind its request, for the tunnel. */
+  #early: Buffer[]
+  #earlyBytes = 0
+  readonly #onEarly = this.#guarded((chunk: Buffer) => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes >= MAX_EARLY_BYTES) this.#socket.pause()
+  })
   #handshake: Handshake | null = null
   #isConnected = false
   #tunnel: Tunnel | null = null
+  /** {@link Tunnel} bytes that an ending side had yet to take when it last took some; -1: it has all. */
+  #bytesToEnding = -1
   #answer: ServerResponse | null = null
-  readonly #onClientEnd = (): void => void this.#socket.destroy()
 
   constructor(
     parts: Parts,
     carrier: Carrier,
     peer: Peer,
     req: IncomingMessage,
+    socket: Duplex,
     head: Buffer,
     call: UpgradeCall | null,
     protocols: readonly string[],
@@ -188,64 +245,173 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     super(parts, request, peer, sent)
     this.#carrier = carrier
     this.#req = req
-    this.#socket = req.socket
+    this.#socket = socket
     this.#call = call
     this.#protocols = protocols
     this.#own = ownAnswer(request.method, sent)
-    if (head.length > 0) this.#socket.unshift(head)
-    // Who stops to send before there is an answer has gone: node's server takes it so, too.
-    this.#socket.on('end', this.#onClientEnd).on('close', () => this.#onClientClose())
+    this.#early = head.length > 0 ? [head] : []
+  }
+
+  #takeOver(): void {
+    this.#socket
+      .on(
+        'end',
+        this.#guarded(() => this.#onClientEnd()),
+      )
+      .on(
+        'close',
+        this.#guarded(() => this.#onClientClose()),
+      )
+  }
+
+  /** Whatever `call` throws ends this exchange, and nothing else. */
+  #guarded<Args extends unknown[]>(call: (...args: Args) => void): (...args: Args) => void {
+    return (...args) => {
+      try {
+        call(...args)
+      } catch (thrown) {
+        this.onThrown(thrown)
+      }
+    }
+  }
+
+  onThrown(thrown: unknown): void {
+    const error = this.hookError('the upgrade', thrown)
+    if (this.isEnded) this.parts.logger.error({ exchange: this.id, err: thrown }, error.message)
+    try {
+      if (this.#tunnel === null && this.#answer?.headersSent !== true && !this.isEnded) this.#fail(error)
+      else this.#cut(error)
+    } catch {
+      this.#cut(error)
+    }
   }
 
   begin(): void {
+    try {
+      this.#takeOver()
+      // Read at once, since only then the end of the connection is noticed.
+      this.#socket.on('data', this.#onEarly)
+      this.#begin()
+    } catch (thrown) {
+      this.onThrown(thrown)
+    }
+  }
+
+  #begin(): void {
     if (this.#socket.destroyed) return this.#onClientClose()
-    if (this.#call?.fault !== undefined) return this.reject('ERR_PROXY_HOOK', this.#call.fault)
-    if (this.parts.state.isClosing) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closing')
+    if (this.#call?.fault !== undefined) return this.#refuse('ERR_PROXY_HOOK', this.#call.fault)
+    if (this.parts.state.isClosing) return this.#refuse('ERR_PROXY_CLOSED', 'the proxy is closing')
     const tooMuch = excess(this.target, this.#req.rawHeaders, this.parts.limits)
-    if (tooMuch !== null) return this.reject(...tooMuch)
+    if (tooMuch !== null) return this.#refuse(...tooMuch)
     if (this.#own !== null) return this.#answerOurselves(this.#own)
     const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
     if (error === null) this.attempt()
     else this.#fail(error)
   }
 
-  reject(code: ProxyErrorCode, message: string): void {
+  #refuse(code: ProxyErrorCode, message: string): void {
     this.#fail(new ProxyError(code, message))
   }
 
+  /** In place of {@link begin}. */
+  reject(code: ProxyErrorCode, message: string): void {
+    try {
+      this.#takeOver()
+      this.#refuse(code, message)
+    } catch (thrown) {
+      this.onThrown(thrown)
+    }
+  }
+
   protected attempt(): void {
+    try {
+      this.#attempt()
+    } catch (thrown) {
+      this.onThrown(thrown)
+    }
+  }
+
+  #attempt(): void {
     const error = this.pick()
     if (error !== null) return this.#fail(error)
-    const backend = this.backend as Backend
-    const { connect, headers } = this.timeouts
+    const { upgrades } = this.pool
     this.#isConnected = false
+    if (upgrades === undefined) return this.#connect(null, DEFAULT_BOUNDS)
+    const attempt = this.attempts
+    const slot = upgrades.reserve(this.backend as Backend, this)
+    if (!(slot instanceof Promise)) return this.#connect(slot, upgrades)
+    slot.then(
+      this.#guarded((later) => {
+        if (this.isEnded || this.attempts !== attempt) later.release()
+        else this.#connect(later, upgrades)
+      }),
+      this.#guarded((thrown) => {
+        if (this.isEnded) return
+        const isRepick = thrown instanceof ProxyError && thrown.code === 'ERR_PROXY_NO_BACKEND'
+        if (isRepick && this.pickAgain(thrown)) return
+        this.#onAttemptFailed(thrown instanceof ProxyError ? thrown : this.hookError('pool', thrown))
+      }),
+    )
+  }
+
+  #connect(slot: Slot | null, bounds: Omit<UpgradeBounds, 'reserve'>): void {
+    const { endpoint } = this.backend as Backend
+    const { connect, headers } = this.timeouts
     this.extend(connect > 0 ? connect : headers)
-    let handshake: Handshake
+    let request: ClientRequest
     try {
-      handshake = this.#carrier(this.#socket, this.outgoingHead(), this.#protocols.join(', '), backend.endpoint)
+      request = this.#carrier(this.outgoingHead(), this.#protocols.join(', '), endpoint, bounds)
     } catch (thrown) {
+      slot?.release()
       return this.#onAttemptFailed(
         this.#backendError('ERR_PROXY_CONNECT', `could not be connected to: ${describeError(thrown)}`, thrown),
       )
     }
+    const faultOf = createHeadCheck(this.method, bounds)
+    const check = this.#guarded((bytes: Buffer) => {
+      const fault = this.#handshake === handshake ? faultOf(bytes) : null
+      if (fault !== null) this.#onAttemptFailed(this.#backendError('ERR_PROXY_BAD_RESPONSE', `sent ${fault}`))
+    })
+    const handshake: Handshake = { request, slot, check, socket: null }
     this.#handshake = handshake
-    const { request } = handshake
-    request.on('error', (thrown) => {
-      if (this.#handshake === handshake && this.#answer === null) this.#onAttemptFailed(this.#handshakeError(thrown))
-    })
-    request.on('socket', (socket) => {
-      socket.once(backend.endpoint.isSecure ? 'secureConnect' : 'connect', () => {
-        if (this.#handshake !== handshake) return
-        this.#isConnected = true
-        this.extend(headers)
+    const current = <Args extends unknown[]>(call: (...args: Args) => void): ((...args: Args) => void) =>
+      this.#guarded((...args) => {
+        if (this.#handshake === handshake) call(...args)
       })
+    request.on(
+      'error',
+      current((thrown: NodeJS.ErrnoException) => {
+        if (this.#answer === null) this.#onAttemptFailed(this.#handshakeError(thrown))
+      }),
+    )
+    request.on('socket', (socket) => socket.on('error', ignore))
+    request.on(
+      'socket',
+      current((socket) => {
+        handshake.socket = socket
+        // Before node's own listener, which emits the response.
+        socket.prependListener('data', check)
+        socket.once(
+          endpoint.isSecure ? 'secureConnect' : 'connect',
+          current(() => {
+            this.#isConnected = true
+            this.extend(headers)
+          }),
+        )
+      }),
+    )
+    request.on('upgrade', (response, socket, rest) => {
+      if (this.#handshake !== handshake) socket.destroy()
+      else this.#guarded(() => this.#onUpgrade(handshake, response, socket, rest))()
     })
-    request.on('upgrade', (response, socket, rest) => this.#onUpgrade(handshake, response, socket, rest))
-    request.on('response', (response) => {
-      // A 101 that does not say to what.
-      if (response.statusCode === 101) this.#onWrongProtocol('')
-      else this.#onRefusal(response)
-    })
+    request.on(
+      'response',
+      current((response) => {
+        // A 101 that does not say to what.
+        if (response.statusCode === 101) this.#onWrongProtocol('')
+        else this.#onRefusal(response)
+      }),
+    )
   }
 
   #handshakeError(thrown: NodeJS.ErrnoException): ProxyError {
@@ -266,7 +432,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #onAttemptFailed(error: ProxyError): void {
     this.#letGo()
     if (this.isEnded) return
-    if (!this.tryAgain(error, true, false)) this.#fail(error)
+    // A handshake opens a session: like a POST it is repeated only if nothing of it was written (RFC 9110 section 9.2.2).
+    if (!this.tryAgain(error, !this.#isConnected, false)) this.#fail(error)
   }
 
   #onWrongProtocol(named: string): void {
@@ -278,16 +445,18 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #letGo(): void {
     const handshake = this.#handshake
     this.#handshake = null
-    handshake?.letGo()
-    handshake?.request.destroy()
+    if (handshake === null) return
+    handshake.slot?.release()
+    handshake.socket?.off('data', handshake.check)
+    handshake.request.destroy()
+    // node counts a request as destroyed when its response has come, and its socket may be open.
+    handshake.socket?.destroy()
   }
 
   #onUpgrade(handshake: Handshake, response: IncomingMessage, socket: Socket, rest: Buffer): void {
-    socket.on('error', ignore)
     const named = listOf(response.rawHeaders, 'upgrade')
     const asked = new Set(this.#protocols.map((protocol) => protocol.toLowerCase()))
-    if (this.#handshake !== handshake) return void socket.destroy()
-    if (named.some((protocol) => !asked.has(protocol.toLowerCase()))) {
+    if (named.length === 0 || named.some((protocol) => !asked.has(protocol.toLowerCase()))) {
       socket.destroy()
       return this.#onWrongProtocol(named.join(', '))
     }
@@ -298,10 +467,19 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       return this.#fail(error)
     }
     headers.push('Connection', 'Upgrade', 'Upgrade', named.join(', '))
-    this.#socket.off('end', this.#onClientEnd)
     this.#handshake = null
-    handshake.join(headers, response, socket, rest)
+    socket.off('data', handshake.check)
+    socket.once('close', () => handshake.slot?.release())
+    if (rest.length > 0) socket.unshift(rest)
+    for (const stream of [this.#socket as Partial<Socket>, socket]) {
+      stream.setTimeout?.(0)
+      stream.setNoDelay?.(true)
+      stream.setKeepAlive?.(true)
+    }
+    this.#socket.pause().off('data', this.#onEarly)
     this.#tunnel = new Tunnel(this.#socket, socket, named.join().toLowerCase() === 'websocket', this)
+    for (const chunk of this.#early.splice(0)) this.#tunnel.onClientData(chunk)
+    this.#socket.write(`HTTP/1.1 101 Switching Protocols\r\n${fieldsText(headers)}\r\n`, 'latin1')
     this.onProgress()
     const { events, state } = this.parts
     if (events.has('upgrade')) events.emit('upgrade', this, this.backend as Backend)
@@ -319,11 +497,19 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   onProgress(): void {
-    const { upgradeIdle, idle } = this.timeouts
     const tunnel = this.#tunnel
-    // Where one side has ended the other may finish, but not be forgotten.
-    if (tunnel?.isHalfClosed !== true) this.extend(upgradeIdle)
-    else this.extend(tunnel.isWebSocket ? LINGER_MS : upgradeIdle || idle)
+    if (tunnel?.isHalfClosed !== true) return this.extend(this.timeouts.upgradeIdle)
+    // If one side has ended the other may finish, but not be forgotten.
+    const limit = this.timeouts.upgradeIdle || this.timeouts.idle
+    const bytes = tunnel.bytesToEndingClient + tunnel.bytesToEndingBackend
+    if (bytes === 0) {
+      this.#bytesToEnding = -1
+      return this.extend(tunnel.isWebSocket ? LINGER_MS : limit)
+    }
+    // The side that has yet to take its last bytes must take some; what it sends meanwhile does not count.
+    if (bytes === this.#bytesToEnding) return
+    this.#bytesToEnding = bytes
+    this.extend(limit)
   }
 
   onTunnelClosed(): void {
@@ -346,8 +532,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
 
   /** The backend does not switch: the client gets its answer, and the end of the connection. */
   #onRefusal(response: IncomingMessage): void {
-    const headers = this.#answerHeaders(response)
     response.on('error', ignore)
+    const headers = this.#answerHeaders(response)
     const status = this.transformResponse(this.status, headers)
     if (status instanceof ProxyError) return this.#fail(status)
     const { events } = this.parts
@@ -359,31 +545,55 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const answer = this.#beginAnswer()
     answer.sendDate = response.headers.date === undefined
     answer.writeHead(status, reason, headers)
+    // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+    answer.write('', 'latin1')
     this.extend(this.timeouts.idle)
-    response.on('data', (chunk: Buffer) => {
-      this.responseBytes += chunk.length
-      this.extend(this.timeouts.idle)
-    })
-    response.on('end', () => this.endAttempt('answered', null))
-    response.on('close', () => {
-      if (!response.complete) this.#cut(this.#backendError('ERR_PROXY_CUT', 'closed the connection in mid-answer'))
-    })
+    response.on(
+      'data',
+      this.#guarded((chunk: Buffer) => {
+        this.responseBytes += chunk.length
+        this.extend(this.timeouts.idle)
+      }),
+    )
+    response.on(
+      'end',
+      this.#guarded(() => this.endAttempt('answered', null)),
+    )
+    response.on(
+      'close',
+      this.#guarded(() => {
+        if (!response.complete) this.#cut(this.#backendError('ERR_PROXY_CUT', 'closed the connection in mid-answer'))
+      }),
+    )
     response.pipe(answer)
-    answer.on('finish', () => this.#end('answered', null))
+    answer.on(
+      'finish',
+      this.#guarded(() => this.#end('answered', null)),
+    )
   }
 
   /** The last response on this connection. */
   #beginAnswer(): ServerResponse {
+    if (this.#answer !== null) return this.#answer
     const socket = this.#socket
     const answer = new ServerResponse(this.#req)
     this.#answer = answer
     answer.shouldKeepAlive = false
-    answer.assignSocket(socket)
-    answer.on('error', ignore).on('finish', () => this.#linger())
-    socket.off('end', this.#onClientEnd).on('drain', () => {
-      this.extend(this.timeouts.idle)
-      answer.emit('drain')
-    })
+    answer.assignSocket(socket as Socket)
+    answer.on('error', ignore).on(
+      'finish',
+      this.#guarded(() => this.#linger()),
+    )
+    socket.on(
+      'drain',
+      this.#guarded(() => {
+        this.extend(this.timeouts.idle)
+        answer.emit('drain')
+      }),
+    )
+    // What the client sends is for nobody; that it goes must be noticed.
+    this.#early = []
+    socket.off('data', this.#onEarly).resume()
     return answer
   }
 
@@ -392,7 +602,6 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const socket = this.#socket
     this.#letGo()
     socket.end()
-    socket.resume()
     socket.on(
       'close',
       this.parts.clock.schedule(LINGER_MS, () => socket.destroy()),
@@ -402,8 +611,13 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   /** The client sees that there should have been more. */
   #cut(error: ProxyError): void {
     this.#end('cut', error)
-    this.#tunnel?.destroy()
-    this.#socket.destroy()
+    this.#letGo()
+    this.#destroy()
+  }
+
+  /** A client that stops sending before it has its response has gone: node's server takes it so, too. */
+  #onClientEnd(): void {
+    if (this.#tunnel === null && this.#answer?.writableEnded !== true) this.#socket.destroy()
   }
 
   #onClientClose(): void {
@@ -420,6 +634,14 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   onDeadline(): void {
+    try {
+      this.#onLate()
+    } catch (thrown) {
+      this.onThrown(thrown)
+    }
+  }
+
+  #onLate(): void {
     this.parts.deadlines.add(this)
     const { connect, headers, upgradeIdle, idle, total } = this.timeouts
     const isTotal = this.parts.clock.now() >= this.totalAt
@@ -429,10 +651,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       ? this.#backendError('ERR_PROXY_TOTAL_TIMEOUT', `took more than ${total} ms`, undefined, isBackends)
       : null
     if (this.#tunnel !== null) {
-      if (this.#tunnel.isWebSocket && this.#tunnel.isHalfClosed) {
-        this.#end('upgraded', null)
-        return this.destroy()
-      }
+      if (lateness === null && this.#tunnel.isHalfClosed) return this.#onTunnelLate(this.#tunnel)
       const what = `and the client moved no byte for ${upgradeIdle || idle} ms`
       return this.#cut(lateness ?? this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', what))
     }
@@ -453,13 +672,37 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     )
   }
 
+  /** One side has ended, and the other does not. */
+  #onTunnelLate(tunnel: Tunnel): void {
+    const { bytesToEndingClient, bytesToEndingBackend, isWebSocket } = tunnel
+    const bytes = bytesToEndingClient + bytesToEndingBackend
+    if (bytes !== 0 && bytes !== this.#bytesToEnding) return this.onProgress()
+    if (bytes === 0 && isWebSocket) {
+      this.#end('upgraded', null)
+      return this.#destroy()
+    }
+    const ms = this.timeouts.upgradeIdle || this.timeouts.idle
+    this.#cut(
+      bytesToEndingClient > 0
+        ? new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', `the client took no byte for ${ms} ms`)
+        : this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', `and the client moved no byte for ${ms} ms`),
+    )
+  }
+
   goAway(): void {
     this.#tunnel?.goAway()
   }
 
-  destroy(): void {
+  /** Ends it now: whoever closes the proxy waits for no event of the sockets. */
+  close(): void {
+    if (this.#tunnel === null) this.#onClientClose()
+    else this.#end('upgraded', null)
+    this.#destroy()
+  }
+
+  #destroy(): void {
     this.#tunnel?.destroy()
-    this.#socket.destroy()
+    destroyGuarded(this.#socket)
   }
 
   #fail(error: ProxyError): void {

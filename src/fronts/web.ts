@@ -4,7 +4,7 @@ import { Exchange, type ExchangeOverrides } from '../request/exchange.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
-import { BufferedBody, isEnding, NodeBody, NodeFront } from './node-front.ts'
+import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from './node-front.ts'
 import { excess, ownAnswer } from './own-answer.ts'
 import { receivedHeaders } from './received-headers.ts'
 
@@ -27,7 +27,7 @@ export function serveWeb(
   res: ServerResponse,
   call: WebCall | null,
 ): void {
-  if (isEnding(req.socket)) return
+  if (isEnding(req.socket, req)) return
   const { limits } = parts
   const headers = receivedHeaders(req, peer, parts.headerPolicy)
   const front = new NodeFront(req, res, peer, headers.bodyBytes !== null)
@@ -48,7 +48,7 @@ export function serveWeb(
   }
   const exchange = new Exchange(parts, front, headers, body, call)
   front.connect(exchange)
-  if (headers.fault !== null) front.endAfterwards()
+  if (headers.fault !== null || isUpgradeNotTaken(req)) front.endAfterwards()
   if (limits.maxRequestsPerConnection > 0) front.countRequest(limits.maxRequestsPerConnection)
   const own = ownAnswer(front.method, headers)
   const tooMuch = excess(front.target, req.rawHeaders, limits)

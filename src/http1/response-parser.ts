@@ -52,6 +52,7 @@ export class ResponseParser {
   readonly #onChunk = (chunk: Buffer): void => this.#handler.onData(chunk)
   #state = DONE
   #method = ''
+  #mayUpgrade = false
   #left = 0
   #informational = 0
   /** Bytes of a head of which the end has not come. */
@@ -62,9 +63,13 @@ export class ResponseParser {
     this.#bounds = bounds
   }
 
-  /** Expects the response to a request with this method. */
-  start(method: string): void {
+  /**
+   * Expects the response to a request with this method.
+   * @param mayUpgrade it asked for another protocol: a 101 is a response, and the last.
+   */
+  start(method: string, mayUpgrade = false): void {
     this.#method = method
+    this.#mayUpgrade = mayUpgrade
     this.#state = HEAD
     this.#informational = 0
     this.#partial = null
@@ -168,8 +173,8 @@ export class ResponseParser {
     if (fault !== null) return this.#refuse(fault)
     const framing = responseFraming(this.#method, status, minor, headers, this.framing)
     if (framing.fault !== null) return this.#refuse(framing.fault)
-    if (status < 200) {
-      if (status === 101) return this.#refuse('101 Switching Protocols, which was not asked for')
+    if (status === 101 && !this.#mayUpgrade) return this.#refuse('101 Switching Protocols, which was not asked for')
+    if (status < 200 && status !== 101) {
       const { maxInterimResponses } = this.#bounds
       if (++this.#informational > maxInterimResponses)
         return this.#refuse(`more than ${maxInterimResponses} interim responses`)

@@ -1,4 +1,4 @@
-import type { BackendPoolStats, Connection, Pool, PoolStats } from '../contracts/pool.ts'
+import type { BackendPoolStats, Connection, Pool, PoolStats, Slot } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
 import { Deadlines, type Timed, UNWATCHED } from '../model/deadlines.ts'
@@ -8,7 +8,7 @@ import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
 
 /** Bounds of {@link http1Pool}; all are per backend. */
 export interface PoolOptions {
-  /** Connections at the most. Default 256. */
+  /** Connections at the most, upgraded ones (WebSocket) among them. Default 256. */
   maxConnections?: number
   /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
   maxWaiting?: number
@@ -70,15 +70,27 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     await pool?.drain()
   }
 
+  function poolOf(backend: Backend): BackendPool {
+    let pool = pools.get(backend)
+    if (pool === undefined) {
+      pool = new BackendPool(backend, settings)
+      pools.set(backend, pool)
+    }
+    return pool
+  }
+
   return {
     acquire(backend, exchange) {
       if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
-      let pool = pools.get(backend)
-      if (pool === undefined) {
-        pool = new BackendPool(backend, settings)
-        pools.set(backend, pool)
-      }
-      return pool.acquire(exchange)
+      return poolOf(backend).acquire(exchange)
+    },
+    upgrades: {
+      maxResponseHeadBytes: settings.maxResponseHeadBytes,
+      maxInterimResponses: settings.maxInterimResponses,
+      reserve(backend, exchange) {
+        if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
+        return poolOf(backend).reserve(exchange)
+      },
     },
     repick(isOut, hasMore) {
       for (const [backend, pool] of pools) {
@@ -103,7 +115,7 @@ function isRepeated(exchange: ExchangeView): boolean {
   return exchange.attempts > 1
 }
 
-/** One exchange that waits for a connection. */
+/** One exchange that waits for a connection, or for the slot of one. */
 class Waiter implements Timed {
   /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
   deadline = Number.POSITIVE_INFINITY
@@ -114,18 +126,26 @@ class Waiter implements Timed {
   /** An earlier attempt has failed: a kept connection could be as stale as the one before, and may not be repeated again. */
   readonly wantsFresh: boolean
   readonly exchange: ExchangeView
-  readonly promise: Promise<Connection>
-  #resolve!: (connection: Connection) => void
+  readonly wantsSlot: boolean
+  readonly promise: Promise<Connection | Slot>
+  #resolve!: (lease: Connection | Slot) => void
   #reject!: (error: ProxyError) => void
   readonly #onSettled: (waiter: Waiter) => void
   readonly #backend: Backend
   readonly #maxConnections: number
   readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
 
-  constructor(backend: Backend, exchange: ExchangeView, maxConnections: number, onSettled: (waiter: Waiter) => void) {
+  constructor(
+    backend: Backend,
+    exchange: ExchangeView,
+    maxConnections: number,
+    wantsSlot: boolean,
+    onSettled: (waiter: Waiter) => void,
+  ) {
     this.#backend = backend
     this.#maxConnections = maxConnections
     this.exchange = exchange
+    this.wantsSlot = wantsSlot
     this.wantsFresh = isRepeated(exchange)
     this.#onSettled = onSettled
     this.promise = new Promise((resolve, reject) => {
@@ -142,9 +162,9 @@ class Waiter implements Timed {
     this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `${what}; ${remedy}`)
   }
 
-  give(connection: Connection): void {
+  give(lease: Connection | Slot): void {
     this.#settle()
-    this.#resolve(connection)
+    this.#resolve(lease)
   }
 
   fail(code: ProxyErrorCode, what: string): void {
@@ -181,6 +201,8 @@ class BackendPool implements ConnectionOwner {
   readonly #waiters = new Set<Waiter>()
   /** Waiters without a connection being set up for them. */
   #queued = 0
+  /** Slots given to upgrades. */
+  #slots = 0
   #opened = 0
   #reused = 0
   #isDraining = false
@@ -192,12 +214,21 @@ class BackendPool implements ConnectionOwner {
   }
 
   acquire(exchange: ExchangeView): Connection | Promise<Connection> {
-    const { maxConnections, maxWaiting, clock, deadlines } = this.#settings
     if (!isRepeated(exchange)) {
       const idle = this.#takeIdle()
       if (idle !== null) return this.#lease(idle)
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    return this.#wait(exchange, false) as Promise<Connection>
+  }
+
+  reserve(exchange: ExchangeView): Slot | Promise<Slot> {
+    if (!this.#hasRoom) this.#discard(this.#idle.shift())
     if (!this.#hasRoom) this.#discardSuspect()
+    return this.#hasRoom ? this.#takeSlot() : (this.#wait(exchange, true) as Promise<Slot>)
+  }
+
+  #wait(exchange: ExchangeView, wantsSlot: boolean): Promise<Connection | Slot> {
+    const { maxConnections, maxWaiting, clock, deadlines } = this.#settings
     const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
       const what = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
@@ -205,7 +236,7 @@ class BackendPool implements ConnectionOwner {
       const message = `${what}; ${remedy}`
       return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
     }
-    const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
+    const waiter = new Waiter(this.#backend, exchange, maxConnections, wantsSlot, this.#onWaiterSettled)
     this.#waiters.add(waiter)
     if (mayOpen) this.#open(waiter)
     else {
@@ -219,7 +250,7 @@ class BackendPool implements ConnectionOwner {
   stats(): BackendPoolStats {
     return {
       backend: this.#backend.id,
-      connections: this.#connections.size - this.#opening.size,
+      connections: this.#connections.size - this.#opening.size + this.#slots,
       idle: this.#idle.length,
       connecting: this.#opening.size,
       waiting: this.#queued,
@@ -271,7 +302,8 @@ class BackendPool implements ConnectionOwner {
 
   onIdle(connection: Http1Connection): void {
     for (const waiter of this.#waiters) {
-      if (!waiter.wantsFresh || !connection.isUsed) return waiter.give(this.#lease(connection))
+      const isFit = !waiter.wantsSlot && (!waiter.wantsFresh || !connection.isUsed)
+      if (isFit) return waiter.give(this.#lease(connection))
       if (waiter.hasOpening) continue
       this.#discard(connection)
       return this.#openForQueued()
@@ -320,7 +352,7 @@ class BackendPool implements ConnectionOwner {
   }
 
   get #hasRoom(): boolean {
-    return this.#connections.size - this.#closing.size < this.#settings.maxConnections
+    return this.#connections.size - this.#closing.size + this.#slots < this.#settings.maxConnections
   }
 
   /** Closes what is not leased; its place is free at once. */
@@ -356,12 +388,26 @@ class BackendPool implements ConnectionOwner {
   #open(waiter: Waiter): void {
     const { clock, deadlines } = this.#settings
     waiter.hasOpening = true
+    if (waiter.wantsSlot) return waiter.give(this.#takeSlot())
     const connection = new Http1Connection(this.#backend, this, this.#settings)
     this.#connections.add(connection)
     this.#opening.set(connection, waiter)
     const limit = waiter.exchange.timeouts.connect
     if (limit > 0) connection.deadline = clock.now() + limit
     deadlines.add(connection)
+  }
+
+  #takeSlot(): Slot {
+    let isHeld = true
+    this.#slots++
+    return {
+      release: () => {
+        if (!isHeld) return
+        isHeld = false
+        this.#slots--
+        this.#openForQueued()
+      },
+    }
   }
 
   /** A place has become free: set up connections for those who only wait for others to finish. */

@@ -15,18 +15,19 @@ import { assertBack, type Footprint, idleFootprint } from './footprint.ts'
 const CONNECT = 'again ERR_PROXY_CONNECT'
 const TLS = 'again ERR_PROXY_TLS'
 const LATE = 'again ERR_PROXY_CONNECT_TIMEOUT'
-const RESET: Row = ['again ERR_PROXY_RESET', '502 ERR_PROXY_RESET', '502 ERR_PROXY_RESET', 'again ERR_PROXY_RESET']
+// An upgrade of which anything was written is not repeated.
+const RESET: Row = ['again ERR_PROXY_RESET', '502 ERR_PROXY_RESET', '502 ERR_PROXY_RESET', '502 ERR_PROXY_RESET']
 const GARBAGE: Row = [
   'again ERR_PROXY_BAD_RESPONSE',
   '502 ERR_PROXY_BAD_RESPONSE',
   '502 ERR_PROXY_BAD_RESPONSE',
-  'again ERR_PROXY_BAD_RESPONSE',
+  '502 ERR_PROXY_BAD_RESPONSE',
 ]
 const STALL: Row = [
   'again ERR_PROXY_HEADERS_TIMEOUT',
   '504 ERR_PROXY_HEADERS_TIMEOUT',
   '504 ERR_PROXY_HEADERS_TIMEOUT',
-  'again ERR_PROXY_HEADERS_TIMEOUT',
+  '504 ERR_PROXY_HEADERS_TIMEOUT',
 ]
 const CUT = 'cut ERR_PROXY_CUT'
 const STALE: Row = ['stale', '502 ERR_PROXY_RESET', '502 ERR_PROXY_RESET', '-']

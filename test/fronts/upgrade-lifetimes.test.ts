@@ -8,6 +8,7 @@ import WebSocket from 'ws'
 import { reset } from '../../src/fronts/tcp.ts'
 import type { ProxyOptions } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
+import { deadPort } from '../../src/testing/mock-backend.ts'
 import { randomBytes, sha256 } from '../support/bytes.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { type RunningProxy, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
@@ -203,7 +204,7 @@ describe('the end of one side is the end of the other', () => {
   test('200 WebSockets, opened and closed: no connection is left on either end', async () => {
     await using backend = await webSocketBackend()
     let server!: http.Server
-    await using running = await runInServer({ target: backend.url }, (proxy) => {
+    await using running = await runInServer({ target: backend.url, pool: { maxConnections: 200 } }, (proxy) => {
       server = http.createServer()
       proxy.attach(server)
       return server
@@ -262,15 +263,17 @@ describe('timeouts.upgradeIdle', () => {
 })
 
 describe('a client that goes before the answer', () => {
-  for (const [name, how] of [
-    ['by FIN', (client: RawClient) => client.socket.end()],
-    ['by RST', (client: RawClient) => client.socket.resetAndDestroy()],
+  for (const [name, early, how] of [
+    ['by FIN', '', (client: RawClient) => client.socket.end()],
+    ['by RST', '', (client: RawClient) => client.socket.resetAndDestroy()],
+    ['by FIN, after early bytes', 'early', (client: RawClient) => client.socket.end()],
+    ['by RST, after early bytes', 'early', (client: RawClient) => client.socket.resetAndDestroy()],
   ] as const) {
     test(name, async () => {
       await using backend = await rawBackend()
       await using running = await runProxy({ target: backend.url })
       const client = rawClient(running.port)
-      client.write(upgradeRequest())
+      client.write(upgradeRequest({ body: early }))
       const upgrade = await backend.nextUpgrade()
       how(client)
       const record = await running.nextRecord()
@@ -283,9 +286,9 @@ describe('a client that goes before the answer', () => {
 
   test('while a retry waits: no further attempt', async () => {
     const clock = manualClock()
-    await using dying = await rawBackend(({ socket }) => socket.resetAndDestroy())
+    const { url } = await deadPort()
     await using running = await runProxy({
-      target: dying.url,
+      target: url,
       clock,
       healthCheck: false,
       retry: { name: 'later', next: () => 1_000 },
@@ -296,9 +299,11 @@ describe('a client that goes before the answer', () => {
     await retried
     client.socket.resetAndDestroy()
     assert.equal((await running.nextRecord()).outcome, 'aborted')
+    let attempts = 0
+    running.proxy.on('attempt', () => attempts++)
     clock.advance(5_000)
     await rounds()
-    assert.equal(dying.connections, 1)
+    assert.equal(attempts, 0)
   })
 
   test('before proxy.ws is called', async () => {

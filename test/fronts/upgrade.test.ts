@@ -7,7 +7,7 @@ import path from 'node:path'
 import { describe, test } from 'node:test'
 import WebSocket from 'ws'
 import type { ProxyOptions } from '../../src/index.ts'
-import { mockBackend } from '../../src/testing/mock-backend.ts'
+import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { MIB, randomBytes } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { rawClient } from '../support/raw-client.ts'
@@ -154,9 +154,9 @@ describe('the handshake', () => {
   })
 
   test('bytes sent with the request arrive once, also where a first backend failed', async () => {
-    await using dying = await rawBackend(({ socket }) => socket.destroy())
+    const dead = await deadPort()
     await using backend = await rawBackend((upgrade) => upgrade.accept())
-    await using running = await runProxy({ backends: [dying.url, backend.url], balancer: 'first-available' })
+    await using running = await runProxy({ backends: [dead.url, backend.url], balancer: 'first-available' })
     const client = rawClient(running.port)
     client.write(`${upgradeRequest()}early`)
     const upgrade = await backend.nextUpgrade()
@@ -164,7 +164,7 @@ describe('the handshake', () => {
     client.write(', late')
     await upgrade.until('late')
     assert.equal(upgrade.received, 'early, late')
-    assert.equal(dying.heads.length, 1)
+    assert.equal(backend.heads.length, 1)
     client.socket.destroy()
   })
 
