@@ -1,6 +1,7 @@
 import { type AccessLog, openAccessLog } from './access-log.ts'
 import { Groups } from './groups.ts'
 import { Deadlines } from './model/deadlines.ts'
+import { describeError } from './model/errors.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Events } from './request/events.ts'
 import { type Parts, ProxyState } from './request/parts.ts'
@@ -19,7 +20,9 @@ export interface Built {
 export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
   const { clock, logger, xfwd, via, hostHeader, limits, timeouts } = resolved
   const events = new Events(logger)
-  const deadlines = new Deadlines(clock)
+  const deadlines = new Deadlines(clock, (error) =>
+    logger.error({ err: error }, `what was to end at its time threw: ${describeError(error)}`),
+  )
   const groups = new Groups(resolved, context, events, deadlines)
   const router = createRouter(resolved.routes)
   const accessLog = openAccessLog(resolved, context.writeLine)

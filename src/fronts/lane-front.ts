@@ -217,6 +217,11 @@ export class LaneFront implements Front, Writer {
     else socket.write('', 'latin1', (error) => (error ? undefined : this.#done()))
   }
 
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.cut()
+  }
+
   #done(): void {
     // Where the socket has failed, its 'close' tells.
     if (this.#socket.destroyed) return

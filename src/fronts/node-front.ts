@@ -166,13 +166,14 @@ export class NodeFront implements Front, Writer {
   /** The answer is complete. */
   writeOut(): void {
     const res = this.#res
-    try {
-      if (this.#last === '') res.end()
-      else res.end(this.#last, 'latin1')
-    } catch (thrown) {
-      this.#events?.onFrontThrew(thrown)
-    }
+    if (this.#last === '') res.end()
+    else res.end(this.#last, 'latin1')
     if (this.#isCorked) this.#uncork()
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.cut()
   }
 
   refuse(status: number, headers: HeaderList, text: string): void {
@@ -204,7 +205,11 @@ export class NodeFront implements Front, Writer {
     const socket = res.socket
     if (socket !== null && !socket.destroyed && res.headersSent) {
       // What came before the cut is the client's: it must not take this for a connection that was never used.
-      this.flush()
+      try {
+        this.flush()
+      } catch {
+        // What an application has put around its response: it ends all the same.
+      }
       while (socket.writableCorked > 0) socket.uncork()
     }
     // Where only the end of the connection ends the body, a clean end would look complete. Clients take a TLS connection that just

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { warnOf } from '../model/heed.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-frames.ts'
 
@@ -115,6 +116,12 @@ class Side implements Writer {
       this.#isGoingAway = false
       if (this.#closeFrame !== null && this.#other.writable) this.#other.write(this.#closeFrame)
     }
+  }
+
+  onWriteThrew(error: unknown): void {
+    warnOf('an upgraded connection')(error)
+    this.socket.destroy()
+    this.#other.destroy()
   }
 
   goAway(): void {

@@ -7,7 +7,8 @@ export interface Clock {
   /** A number in [0, 1). */
   random(): number
   /**
-   * Runs `task` once after `delayMs` (24 days at the most). The timer does not keep the process alive.
+   * Runs `task` once after `delayMs` (24 days at the most), when the sockets have been read once since: what a task judges
+   * may have come in time while the process did something else. The timer does not keep the process alive.
    * @returns a function that cancels it; calling it late or twice does nothing.
    */
   schedule(delayMs: number, task: () => void): () => void
@@ -25,9 +26,17 @@ export const systemClock: Clock = {
   epoch: () => Date.now(),
   random: () => Math.random(),
   schedule(delayMs, task) {
+    let immediate: NodeJS.Immediate | undefined
+    // The event loop runs timers that are late before it looks at sockets, and immediates after it.
+    const onTime = (): void => {
+      immediate = setImmediate(task)
+    }
     // node's own timers run at once what is later.
-    const timer = setTimeout(task, Math.min(delayMs, LONGEST_MS))
+    const timer = setTimeout(onTime, Math.min(delayMs, LONGEST_MS))
     timer.unref()
-    return () => clearTimeout(timer)
+    return () => {
+      clearTimeout(timer)
+      clearImmediate(immediate)
+    }
   },
 }

@@ -181,6 +181,10 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     else if (!socket.destroyed) socket.write(head, 'latin1')
   }
 
+  onWriteThrew(error: unknown): void {
+    this.#fail('ERR_PROXY_HOOK', `could not be written to: ${describeError(error)}`, error)
+  }
+
   onBody(chunk: Buffer): boolean {
     const socket = this.#socket
     if (this.#failure !== null || this.#isWriteBroken || chunk.length === 0) return true

@@ -6,7 +6,7 @@ import type { Backend } from '../model/backend.ts'
 import type { Cells } from '../model/cells.ts'
 import type { Clock } from '../model/clock.ts'
 import type { ExchangeView } from '../model/exchange.ts'
-import { refusePromise } from './heed.ts'
+import { refusePromise } from '../model/heed.ts'
 
 /** The parts of a {@link Group}. */
 export interface GroupParts {

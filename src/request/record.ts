@@ -1,8 +1,8 @@
 import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
+import { heed } from '../model/heed.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import { heed } from './heed.ts'
 import type { Parts } from './parts.ts'
 
 /** What an exchange must tell of itself to be recorded. */
