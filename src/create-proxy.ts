@@ -348,7 +348,7 @@ function makeProxy(
   if (context.thread > 0) {
     members.push({
       createServer: openServer,
-      pools: () => groups.named.map((group) => ({ group: group.name, pool: group.pool.stats() })),
+      pools: () => groups.named.map((group) => ({ group: group.name, pool: group.poolStats() })),
       goAway() {
         state.isClosing = true
         upgrades?.goAway()

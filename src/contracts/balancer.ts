@@ -14,7 +14,7 @@ export interface Balancer {
    * counts. Threads then meet at one place of memory for each pick. Default `false`: a count may be a request behind.
    */
   readonly isExact?: boolean
-  /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O, must not throw. */
+  /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O. What it throws, and anything but one of them, is ERR_PROXY_HOOK (500). */
   pick(candidates: Candidates, exchange: ExchangeView): Backend
   /** An attempt begins at `backend`; `backend.pending` counts it already. */
   onStart?(backend: Backend, exchange: ExchangeView): void

@@ -1,9 +1,11 @@
 import net from 'node:net'
 import type { Job, ListenAddress, ListenOptions, Running, ThreadChange, ThreadStats } from '../contracts/executor.ts'
+import type { Logger } from '../contracts/logger.ts'
 import { listen as openServer } from '../fronts/listener.ts'
 import { LONGEST_MS } from '../model/clock.ts'
 import { assertCloneable } from '../model/cloneable.ts'
 import { describeError } from '../model/errors.ts'
+import { heed, warnOf } from '../model/heed.ts'
 import { SharedMemory } from '../model/memory.ts'
 import { CrashGuard } from './crash-guard.ts'
 import { countersName, type FromThread, slotName, type ThreadStart } from './messages.ts'
@@ -195,8 +197,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   onBatch(thread: Thread, { logs, lines, events }: FromThread & { type: 'batch' }): void {
-    const { logger, observer } = this.#job
-    for (const { level, fields, message } of logs) logger?.[level]({ ...fields, thread: thread.id }, message)
+    const { observer } = this.#job
+    for (const { level, fields, message } of logs) this.#log(level, { ...fields, thread: thread.id }, message)
     if (lines.length > 0) {
       if (observer?.onLines !== undefined) this.#inform(() => observer.onLines?.(lines))
       else process.stdout.write(`${lines.join('\n')}\n`)
@@ -214,7 +216,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     if (thread.fault === null) return this.#tell(thread, 'ended', reason, stats)
     const message = describeError(thread.fault)
     const fields = { thread: thread.id, code: thread.fault?.code, err: thread.fault }
-    this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
+    this.#log('error', fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message, stats)
     // Before all of the first serve there is somebody who waits and is told.
     if (!this.#isClosing && this.#hasBegun && this.#isMissing()) this.#replace(thread)
@@ -231,7 +233,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       const error = new Error(
         `${maxCrashes} threads died one after another and are not replaced any more; the last: ${describeError(dead.fault)}`,
       )
-      this.#job.logger?.error({ serving: this.#serving().length }, error.message)
+      this.#log('error', { serving: this.#serving().length }, error.message)
       this.#tellFailed(error)
       return
     }
@@ -259,11 +261,22 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   /** What a callback of the application throws must not stop us. */
-  #inform(tell: () => void): void {
+  #inform(tell: () => unknown): void {
+    const threw = (error: unknown): void =>
+      this.#log('error', { err: error }, `an observer of the threads threw: ${describeError(error)}`)
     try {
-      tell()
+      heed(tell(), threw)
     } catch (error) {
-      this.#job.logger?.error({ err: error }, `an observer of the threads threw: ${describeError(error)}`)
+      threw(error)
+    }
+  }
+
+  /** The entry form has the application's own logger. */
+  #log(level: keyof Logger, fields: object, message: string): void {
+    try {
+      heed(this.#job.logger?.[level](fields, message), warnOf('the logger'))
+    } catch (error) {
+      warnOf('the logger')(error)
     }
   }
 

@@ -178,6 +178,8 @@ export class NodeFront implements Front, Writer {
 
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
+    // The application has given a whole answer by itself.
+    if (res.writableEnded) return
     if (res.headersSent || res.destroyed) return this.cut()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
     if (status === 400 || !this.#isRequestComplete) this.endAfterwards()

@@ -5,6 +5,7 @@ import { removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import { callEach } from '../model/heed.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from '../request/answers.ts'
 import { BaseExchange } from '../request/base-exchange.ts'
@@ -50,6 +51,8 @@ export interface Upgrades {
 export function createUpgrades(parts: Parts): Upgrades {
   const carrier = createCarrier()
   const open = new Set<UpgradeExchange>()
+  const tell = (error: unknown): void =>
+    parts.logger.error({ err: error }, `an upgraded connection threw: ${describeError(error)}`)
 
   function serve(...[peer, req, given, head, call, ordinary]: Parameters<Upgrades['serve']>): void {
     // node has taken its own handlers off. Where the request has a body it gives out a stream that stands for the socket.
@@ -81,10 +84,10 @@ export function createUpgrades(parts: Parts): Upgrades {
   return {
     serve,
     goAway() {
-      for (const exchange of open) exchange.goAway()
+      callEach(open, (exchange) => exchange.goAway(), tell)
     },
     destroy() {
-      for (const exchange of open) exchange.destroy()
+      callEach(open, (exchange) => exchange.destroy(), tell)
     },
   }
 }

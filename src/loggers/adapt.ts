@@ -1,4 +1,5 @@
 import type { Logger } from '../contracts/logger.ts'
+import { heed } from '../model/heed.ts'
 
 /** A logger that takes the message first and the fields after it: `console`, and with it winston, consola, log4js. */
 export interface ConsoleLike {
@@ -38,7 +39,7 @@ export function toLogger(value: Logger | ConsoleLike): Logger {
     return (fields, message) => {
       try {
         const returned = takesMessageFirst ? target[level](message, fields) : target[level](fields, message)
-        if (returned instanceof Promise) returned.catch(tell)
+        heed(returned, tell)
       } catch (failure) {
         tell(failure)
       }

@@ -1,3 +1,5 @@
+import { refusePromise } from './heed.ts'
+
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
 export interface Clock {
   /** Monotonic time in milliseconds, from an origin that all threads of the process share. Never goes back. */
@@ -40,3 +42,56 @@ export const systemClock: Clock = {
     }
   },
 }
+
+/**
+ * A clock of the user's, of which no mistake ends anything: where it throws, or gives what is no time, the machine's own
+ * goes on from there. @param tell is told the first of its mistakes.
+ */
+export function guardedClock(clock: Clock, tell: (error: unknown) => void): Clock {
+  let isTold = false
+  let lastMs = 0
+  /** What the machine's time lacks to {@link lastMs}. */
+  let offsetMs: number | null = null
+  function mistake(error: unknown): void {
+    if (isTold) return
+    isTold = true
+    tell(error)
+  }
+  function ask(what: 'now' | 'epoch' | 'random', isFine: (value: number) => boolean): number | null {
+    try {
+      const value: unknown = clock[what]()
+      if (typeof value === 'number' && isFine(value)) return value
+      refusePromise(value)
+      throw new TypeError(`${what}() returned ${String(value)}`)
+    } catch (error) {
+      mistake(error)
+      return null
+    }
+  }
+  return {
+    now() {
+      const given = offsetMs === null ? ask('now', Number.isFinite) : null
+      if (given === null) {
+        offsetMs ??= lastMs - systemClock.now()
+        return systemClock.now() + offsetMs
+      }
+      lastMs = given
+      return given
+    },
+    epoch: () => ask('epoch', Number.isFinite) ?? systemClock.epoch(),
+    random: () => ask('random', (value) => value >= 0 && value < 1) ?? systemClock.random(),
+    schedule(delayMs, task) {
+      try {
+        const cancel: unknown = clock.schedule(delayMs, task)
+        if (typeof cancel === 'function') return () => void cancel()
+        mistake(new TypeError('schedule() returned no function that cancels'))
+        return nothing
+      } catch (error) {
+        mistake(error)
+        return systemClock.schedule(delayMs, task)
+      }
+    },
+  }
+}
+
+function nothing(): void {}

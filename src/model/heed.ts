@@ -20,6 +20,21 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
+/** Calls `call` for each of `items`; one for which it throws is told, and takes nothing from the others. */
+export function callEach<Item>(
+  items: Iterable<Item>,
+  call: (item: Item) => void,
+  tell: (error: unknown) => void,
+): void {
+  for (const item of items) {
+    try {
+      call(item)
+    } catch (error) {
+      tell(error)
+    }
+  }
+}
+
 /** Tells what `what` threw where there is no logger: as a process warning, since nothing of ours ends the process. */
 export function warnOf(what: string): (error: unknown) => void {
   return (error) => process.emitWarning(`${what} threw: ${describeError(error)}`, { code: 'HEDDLE_CALLBACK_THREW' })

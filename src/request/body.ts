@@ -12,6 +12,8 @@ export interface BodyWatcher {
   onBodyAwaited(): void
   /** From now on it is not: the backend takes no more. */
   onBodyHeld(): void
+  /** Whoever reads the body, a connection of the user's pool perhaps, threw. */
+  onPoolThrew(thrown: unknown): void
 }
 
 /**
@@ -103,7 +105,7 @@ export class ReplayableBody implements BodySource, BodySink {
       if (this.#keptBytes > this.#replayBytes) this.#kept = null
       else this.#kept.push(chunk)
     }
-    const goOn = this.#sink?.onBody(chunk) ?? false
+    const goOn = this.#give(chunk)
     if (!goOn) {
       this.#isPaused = true
       this.#watcher.onBodyHeld()
@@ -116,6 +118,19 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#isEnded = true
     this.#trailers = trailers === null ? null : passableTrailers(trailers)
     this.#watcher.onBodyComplete()
-    this.#sink?.onBodyEnd(this.#trailers)
+    try {
+      this.#sink?.onBodyEnd(this.#trailers)
+    } catch (thrown) {
+      this.#watcher.onPoolThrew(thrown)
+    }
+  }
+
+  #give(chunk: Buffer): boolean {
+    try {
+      return this.#sink !== null && this.#sink.onBody(chunk) !== false
+    } catch (thrown) {
+      this.#watcher.onPoolThrew(thrown)
+      return false
+    }
   }
 }

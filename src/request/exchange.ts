@@ -2,6 +2,7 @@ import type { Connection, ResponseHead, ResponseSink } from '../contracts/pool.t
 import { removeField } from '../http1/fields.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import { heed, isPromise } from '../model/heed.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from './answers.ts'
 import { BaseExchange } from './base-exchange.ts'
@@ -93,12 +94,19 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     } catch (thrown) {
       return this.#onLeaseFailed(thrown)
     }
-    if (isPromise(leased)) {
+    if (isPromise(leased)) this.#await(leased)
+    else this.#onLeased(leased)
+  }
+
+  #await(leased: PromiseLike<Connection>): void {
+    try {
       leased.then(
         (connection) => this.#onLeased(connection),
         (thrown) => this.#onLeaseFailed(thrown),
       )
-    } else this.#onLeased(leased)
+    } catch (thrown) {
+      this.#onLeaseFailed(thrown)
+    }
   }
 
   #onLeased(connection: Connection): void {
@@ -121,7 +129,8 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#phase = body === null ? AWAITING_HEAD : SENDING
     this.extend(body === null ? this.timeouts.headers : this.timeouts.idle)
     try {
-      connection.send(this.outgoingHead(), body, this)
+      const returned: unknown = connection.send(this.outgoingHead(), body, this)
+      if (isPromise(returned)) heed(returned, (error) => this.onPoolThrew(error))
     } catch (error) {
       this.#fail(this.hookError('pool', error))
     }
@@ -167,7 +176,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   // 6 respond
 
   onInformational(head: ResponseHead): void {
-    if (this.#phase !== ENDED) this.front.inform(head)
+    if (this.#phase === ENDED) return
+    try {
+      this.front.inform(head)
+    } catch (thrown) {
+      this.onFrontThrew(thrown)
+    }
   }
 
   onHead(head: ResponseHead): void {
@@ -238,7 +252,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#isClientBlocked = false
     if (this.#phase !== RECEIVING) return
     this.extend(this.timeouts.idle)
-    this.#connection?.resume()
+    try {
+      const returned: unknown = this.#connection?.resume()
+      if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
+    } catch (thrown) {
+      this.onPoolThrew(thrown)
+    }
   }
 
   onClientDone(): void {
@@ -264,11 +283,15 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.onError(this.hookError('the response', thrown))
   }
 
+  onPoolThrew(thrown: unknown): void {
+    this.onError(this.hookError('pool', thrown))
+  }
+
   onError(error: ProxyError): void {
     if (this.#phase === ENDED) return
     if (this.#phase === RECEIVING) {
       this.endAttempt('cut', error)
-      this.front.cut()
+      this.#cut()
       this.#end('cut', error)
       return
     }
@@ -326,18 +349,35 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error)
     if (onError !== undefined) {
       try {
-        return onError(error)
+        heed(onError(error), (thrown) => this.#onErrorThrew(thrown, error))
       } catch (thrown) {
-        this.parts.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
+        this.#onErrorThrew(thrown, error)
       }
-    }
+    } else this.#answer(error)
+  }
+
+  #onErrorThrew(thrown: unknown, error: ProxyError): void {
+    this.parts.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
+    this.#answer(error)
+  }
+
+  /** The exchange has ended. */
+  #answer(error: ProxyError): void {
     const answer = localAnswer(error)
     if (this.parts.state.isClosing) answer.headers.push('Connection', 'close')
     try {
       this.front.refuse(error.status, answer.headers, answer.text)
     } catch (thrown) {
       this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
+      this.#cut()
+    }
+  }
+
+  #cut(): void {
+    try {
       this.front.cut()
+    } catch (thrown) {
+      this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
     }
   }
 
@@ -354,10 +394,15 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 
   #release(connection: Connection, outcome: Outcome): void {
     try {
-      connection.release(outcome)
+      const returned: unknown = connection.release(outcome)
+      if (isPromise(returned)) heed(returned, (thrown) => this.#tellPool(thrown))
     } catch (thrown) {
-      this.parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
+      this.#tellPool(thrown)
     }
+  }
+
+  #tellPool(thrown: unknown): void {
+    this.parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
   }
 
   // 7 record
@@ -372,10 +417,6 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 }
 
 const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 0 }
-
-function isPromise(leased: Connection | Promise<Connection>): leased is Promise<Connection> {
-  return typeof (leased as Promise<Connection> | undefined)?.then === 'function'
-}
 
 /** A pool of the user's may give anything. */
 function isConnection(leased: Connection | null | undefined): leased is Connection {

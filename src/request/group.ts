@@ -1,12 +1,12 @@
 import type { Balancer, Candidates } from '../contracts/balancer.ts'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
-import type { Pool } from '../contracts/pool.ts'
+import type { Pool, PoolStats } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Cells } from '../model/cells.ts'
 import type { Clock } from '../model/clock.ts'
 import type { ExchangeView } from '../model/exchange.ts'
-import { refusePromise } from '../model/heed.ts'
+import { heed, refusePromise } from '../model/heed.ts'
 
 /** The parts of a {@link Group}. */
 export interface GroupParts {
@@ -32,6 +32,7 @@ export interface GroupParts {
   onHealth(backend: Backend, reason: string): void
   /** The health check threw. */
   onThrew(error: unknown): void
+  onPoolThrew(error: unknown): void
 }
 
 /** How often the thread that leads a group says so, and the others look whether one does, ms. */
@@ -86,6 +87,19 @@ export class Group implements HealthControl {
     return this.#backends
   }
 
+  /** Figures of its pool; none where a pool of the user's has none to give. */
+  poolStats(): PoolStats {
+    try {
+      const stats = this.pool.stats()
+      refusePromise(stats)
+      if (!Array.isArray(stats?.backends)) throw new TypeError('stats() returned no list of backends')
+      return stats
+    } catch (error) {
+      this.#parts.onPoolThrew(error)
+      return { backends: [] }
+    }
+  }
+
   /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
   replace(backends: readonly Backend[], isNew = true): void {
     for (const backend of backends) if (isNew && !this.#backends.includes(backend)) this.#beginSlowly(backend)
@@ -122,8 +136,10 @@ export class Group implements HealthControl {
 
   #pick(candidates: Candidates, exchange: ExchangeView): Backend {
     const backend = this.balancer.pick(candidates, exchange)
-    refusePromise(backend)
-    if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+    if (!candidates.includes(backend)) {
+      refusePromise(backend)
+      throw new TypeError('pick() returned what is none of its candidates')
+    }
     if (this.#parts.slowStartMs === 0 || candidates.length === 1 || !this.#isTooSoon(backend)) return backend
     const others = candidates.filter((one) => one !== backend)
     return isNotEmpty(others) ? this.#pick(others, exchange) : backend
@@ -228,7 +244,11 @@ export class Group implements HealthControl {
     for (const backend of this.#backends) {
       if (this.#watches.has(backend)) continue
       try {
-        this.#watches.set(backend, healthCheck?.watch?.(backend, this) ?? nothing)
+        const stop: unknown = healthCheck?.watch?.(backend, this) ?? nothing
+        // Whatever it is, it watches: it must not be asked to again and again.
+        this.#watches.set(backend, typeof stop === 'function' ? (stop as () => void) : nothing)
+        heed(stop, onThrew)
+        if (typeof stop !== 'function') throw new TypeError('watch() returned no function that stops it')
       } catch (error) {
         onThrew(error)
       }
@@ -240,7 +260,7 @@ export class Group implements HealthControl {
       if (!isOver(backend)) continue
       this.#watches.delete(backend)
       try {
-        stop()
+        heed(stop(), this.#parts.onThrew)
       } catch (error) {
         this.#parts.onThrew(error)
       }

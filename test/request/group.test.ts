@@ -53,6 +53,7 @@ function shared(
       onUneject: ({ id }) => void told.push(`uneject ${id}`),
       onHealth: ({ id, isUnhealthy }) => void told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'} ${id}`),
       onThrew,
+      onPoolThrew: assert.ifError,
     })
   }) as [Group, Group]
 }
