@@ -49,6 +49,7 @@ test('a target alone is a proxy, with every default', () => {
     headTimeoutMs: 60_000,
     requestTimeoutMs: 0,
     minBodyRate: 0,
+    minReadRate: 0,
   })
   assert.deepEqual(options.trustedProxies, [])
   assert.equal(options.xfwd, true)

@@ -27,7 +27,7 @@ const AWAITING_HEAD = 2
 const RECEIVING = 3
 const ENDED = 4
 
-/** What `limits.minBodyRate` lets a client be late at first, ms. */
+/** What `limits.minBodyRate` and `limits.minReadRate` let a client be late at first, ms. */
 const RATE_GRACE_MS = 5000
 
 /**
@@ -50,6 +50,9 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   /** When the client was asked for what it sends now, and how much has come since. */
   #awaitedAt = 0
   #awaitedBytes = 0
+  /** Since when the client takes no more of the response, and how long it did so before; kept for `limits.minReadRate`. */
+  #blockedAt = -1
+  #blockedMs = 0
 
   // 1 accept
 
@@ -224,7 +227,20 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       this.onFrontThrew(thrown)
     }
     this.#isClientBlocked = !goOn
+    if (!goOn || this.#blockedAt >= 0) this.#awaitReader()
     return goOn
+  }
+
+  #awaitReader(): void {
+    if (this.parts.limits.minReadRate === 0 || this.#phase !== RECEIVING) return
+    if (this.#blockedAt < 0) this.#blockedAt = this.parts.clock.now()
+    this.deadline = Math.min(this.deadline, this.#unreadAt)
+  }
+
+  /** When the client has read too slowly if it takes nothing more. Time in which it waits for the backend is not counted. */
+  get #unreadAt(): number {
+    const { minReadRate } = this.parts.limits
+    return this.#blockedAt - this.#blockedMs + RATE_GRACE_MS + (this.responseBytes * 1000) / minReadRate
   }
 
   onFlush(): void {
@@ -251,7 +267,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   onClientDrain(): void {
     this.#isClientBlocked = false
     if (this.#phase !== RECEIVING) return
-    this.extend(this.timeouts.idle)
+    const now = this.parts.clock.now()
+    if (this.#blockedAt >= 0) {
+      this.#blockedMs += now - this.#blockedAt
+      this.#blockedAt = -1
+    }
+    this.extend(this.timeouts.idle, now)
     try {
       const returned: unknown = this.#connection?.resume()
       if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
@@ -314,9 +335,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       )
     }
     const isClients = this.#phase === SENDING ? this.#body?.isWaitingForClient : this.#isClientBlocked
-    const { minBodyRate } = this.parts.limits
+    const { minBodyRate, minReadRate } = this.parts.limits
     if (isClients && this.#phase === SENDING && minBodyRate > 0 && now >= this.#slowAt) {
       return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client sent less than ${minBodyRate} bytes a second`, true)
+    }
+    if (this.#blockedAt >= 0 && now >= this.#unreadAt) {
+      return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client took less than ${minReadRate} bytes a second`, true)
     }
     if (isClients) return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client moved no byte for ${idle} ms`, true)
     this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${this.backend?.id} moved no byte for ${idle} ms`, false)
