@@ -20,6 +20,9 @@ export interface RunningThreads extends Running, AsyncDisposable {}
 /** How often utilization is measured and threads report what is not in shared memory, ms. */
 const REPORT_MS = 500
 
+/** Lines for standard output that wait to be read, bytes; what comes on top is dropped and counted. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024
+
 /** Starts the threads of a job. Rejects where one of them cannot serve. */
 export async function startThreads(job: Job, settings: ThreadSettings): Promise<RunningThreads> {
   if (settings.entry === null && job.options === undefined) {
@@ -70,6 +73,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   #wanted: number
   #lastThread = 0
   #lastChange = 0
+  /** Lines for standard output that nobody read, since the last that somebody did. */
+  #dropped = 0
   #isClosing = false
   #closing: Promise<void> | null = null
   #working: Promise<unknown> = Promise.resolve()
@@ -201,7 +206,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     for (const { level, fields, message } of logs) this.#log(level, { ...fields, thread: thread.id }, message)
     if (lines.length > 0) {
       if (observer?.onLines !== undefined) this.#inform(() => observer.onLines?.(lines))
-      else process.stdout.write(`${lines.join('\n')}\n`)
+      else this.#print(lines)
     }
     for (const { event, args } of events) this.#inform(() => observer?.onEvent?.(thread.id, event, args))
   }
@@ -269,6 +274,18 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     } catch (error) {
       threw(error)
     }
+  }
+
+  /** Standard output that nobody reads must not fill the memory. */
+  #print(lines: readonly string[]): void {
+    if (process.stdout.writableLength > MAX_WAITING_BYTES) {
+      this.#dropped += lines.length
+      return
+    }
+    const dropped = this.#dropped
+    this.#dropped = 0
+    process.stdout.write(`${lines.join('\n')}\n`)
+    if (dropped > 0) this.#log('warn', { dropped }, `${dropped} access log lines were lost: nobody read them`)
   }
 
   /** The entry form has the application's own logger. */
