@@ -209,6 +209,10 @@ export class Groups {
         }
       },
       onPoolThrew: (error) => this.#tellPool(group.name, error),
+      onBalancerThrew: (error) => {
+        const message = `the balancer of group ${group.name} threw: ${describeError(error)}`
+        logger.error({ err: error, group: group.name }, message)
+      },
       onThrew: (error) => {
         logger.error(
           { err: error, group: group.name },

@@ -20,6 +20,6 @@ export interface Balancer {
   onStart?(backend: Backend, exchange: ExchangeView): void
   /** The last byte of the attempt is gone, or it failed; `backend.pending` has fallen already. */
   onEnd?(backend: Backend, outcome: Outcome): void
-  /** The group's backends are now these, available or not. Called once before the first pick. */
+  /** The group's backends are now these, available or not. Called once before the first pick: what it throws then comes out of `createProxy()`, and later is logged. */
   onChange?(backends: readonly Backend[]): void
 }

@@ -96,7 +96,7 @@ export interface PoolStats {
 export interface Pool {
   /**
    * A connection at once where one is idle; else a promise, bounded in number and time.
-   * Never throws; the promise rejects with a {@link ProxyError}. Gives up when `exchange.signal` is aborted.
+   * The promise rejects with a {@link ProxyError}; what is thrown, or is anything else, is ERR_PROXY_HOOK (500). Gives up when `exchange.signal` is aborted.
    */
   acquire(backend: Backend, exchange: ExchangeView): Connection | Promise<Connection>
   stats(): PoolStats

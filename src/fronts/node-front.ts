@@ -1,10 +1,10 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
+import type { BodySink, ResponseHead } from '../contracts/pool.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
-import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
+import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 import { reset } from './tcp.ts'
 
@@ -45,7 +45,7 @@ export class NodeFront implements Front, Writer {
   #left = -1
   #isCorked = false
   /** Whose bytes wait behind the cork; they are valid until the end of the batch. */
-  #corkedFor: Connection | null = null
+  #corkedFor: Retainable | null = null
   #awaitsDrain = false
   /** The head waits for the first bytes of the body, to go out with them. */
   #holdsHead = false
@@ -107,7 +107,7 @@ export class NodeFront implements Front, Writer {
     writeHead(res, status, reason, headers)
   }
 
-  write(chunk: Buffer, owner: Connection): boolean {
+  write(chunk: Buffer, owner: Retainable): boolean {
     const res = this.#res
     const socket = res.socket
     this.#holdsHead = false

@@ -1,4 +1,5 @@
 import type { Logger } from '../contracts/logger.ts'
+import { describeError } from '../model/errors.ts'
 import { heed } from '../model/heed.ts'
 
 /** A logger that takes the message first and the fields after it: `console`, and with it winston, consola, log4js. */
@@ -53,8 +54,9 @@ function reportOnce(): (failure: unknown) => void {
   return (failure) => {
     if (isTold) return
     isTold = true
-    const message = failure instanceof Error ? failure.message : String(failure)
-    process.emitWarning(`the logger failed and its line is lost: ${message}`, { code: 'HEDDLE_LOGGER_FAILED' })
+    process.emitWarning(`the logger failed and its line is lost: ${describeError(failure)}`, {
+      code: 'HEDDLE_LOGGER_FAILED',
+    })
   }
 }
 

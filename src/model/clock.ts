@@ -1,4 +1,4 @@
-import { refusePromise } from './heed.ts'
+import { heed, refusePromise } from './heed.ts'
 
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
 export interface Clock {
@@ -84,6 +84,7 @@ export function guardedClock(clock: Clock, tell: (error: unknown) => void): Cloc
       try {
         const cancel: unknown = clock.schedule(delayMs, task)
         if (typeof cancel === 'function') return () => void cancel()
+        heed(cancel, mistake)
         mistake(new TypeError('schedule() returned no function that cancels'))
         return nothing
       } catch (error) {

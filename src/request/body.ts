@@ -1,5 +1,6 @@
 import type { BodySink, BodySource } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange.ts'
+import { heed, isPromise } from '../model/heed.ts'
 import type { FrontBody } from './front.ts'
 import { passableTrailers } from './trailers.ts'
 
@@ -119,7 +120,8 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#trailers = trailers === null ? null : passableTrailers(trailers)
     this.#watcher.onBodyComplete()
     try {
-      this.#sink?.onBodyEnd(this.#trailers)
+      const returned: unknown = this.#sink?.onBodyEnd(this.#trailers)
+      if (isPromise(returned)) heed(returned, (thrown) => this.#watcher.onPoolThrew(thrown))
     } catch (thrown) {
       this.#watcher.onPoolThrew(thrown)
     }
@@ -127,7 +129,9 @@ export class ReplayableBody implements BodySource, BodySink {
 
   #give(chunk: Buffer): boolean {
     try {
-      return this.#sink !== null && this.#sink.onBody(chunk) !== false
+      const goOn: unknown = this.#sink?.onBody(chunk) ?? false
+      if (isPromise(goOn)) heed(goOn, (thrown) => this.#watcher.onPoolThrew(thrown))
+      return goOn !== false
     } catch (thrown) {
       this.#watcher.onPoolThrew(thrown)
       return false

@@ -7,7 +7,7 @@ import type { Outcome, OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from './answers.ts'
 import { BaseExchange } from './base-exchange.ts'
 import { type BodyWatcher, ReplayableBody } from './body.ts'
-import type { Front, FrontBody, FrontEvents } from './front.ts'
+import type { Front, FrontBody, FrontEvents, Retainable } from './front.ts'
 import type { Destination, Parts } from './parts.ts'
 import type { RequestHeaders } from './request-headers.ts'
 import { responseHeaders } from './response-headers.ts'
@@ -39,12 +39,14 @@ const RATE_GRACE_MS = 5000
  * One object for the whole way, no promise and no closure where a connection is at hand. Whatever happens, it ends
  * once, in {@link Exchange.#end}.
  */
-export class Exchange extends BaseExchange implements ResponseSink, FrontEvents, BodyWatcher {
+export class Exchange extends BaseExchange implements ResponseSink, FrontEvents, BodyWatcher, Retainable {
   declare readonly front: Front
   readonly #overrides: ExchangeOverrides | null
   readonly #requestBodyBytes: number | null
   readonly #body: ReplayableBody | null
   #connection: Connection | null = null
+  /** Whose bytes the front was given last; it may still use them when the connection has gone back. */
+  #lender: Connection | null = null
   #phase = WAITING
   #isClientBlocked = false
   /** When the client was asked for what it sends now, and how much has come since. */
@@ -129,6 +131,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #forward(connection: Connection): void {
     const body = this.#body
     this.#connection = connection
+    this.#lender = connection
     this.#phase = body === null ? AWAITING_HEAD : SENDING
     this.extend(body === null ? this.timeouts.headers : this.timeouts.idle)
     try {
@@ -222,13 +225,19 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.extend(this.timeouts.idle)
     let goOn = true
     try {
-      goOn = this.front.write(chunk, this.#connection as Connection)
+      goOn = this.front.write(chunk, this)
     } catch (thrown) {
       this.onFrontThrew(thrown)
     }
     this.#isClientBlocked = !goOn
     if (!goOn || this.#blockedAt >= 0) this.#awaitReader()
     return goOn
+  }
+
+  /** The front still uses the chunk that was just delivered. */
+  retain(): void {
+    const returned: unknown = this.#lender?.retain()
+    if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
   }
 
   #awaitReader(): void {

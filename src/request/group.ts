@@ -33,6 +33,7 @@ export interface GroupParts {
   /** The health check threw. */
   onThrew(error: unknown): void
   onPoolThrew(error: unknown): void
+  onBalancerThrew(error: unknown): void
 }
 
 /** How often the thread that leads a group says so, and the others look whether one does, ms. */
@@ -79,7 +80,7 @@ export class Group implements HealthControl {
     this.#parts = parts
     this.#takesTurns = parts.isShared && parts.balancer.isExact === true
     this.#backends = parts.backends
-    parts.balancer.onChange?.(parts.backends)
+    heed(parts.balancer.onChange?.(parts.backends), parts.onBalancerThrew)
     if (parts.healthCheck?.watch !== undefined) this.#lead()
   }
 
@@ -105,7 +106,11 @@ export class Group implements HealthControl {
     for (const backend of backends) if (isNew && !this.#backends.includes(backend)) this.#beginSlowly(backend)
     this.#backends = backends
     for (const backend of this.#returns.keys()) if (!backends.includes(backend)) this.#forgetReturn(backend)
-    this.#parts.balancer.onChange?.(backends)
+    try {
+      heed(this.#parts.balancer.onChange?.(backends), this.#parts.onBalancerThrew)
+    } catch (error) {
+      this.#parts.onBalancerThrew(error)
+    }
     this.changed()
     if (this.#watches.size > 0) this.#watchAll()
   }

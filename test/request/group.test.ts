@@ -54,6 +54,7 @@ function shared(
       onHealth: ({ id, isUnhealthy }) => void told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'} ${id}`),
       onThrew,
       onPoolThrew: assert.ifError,
+      onBalancerThrew: assert.ifError,
     })
   }) as [Group, Group]
 }
