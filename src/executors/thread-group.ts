@@ -351,7 +351,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       if (thread.state === 'serving' && (least === null || thread.connections < least.connections)) least = thread
     }
     if (least === null) {
-      this.#job.logger?.error({ client: socket.remoteAddress }, 'no thread serves: a connection is refused')
+      this.#log('error', { client: socket.remoteAddress }, 'no thread serves: a connection is refused')
       socket.destroy()
       return
     }
@@ -359,7 +359,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       least.take(socket)
     } catch (error) {
       // The client went away between its connection and now.
-      this.#job.logger?.debug({ err: error }, `a connection could not be handed to a thread: ${describeError(error)}`)
+      this.#log('debug', { err: error }, `a connection could not be handed to a thread: ${describeError(error)}`)
       socket.destroy()
     }
   }
@@ -373,7 +373,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     )
     if (step !== 0) {
       this.#oneByOne(() => this.#scale(step)).catch((error: unknown) => {
-        this.#job.logger?.error({ err: error }, `the number of threads stays: ${describeError(error)}`)
+        this.#log('error', { err: error }, `the number of threads stays: ${describeError(error)}`)
       })
     }
     this.#cancelTick = this.#settings.clock.schedule(REPORT_MS, this.#tick)
@@ -424,8 +424,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   #tell(thread: Thread, what: ThreadChange['what'], reason: string, stats = thread.stats()): void {
     const serving = this.#serving().length
-    if (what !== 'died')
-      this.#job.logger?.info({ thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
+    if (what !== 'died') this.#log('info', { thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
     this.#inform(() => this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving, stats }))
   }
 }
