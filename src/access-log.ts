@@ -1,9 +1,10 @@
 import { lineWriter, recordFormatter } from './loggers/index.ts'
 import { describeError } from './model/errors.ts'
+import { heed } from './model/heed.ts'
 import type { ExchangeRecord } from './model/record.ts'
 import type { ResolvedOptions } from './options.ts'
 
-/** Where the records of exchanges go. */
+/** Where the records of exchanges go. What a function of the user's throws, or rejects with, is logged. */
 export interface AccessLog {
   write(record: ExchangeRecord): void
   /** A line that a thread has made. */
@@ -22,9 +23,18 @@ export function openAccessLog(
 ): AccessLog | null {
   if (accessLog.format === 'off') return null
   const format = recordFormatter(accessLog.format)
-  const write = accessLog.write ?? writeLine
-  if (write !== null)
+  const given = accessLog.write ?? writeLine
+  if (given !== null) {
+    const tell = (error: unknown): void => logger.error({ err: error }, `the access log threw: ${describeError(error)}`)
+    const write = (line: string): void => {
+      try {
+        heed(given(line), tell)
+      } catch (error) {
+        tell(error)
+      }
+    }
     return { write: (record) => write(format(record)), writeLine: write, close: () => Promise.resolve() }
+  }
   const writer = lineWriter(1, {
     onError: (error) => logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`),
   })

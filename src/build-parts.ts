@@ -1,6 +1,7 @@
 import { type AccessLog, openAccessLog } from './access-log.ts'
 import { Groups } from './groups.ts'
 import { Deadlines } from './model/deadlines.ts'
+import { describeError } from './model/errors.ts'
 import { confinePath, withSlashesDecoded } from './model/path.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Events } from './request/events.ts'
@@ -22,7 +23,9 @@ export function buildParts(resolved: ResolvedOptions, context: ThreadContext): B
   const { clock, logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
   const { encodedSlashes } = resolved.routing
   const events = new Events(logger)
-  const deadlines = new Deadlines(clock)
+  const deadlines = new Deadlines(clock, (error) =>
+    logger.error({ err: error }, `what was to end at its time threw: ${describeError(error)}`),
+  )
   const groups = new Groups(resolved, context, events, deadlines)
   const router = createRouter(resolved.routes)
   const accessLog = openAccessLog(resolved, context.writeLine)

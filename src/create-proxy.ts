@@ -193,8 +193,18 @@ function makeProxy(
   const web: Proxy['web'] = (req, res, overrides) => {
     // A framework may call it with its own third argument.
     const isOurs = typeof overrides === 'object' && overrides !== null
-    const call = isOurs ? { ...routed(overrides), body: overrides.body, onError: overrides.onError } : null
-    serveWeb(parts, peerOf(req.socket), req, res, call)
+    try {
+      const call = isOurs ? { ...routed(overrides), body: overrides.body, onError: overrides.onError } : null
+      serveWeb(parts, peerOf(req.socket), req, res, call)
+    } catch (error) {
+      tellFault(error)
+      res.destroy()
+    }
+  }
+
+  /** Of ours, or of what an application has put around its request and response. */
+  function tellFault(error: unknown): void {
+    logger.error({ err: error }, `a request could not be carried: ${describeError(error)}`)
   }
 
   const upgrade = (
@@ -204,9 +214,14 @@ function makeProxy(
     overrides: CallOverrides | undefined,
     ordinary: OrdinaryHandler,
   ): void => {
-    upgrades ??= createUpgrades(parts)
-    const call = typeof overrides === 'object' && overrides !== null ? routed(overrides) : null
-    upgrades.serve(peerOf(req.socket), req, socket, head, call, ordinary)
+    try {
+      upgrades ??= createUpgrades(parts)
+      const call = typeof overrides === 'object' && overrides !== null ? routed(overrides) : null
+      upgrades.serve(peerOf(req.socket), req, socket, head, call, ordinary)
+    } catch (error) {
+      tellFault(error)
+      socket.destroy()
+    }
   }
   const ws: Proxy['ws'] = (req, socket, head, overrides) =>
     upgrade(req, socket, head, overrides, (request, response) => web(request, response, overrides))
@@ -349,7 +364,7 @@ function makeProxy(
   if (context.thread > 0) {
     members.push({
       createServer: openServer,
-      pools: () => groups.named.map((group) => ({ group: group.name, pool: group.pool.stats() })),
+      pools: () => groups.named.map((group) => ({ group: group.name, pool: group.poolStats() })),
       goAway() {
         state.isClosing = true
         upgrades?.goAway()

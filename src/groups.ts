@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { Backend, type BackendInit } from './model/backend.ts'
 import type { Deadlines } from './model/deadlines.ts'
 import { describeError } from './model/errors.ts'
+import { heed } from './model/heed.ts'
 import { type Memory, privateMemory } from './model/memory.ts'
 import type { ResolvedGroup, ResolvedOptions } from './options.ts'
 import { http1Pool } from './pools/http1-pool.ts'
@@ -158,11 +159,21 @@ export class Groups {
   /** Ends all connections. */
   async close(): Promise<void> {
     const all = [...this.named, ...Array.from(this.#targets.values(), ({ group }) => group)]
-    for (const group of all) {
-      group.close()
-      group.pool.destroy()
-    }
-    await Promise.all(all.map((group) => group.pool.close()))
+    await Promise.all(
+      all.map(async (group) => {
+        group.close()
+        try {
+          heed(group.pool.destroy(), (error) => this.#tellPool(group.name, error))
+        } catch (error) {
+          this.#tellPool(group.name, error)
+        }
+        try {
+          await group.pool.close()
+        } catch (error) {
+          this.#tellPool(group.name, error)
+        }
+      }),
+    )
   }
 
   #build(group: ResolvedGroup, memory: Memory): Group {
@@ -201,6 +212,11 @@ export class Groups {
           this.#events.emit('healthy', backend, reason)
         }
       },
+      onPoolThrew: (error) => this.#tellPool(group.name, error),
+      onBalancerThrew: (error) => {
+        const message = `the balancer of group ${group.name} threw: ${describeError(error)}`
+        logger.error({ err: error, group: group.name }, message)
+      },
       onThrew: (error) => {
         logger.error(
           { err: error, group: group.name },
@@ -221,12 +237,15 @@ export class Groups {
 
   /** In the background: what runs may take long. */
   #drain({ name, pool }: Group, backend: Backend): void {
-    pool.drain(backend).catch((error: unknown) => {
-      this.#resolved.logger.error(
-        { err: error, group: name },
-        `the pool of group ${name} threw: ${describeError(error)}`,
-      )
-    })
+    try {
+      heed(pool.drain(backend), (error) => this.#tellPool(name, error))
+    } catch (error) {
+      this.#tellPool(name, error)
+    }
+  }
+
+  #tellPool(group: string, error: unknown): void {
+    this.#resolved.logger.error({ err: error, group }, `the pool of group ${group} threw: ${describeError(error)}`)
   }
 }
 

@@ -144,6 +144,13 @@ export interface LimitOptions {
    * has by default (MinRequestBodyDataRate), with the same grace.
    */
   minBodyRate?: number
+  /**
+   * Bytes a second of a response that a client must take, on the average while it is what is waited for, after 5000 ms of grace;
+   * below, the response is cut and recorded as the client's fault (`ERR_PROXY_CLIENT_TIMEOUT`). Time in which the backend does not
+   * deliver is not counted. Default 0: any, so that clients who read slowly hold connections to backends until `timeouts.idle` or
+   * `timeouts.total`. 240 is what Kestrel has by default (MinResponseDataRate), with the same grace.
+   */
+  minReadRate?: number
 }
 
 /** What of the headers that tell of the client's side is passed on from whoever is no trusted proxy. */

@@ -47,7 +47,7 @@ export function proxyStats(
         return { id, url: url.href, weight, pending, isAvailable, isEjected, isUnhealthy }
       }),
       pool: addPools([
-        group.pool.stats(),
+        group.poolStats(),
         past.pool(group.name),
         ...threads.flatMap(({ pools }) => poolsOf(pools, group.name)),
       ]),

@@ -8,7 +8,8 @@ import { inline } from './executors/index.ts'
 import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from './health-checks/index.ts'
 import { consoleLogger, silentLogger, toLogger } from './loggers/index.ts'
 import type { BackendInit } from './model/backend.ts'
-import { type Clock, systemClock } from './model/clock.ts'
+import { type Clock, guardedClock, systemClock } from './model/clock.ts'
+import { describeError } from './model/errors.ts'
 import { normalPath } from './model/path.ts'
 import type { CheckedBackend } from './options/backend-schema.ts'
 import { buildBalancer } from './options/balancer-schema.ts'
@@ -36,7 +37,11 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
   if (!checked.success || faults.length > 0) throw new OptionsError(faults)
   const options = checked.output
 
-  const clock = options.clock ?? systemClock
+  const logger = resolveLogger(options.logger)
+  const clock =
+    options.clock === undefined
+      ? systemClock
+      : guardedClock(options.clock, (error) => logger.error({ err: error }, `the clock threw: ${describeError(error)}`))
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
   const given = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
@@ -46,7 +51,7 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
     routes,
     routing: Object.freeze(options.routing),
     looksAtPaths: routes.some(looksAtPath),
-    logger: resolveLogger(options.logger),
+    logger,
     accessLog: Object.freeze(resolveAccessLog(options.accessLog)),
     trustedProxies: Object.freeze(options.trustedProxies),
     xfwd: options.xfwd,

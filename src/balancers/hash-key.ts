@@ -1,4 +1,5 @@
 import type { ExchangeView } from '../model/exchange.ts'
+import { refusePromise } from '../model/heed.ts'
 
 /**
  * What exchanges are told apart by:
@@ -6,7 +7,8 @@ import type { ExchangeView } from '../model/exchange.ts'
  * - `path`: without the query.
  * - a header's first value, by name.
  * - a cookie's value, by name.
- * - a function of yours. On the hot path: must be quick and must not throw. `undefined`: no key.
+ * - a function of yours. On the hot path: must be quick. `undefined`: no key; what it throws, and
+ *   anything else but a string, is ERR_PROXY_HOOK (500).
  */
 export type HashBy =
   | 'client-address'
@@ -17,7 +19,7 @@ export type HashBy =
 
 /** The function that finds the key. @throws TypeError for anything but a {@link HashBy}. */
 export function hashKey(by: HashBy): (exchange: ExchangeView) => string | undefined {
-  if (typeof by === 'function') return by
+  if (typeof by === 'function') return (exchange) => checkKey(by(exchange))
   if (by === 'client-address') return (exchange) => exchange.clientAddress
   if (by === 'path') return pathOf
   if (typeof by === 'object' && by !== null && Object.keys(by).length === 1) {
@@ -33,6 +35,14 @@ export function hashKey(by: HashBy): (exchange: ExchangeView) => string | undefi
   throw new TypeError(
     `consistent-hash: cannot hash by ${JSON.stringify(by)}; ` +
       `use 'client-address', 'path', { header: 'x-user' }, { cookie: 'session' } or a function of the exchange`,
+  )
+}
+
+function checkKey(key: unknown): string | undefined {
+  if (key === undefined || typeof key === 'string') return key
+  refusePromise(key)
+  throw new TypeError(
+    `the hash key is ${typeof key === 'object' ? 'an object' : String(key)}; return a string or undefined`,
   )
 }
 

@@ -14,12 +14,12 @@ export interface Balancer {
    * counts. Threads then meet at one place of memory for each pick. Default `false`: a count may be a request behind.
    */
   readonly isExact?: boolean
-  /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O, must not throw. */
+  /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O. What it throws, and anything but one of them, is ERR_PROXY_HOOK (500). */
   pick(candidates: Candidates, exchange: ExchangeView): Backend
   /** An attempt begins at `backend`; `backend.pending` counts it already. */
   onStart?(backend: Backend, exchange: ExchangeView): void
   /** The last byte of the attempt is gone, or it failed; `backend.pending` has fallen already. */
   onEnd?(backend: Backend, outcome: Outcome): void
-  /** The group's backends are now these, available or not. Called once before the first pick. */
+  /** The group's backends are now these, available or not. Called once before the first pick: what it throws then comes out of `createProxy()`, and later is logged. */
   onChange?(backends: readonly Backend[]): void
 }

@@ -20,11 +20,11 @@ export interface HealthControl {
 export interface HealthCheck {
   /** Stable label for logs. */
   readonly name: string
-  /** An attempt has ended. Hot path: synchronous, must not throw. Client aborts are not reported. */
+  /** An attempt has ended. Hot path: synchronous; what it throws is logged. Client aborts are not reported. */
   observe(backend: Backend, outcome: Outcome, control: HealthControl): void
   /**
    * Looks after `backend` by itself until the function that it returns is called. Of all threads that share the backend one has
-   * this called. Must not throw, nor must what it does later.
+   * this called. What it or the function throws, or rejects with, is logged; what it does later is its own.
    */
   watch?(backend: Backend, control: HealthControl): () => void
 }

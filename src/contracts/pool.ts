@@ -120,8 +120,9 @@ export interface Pool {
   readonly upgrades?: UpgradeBounds
   /**
    * A connection at once where one is idle; else a promise, bounded in number and time.
-   * Never throws; the promise rejects with a {@link ProxyError}. Gives up when `exchange.signal` is aborted.
-   * Rejected with `ERR_PROXY_NO_BACKEND`, the exchange picks again, as if it had not waited: see {@link repick}.
+   * The promise rejects with a {@link ProxyError}; what is thrown, or is anything else, is ERR_PROXY_HOOK (500). Gives up when
+   * `exchange.signal` is aborted. Rejected with `ERR_PROXY_NO_BACKEND`, the exchange picks again, as if it had not waited: see
+   * {@link repick}.
    */
   acquire(backend: Backend, exchange: ExchangeView): Connection | Promise<Connection>
   stats(): PoolStats

@@ -7,6 +7,6 @@ export interface RetryPolicy {
   readonly name: string
   /** An exchange makes its first attempt. */
   onExchange?(): void
-  /** Called for a failure that is safe to repeat. Must not throw. @returns the wait before the next attempt in ms (0: at once), or -1 to give up. */
+  /** Called for a failure that is safe to repeat. @returns the wait before the next attempt in ms (0: at once), or -1 to give up. What it throws, or returns that is neither, is logged, and given up. */
   next(exchange: ExchangeView, error: ProxyError): number
 }

@@ -1,9 +1,11 @@
 import net from 'node:net'
 import type { Job, ListenAddress, ListenOptions, Running, ThreadChange, ThreadStats } from '../contracts/executor.ts'
+import type { Logger } from '../contracts/logger.ts'
 import { listen as openServer } from '../fronts/listener.ts'
 import { LONGEST_MS } from '../model/clock.ts'
 import { assertCloneable } from '../model/cloneable.ts'
 import { describeError } from '../model/errors.ts'
+import { heed, warnOf } from '../model/heed.ts'
 import { SharedMemory } from '../model/memory.ts'
 import { CrashGuard } from './crash-guard.ts'
 import { countersName, type FromThread, slotName, type ThreadStart } from './messages.ts'
@@ -17,6 +19,9 @@ export interface RunningThreads extends Running, AsyncDisposable {}
 
 /** How often utilization is measured and threads report what is not in shared memory, ms. */
 const REPORT_MS = 500
+
+/** Lines for standard output that wait to be read, bytes; what comes on top is dropped and counted. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 /** Starts the threads of a job. Rejects where one of them cannot serve. */
 export async function startThreads(job: Job, settings: ThreadSettings): Promise<RunningThreads> {
@@ -68,6 +73,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   #wanted: number
   #lastThread = 0
   #lastChange = 0
+  /** Lines for standard output that nobody read, since the last that somebody did. */
+  #dropped = 0
   #isClosing = false
   #closing: Promise<void> | null = null
   #working: Promise<unknown> = Promise.resolve()
@@ -195,11 +202,11 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   onBatch(thread: Thread, { logs, lines, events }: FromThread & { type: 'batch' }): void {
-    const { logger, observer } = this.#job
-    for (const { level, fields, message } of logs) logger?.[level]({ ...fields, thread: thread.id }, message)
+    const { observer } = this.#job
+    for (const { level, fields, message } of logs) this.#log(level, { ...fields, thread: thread.id }, message)
     if (lines.length > 0) {
       if (observer?.onLines !== undefined) this.#inform(() => observer.onLines?.(lines))
-      else process.stdout.write(`${lines.join('\n')}\n`)
+      else this.#print(lines)
     }
     for (const { event, args } of events) this.#inform(() => observer?.onEvent?.(thread.id, event, args))
   }
@@ -214,7 +221,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     if (thread.fault === null) return this.#tell(thread, 'ended', reason, stats)
     const message = describeError(thread.fault)
     const fields = { thread: thread.id, code: thread.fault?.code, err: thread.fault }
-    this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
+    this.#log('error', fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message, stats)
     // Before all of the first serve there is somebody who waits and is told.
     if (!this.#isClosing && this.#hasBegun && this.#isMissing()) this.#replace(thread)
@@ -231,7 +238,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       const error = new Error(
         `${maxCrashes} threads died one after another and are not replaced any more; the last: ${describeError(dead.fault)}`,
       )
-      this.#job.logger?.error({ serving: this.#serving().length }, error.message)
+      this.#log('error', { serving: this.#serving().length }, error.message)
       this.#tellFailed(error)
       return
     }
@@ -259,11 +266,34 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   }
 
   /** What a callback of the application throws must not stop us. */
-  #inform(tell: () => void): void {
+  #inform(tell: () => unknown): void {
+    const threw = (error: unknown): void =>
+      this.#log('error', { err: error }, `an observer of the threads threw: ${describeError(error)}`)
     try {
-      tell()
+      heed(tell(), threw)
     } catch (error) {
-      this.#job.logger?.error({ err: error }, `an observer of the threads threw: ${describeError(error)}`)
+      threw(error)
+    }
+  }
+
+  /** Standard output that nobody reads must not fill the memory. */
+  #print(lines: readonly string[]): void {
+    if (process.stdout.writableLength > MAX_WAITING_BYTES) {
+      this.#dropped += lines.length
+      return
+    }
+    const dropped = this.#dropped
+    this.#dropped = 0
+    process.stdout.write(`${lines.join('\n')}\n`)
+    if (dropped > 0) this.#log('warn', { dropped }, `${dropped} access log lines were lost: nobody read them`)
+  }
+
+  /** The entry form has the application's own logger. */
+  #log(level: keyof Logger, fields: object, message: string): void {
+    try {
+      heed(this.#job.logger?.[level](fields, message), warnOf('the logger'))
+    } catch (error) {
+      warnOf('the logger')(error)
     }
   }
 
@@ -321,7 +351,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       if (thread.state === 'serving' && (least === null || thread.connections < least.connections)) least = thread
     }
     if (least === null) {
-      this.#job.logger?.error({ client: socket.remoteAddress }, 'no thread serves: a connection is refused')
+      this.#log('error', { client: socket.remoteAddress }, 'no thread serves: a connection is refused')
       socket.destroy()
       return
     }
@@ -329,7 +359,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       least.take(socket)
     } catch (error) {
       // The client went away between its connection and now.
-      this.#job.logger?.debug({ err: error }, `a connection could not be handed to a thread: ${describeError(error)}`)
+      this.#log('debug', { err: error }, `a connection could not be handed to a thread: ${describeError(error)}`)
       socket.destroy()
     }
   }
@@ -343,7 +373,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     )
     if (step !== 0) {
       this.#oneByOne(() => this.#scale(step)).catch((error: unknown) => {
-        this.#job.logger?.error({ err: error }, `the number of threads stays: ${describeError(error)}`)
+        this.#log('error', { err: error }, `the number of threads stays: ${describeError(error)}`)
       })
     }
     this.#cancelTick = this.#settings.clock.schedule(REPORT_MS, this.#tick)
@@ -394,8 +424,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   #tell(thread: Thread, what: ThreadChange['what'], reason: string, stats = thread.stats()): void {
     const serving = this.#serving().length
-    if (what !== 'died')
-      this.#job.logger?.info({ thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
+    if (what !== 'died') this.#log('info', { thread: thread.id, serving }, `thread ${thread.id} ${what}: ${reason}`)
     this.#inform(() => this.#job.observer?.onThread?.({ thread: thread.id, what, reason, serving, stats }))
   }
 }

@@ -1,11 +1,11 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
+import type { BodySink, ResponseHead } from '../contracts/pool.ts'
 import { contentLength, isName } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
-import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
+import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 
 /** Up to this size bytes are copied into one string with what stands before them: cheaper than a list of buffers. */
@@ -128,7 +128,7 @@ export class LaneFront implements Front, Writer {
     this.#text = text + (this.isLast ? 'Connection: close\r\n\r\n' : this.#owner.keepAliveText)
   }
 
-  write(chunk: Buffer, owner: Connection): boolean {
+  write(chunk: Buffer, owner: Retainable): boolean {
     const { length } = chunk
     if (this.#state !== ANSWERING || !this.#hasBody || length === 0) return true
     const isChunked = this.#left === CHUNKS
@@ -215,6 +215,11 @@ export class LaneFront implements Front, Writer {
     if (socket.writableLength === 0) this.#done()
     // Called when all that was written before is written.
     else socket.write('', 'latin1', (error) => (error ? undefined : this.#done()))
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.cut()
   }
 
   #done(): void {

@@ -4,6 +4,7 @@ import tls from 'node:tls'
 import { RequestParser } from '../http1/request-parser.ts'
 import { LONGEST_MS } from '../model/clock.ts'
 import { describeError } from '../model/errors.ts'
+import { callEach, warnOf } from '../model/heed.ts'
 import type { Peer } from '../request/front.ts'
 import type { Parts } from '../request/parts.ts'
 import { LaneConnection, type LaneParts } from './lane-connection.ts'
@@ -153,10 +154,9 @@ export function createLane(
   const { setSecureContext: replaceContext } = tls.Server.prototype
 
   function closeIdle(isPatient: boolean): void {
-    for (const connection of connections) {
-      if (connection.isIdle && !(isPatient && connection.endsSoon)) connection.socket.destroy()
-    }
-    for (const socket of handshakes) socket.destroy()
+    const idle = Array.from(connections).filter((one) => one.isIdle && !(isPatient && one.endsSoon))
+    destroyAll(idle.map(({ socket }) => socket))
+    destroyAll(handshakes)
     behind.closeIdleConnections()
   }
 
@@ -179,11 +179,16 @@ export function createLane(
     },
     closeIdleConnections: () => closeIdle(true),
     closeAllConnections() {
-      for (const { socket } of connections) socket.destroy()
-      for (const socket of others.keys()) socket.destroy()
-      for (const socket of handshakes) socket.destroy()
+      destroyAll(Array.from(connections, ({ socket }) => socket))
+      destroyAll(others.keys())
+      destroyAll(handshakes)
     },
   }) as Lane
+}
+
+/** Listeners that an application has put on a socket may throw. */
+function destroyAll(sockets: Iterable<Socket>): void {
+  callEach(sockets, (socket) => socket.destroy(), warnOf('a connection that was destroyed'))
 }
 
 /** The smaller of two limits, of which 0 is none. */

@@ -1,11 +1,11 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { BodySink, Connection, ResponseHead } from '../contracts/pool.ts'
+import type { BodySink, ResponseHead } from '../contracts/pool.ts'
 import { isName } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
-import type { Front, FrontBody, FrontEvents, Peer } from '../request/front.ts'
+import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
 import { reset } from './tcp.ts'
 
@@ -79,7 +79,7 @@ export class NodeFront implements Front, Writer {
   #left = -1
   #isCorked = false
   /** Whose bytes wait behind the cork; they are valid until the end of the batch. */
-  #corkedFor: Connection | null = null
+  #corkedFor: Retainable | null = null
   #awaitsDrain = false
   /** The head waits for the first bytes of the body, to go out with them. */
   #holdsHead = false
@@ -144,7 +144,7 @@ export class NodeFront implements Front, Writer {
     writeHead(res, status, reason, headers)
   }
 
-  write(chunk: Buffer, owner: Connection): boolean {
+  write(chunk: Buffer, owner: Retainable): boolean {
     const res = this.#res
     const socket = res.socket
     this.#holdsHead = false
@@ -203,17 +203,20 @@ export class NodeFront implements Front, Writer {
   /** The answer is complete. */
   writeOut(): void {
     const res = this.#res
-    try {
-      if (this.#last === '') res.end()
-      else res.end(this.#last, 'latin1')
-    } catch (thrown) {
-      this.#events?.onFrontThrew(thrown)
-    }
+    if (this.#last === '') res.end()
+    else res.end(this.#last, 'latin1')
     if (this.#isCorked) this.#uncork()
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.cut()
   }
 
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
+    // The application has given a whole answer by itself.
+    if (res.writableEnded) return
     if (res.headersSent || res.destroyed) return this.cut()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
     if (status === 400 || !this.#isRequestComplete) this.endAfterwards()
@@ -241,7 +244,11 @@ export class NodeFront implements Front, Writer {
     const socket = res.socket
     if (socket !== null && !socket.destroyed && res.headersSent) {
       // What came before the cut is the client's: it must not take this for a connection that was never used.
-      this.flush()
+      try {
+        this.flush()
+      } catch {
+        // What an application has put around its response: it ends all the same.
+      }
       while (socket.writableCorked > 0) socket.uncork()
     }
     // Where only the end of the connection ends the body, a clean end would look complete. Clients take a TLS connection that just

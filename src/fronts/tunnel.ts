@@ -161,15 +161,15 @@ class Side implements Writer {
   }
 
   writeOut(): void {
-    try {
-      if (this.#held !== null) this.#write(this.#held)
-      if (this.#isGoingAway && this.#frames.isBetweenFrames) {
-        this.#isGoingAway = false
-        if (this.#closeFrame !== null && this.#other.writable) this.#other.write(this.#closeFrame)
-      }
-    } catch (thrown) {
-      this.#events.onThrown(thrown)
+    if (this.#held !== null) this.#write(this.#held)
+    if (this.#isGoingAway && this.#frames.isBetweenFrames) {
+      this.#isGoingAway = false
+      if (this.#closeFrame !== null && this.#other.writable) this.#other.write(this.#closeFrame)
     }
+  }
+
+  onWriteThrew(error: unknown): void {
+    this.#events.onThrown(error)
   }
 
   goAway(): void {

@@ -7,6 +7,7 @@ import { fieldsText } from '../http1/head-writer.ts'
 import type { Backend } from '../model/backend.ts'
 import { connectError, describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import { callEach } from '../model/heed.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from '../request/answers.ts'
 import { BaseExchange } from '../request/base-exchange.ts'
@@ -52,6 +53,8 @@ export interface Upgrades {
 export function createUpgrades(parts: Parts): Upgrades {
   const carrier = createCarrier()
   const open = new Set<UpgradeExchange>()
+  const tell = (error: unknown): void =>
+    parts.logger.error({ err: error }, `an upgraded connection threw: ${describeError(error)}`)
 
   function serve(...args: Parameters<Upgrades['serve']>): void {
     const [, req, given] = args
@@ -100,10 +103,10 @@ export function createUpgrades(parts: Parts): Upgrades {
   return {
     serve,
     goAway() {
-      for (const exchange of open) exchange.goAway()
+      callEach(open, (exchange) => exchange.goAway(), tell)
     },
     destroy() {
-      for (const exchange of open) exchange.close()
+      callEach(open, (exchange) => exchange.close(), tell)
     },
   }
 }

@@ -40,6 +40,8 @@ export const PROBE_DEFAULTS: Readonly<Required<ProbeOptions>> = Object.freeze({
 
 /** Share of the interval by which a probe may come later. */
 const JITTER = 0.1
+/** A probe's time is counted in pieces of this, ms: one in which the process stood still counts no more than another. */
+const PIECE_MS = 100
 
 /**
  * Asks each backend from time to time whether it works, and takes out of the balance those that do not. Backends count as
@@ -69,6 +71,7 @@ class Watch {
   #against = 0
   #isStopped = false
   #request: http.ClientRequest | null = null
+  #startedAt = 0
   /** Of the next probe, or of the one that runs. */
   #cancelTimer: () => void = () => {}
 
@@ -86,8 +89,8 @@ class Watch {
   }
 
   probe(): void {
-    const { timeoutMs } = this.#settings
     let request: http.ClientRequest
+    this.#startedAt = this.#clock.now()
     try {
       request = this.#send()
     } catch (error) {
@@ -96,9 +99,7 @@ class Watch {
       return
     }
     this.#request = request
-    this.#cancelTimer = this.#clock.schedule(timeoutMs, () => {
-      this.#end(request, `no answer within ${timeoutMs} ms`)
-    })
+    this.#countDown(request, this.#settings.timeoutMs)
     request
       .on('error', (error) => {
         if (isShortage(error)) this.#skip(request)
@@ -113,6 +114,14 @@ class Watch {
           .resume()
       })
       .end()
+  }
+
+  #countDown(request: http.ClientRequest, leftMs: number): void {
+    const ms = Math.min(leftMs, PIECE_MS)
+    this.#cancelTimer = this.#clock.schedule(ms, () => {
+      if (leftMs > ms) this.#countDown(request, leftMs - ms)
+      else this.#conclude(request, `no answer within ${this.#settings.timeoutMs} ms`)
+    })
   }
 
   #send(): http.ClientRequest {
@@ -139,8 +148,18 @@ class Watch {
     return isFine ? null : `status ${status}`
   }
 
-  /** Once for each probe: the first end is what counts. */
   #end(request: http.ClientRequest | null, fault: string | null): void {
+    const { timeoutMs } = this.#settings
+    const isOurs = fault !== null && this.#clock.now() - this.#startedAt > timeoutMs + PIECE_MS
+    if (!isOurs || this.#isStopped || request !== this.#request) return this.#conclude(request, fault)
+    // We stood still while it ran: the backend may have given us up for that. It is asked again.
+    this.#cancelTimer()
+    request?.destroy()
+    this.probe()
+  }
+
+  /** Once for each probe: the first end is what counts. */
+  #conclude(request: http.ClientRequest | null, fault: string | null): void {
     if (this.#isStopped || request !== this.#request) return
     this.#request = null
     this.#cancelTimer()

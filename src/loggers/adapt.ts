@@ -1,4 +1,6 @@
 import type { Logger } from '../contracts/logger.ts'
+import { describeError } from '../model/errors.ts'
+import { heed } from '../model/heed.ts'
 
 /** A logger that takes the message first and the fields after it: `console`, and with it winston, consola, log4js. */
 export interface ConsoleLike {
@@ -38,7 +40,7 @@ export function toLogger(value: Logger | ConsoleLike): Logger {
     return (fields, message) => {
       try {
         const returned = takesMessageFirst ? target[level](message, fields) : target[level](fields, message)
-        if (returned instanceof Promise) returned.catch(tell)
+        heed(returned, tell)
       } catch (failure) {
         tell(failure)
       }
@@ -52,8 +54,9 @@ function reportOnce(): (failure: unknown) => void {
   return (failure) => {
     if (isTold) return
     isTold = true
-    const message = failure instanceof Error ? failure.message : String(failure)
-    process.emitWarning(`the logger failed and its line is lost: ${message}`, { code: 'HEDDLE_LOGGER_FAILED' })
+    process.emitWarning(`the logger failed and its line is lost: ${describeError(failure)}`, {
+      code: 'HEDDLE_LOGGER_FAILED',
+    })
   }
 }
 

@@ -12,8 +12,13 @@ export interface LogStream {
   readonly isTTY?: boolean
   hasColors?(): boolean
   listenerCount?(event: 'error'): number
-  once?(event: 'error', listener: () => void): unknown
+  once?(event: 'error' | 'drain', listener: () => void): unknown
+  /** Bytes that wait to be taken. */
+  readonly writableLength?: number
 }
+
+/** So much may wait for a reader, bytes; what comes on top is dropped and counted. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024
 
 /** How a {@link consoleLogger} writes. */
 export interface ConsoleLoggerOptions {
@@ -28,7 +33,8 @@ export interface ConsoleLoggerOptions {
 /**
  * Diagnostics on standard error. In both formats a line stays a line and a terminal is sent no control characters,
  * whatever clients and backends put into the fields; only an error's stack, in `pretty`, has lines of its own.
- * Never throws; a stream that fails loses the line.
+ * Whatever it is given, it throws nothing; a stream that fails loses the line. Where nobody reads the stream (a pipe whose
+ * reader hangs), 4 MiB wait; what comes on top is dropped, and how much that was is told when the stream flows again.
  */
 export function consoleLogger(options: ConsoleLoggerOptions = {}): Logger {
   const { level = 'info', stream = process.stderr } = options
@@ -40,7 +46,28 @@ export function consoleLogger(options: ConsoleLoggerOptions = {}): Logger {
 
   function at(one: Level): Logger[Level] {
     if (LEVELS.indexOf(one) < least) return nothing
-    return (fields, message) => writeQuietly(stream, formatLine(one, fields, String(message), new Date()))
+    return (fields, message) => writeLine(one, fields, message)
+  }
+
+  let dropped = 0
+
+  function writeLine(one: Level, fields: object, message: unknown): void {
+    try {
+      if (dropped === 0 && !isFull()) return writeQuietly(stream, formatLine(one, fields, String(message), new Date()))
+      if (dropped++ === 0) stream.once?.('drain', tellDropped)
+    } catch {
+      // There is nowhere left to tell it.
+    }
+  }
+
+  function isFull(): boolean {
+    return (stream.writableLength ?? 0) > MAX_WAITING_BYTES
+  }
+
+  function tellDropped(): void {
+    const count = dropped
+    dropped = 0
+    writeLine('warn', { dropped: count }, `${count} lines were dropped here: nobody read them`)
   }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }

@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import { warnOf } from '../model/heed.ts'
 
 /** What a {@link lineWriter} needs of a stream: `done` is called when the text has gone, or with what went wrong. */
 export interface LineStream {
@@ -17,7 +18,7 @@ export interface LineWriterOptions {
   readonly intervalMs?: number
   /** Wait before a full pipe in non-blocking mode (`EAGAIN`) is tried again, ms. Default 20. */
   readonly retryMs?: number
-  /** Told of each batch that could not be written; its lines are lost and counted. Must not throw. Default: nothing. */
+  /** Told of each batch that could not be written; its lines are lost and counted. Default: nothing. */
   readonly onError?: (error: Error) => void
 }
 
@@ -153,7 +154,11 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
   }
 
   function fail(error: Error, batch: Batch, lost: number): void {
-    onError?.(error)
+    try {
+      onError?.(error)
+    } catch (thrown) {
+      warnOf('onError of a line writer')(thrown)
+    }
     settle(batch, lost)
   }
 

@@ -1,3 +1,5 @@
+import { heed, refusePromise } from './heed.ts'
+
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
 export interface Clock {
   /** Monotonic time in milliseconds, from an origin that all threads of the process share. Never goes back. */
@@ -7,7 +9,8 @@ export interface Clock {
   /** A number in [0, 1). */
   random(): number
   /**
-   * Runs `task` once after `delayMs` (24 days at the most). The timer does not keep the process alive.
+   * Runs `task` once after `delayMs` (24 days at the most), when the sockets have been read once since: what a task judges
+   * may have come in time while the process did something else. The timer does not keep the process alive.
    * @returns a function that cancels it; calling it late or twice does nothing.
    */
   schedule(delayMs: number, task: () => void): () => void
@@ -25,9 +28,71 @@ export const systemClock: Clock = {
   epoch: () => Date.now(),
   random: () => Math.random(),
   schedule(delayMs, task) {
+    let immediate: NodeJS.Immediate | undefined
+    // The event loop runs timers that are late before it looks at sockets, and immediates after it.
+    const onTime = (): void => {
+      immediate = setImmediate(task)
+    }
     // node's own timers run at once what is later.
-    const timer = setTimeout(task, Math.min(delayMs, LONGEST_MS))
+    const timer = setTimeout(onTime, Math.min(delayMs, LONGEST_MS))
     timer.unref()
-    return () => clearTimeout(timer)
+    return () => {
+      clearTimeout(timer)
+      clearImmediate(immediate)
+    }
   },
 }
+
+/**
+ * A clock of the user's, of which no mistake ends anything: where it throws, or gives what is no time, the machine's own
+ * goes on from there. @param tell is told the first of its mistakes.
+ */
+export function guardedClock(clock: Clock, tell: (error: unknown) => void): Clock {
+  let isTold = false
+  let lastMs = 0
+  /** What the machine's time lacks to {@link lastMs}. */
+  let offsetMs: number | null = null
+  function mistake(error: unknown): void {
+    if (isTold) return
+    isTold = true
+    tell(error)
+  }
+  function ask(what: 'now' | 'epoch' | 'random', isFine: (value: number) => boolean): number | null {
+    try {
+      const value: unknown = clock[what]()
+      if (typeof value === 'number' && isFine(value)) return value
+      refusePromise(value)
+      throw new TypeError(`${what}() returned ${String(value)}`)
+    } catch (error) {
+      mistake(error)
+      return null
+    }
+  }
+  return {
+    now() {
+      const given = offsetMs === null ? ask('now', Number.isFinite) : null
+      if (given === null) {
+        offsetMs ??= lastMs - systemClock.now()
+        return systemClock.now() + offsetMs
+      }
+      lastMs = given
+      return given
+    },
+    epoch: () => ask('epoch', Number.isFinite) ?? systemClock.epoch(),
+    random: () => ask('random', (value) => value >= 0 && value < 1) ?? systemClock.random(),
+    schedule(delayMs, task) {
+      try {
+        const cancel: unknown = clock.schedule(delayMs, task)
+        if (typeof cancel === 'function') return () => void cancel()
+        heed(cancel, mistake)
+        mistake(new TypeError('schedule() returned no function that cancels'))
+        return nothing
+      } catch (error) {
+        mistake(error)
+        return systemClock.schedule(delayMs, task)
+      }
+    },
+  }
+}
+
+function nothing(): void {}

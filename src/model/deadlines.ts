@@ -1,4 +1,5 @@
 import type { Clock } from './clock.ts'
+import { warnOf } from './heed.ts'
 
 /**
  * Something that may have to be ended when its time has come. Moving the deadline is a plain write to
@@ -9,7 +10,7 @@ export interface Timed {
   deadline: number
   /** Its place in the list, kept by {@link Deadlines}; -1 while it is in none. */
   place: number
-  /** Called once when the deadline has passed; it has been taken off the list. Must not throw. */
+  /** Called once when the deadline has passed; it has been taken off the list. What it throws is told, and ends nothing else. */
   onDeadline(): void
 }
 
@@ -19,18 +20,31 @@ export const UNWATCHED = -1
 /** How late a deadline may be noticed, in ms. */
 const TICK_MS = 20
 
+/** For so long at the most nobody is judged after the process has stood still, ms. */
+const MAX_GRACE_MS = 1000
+
 /**
  * One coarse timer for every deadline of a proxy. Each tick looks at all entries: 10,000 of them cost about
  * 50 us, which is less than 10,000 node timers cost to arm. No timer runs while there is nothing to watch.
+ *
+ * While the process stands still (a long computation, SIGSTOP, a virtual machine that is moved) nobody is heard, and nobody
+ * must be blamed for it: a late tick judges only what was due when it should have come, after the sockets have been read
+ * (see {@link Clock.schedule}), and the next tick comes as much later, so that what takes several steps (a TLS handshake)
+ * has time for them.
  */
 export class Deadlines {
   readonly #clock: Clock
   /** An entry knows its place, so that to take it off costs no search. A Set takes four times as long (50 ns). */
   readonly #entries: Timed[] = []
+  readonly #onThrew: (error: unknown) => void
   #cancelTick: (() => void) | null = null
+  /** When the next tick should come. */
+  #tickAt = 0
 
-  constructor(clock: Clock) {
+  /** @param onThrew told what an {@link Timed.onDeadline} has thrown. */
+  constructor(clock: Clock, onThrew: (error: unknown) => void = warnOf('a deadline')) {
     this.#clock = clock
+    this.#onThrew = onThrew
   }
 
   get size(): number {
@@ -40,7 +54,7 @@ export class Deadlines {
   add(entry: Timed): void {
     if (entry.place !== UNWATCHED) return
     entry.place = this.#entries.push(entry) - 1
-    this.#cancelTick ??= this.#clock.schedule(TICK_MS, this.#tick)
+    if (this.#cancelTick === null) this.#schedule(TICK_MS)
   }
 
   remove(entry: Timed): void {
@@ -60,16 +74,28 @@ export class Deadlines {
     this.#cancelTick = null
   }
 
+  #schedule(ms: number): void {
+    this.#tickAt = this.#clock.now() + ms
+    this.#cancelTick = this.#clock.schedule(ms, this.#tick)
+  }
+
   readonly #tick = (): void => {
     const now = this.#clock.now()
+    const lateMs = now - this.#tickAt
+    const asOf = Math.min(now, this.#tickAt)
     const due: Timed[] = []
-    for (const entry of this.#entries) if (entry.deadline <= now) due.push(entry)
+    for (const entry of this.#entries) if (entry.deadline <= asOf) due.push(entry)
     // One that adds itself again waits for the next tick, or it could be called for ever in this one.
     for (const entry of due) {
       if (entry.place === UNWATCHED) continue
       this.remove(entry)
-      entry.onDeadline()
+      try {
+        entry.onDeadline()
+      } catch (error) {
+        this.#onThrew(error)
+      }
     }
-    this.#cancelTick = this.#entries.length === 0 ? null : this.#clock.schedule(TICK_MS, this.#tick)
+    this.#cancelTick = null
+    if (this.#entries.length > 0) this.#schedule(lateMs > TICK_MS ? TICK_MS + Math.min(lateMs, MAX_GRACE_MS) : TICK_MS)
   }
 }

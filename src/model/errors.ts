@@ -135,9 +135,14 @@ export function connectError(backend: Backend | null, cause: unknown, details: P
   return new ProxyError('ERR_PROXY_CONNECT', message, { ...details, cause, backend, blamesBackend: !isResolvers })
 }
 
-/** The message of anything thrown, with the system's error code where there is one. */
+/** The message of anything thrown, with the system's error code where there is one. Whatever that is, it throws nothing itself. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const code = (error as NodeJS.ErrnoException).code
-  return code === undefined || error.message.includes(code) ? error.message : `${error.message} (${code})`
+  try {
+    if (!(error instanceof Error)) return String(error)
+    const message = String(error.message)
+    const code = (error as NodeJS.ErrnoException).code
+    return code === undefined || message.includes(code) ? message : `${message} (${code})`
+  } catch {
+    return 'something that cannot be read'
+  }
 }

@@ -1,7 +1,11 @@
+import { warnOf } from './heed.ts'
+
 /** Has something to write when the event loop's turn ends. */
 export interface Writer {
-  /** Called once for each {@link atEndOfTurn}. Must not throw. */
+  /** Called once for each {@link atEndOfTurn}. */
   writeOut(): void
+  /** `writeOut()` threw this. What it was to write is lost, and nothing of the others'. */
+  onWriteThrew(error: unknown): void
 }
 
 let writers: Writer[] = []
@@ -31,6 +35,20 @@ function writeAll(): void {
   writers = spare
   spare = due
   turns++
-  for (const writer of due) writer.writeOut()
+  for (const writer of due) {
+    try {
+      writer.writeOut()
+    } catch (error) {
+      tell(writer, error)
+    }
+  }
   due.length = 0
+}
+
+function tell(writer: Writer, error: unknown): void {
+  try {
+    writer.onWriteThrew(error)
+  } catch (another) {
+    warnOf('a writer')(another)
+  }
 }

@@ -46,6 +46,7 @@ export const LIMIT_DEFAULTS = Object.freeze({
   headTimeoutMs: 60_000,
   requestTimeoutMs: 0,
   minBodyRate: 0,
+  minReadRate: 0,
 })
 
 const FORMATS = ['off', 'common', 'combined', 'json'] as const
@@ -198,6 +199,11 @@ export const proxySchema = closed(
             'Bytes a second that a client must send of its body, after five seconds.',
             whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
             LIMIT_DEFAULTS.minBodyRate,
+          ),
+          minReadRate: withDefault(
+            'Bytes a second that a client must take of a response, after five seconds.',
+            whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
+            LIMIT_DEFAULTS.minReadRate,
           ),
         },
         { example: { maxBodyBytes: 10_485_760 } },

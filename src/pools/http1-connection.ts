@@ -285,6 +285,10 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (this.#socket.errored === null) this.#isUnsent = false
   }
 
+  onWriteThrew(error: unknown): void {
+    this.#fail('ERR_PROXY_HOOK', `could not be written to: ${describeError(error)}`, error)
+  }
+
   onBody(chunk: Buffer): boolean {
     const socket = this.#socket
     const { length } = chunk

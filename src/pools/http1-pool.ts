@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../model/clock.ts'
 import { Deadlines, type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
+import { callEach, warnOf } from '../model/heed.ts'
 import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
 
 /** Bounds of {@link http1Pool}; all are per backend. */
@@ -106,7 +107,7 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     },
     destroy() {
       isClosed = true
-      for (const pool of pools.values()) pool.destroy()
+      callEach(pools.values(), (pool) => pool.destroy(), warnOf('a pool that was destroyed'))
     },
   }
 }
@@ -285,7 +286,7 @@ class BackendPool implements ConnectionOwner {
 
   destroy(): void {
     this.#isDraining = true
-    for (const connection of this.#connections) connection.destroy()
+    callEach(this.#connections, (connection) => connection.destroy(), warnOf('a connection that was destroyed'))
     for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
   }
 

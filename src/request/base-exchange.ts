@@ -5,6 +5,7 @@ import type { Backend } from '../model/backend.ts'
 import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import { heed, isPromise, refusePromise } from '../model/heed.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
 import { below } from '../model/path.ts'
 import type { ResolvedRoute } from '../options.ts'
@@ -12,7 +13,6 @@ import { clientAddressOf } from './client-address.ts'
 import type { Peer } from './front.ts'
 import type { Group } from './group.ts'
 import { headerView } from './header-view.ts'
-import { heed, refusePromise } from './heed.ts'
 import type { Destination, Parts } from './parts.ts'
 import { type Recordable, recordExchange } from './record.ts'
 import type { RequestHeaders } from './request-headers.ts'
@@ -298,10 +298,13 @@ export abstract class BaseExchange implements Recordable, Timed {
   }
 
   #askPolicy(error: ProxyError): number {
+    const retry = this.#group?.retry ?? null
+    if (retry === null) return -1
     try {
-      const delayMs = this.#group?.retry?.next(this, error) ?? -1
+      const delayMs: unknown = retry.next(this, error)
       refusePromise(delayMs)
-      return delayMs
+      if (typeof delayMs === 'number' && (delayMs < 0 || Number.isFinite(delayMs))) return delayMs
+      throw new TypeError(`next() of retry policy ${retry.name} returned ${String(delayMs)}, which is not a time in ms`)
     } catch (thrown) {
       this.#tellThrown(thrown)
       return -1
@@ -354,7 +357,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   }
 
   #heed(returned: unknown): void {
-    if (returned instanceof Promise) heed(returned, (error) => this.#tellThrown(error))
+    if (isPromise(returned)) heed(returned, (error) => this.#tellThrown(error))
   }
 
   #tellThrown(error: unknown): void {

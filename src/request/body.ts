@@ -1,5 +1,6 @@
 import type { BodySink, BodySource } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange.ts'
+import { heed, isPromise } from '../model/heed.ts'
 import type { FrontBody } from './front.ts'
 import { passableTrailers } from './trailers.ts'
 
@@ -16,6 +17,8 @@ export interface BodyWatcher {
   onBodyAwaited(): void
   /** From now on it is not: the backend takes no more. */
   onBodyHeld(): void
+  /** Whoever reads the body, a connection of the user's pool perhaps, threw. */
+  onPoolThrew(thrown: unknown): void
 }
 
 /**
@@ -112,7 +115,7 @@ export class ReplayableBody implements BodySource, BodySink {
       if (this.#keptBytes > this.#replayBytes) this.forget()
       else this.#keep(this.#kept, chunk)
     }
-    const goOn = this.#sink?.onBody(chunk) ?? false
+    const goOn = this.#give(chunk)
     if (!goOn) {
       this.#isPaused = true
       this.#watcher.onBodyHeld()
@@ -148,6 +151,22 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#isEnded = true
     this.#trailers = trailers === null ? null : passableTrailers(trailers)
     this.#watcher.onBodyComplete()
-    this.#sink?.onBodyEnd(this.#trailers)
+    try {
+      const returned: unknown = this.#sink?.onBodyEnd(this.#trailers)
+      if (isPromise(returned)) heed(returned, (thrown) => this.#watcher.onPoolThrew(thrown))
+    } catch (thrown) {
+      this.#watcher.onPoolThrew(thrown)
+    }
+  }
+
+  #give(chunk: Buffer): boolean {
+    try {
+      const goOn: unknown = this.#sink?.onBody(chunk) ?? false
+      if (isPromise(goOn)) heed(goOn, (thrown) => this.#watcher.onPoolThrew(thrown))
+      return goOn !== false
+    } catch (thrown) {
+      this.#watcher.onPoolThrew(thrown)
+      return false
+    }
   }
 }

@@ -4,8 +4,8 @@ import type { Logger } from '../contracts/logger.ts'
 import type { Backend } from '../model/backend.ts'
 import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
+import { heed } from '../model/heed.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import { heed } from './heed.ts'
 
 /** The events of a proxy. They inform and carry no control: what a listener throws is logged and changes nothing. */
 export interface ProxyEvents {

@@ -3,11 +3,12 @@ import { hasBoundChallenge } from '../http1/connection-auth.ts'
 import { removeField } from '../http1/fields.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
+import { heed, isPromise } from '../model/heed.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
 import { localAnswer } from './answers.ts'
 import { BaseExchange } from './base-exchange.ts'
 import { type BodyWatcher, ReplayableBody } from './body.ts'
-import type { Front, FrontBody, FrontEvents } from './front.ts'
+import type { Front, FrontBody, FrontEvents, Retainable } from './front.ts'
 import type { Destination, Parts } from './parts.ts'
 import type { RequestHeaders } from './request-headers.ts'
 import { responseHeaders } from './response-headers.ts'
@@ -27,7 +28,7 @@ const AWAITING_HEAD = 2
 const RECEIVING = 3
 const ENDED = 4
 
-/** What `limits.minBodyRate` lets a client be late at first, ms. */
+/** What `limits.minBodyRate` and `limits.minReadRate` let a client be late at first, ms. */
 const RATE_GRACE_MS = 5000
 
 /**
@@ -39,12 +40,14 @@ const RATE_GRACE_MS = 5000
  * One object for the whole way, no promise and no closure where a connection is at hand. Whatever happens, it ends
  * once, in {@link Exchange.#end}.
  */
-export class Exchange extends BaseExchange implements ResponseSink, FrontEvents, BodyWatcher {
+export class Exchange extends BaseExchange implements ResponseSink, FrontEvents, BodyWatcher, Retainable {
   declare readonly front: Front
   readonly #overrides: ExchangeOverrides | null
   readonly #requestBodyBytes: number | null
   readonly #body: ReplayableBody | null
   #connection: Connection | null = null
+  /** Whose bytes the front was given last; it may still use them when the connection has gone back. */
+  #lender: Connection | null = null
   #phase = WAITING
   #isClientBlocked = false
   /** When this attempt's request began to be sent; once all of it is, when that was. */
@@ -52,6 +55,9 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   /** When the client was asked for what it sends now, and how much has come since. */
   #awaitedAt = 0
   #awaitedBytes = 0
+  /** Since when the client takes no more of the response, and how long it did so before; kept for `limits.minReadRate`. */
+  #blockedAt = -1
+  #blockedMs = 0
 
   // 1 accept
 
@@ -96,12 +102,19 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     } catch (thrown) {
       return this.#onLeaseFailed(thrown)
     }
-    if (isPromise(leased)) {
+    if (isPromise(leased)) this.#await(leased)
+    else this.#onLeased(leased)
+  }
+
+  #await(leased: PromiseLike<Connection>): void {
+    try {
       leased.then(
         (connection) => this.#onLeased(connection),
         (thrown) => this.#onLeaseFailed(thrown),
       )
-    } else this.#onLeased(leased)
+    } catch (thrown) {
+      this.#onLeaseFailed(thrown)
+    }
   }
 
   #onLeased(connection: Connection): void {
@@ -122,12 +135,14 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #forward(connection: Connection): void {
     const body = this.#body
     this.#connection = connection
+    this.#lender = connection
     const now = this.parts.clock.now()
     this.#phase = body === null ? AWAITING_HEAD : SENDING
     this.#sentAt = now
     this.extend(body === null ? this.timeouts.headers : this.timeouts.idle, now)
     try {
-      connection.send(this.outgoingHead(), body, this)
+      const returned: unknown = connection.send(this.outgoingHead(), body, this)
+      if (isPromise(returned)) heed(returned, (error) => this.onPoolThrew(error))
     } catch (error) {
       this.#fail(this.hookError('pool', error))
     }
@@ -174,7 +189,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   // 6 respond
 
   onInformational(head: ResponseHead): void {
-    if (this.#phase !== ENDED) this.front.inform(head)
+    if (this.#phase === ENDED) return
+    try {
+      this.front.inform(head)
+    } catch (thrown) {
+      this.onFrontThrew(thrown)
+    }
   }
 
   onHead(head: ResponseHead): void {
@@ -225,12 +245,31 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.extend(this.timeouts.idle)
     let goOn = true
     try {
-      goOn = this.front.write(chunk, this.#connection as Connection)
+      goOn = this.front.write(chunk, this)
     } catch (thrown) {
       this.onFrontThrew(thrown)
     }
     this.#isClientBlocked = !goOn
+    if (!goOn || this.#blockedAt >= 0) this.#awaitReader()
     return goOn
+  }
+
+  /** The front still uses the chunk that was just delivered. */
+  retain(): void {
+    const returned: unknown = this.#lender?.retain()
+    if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
+  }
+
+  #awaitReader(): void {
+    if (this.parts.limits.minReadRate === 0 || this.#phase !== RECEIVING) return
+    if (this.#blockedAt < 0) this.#blockedAt = this.parts.clock.now()
+    this.deadline = Math.min(this.deadline, this.#unreadAt)
+  }
+
+  /** When the client has read too slowly if it takes nothing more. Time in which it waits for the backend is not counted. */
+  get #unreadAt(): number {
+    const { minReadRate } = this.parts.limits
+    return this.#blockedAt - this.#blockedMs + RATE_GRACE_MS + (this.responseBytes * 1000) / minReadRate
   }
 
   onFlush(): void {
@@ -257,8 +296,18 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   onClientDrain(): void {
     this.#isClientBlocked = false
     if (this.#phase !== RECEIVING) return
-    this.extend(this.timeouts.idle)
-    this.#connection?.resume()
+    const now = this.parts.clock.now()
+    if (this.#blockedAt >= 0) {
+      this.#blockedMs += now - this.#blockedAt
+      this.#blockedAt = -1
+    }
+    this.extend(this.timeouts.idle, now)
+    try {
+      const returned: unknown = this.#connection?.resume()
+      if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
+    } catch (thrown) {
+      this.onPoolThrew(thrown)
+    }
   }
 
   onClientDone(): void {
@@ -284,11 +333,15 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.onError(this.hookError('the response', thrown))
   }
 
+  onPoolThrew(thrown: unknown): void {
+    this.onError(this.hookError('pool', thrown))
+  }
+
   onError(error: ProxyError): void {
     if (this.#phase === ENDED) return
     if (this.#phase === RECEIVING) {
       this.endAttempt('cut', error)
-      this.front.cut()
+      this.#cut()
       this.#end('cut', error)
       return
     }
@@ -314,9 +367,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       )
     }
     const isClients = this.#phase === SENDING ? this.#body?.isWaitingForClient : this.#isClientBlocked
-    const { minBodyRate } = this.parts.limits
+    const { minBodyRate, minReadRate } = this.parts.limits
     if (isClients && this.#phase === SENDING && minBodyRate > 0 && now >= this.#slowAt) {
       return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client sent less than ${minBodyRate} bytes a second`, true)
+    }
+    if (this.#blockedAt >= 0 && now >= this.#unreadAt) {
+      return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client took less than ${minReadRate} bytes a second`, true)
     }
     if (isClients) return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client moved no byte for ${idle} ms`, true)
     // A backend that takes no more of a body counts; one that has nothing to say for a while, in a stream of events, does not.
@@ -360,18 +416,35 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error)
     if (onError !== undefined) {
       try {
-        return onError(error)
+        heed(onError(error), (thrown) => this.#onErrorThrew(thrown, error))
       } catch (thrown) {
-        this.parts.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
+        this.#onErrorThrew(thrown, error)
       }
-    }
+    } else this.#answer(error)
+  }
+
+  #onErrorThrew(thrown: unknown, error: ProxyError): void {
+    this.parts.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
+    this.#answer(error)
+  }
+
+  /** The exchange has ended. */
+  #answer(error: ProxyError): void {
     const answer = localAnswer(error)
     if (this.parts.state.isClosing) answer.headers.push('Connection', 'close')
     try {
       this.front.refuse(error.status, answer.headers, answer.text)
     } catch (thrown) {
       this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
+      this.#cut()
+    }
+  }
+
+  #cut(): void {
+    try {
       this.front.cut()
+    } catch (thrown) {
+      this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
     }
   }
 
@@ -388,10 +461,15 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 
   #release(connection: Connection, outcome: Outcome): void {
     try {
-      connection.release(outcome)
+      const returned: unknown = connection.release(outcome)
+      if (isPromise(returned)) heed(returned, (thrown) => this.#tellPool(thrown))
     } catch (thrown) {
-      this.parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
+      this.#tellPool(thrown)
     }
+  }
+
+  #tellPool(thrown: unknown): void {
+    this.parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
   }
 
   // 7 record
@@ -406,10 +484,6 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 }
 
 const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 0 }
-
-function isPromise(leased: Connection | Promise<Connection>): leased is Promise<Connection> {
-  return typeof (leased as Promise<Connection> | undefined)?.then === 'function'
-}
 
 /** A pool of the user's may give anything. */
 function isConnection(leased: Connection | null | undefined): leased is Connection {

@@ -12,6 +12,9 @@ export interface Peer {
   readonly isTrusted: boolean
 }
 
+/** Whoever lends bytes to a {@link Front}. */
+export type Retainable = Pick<Connection, 'retain'>
+
 /** A front's side of one exchange: the request that it read, and the response that it writes. */
 export interface Front {
   readonly method: string
@@ -24,7 +27,7 @@ export interface Front {
   /** Begins the response. `bodyBytes`: -1 where only the end will tell. Framing headers other than Content-Length are the front's. */
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void
   /** The bytes belong to `owner`: what cannot be sent at once is copied, or held with `owner.retain()`. `false`: wait for `onClientDrain`. */
-  write(chunk: Buffer, owner: Connection): boolean
+  write(chunk: Buffer, owner: Retainable): boolean
   /** Sends what has been held back to be sent together. */
   flush(): void
   end(trailers: HeaderList | null): void

@@ -1,12 +1,12 @@
 import type { Balancer, Candidates } from '../contracts/balancer.ts'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
-import type { Pool } from '../contracts/pool.ts'
+import type { Pool, PoolStats } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Cells } from '../model/cells.ts'
 import type { Clock } from '../model/clock.ts'
 import type { ExchangeView } from '../model/exchange.ts'
-import { refusePromise } from './heed.ts'
+import { heed, refusePromise } from '../model/heed.ts'
 
 /** The parts of a {@link Group}. */
 export interface GroupParts {
@@ -32,6 +32,8 @@ export interface GroupParts {
   onHealth(backend: Backend, reason: string): void
   /** The health check threw. */
   onThrew(error: unknown): void
+  onPoolThrew(error: unknown): void
+  onBalancerThrew(error: unknown): void
 }
 
 /** How often the thread that leads a group says so, and the others look whether one does, ms. */
@@ -67,6 +69,8 @@ export class Group implements HealthControl {
   #cancelLead: () => void = () => {}
   /** Who may be picked. The same array until something changes, so that balancers can build on its identity. */
   #available: readonly Backend[] = []
+  /** The same, to look one up. */
+  #known: ReadonlySet<Backend> = new Set()
   /** The count of changes that {@link #available} knows of. */
   #changes = -1
 
@@ -80,7 +84,7 @@ export class Group implements HealthControl {
     this.#takesTurns = parts.isShared && parts.balancer.isExact === true
     this.#backends = parts.backends
     this.#hasBasePaths = parts.backends.some(hasBasePath)
-    parts.balancer.onChange?.(parts.backends)
+    heed(parts.balancer.onChange?.(parts.backends), parts.onBalancerThrew)
     if (parts.healthCheck?.watch !== undefined) this.#lead()
   }
 
@@ -93,6 +97,19 @@ export class Group implements HealthControl {
     return this.#hasBasePaths
   }
 
+  /** Figures of its pool; none where a pool of the user's has none to give. */
+  poolStats(): PoolStats {
+    try {
+      const stats = this.pool.stats()
+      refusePromise(stats)
+      if (!Array.isArray(stats?.backends)) throw new TypeError('stats() returned no list of backends')
+      return stats
+    } catch (error) {
+      this.#parts.onPoolThrew(error)
+      return { backends: [] }
+    }
+  }
+
   /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
   replace(backends: readonly Backend[], isNew = true): void {
     const before = new Map(this.#backends.map((backend) => [backend.id, backend]))
@@ -102,7 +119,11 @@ export class Group implements HealthControl {
     this.#hasBasePaths = backends.some(hasBasePath)
     const now = new Set(backends)
     for (const backend of this.#returns.keys()) if (!now.has(backend)) this.#forgetReturn(backend)
-    this.#parts.balancer.onChange?.(backends)
+    try {
+      heed(this.#parts.balancer.onChange?.(backends), this.#parts.onBalancerThrew)
+    } catch (error) {
+      this.#parts.onBalancerThrew(error)
+    }
     this.changed()
     // An ejection that an object with other TLS settings has taken over ends in time, although nobody may look.
     this.#refresh()
@@ -148,8 +169,12 @@ export class Group implements HealthControl {
 
   #ask(candidates: Candidates, exchange: ExchangeView): Backend {
     const backend = this.balancer.pick(candidates, exchange)
-    refusePromise(backend)
-    if (backend?.cells === undefined) throw new TypeError('pick() returned no backend')
+    // Among what is available by one look-up: there may be thousands.
+    const isOne = candidates === this.#available ? this.#known.has(backend) : candidates.includes(backend)
+    if (!isOne) {
+      refusePromise(backend)
+      throw new TypeError('pick() returned what is none of its candidates')
+    }
     return backend
   }
 
@@ -278,7 +303,11 @@ export class Group implements HealthControl {
     for (const backend of this.#backends) {
       if (this.#watches.has(backend)) continue
       try {
-        this.#watches.set(backend, healthCheck?.watch?.(backend, this) ?? nothing)
+        const stop: unknown = healthCheck?.watch?.(backend, this) ?? nothing
+        // Whatever it is, it watches: it must not be asked to again and again.
+        this.#watches.set(backend, typeof stop === 'function' ? (stop as () => void) : nothing)
+        heed(stop, onThrew)
+        if (typeof stop !== 'function') throw new TypeError('watch() returned no function that stops it')
       } catch (error) {
         onThrew(error)
       }
@@ -290,7 +319,7 @@ export class Group implements HealthControl {
       if (!isOver(backend)) continue
       this.#watches.delete(backend)
       try {
-        stop()
+        heed(stop(), this.#parts.onThrew)
       } catch (error) {
         this.#parts.onThrew(error)
       }
@@ -331,29 +360,29 @@ export class Group implements HealthControl {
     // Read before the states: what changes meanwhile is seen the next time.
     this.#changes = this.#parts.cells.changes
     for (const backend of this.#backends) if (backend.isEjected) this.#awaitReturn(backend)
-    const before = this.#available
+    const before = this.#known
     const available = this.#backends.filter((backend) => backend.isAvailable)
     // None is left, since others have gone after the ejection: those that failed lately are better than a sure 503.
     this.#available = available.length > 0 ? available : this.#backends.filter((backend) => backend.isEligible)
+    this.#known = new Set(this.#available)
     this.#repick(before)
   }
 
   /** Has those who wait for a connection pick again, where that is better for them. */
-  #repick(before: readonly Backend[]): void {
+  #repick(before: ReadonlySet<Backend>): void {
     const { pool } = this
     if (pool.repick === undefined) return
-    const available = new Set(this.#available)
-    const known = new Set(before)
+    const available = this.#known
     const isOut = (backend: Backend): boolean => {
       if (available.has(backend)) return false
       // Where no other is left, one that fails may still answer; one that an operator has taken out will not.
       return available.size > 0 || !(backend.isUnhealthy || backend.isEjected) || isTakenOut(backend)
     }
-    const hasMore = this.#available.some((backend) => !known.has(backend))
+    const hasMore = this.#available.some((backend) => !before.has(backend))
     try {
-      pool.repick(isOut, hasMore)
+      heed(pool.repick(isOut, hasMore), this.#parts.onPoolThrew)
     } catch (error) {
-      this.#parts.onThrew(error)
+      this.#parts.onPoolThrew(error)
     }
   }
 }

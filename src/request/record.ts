@@ -2,7 +2,6 @@ import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import { heed } from './heed.ts'
 import type { Parts } from './parts.ts'
 
 /** What an exchange must tell of itself to be recorded. */
@@ -17,7 +16,7 @@ export interface Recordable extends ExchangeView {
   readonly front: { readonly minorVersion: number }
 }
 
-/** Step 7, once an exchange: counters, the log, events. Nothing in it can throw. */
+/** Step 7, once an exchange: counters, the log, events. Nothing comes out of it: what throws in it is logged. */
 export function recordExchange(
   parts: Parts,
   exchange: Recordable,
@@ -26,22 +25,17 @@ export function recordExchange(
 ): void {
   const { state, events } = parts
   state.end()
-  if (error !== null) tellError(parts, exchange, error)
-  if (parts.accessLog !== null || events.has('finish')) {
-    const record = makeRecord(parts, exchange, outcome, error)
-    try {
-      const returned: unknown = parts.accessLog?.(record)
-      if (returned instanceof Promise) heed(returned, (thrown) => tellAccessLog(parts, thrown))
-    } catch (thrown) {
-      tellAccessLog(parts, thrown)
+  try {
+    if (error !== null) tellError(parts, exchange, error)
+    if (parts.accessLog !== null || events.has('finish')) {
+      const record = makeRecord(parts, exchange, outcome, error)
+      parts.accessLog?.(record)
+      if (events.has('finish')) events.emit('finish', exchange, record)
     }
-    if (events.has('finish')) events.emit('finish', exchange, record)
+  } catch (thrown) {
+    parts.logger.error({ err: thrown }, `exchange ${exchange.id} could not be recorded: ${describeError(thrown)}`)
   }
   if (state.active === 0) state.onIdle?.()
-}
-
-function tellAccessLog({ logger }: Parts, thrown: unknown): void {
-  logger.error({ err: thrown }, `the access log threw: ${describeError(thrown)}`)
 }
 
 function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void {

@@ -439,26 +439,45 @@ test('a thread that dies while it retires has died, and is told as such', { skip
   await running.close()
 })
 
-test('what the observer of an application throws is logged, and changes nothing', { skip }, async () => {
-  const logger = recordingLogger()
+const oops = (what: string): never => {
+  throw new Error(`not ${what}`)
+}
+for (const [way, fail] of [
+  ['throws', oops],
+  ['rejects with', async (what: string) => oops(what)],
+] as const) {
+  test(`what the observer of an application ${way} is logged, and changes nothing`, { skip }, async () => {
+    const logger = recordingLogger()
+    const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
+      listen: LOOPBACK,
+      logger,
+      observer: { onThread: ({ what }) => fail(what) as never },
+    })
+    await running.reload()
+    assert.equal((await get(running.address.url)).text, '2')
+    await running.close()
+    assert.deepEqual(
+      logger.messages('error'),
+      ['started', 'started', 'retiring', 'ended', 'retiring', 'ended'].map(
+        (what) => `an observer of the threads threw: not ${what}`,
+      ),
+    )
+  })
+}
+
+test('a logger of the entry form that fails ends nothing: it is a process warning', { skip }, async () => {
+  const warnings: string[] = []
+  const onWarning = ({ message }: Error): void => void warnings.push(message)
+  process.on('warning', onWarning)
+  const fail = (): never => oops('written')
   const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
     listen: LOOPBACK,
-    logger,
-    observer: {
-      onThread({ what }) {
-        throw new Error(`not ${what}`)
-      },
-    },
+    logger: { debug: fail, info: fail, warn: fail, error: (async () => fail()) as never },
+    observer: { onThread: ({ what }) => oops(what) },
   })
-  await running.reload()
-  assert.equal((await get(running.address.url)).text, '2')
   await running.close()
-  assert.deepEqual(
-    logger.messages('error'),
-    ['started', 'started', 'retiring', 'ended', 'retiring', 'ended'].map(
-      (what) => `an observer of the threads threw: not ${what}`,
-    ),
-  )
+  process.off('warning', onWarning)
+  assert.ok(warnings.includes('the logger threw: not written'), warnings.join())
 })
 
 test('reload keeps what serves where the new threads cannot start, as often as one tries', { skip }, async () => {

@@ -45,7 +45,7 @@ function watch(init: BackendInit | string, options: ProbeOptions = {}, cells = n
     stop: () => stop?.(),
     /** The probe that runs has ended. */
     async ended(): Promise<void> {
-      while ((await delays.next()) === TIMEOUT_MS);
+      while ((await delays.next()) <= TIMEOUT_MS);
     },
     /** Lets the next one run to its end. */
     async next(): Promise<void> {

@@ -81,3 +81,79 @@ test('what is taken off from among others leaves each of them watched', () => {
   clock.advance(200)
   assert.deepEqual(called.sort(), [3, 4])
 })
+
+test('one that throws is told, and takes nothing from the others, nor from the ticks to come', () => {
+  const clock = manualClock()
+  const told: unknown[] = []
+  const deadlines = new Deadlines(clock, (error) => told.push(error))
+  const called: string[] = []
+  const oops = (name: string) => () => {
+    throw name
+  }
+  deadlines.add(timed(clock.now() + 10, oops('first')))
+  deadlines.add(timed(clock.now() + 10, () => called.push('with it')))
+  deadlines.add(timed(clock.now() + 10, oops('second')))
+  deadlines.add(timed(clock.now() + 100, () => called.push('later')))
+  clock.advance(20)
+  assert.deepEqual([called, told], [['with it'], ['first', 'second']])
+  clock.advance(100)
+  assert.deepEqual(called, ['with it', 'later'])
+})
+
+/** A clock whose process stands still: what is due comes only when it goes on. */
+function stallingClock() {
+  const clock = manualClock()
+  let stalledMs = 0
+  return {
+    ...clock,
+    now: () => clock.now() + stalledMs,
+    stand(ms: number) {
+      stalledMs += ms
+    },
+  }
+}
+
+test('after the process has stood still nobody is judged for as long, a second at the most', () => {
+  for (const [stallMs, graceMs] of [
+    [900, 900],
+    [3_600_000, 1000],
+  ] as const) {
+    const clock = stallingClock()
+    const deadlines = new Deadlines(clock)
+    let calls = 0
+    deadlines.add(timed(clock.now() + 400, () => calls++))
+    clock.advance(30)
+    clock.stand(stallMs)
+    clock.advance(20 + graceMs)
+    assert.equal(calls, 0)
+    clock.advance(30)
+    assert.equal(calls, 1)
+  }
+})
+
+test('a deadline that was moved after the process stood still holds from there', () => {
+  const clock = stallingClock()
+  const deadlines = new Deadlines(clock)
+  let calls = 0
+  const entry = timed(clock.now() + 400, () => calls++)
+  deadlines.add(entry)
+  clock.stand(900)
+  clock.advance(40)
+  entry.deadline = clock.now() + 5000
+  clock.advance(4960)
+  assert.equal(calls, 0)
+  clock.advance(80)
+  assert.equal(calls, 1)
+})
+
+test('where every turn of the event loop is late, deadlines are noticed all the same', () => {
+  const clock = stallingClock()
+  const deadlines = new Deadlines(clock)
+  let calls = 0
+  deadlines.add(timed(clock.now() + 400, () => calls++))
+  for (let turn = 0; turn < 10; turn++) {
+    clock.stand(200)
+    clock.advance(250)
+  }
+  assert.equal(calls, 1)
+})

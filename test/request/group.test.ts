@@ -55,6 +55,8 @@ function shared(
       onUneject: ({ id }) => void told.push(`uneject ${id}`),
       onHealth: ({ id, isUnhealthy }) => void told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'} ${id}`),
       onThrew,
+      onPoolThrew: assert.ifError,
+      onBalancerThrew: assert.ifError,
     })
   }) as [Group, Group]
 }

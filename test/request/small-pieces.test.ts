@@ -72,7 +72,7 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
     resume() {},
     abandon() {},
   }
-  const watcher = { onBodyProgress() {}, onBodyComplete() {}, onBodyAwaited() {}, onBodyHeld() {} }
+  const watcher = { onBodyProgress() {}, onBodyComplete() {}, onBodyAwaited() {}, onBodyHeld() {}, onPoolThrew() {} }
   const body = new ReplayableBody(source, 65_536, watcher)
   const taken: Buffer[][] = [[], [], []]
   const sinkOf = (index: number): BodySink => ({

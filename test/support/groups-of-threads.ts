@@ -46,9 +46,9 @@ export function groupsOfThreads(setting: Setting): Group[] {
       onEject: ({ id }) => void told.push(`eject ${id}`),
       onUneject: ({ id }) => void told.push(`uneject ${id}`),
       onHealth: ({ id, isUnhealthy }) => void told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'} ${id}`),
-      onThrew(error) {
-        throw error
-      },
+      onThrew: fail,
+      onPoolThrew: fail,
+      onBalancerThrew: fail,
     })
   })
 }
@@ -63,4 +63,8 @@ export function backendOf(group: Group, id: string): Backend {
 /** Ids of the candidates for an exchange that has tried none. */
 export function candidateIds(group: Group): string[] {
   return Array.from(group.candidates([]) ?? [], ({ id }) => id)
+}
+
+function fail(error: unknown): never {
+  throw error
 }
