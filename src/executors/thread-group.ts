@@ -103,8 +103,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#handsOver = await handsListenersOver()
     // Threads share the port with whoever asks for it in the same way: another program of this user would go unseen.
     if (listen.port !== undefined && listen.port !== 0) await assertFree(listen)
-    const { port = 0, host } = listen
-    const first = this.#start('the first', { port, ...(host !== undefined && { host }) })
+    const first = this.#start('the first', this.#at(listen.port ?? 0))
     this.#address = await first.serving
   }
 
@@ -299,8 +298,12 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   #where(): ListenOptions | null {
     if (this.#acceptor !== null) return null
-    const { host } = this.#job.listen
-    return { port: this.address.port, ...(host !== undefined && { host }) }
+    return this.#at(this.address.port)
+  }
+
+  #at(port: number): ListenOptions {
+    const { host, backlog } = this.#job.listen
+    return { port, ...(host !== undefined && { host }), ...(backlog !== undefined && { backlog }) }
   }
 
   async #retire(thread: Thread, reason: string, heir?: Thread): Promise<void> {
