@@ -21,8 +21,6 @@ export interface LaneParts {
   readonly keepAliveText: string
   /** Answers say that their connection ends. */
   readonly isClosing: boolean
-  /** A connection ends when it has nothing to carry, whatever its last answer said. */
-  readonly isClosed: boolean
   /** Where a request goes; `null`: not to us. Without it all are ours, and the exchange looks for the way. */
   readonly find: ((method: string, target: string, host: string) => Destination | null) | null
   date(): string
@@ -300,7 +298,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   onAnswered(front: LaneFront): void {
     if (this.#front !== front) return
     this.#front = null
-    if (front.isLast || this.#lane.isClosed) return this.#linger()
+    if (front.isLast) return this.#linger()
     if (this.#body === null) this.#becomeIdle()
     else this.#expect(this.#lane.keepAliveMs)
     this.#goOn()

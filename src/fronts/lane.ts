@@ -23,8 +23,10 @@ export interface LaneSettings {
 
 /** A server that reads plain requests by itself, and gives every other connection to a node:http server behind it. */
 export interface Lane extends net.Server {
-  /** Stops listening, and ends what is idle; other connections end with their answers. */
-  close(done?: (error?: Error) => void): this
+  /** How many client connections are open. */
+  openConnections(): number
+  /** The last answer on each connection that was given to the server behind. */
+  answers(): Iterable<http.ServerResponse>
   /** Ends the connections that carry no request and would not end soon. Unlike node:http it counts those on which nothing has come yet. */
   closeIdleConnections(): void
   closeAllConnections(): void
@@ -52,7 +54,6 @@ export function createLane(
   const others = new Map<Socket, http.ServerResponse | null>()
   /** TCP connections whose TLS handshake has not come to its end. */
   const handshakes = new Set<Socket>()
-  let isClosed = false
   let dateSecond = -1
   let dateText = ''
 
@@ -64,10 +65,7 @@ export function createLane(
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
     keepAliveText: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(settings.keepAliveMs / 1000)}\r\n\r\n`,
     get isClosing() {
-      return isClosed || parts.state.isClosing
-    },
-    get isClosed() {
-      return isClosed
+      return parts.state.isClosing
     },
     find: settings.isShared === true ? find : null,
     date() {
@@ -102,8 +100,12 @@ export function createLane(
     return parts.find(method, host, parts.router.looksAtPaths ? withoutDotSegments(target) : target)
   }
 
+  function openConnections(): number {
+    return connections.size + others.size + handshakes.size
+  }
+
   function hasRoomFor(socket: Socket): boolean {
-    const open = connections.size + others.size + handshakes.size
+    const open = openConnections()
     if (limits.maxConnections === 0 || open < limits.maxConnections) return true
     logger.debug({ client: socket.remoteAddress }, `closed a connection: ${open} are open`)
     socket.destroy()
@@ -157,9 +159,9 @@ export function createLane(
 
   const { setSecureContext: replaceContext } = tls.Server.prototype
 
-  function closeIdle(isPatient: boolean): void {
+  function closeIdleConnections(): void {
     for (const connection of connections) {
-      if (connection.isIdle && !(isPatient && connection.endsSoon)) connection.socket.destroy()
+      if (connection.isIdle && !connection.endsSoon) connection.socket.destroy()
     }
     for (const socket of handshakes) socket.destroy()
     behind.closeIdleConnections()
@@ -170,19 +172,9 @@ export function createLane(
       setSecureContext: (options: tls.SecureContextOptions) =>
         replaceContext.call(server, { ...settings.tls, ...options }),
     }),
-    close(done?: (error?: Error) => void) {
-      isClosed = true
-      for (const answer of others.values()) {
-        if (answer === null || answer.writableEnded) continue
-        answer.shouldKeepAlive = false
-        // Where its head was out before.
-        answer.once('close', () => behind.closeIdleConnections())
-      }
-      net.Server.prototype.close.call(server, done)
-      closeIdle(false)
-      return server
-    },
-    closeIdleConnections: () => closeIdle(true),
+    openConnections,
+    answers: () => Array.from(others.values()).filter((answer) => answer !== null),
+    closeIdleConnections,
     closeAllConnections() {
       for (const { socket } of connections) socket.destroy()
       for (const socket of others.keys()) socket.destroy()

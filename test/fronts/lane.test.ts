@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, test } from 'node:test'
 import tls from 'node:tls'
+import { retireServer, stopListening } from '../../src/fronts/retire.ts'
 import type { ProxyOptions } from '../../src/index.ts'
 import {
   deadPort,
@@ -712,6 +713,12 @@ describe('answers', () => {
 })
 
 describe('close', () => {
+  async function close({ lane, parts }: RunningLane): Promise<void> {
+    await stopListening(lane)
+    parts.state.isClosing = true
+    await retireServer(lane, 10_000, lane.openConnections, lane.answers())
+  }
+
   test('ends idle connections, lets an answer finish with Connection: close, and then is closed', async () => {
     const goOn = gate()
     await using backend = await mockBackend(async (request, reply) => {
@@ -733,7 +740,7 @@ describe('close', () => {
     given.write('GET http://a/1 HTTP/1.1\r\nHost: a\r\n\r\n')
     while (backend.requests.length < 4) await backend.nextRequest()
     let isClosed = false
-    const closed = new Promise<void>((resolve) => run.lane.close(() => resolve())).then(() => {
+    const closed = close(run).then(() => {
       isClosed = true
     })
     assert.deepEqual(await Promise.all([idle.ended, silent.ended, givenIdle.ended]), ['end', 'end', 'end'])
@@ -829,7 +836,8 @@ describe('TLS', () => {
     await using run = await secure({ key, cert: certificate })
     const client = rawClient(run.port)
     await once(run.lane, 'connection')
-    const closed = new Promise((resolve) => run.lane.close(resolve))
+    await stopListening(run.lane)
+    const closed = retireServer(run.lane, 10_000, run.lane.openConnections, [])
     await client.ended
     await closed
   })
