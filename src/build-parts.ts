@@ -4,6 +4,7 @@ import { Deadlines } from './model/deadlines.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Events } from './request/events.ts'
 import { type Parts, ProxyState } from './request/parts.ts'
+import { RefusalLog } from './request/refusals.ts'
 import { createRouter } from './request/router.ts'
 import { trustMatcher } from './request/trusted.ts'
 import type { ThreadContext } from './thread-context.ts'
@@ -29,6 +30,7 @@ export function buildParts(resolved: ResolvedOptions, context: ThreadContext): B
     deadlines,
     events,
     logger,
+    refusals: new RefusalLog(clock, logger),
     accessLog: accessLog?.write ?? null,
     router,
     find(method, host, path) {

@@ -6,7 +6,9 @@ import type { HeaderList } from '../model/exchange.ts'
 import { Exchange } from '../request/exchange.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
+import { requestLineOf } from '../request/refusals.ts'
 import { requestHeaders } from '../request/request-headers.ts'
+import type { KnownRequest } from './client-error.ts'
 import { LaneBody, type LaneBodyOwner, LaneFront, type LaneOwner } from './lane-front.ts'
 
 /** What all connections of a lane share. */
@@ -24,10 +26,10 @@ export interface LaneParts {
   /** Where a request goes; `null`: not to us. Without it all are ours, and the exchange looks for the way. */
   readonly find: ((method: string, target: string, host: string) => Destination | null) | null
   date(): string
-  /** Another server takes the connection, beginning with these bytes. */
-  onHandOver(connection: LaneConnection, bytes: Buffer): void
+  /** Another server takes the connection, beginning with these bytes; `hasEnded`: they are the last. */
+  onHandOver(connection: LaneConnection, bytes: Buffer, hasEnded: boolean): void
   /** What came cannot be read; the connection is left to whoever answers. */
-  onFault(connection: LaneConnection, error: NodeJS.ErrnoException): void
+  onFault(connection: LaneConnection, error: NodeJS.ErrnoException, known: KnownRequest): void
   onClosed(connection: LaneConnection): void
 }
 
@@ -78,6 +80,8 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   #chunks: ChunkedDecoder | null = null
   #held: Buffer | null = null
   #isPaused = false
+  /** The client has ended its side. */
+  #hasEnded = false
   /** {@link #read} is under way. */
   #isReading = false
   readonly #onChunk = (chunk: Buffer): void => this.#body?.deliver(chunk)
@@ -129,17 +133,32 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     this.#read(held === null ? chunk : Buffer.concat([held, chunk]))
   }
 
-  /** As node's server has it, a client that ends its side has gone. */
+  /** Whether the client has gone, or only has no more requests, cannot be told before something is written to it. */
   readonly #onEnd = (): void => {
-    if (this.#state === LINGERING) return
-    const isCutShort = this.#state === HEAD || (this.#body !== null && this.#held === null)
-    if (isCutShort) return this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
-    if (this.#front?.isComplete === true) {
-      this.#front.isLast = true
-      return
-    }
-    this.#leaveExchange()
-    this.#linger()
+    this.#hasEnded = true
+    const isAborted = this.#lane.parts.limits.halfClose === 'abort' && this.#front?.isComplete === false
+    if (isAborted && !(this.#isRead && this.#isCutShort)) {
+      this.#leaveExchange()
+      this.#linger()
+    } else if (this.#isRead) this.#endInput()
+  }
+
+  /** What has come is read as far as it can be; of the rest a request must end first, or be taken by its backend. */
+  get #isRead(): boolean {
+    return this.#held === null || this.#state === HEAD
+  }
+
+  /** Of a request that has not been answered something is still to come. */
+  get #isCutShort(): boolean {
+    return this.#state === HEAD || (this.#body !== null && this.#front !== null)
+  }
+
+  /** All has been read that came before the client ended its side. */
+  #endInput(): void {
+    if (this.#state >= LINGERING) return
+    if (this.#isCutShort) this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
+    else if (this.#front === null) this.#linger()
+    else this.#front.isLast = true
   }
 
   readonly #onDrain = (): void => {
@@ -180,6 +199,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     }
     this.#isReading = false
     if (i < to && this.#state < LINGERING) this.#hold(i === 0 ? bytes : bytes.subarray(i))
+    if (this.#hasEnded && this.#isRead) this.#endInput()
   }
 
   /** @returns how far it read, or -1 where that is the end of the connection. */
@@ -280,6 +300,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     const held = this.#held
     this.#held = null
     if (held !== null) this.#read(held)
+    else if (this.#hasEnded) this.#endInput()
     if (this.#held === null) this.#unpause()
   }
 
@@ -325,18 +346,23 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
 
   #handOver(bytes: Buffer, from: number): typeof NOT_PLAIN {
     this.#leave()
-    this.#lane.onHandOver(this, bytes.subarray(from))
+    this.#lane.onHandOver(this, bytes.subarray(from), this.#hasEnded)
     return NOT_PLAIN
   }
 
   #fail(code: string, message: string): void {
     const { socket } = this
+    const hasExchange = this.#front !== null
     const hasBegun = this.#front?.hasBegun === true
+    const held = this.#held
     this.#leave()
     if (hasBegun) {
       this.#lane.onClosed(this)
       socket.destroy()
-    } else this.#lane.onFault(this, Object.assign(new Error(message), { code }))
+    } else {
+      const request = hasExchange || held === null ? null : requestLineOf(held)
+      this.#lane.onFault(this, Object.assign(new Error(message), { code }), { request, hasExchange })
+    }
     this.#leaveExchange()
   }
 

@@ -3,10 +3,12 @@ import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
 import { RequestParser } from '../http1/request-parser.ts'
 import { LONGEST_MS } from '../model/clock.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
+import { recordRefusal } from '../request/refusals.ts'
 import { withoutDotSegments } from '../request/target.ts'
+import { AddressLimit } from './address-limit.ts'
 import { LaneConnection, type LaneParts } from './lane-connection.ts'
 import { watchConnections } from './listener.ts'
 import { tcpOf } from './tcp.ts'
@@ -54,6 +56,8 @@ export function createLane(
   const others = new Map<Socket, http.ServerResponse | null>()
   /** TCP connections whose TLS handshake has not come to its end. */
   const handshakes = new Set<Socket>()
+  const { maxConnectionsPerAddress } = limits
+  const addresses = maxConnectionsPerAddress === 0 ? null : new AddressLimit(maxConnectionsPerAddress, peerOf, logger)
   let dateSecond = -1
   let dateText = ''
 
@@ -76,15 +80,19 @@ export function createLane(
       }
       return dateText
     },
-    onHandOver(connection, bytes) {
+    onHandOver(connection, bytes, hasEnded) {
       const { socket } = connection
       giveAway(connection)
-      if (bytes.length > 0) socket.unshift(bytes)
+      if (bytes.length > 0 && !hasEnded) socket.unshift(bytes)
       behind.emit('connection', socket)
+      if (!hasEnded) return
+      // Nothing can be put back into a stream that has told its end.
+      socket.emit('data', bytes)
+      socket.emit('end')
     },
-    onFault(connection, error) {
+    onFault(connection, error, known) {
       giveAway(connection)
-      if (!behind.emit('clientError', error, connection.socket)) connection.socket.destroy()
+      if (!behind.emit('clientError', error, connection.socket, known)) connection.socket.destroy()
     },
     onClosed: (connection) => void connections.delete(connection),
   }
@@ -105,15 +113,22 @@ export function createLane(
   }
 
   function hasRoomFor(socket: Socket): boolean {
+    const { maxConnections } = limits
     const open = openConnections()
-    if (limits.maxConnections === 0 || open < limits.maxConnections) return true
-    logger.debug({ client: socket.remoteAddress }, `closed a connection: ${open} are open`)
+    if (maxConnections === 0 || open < maxConnections) return addresses === null || addresses.takes(socket)
+    const message = `closed a connection: ${open} are open, and limits.maxConnections is ${maxConnections}`
+    const error = new ProxyError('ERR_PROXY_CONNECTION_LIMIT', message)
+    const clientAddress = peerOf(socket).address
+    recordRefusal(parts, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
     socket.destroy()
     return false
   }
 
   function accept(socket: Socket): void {
-    if (hasRoomFor(socket)) connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+    if (!hasRoomFor(socket)) return
+    // Also one that another thread has accepted.
+    socket.allowHalfOpen = true
+    connections.add(new LaneConnection(lane, socket, peerOf(socket)))
   }
 
   function acceptSecure(socket: Socket): void {

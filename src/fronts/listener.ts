@@ -3,9 +3,11 @@ import type net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import tls from 'node:tls'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
 import type { Parts } from '../request/parts.ts'
-import { answerClientError } from './client-error.ts'
+import { type RequestLine, recordRefusal } from '../request/refusals.ts'
+import { answerClientError, type KnownRequest } from './client-error.ts'
+import { plainAddress } from './peer.ts'
 import { freeSocket } from './stale-socket.ts'
 
 /** Idle client connections are kept this long, ms: longer than the 60 s of common load balancers in front of us. */
@@ -16,7 +18,7 @@ const CHECK_MS = 30_000
 
 /** A node:http server of our own, with our limits, its errors answered and told. */
 export function createListener(parts: Parts): http.Server {
-  const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs } = parts.limits
+  const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs, halfClose } = parts.limits
   const times = [headTimeoutMs, requestTimeoutMs].filter((ms) => ms > 0)
   const server = http.createServer({
     keepAliveTimeout: CLIENT_KEEP_ALIVE_MS,
@@ -32,10 +34,28 @@ export function createListener(parts: Parts): http.Server {
   })
   // node drops what is over its limit without a word; ours is told by the number of lines.
   server.maxHeadersCount = 0
-  server.on('clientError', (error, socket) => answerClientError(parts, error, socket))
-  server.on('connect', (_req, socket) => answerClientError(parts, new Error('CONNECT is for forward proxies'), socket))
+  // Not in node's documentation; without it a client that ends its side gets no answer (lib/_http_server.js, socketOnEnd).
+  Object.assign(server, { httpAllowHalfOpen: halfClose === 'respond' })
+  server.on('clientError', (error, socket, ...[known]: [known?: KnownRequest]) =>
+    answerClientError(parts, error, socket, known),
+  )
+  server.on('connect', (req, socket) => {
+    const known = { request: lineOf(req), hasExchange: false }
+    answerClientError(parts, new Error('CONNECT is for forward proxies'), socket, known)
+  })
+  // As node does where nobody listens, and told.
+  server.on('checkExpectation', (req, res) => {
+    const error = new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request expects something else than 100-continue')
+    const clientAddress = plainAddress(req.socket.remoteAddress ?? '')
+    recordRefusal(parts, { error, clientAddress, request: lineOf(req), status: 417, responseBytes: 0 })
+    res.writeHead(417).end()
+  })
   if (maxConnections > 0) limitConnections(server, maxConnections, parts)
   return server
+}
+
+function lineOf({ method = '-', url = '-', httpVersion }: http.IncomingMessage): RequestLine {
+  return { method, target: url, httpVersion }
 }
 
 /** node begins to watch connections, for its timeouts and to close idle ones, when a server listens; this one never will. */

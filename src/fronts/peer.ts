@@ -22,6 +22,6 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
 }
 
 /** An IPv4 address that arrived through an IPv6 socket, as IPv4. */
-function plainAddress(address: string): string {
+export function plainAddress(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }

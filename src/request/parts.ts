@@ -6,6 +6,7 @@ import type { ExchangeRecord } from '../model/record.ts'
 import type { LimitOptions, ResolvedRoute } from '../options.ts'
 import type { Events } from './events.ts'
 import type { Group } from './group.ts'
+import type { RefusalLog } from './refusals.ts'
 import type { RequestHeaderPolicy } from './request-headers.ts'
 import type { Router } from './router.ts'
 
@@ -17,6 +18,8 @@ export interface Parts {
   readonly deadlines: Deadlines
   readonly events: Events
   readonly logger: Logger
+  /** Diagnostics of what clients do wrong. */
+  readonly refusals: RefusalLog
   /** Takes the record of each exchange, or `null` for no access log. */
   readonly accessLog: ((record: ExchangeRecord) => void) | null
   readonly router: Router

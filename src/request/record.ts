@@ -2,7 +2,7 @@ import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import { heed } from './heed.ts'
+import { logRecord } from './access.ts'
 import type { Parts } from './parts.ts'
 
 /** What an exchange must tell of itself to be recorded. */
@@ -29,19 +29,10 @@ export function recordExchange(
   if (error !== null) tellError(parts, exchange, error)
   if (parts.accessLog !== null || events.has('finish')) {
     const record = makeRecord(parts, exchange, outcome, error)
-    try {
-      const returned: unknown = parts.accessLog?.(record)
-      if (returned instanceof Promise) heed(returned, (thrown) => tellAccessLog(parts, thrown))
-    } catch (thrown) {
-      tellAccessLog(parts, thrown)
-    }
+    if (parts.accessLog !== null) logRecord(parts, record)
     if (events.has('finish')) events.emit('finish', exchange, record)
   }
   if (state.active === 0) state.onIdle?.()
-}
-
-function tellAccessLog({ logger }: Parts, thrown: unknown): void {
-  logger.error({ err: thrown }, `the access log threw: ${describeError(thrown)}`)
 }
 
 function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void {
@@ -57,9 +48,9 @@ function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void 
     target: exchange.target,
     ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
   }
-  // What clients do wrong is their business, and they could fill a disk with it.
-  if (error.side === 'client') parts.logger.debug(fields, error.message)
-  else if (error.code === 'ERR_PROXY_NO_ROUTE') parts.logger.info(fields, error.message)
+  // A client that goes away is nobody's business.
+  if (error.code === 'ERR_PROXY_CLIENT_GONE') parts.logger.debug(fields, error.message)
+  else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') parts.refusals.tell(fields, error.message)
   else if (error.code === 'ERR_PROXY_HOOK') parts.logger.error({ ...fields, err: error.cause }, error.message)
   else parts.logger.warn(fields, error.message)
   if (parts.events.has('error')) parts.events.emit('error', error, exchange)

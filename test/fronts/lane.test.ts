@@ -145,11 +145,14 @@ describe('connections', () => {
     await fourth.until('GET /1')
   })
 
+  /** Without it a FIN alone is no sign that a client has gone; see half-closed.test.ts. */
+  const limits = { halfClose: 'abort' } as const
+
   for (const gone of ['FIN', 'RST'] as const) {
     alike(`a client that goes by ${gone} ends the backend's work`, async (start) => {
       const reply = gate<MockReply>()
       await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
-      await using run = await start({ target: backend.url })
+      await using run = await start({ target: backend.url, limits })
       const client = rawClient(run.port)
       client.write(GET)
       const { closed } = await reply.promise
@@ -162,7 +165,7 @@ describe('connections', () => {
 
   alike('a client that ends its side before it has the answer gets none', async (start) => {
     await using backend = await mockBackend(neverAnswer)
-    await using run = await start({ target: backend.url })
+    await using run = await start({ target: backend.url, limits })
     const client = rawClient(run.port)
     client.write(GET)
     await backend.nextRequest()
