@@ -171,6 +171,9 @@ export function createLane(
     if (behind.listenerCount(event) > 0) behind.prependListener(event, noteAnswer)
   }
   server.on('close', () => behind.close())
+  server.on('error', (error) => {
+    if (server.listening) logger.warn({ err: error }, `a connection could not be accepted: ${describeError(error)}`)
+  })
 
   const { setSecureContext: replaceContext } = tls.Server.prototype
 

@@ -104,6 +104,8 @@ export async function listen(server: net.Server, options: ListenOptions, sharesP
       throw listenError(again, options, hintOf(again, options))
     })
   }
+  // One connection could not be accepted: no reason for the process to end. Who wants to hear of it listens as well.
+  server.on('error', ignore)
   const address = server.address() as AddressInfo | string
   if (typeof address === 'string') return { port: 0, host: address, url: '' }
   const { port, address: host, family } = address
@@ -112,6 +114,8 @@ export async function listen(server: net.Server, options: ListenOptions, sharesP
   const isSecure = server instanceof tls.Server || options.tls !== undefined
   return { port, host, url: `${isSecure ? 'https' : 'http'}://${reachable}:${port}` }
 }
+
+function ignore(): void {}
 
 function opened(server: net.Server, where: net.ListenOptions): Promise<void> {
   return new Promise((resolve, reject) => {
