@@ -9,7 +9,7 @@ import { attachUpgrades } from './fronts/attach.ts'
 import { createLane, type Lane } from './fronts/lane.ts'
 import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.ts'
 import { peerLookup } from './fronts/peer.ts'
-import { retireServer, stopListening } from './fronts/retire.ts'
+import { retireServer, stopAccepting } from './fronts/retire.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
 import type { Backend, BackendInit } from './model/backend.ts'
@@ -133,7 +133,7 @@ function makeProxy(
       hear() {},
       reload: () => Promise.resolve(),
       async close() {
-        await stopListening(server, resolved.closeGraceMs)
+        await stopAccepting(server, [server], resolved.closeGraceMs)
         await retireServer(server, resolved.closeGraceMs, server.openConnections, server.answers())
       },
     }
@@ -333,7 +333,7 @@ function makeProxy(
     })
     // Before a response says that its connection ends: its client would come back, and find nobody.
     if (servers.size > 0) {
-      await Promise.all(Array.from(servers, (server) => stopListening(server, resolved.closeGraceMs)))
+      await Promise.all(Array.from(servers, (server) => stopAccepting(server, [server], resolved.closeGraceMs)))
     }
     state.isClosing = true
     const closed = Array.from(running, (one) => one.close())

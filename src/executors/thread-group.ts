@@ -212,11 +212,9 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#reasons.delete(thread)
     if (thread.fault === null) return this.#tell(thread, 'ended', reason, stats)
     const message = describeError(thread.fault)
-    const { active } = stats
-    const fields = { thread: thread.id, code: thread.fault?.code, active, err: thread.fault }
-    // Nobody is left to tell of each of them.
-    const lost = active === 0 ? '' : `; with ${active} exchanges under way`
-    this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}${lost}`)
+    // What was under way is lost, and nobody is left to tell of each exchange.
+    const fields = { thread: thread.id, code: thread.fault?.code, active: stats.active, err: thread.fault }
+    this.#job.logger?.error(fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message, stats)
     // Before all of the first serve there is somebody who waits and is told.
     if (!this.#isClosing && this.#hasBegun && this.#isMissing()) this.#replace(thread)

@@ -80,6 +80,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   #chunks: ChunkedDecoder | null = null
   #held: Buffer | null = null
   #isPaused = false
+  #isOnHold = false
   /** The client has ended its side. */
   #hasEnded = false
   /** {@link #read} is under way. */
@@ -304,6 +305,18 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     if (this.#held === null) this.#unpause()
   }
 
+  /** Reads nothing for the moment. */
+  hold(): void {
+    this.#isOnHold = true
+    this.socket.pause()
+  }
+
+  /** The end of {@link hold}. */
+  release(): void {
+    this.#isOnHold = false
+    if (!this.#isPaused) this.socket.resume()
+  }
+
   #unpause(): void {
     if (!this.#isPaused) return
     this.#isPaused = false
@@ -379,6 +392,8 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     this.#held = null
     this.#isReading = false
     this.#lane.parts.deadlines.remove(this)
+    // Whoever gets it does not know that it waits.
+    if (this.#isOnHold) this.release()
     this.#unpause()
     this.socket
       .off('data', this.#onData)

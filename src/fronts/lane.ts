@@ -27,6 +27,8 @@ export interface LaneSettings {
 export interface Lane extends net.Server {
   /** How many client connections are open. */
   openConnections(): number
+  /** Reads nothing from the connections that it has, and gets, until the function is called that it returns. */
+  holdReading(): () => void
   /** The last answer on each connection that was given to the server behind. */
   answers(): Iterable<http.ServerResponse>
   /** Ends the connections that carry no request and would not end soon. Unlike node:http it counts those on which nothing has come yet. */
@@ -58,6 +60,7 @@ export function createLane(
   const handshakes = new Set<Socket>()
   const { maxConnectionsPerAddress } = limits
   const addresses = maxConnectionsPerAddress === 0 ? null : new AddressLimit(maxConnectionsPerAddress, peerOf, logger)
+  let isHeld = false
   let dateSecond = -1
   let dateText = ''
 
@@ -128,13 +131,28 @@ export function createLane(
     if (!hasRoomFor(socket)) return
     // Also one that another thread has accepted.
     socket.allowHalfOpen = true
-    connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+    begin(socket)
   }
 
   function acceptSecure(socket: Socket): void {
     handshakes.delete(tcpOf(socket))
     socket.allowHalfOpen = true
-    connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+    begin(socket)
+  }
+
+  function begin(socket: Socket): void {
+    const connection = new LaneConnection(lane, socket, peerOf(socket))
+    connections.add(connection)
+    if (isHeld) connection.hold()
+  }
+
+  function holdReading(): () => void {
+    isHeld = true
+    for (const connection of connections) connection.hold()
+    return () => {
+      isHeld = false
+      for (const connection of connections) connection.release()
+    }
   }
 
   function beginHandshake(socket: Socket): void {
@@ -191,6 +209,7 @@ export function createLane(
         replaceContext.call(server, { ...settings.tls, ...options }),
     }),
     openConnections,
+    holdReading,
     answers: () => Array.from(others.values()).filter((answer) => answer !== null),
     closeIdleConnections,
     closeAllConnections() {

@@ -12,6 +12,20 @@ const ACCEPT_MS = 300
 const QUIET_TURN_MS = 0.2
 
 /**
+ * {@link stopListening} for every socket that brings connections to a server of ours. Its clients are not read meanwhile: with each
+ * response one may come again by a new connection, and a busy server would find no good moment.
+ */
+export async function stopAccepting(
+  server: net.Server | Lane,
+  listeners: readonly net.Server[],
+  maxMs?: number,
+): Promise<void> {
+  const goOn = 'holdReading' in server ? server.holdReading() : null
+  await Promise.all(listeners.map((listener) => stopListening(listener, maxMs)))
+  goOn?.()
+}
+
+/**
  * Stops listening once all that wait have been accepted, and unlike `server.close()` leaves idle connections alone: a
  * request may be on its way.
  * @param maxMs how long it may look for a good moment.
@@ -85,7 +99,7 @@ export async function retireServer(
 /**
  * Resolves in a turn of the event loop that found no new connection: the kernel resets those that have not been accepted
  * when a socket stops listening, and does not give them to the other threads. What comes between this look and the close
- * is lost all the same, so that a short turn is waited for.
+ * is lost all the same, so that a short turn is waited for, and in the second half of the time any turn is taken.
  */
 async function untilAllAccepted(server: net.Server, maxMs: number): Promise<void> {
   let accepted = 0
@@ -93,14 +107,15 @@ async function untilAllAccepted(server: net.Server, maxMs: number): Promise<void
     accepted++
   }
   server.on('connection', count)
-  const end = performance.now() + maxMs
+  const start = performance.now()
   await nextTurn()
   for (;;) {
     const before = accepted
     const began = performance.now()
     await nextTurn()
     const now = performance.now()
-    if ((accepted === before && now - began < QUIET_TURN_MS) || now > end) break
+    const isPatient = now - start < maxMs / 2
+    if ((accepted === before && (now - began < QUIET_TURN_MS || !isPatient)) || now - start > maxMs) break
   }
   server.off('connection', count)
 }

@@ -11,7 +11,8 @@ import { createProxy, type ListenOptions } from '../../src/index.ts'
 import { answerAfter, mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { rawClient, untilRefused } from '../support/raw-client.ts'
-import { gate } from '../support/running-proxy.ts'
+import { runLane } from '../support/running-lane.ts'
+import { gate, rounds } from '../support/running-proxy.ts'
 
 const GET = 'GET /late HTTP/1.1\r\nHost: a\r\n\r\n'
 const POST = 'POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi'
@@ -139,6 +140,42 @@ test('close() with several listeners serves what was sent on each', async () => 
   const closed = proxy.close()
   for (const client of clients) await until(client, 'served')
   await closed
+})
+
+test('a lane on hold reads nothing, not from new connections either, and then all', async () => {
+  await using backend = await mockBackend(Array(9).fill({ body: 'served' }))
+  await using run = await runLane({ target: backend.url })
+  const before = rawClient(run.port)
+  await once(run.lane, 'connection')
+  const goOn = run.lane.holdReading()
+  const later = rawClient(run.port)
+  await once(run.lane, 'connection')
+  for (const client of [before, later]) client.write(GET)
+  await rounds()
+  assert.equal(backend.requests.length, 0)
+  goOn()
+  for (const client of [before, later]) await client.until('served')
+})
+
+test('a connection that is handed over while the lane is on hold is read there', async () => {
+  const answered = gate()
+  let count = 0
+  await using backend = await mockBackend(async (_request, reply) => {
+    if (++count > 1) return reply.send({ body: 'second' })
+    await answered.promise
+    reply.send({ body: 'first' })
+  })
+  await using run = await runLane({ target: backend.url })
+  const client = rawClient(run.port)
+  // Of the second request, which is for node's server, a part comes later.
+  client.write(GET + BEHIND.slice(0, -2))
+  await backend.nextRequest()
+  await rounds()
+  run.lane.holdReading()
+  answered.open()
+  await client.until('first')
+  client.write('\r\n')
+  await client.until('second')
 })
 
 test('an answer that had begun before close() leaves its connection time for one more request', async () => {
