@@ -6,6 +6,7 @@ import { confinePath, withSlashesDecoded } from './model/path.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Events } from './request/events.ts'
 import { type Parts, ProxyState } from './request/parts.ts'
+import { RefusalLog } from './request/refusals.ts'
 import { createRouter } from './request/router.ts'
 import { readTarget } from './request/target.ts'
 import { trustMatcher } from './request/trusted.ts'
@@ -35,6 +36,7 @@ export function buildParts(resolved: ResolvedOptions, context: ThreadContext): B
     deadlines,
     events,
     logger,
+    refusals: new RefusalLog(clock, logger),
     accessLog: accessLog?.write ?? null,
     read: (method, target) => readTarget(method, target, resolved.looksAtPaths ? encodedSlashes : null),
     confine: (path) => confinePath(path, encodedSlashes),

@@ -9,6 +9,7 @@ import { attachUpgrades } from './fronts/attach.ts'
 import { createLane, type Lane } from './fronts/lane.ts'
 import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.ts'
 import { peerLookup } from './fronts/peer.ts'
+import { retireServer, stopAccepting } from './fronts/retire.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
 import { fieldValue, isHost } from './http1/fields.ts'
@@ -132,7 +133,10 @@ function makeProxy(
       change: () => Promise.resolve(),
       hear() {},
       reload: () => Promise.resolve(),
-      close: () => new Promise((resolve) => server.close(() => resolve())),
+      async close() {
+        await stopAccepting(server, [server], resolved.closeGraceMs)
+        await retireServer(server, resolved.closeGraceMs, server.openConnections, server.answers())
+      },
     }
   }
 
@@ -251,7 +255,7 @@ function makeProxy(
       return proxy
     },
     async listen(where) {
-      if (state.isClosing) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
+      if (closing !== null) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
       const listenOptions = typeof where === 'number' ? { port: where } : where
       const starting = resolved.executor.start({
         ...job,
@@ -264,7 +268,7 @@ function makeProxy(
       })
       pending.add(starting)
       const started = await starting.finally(() => pending.delete(starting))
-      if (state.isClosing) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
+      if (closing !== null) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
       running.add(started)
       tellHeard()
       const { address } = started
@@ -338,20 +342,22 @@ function makeProxy(
   }
 
   async function closeAll(): Promise<void> {
+    const starting = Array.from(pending)
+    let cancel = (): void => {}
+    const graceIsOver = new Promise<void>((resolve) => {
+      cancel = clock.schedule(resolved.closeGraceMs, resolve)
+    })
+    // Before a response says that its connection ends: its client would come back, and find nobody.
+    if (servers.size > 0) {
+      await Promise.all(Array.from(servers, (server) => stopAccepting(server, [server], resolved.closeGraceMs)))
+    }
     state.isClosing = true
     const closed = Array.from(running, (one) => one.close())
     // Where one cannot begin, whoever asked for it is told.
-    for (const one of pending) closed.push(one.then((started) => started.close(), ignore))
+    for (const one of starting) closed.push(one.then((started) => started.close(), ignore))
     upgrades?.goAway()
-    if (state.active > 0) {
-      await new Promise<void>((resolve) => {
-        const cancel = clock.schedule(resolved.closeGraceMs, resolve)
-        state.onIdle = () => {
-          cancel()
-          resolve()
-        }
-      })
-    }
+    await Promise.race([graceIsOver, untilDrained(closed)])
+    cancel()
     state.isClosed = true
     upgrades?.destroy()
     for (const server of servers) server.closeAllConnections()
@@ -359,6 +365,16 @@ function makeProxy(
     parts.deadlines.close()
     await accessLog?.close()
     events.emit('close')
+  }
+
+  /** Resolves when our listeners have no connection, and no exchange runs anywhere. */
+  async function untilDrained(closed: readonly Promise<void>[]): Promise<void> {
+    await Promise.allSettled(closed)
+    while (state.active > 0) {
+      await new Promise<void>((resolve) => {
+        state.onIdle = resolve
+      })
+    }
   }
 
   if (context.thread > 0) {

@@ -132,6 +132,18 @@ export interface LimitOptions {
   replayBytes?: number
   /** Open client connections; one more is closed at once. `listen()` only, and for each thread. Default 0: any. */
   maxConnections?: number
+  /**
+   * Open connections of one client address (of an IPv6 address: of its /64 network); one more is closed at once, with a line at
+   * `debug`. Unix sockets and `trustedProxies` are exempt. `listen()` only, for each listener and thread. Default 0: any.
+   */
+  maxConnectionsPerAddress?: number
+  /**
+   * What becomes of a client that ends its side of the connection (FIN) after a whole request. `respond`: it gets its responses,
+   * and then the connection ends (RFC 9112 section 9.6 lets a client do this); one that has gone altogether looks the same until
+   * something is written to it, so that its backend works on meanwhile. `abort`: it counts as gone, its exchanges end at once.
+   * `listen()` only. Default `respond`.
+   */
+  halfClose?: 'respond' | 'abort'
   /** Requests that one client connection may carry; its last answer says that it ends. Default 0: any. */
   maxRequestsPerConnection?: number
   /** For a request head to come whole, ms; 408 past it. `listen()` only. Default 60000. `0` leaves slow clients in peace, and attackers. */

@@ -106,8 +106,10 @@ export interface Proxy extends AsyncDisposable {
   /** Replaces the executor's threads, one at a time, without refusing or cutting a request. */
   reload(): Promise<void>
   /**
-   * Ends gracefully: stops listening, lets exchanges finish, asks WebSockets to close (1001), and after
-   * `closeGraceMs` ends what is left. Calling it again returns the same promise.
+   * Ends gracefully: serves the connections that wait to be accepted, stops listening, lets exchanges finish, asks WebSockets
+   * to close (1001), and after `closeGraceMs` ends what is left. Every response says that its connection ends; a client
+   * connection of our own listeners on which nothing comes is ended after half a second, since a request may be on its way.
+   * So it takes that long if such connections are open, and a few ms if none is. Calling it again returns the same promise.
    */
   close(): Promise<void>
 }

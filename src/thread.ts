@@ -21,7 +21,7 @@ import {
 } from './executors/messages.ts'
 import type { Lane } from './fronts/lane.ts'
 import { listen, watchConnections } from './fronts/listener.ts'
-import { retireServer, stopListening, watchAnswers } from './fronts/retire.ts'
+import { retireServer, stopAccepting, watchAnswers } from './fronts/retire.ts'
 import { describeError } from './model/errors.ts'
 import { SharedMemory } from './model/memory.ts'
 import {
@@ -185,7 +185,7 @@ function change(number: number, asked: ThreadsChange): void {
 
 async function retire(server: http.Server | Lane, answers: ReadonlyMap<unknown, http.ServerResponse>): Promise<void> {
   // First of all, or clients whose connection ends would come back to this thread.
-  await Promise.all(listeners.map(stopListening))
+  await stopAccepting(server, listeners)
   for (const member of members) member.goAway()
   await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0), answers.values())
   await Promise.all(members.map((member) => member.close()))

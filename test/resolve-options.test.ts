@@ -45,6 +45,8 @@ test('a target alone is a proxy, with every default', () => {
     maxBodyBytes: 0,
     replayBytes: 65_536,
     maxConnections: 0,
+    maxConnectionsPerAddress: 0,
+    halfClose: 'respond',
     maxRequestsPerConnection: 0,
     headTimeoutMs: 60_000,
     requestTimeoutMs: 0,

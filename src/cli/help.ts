@@ -32,6 +32,7 @@ The file holds the options of createProxy(), and
 
 Signals
   SIGTERM, SIGINT         stop listening, let exchanges finish, exit 0; a second one: exit at once
+  SIGHUP                  ignored, with a line in the log: the configuration is read at the start
 
 Exit codes
   0 done    1 failed while running    2 wrong command line or configuration

@@ -26,6 +26,13 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const
  */
 export async function serve(service: Service): Promise<void> {
   const { proxy, logger } = service
+  // Its default would end the process, and whoever sends it wants the configuration read again.
+  process.on('SIGHUP', () => {
+    logger.warn(
+      { signal: 'SIGHUP' },
+      'SIGHUP is ignored: the configuration is read at the start only; restart to change it',
+    )
+  })
   try {
     const address = await service.open()
     service.onOpen?.(address)

@@ -8,8 +8,13 @@ export interface ListenOptions {
   readonly port?: number
   /** Default: all addresses. */
   readonly host?: string
-  /** Path of a unix socket, in place of a port. */
+  /** Path of a unix socket, in place of a port. One on which nobody listens any more is replaced. */
   readonly path?: string
+  /**
+   * Connections that may wait to be accepted, a whole number from 1; past it a client's connection waits a second or more.
+   * The system lowers it to its own bound (Linux: `net.core.somaxconn`). Default 4096.
+   */
+  readonly backlog?: number
   /** Speaks TLS (`https:`): the certificate and its key, and what else node's `tls.createServer()` takes. */
   readonly tls?: TlsOptions
   /** An application's server that gets every request that no route matches. It must not listen by itself. */

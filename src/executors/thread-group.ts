@@ -110,8 +110,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#handsOver = await handsListenersOver()
     // Threads share the port with whoever asks for it in the same way: another program of this user would go unseen.
     if (listen.port !== undefined && listen.port !== 0) await assertFree(listen)
-    const { port = 0, host } = listen
-    const first = this.#start('the first', { port, ...(host !== undefined && { host }) })
+    const first = this.#start('the first', this.#at(listen.port ?? 0))
     this.#address = await first.serving
   }
 
@@ -220,7 +219,8 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#reasons.delete(thread)
     if (thread.fault === null) return this.#tell(thread, 'ended', reason, stats)
     const message = describeError(thread.fault)
-    const fields = { thread: thread.id, code: thread.fault?.code, err: thread.fault }
+    // What was under way is lost, and nobody is left to tell of each exchange.
+    const fields = { thread: thread.id, code: thread.fault?.code, active: stats.active, err: thread.fault }
     this.#log('error', fields, `thread ${thread.id} died: ${message}`)
     this.#tell(thread, 'died', message, stats)
     // Before all of the first serve there is somebody who waits and is told.
@@ -329,8 +329,12 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
 
   #where(): ListenOptions | null {
     if (this.#acceptor !== null) return null
-    const { host } = this.#job.listen
-    return { port: this.address.port, ...(host !== undefined && { host }) }
+    return this.#at(this.address.port)
+  }
+
+  #at(port: number): ListenOptions {
+    const { host, backlog } = this.#job.listen
+    return { port, ...(host !== undefined && { host }), ...(backlog !== undefined && { backlog }) }
   }
 
   async #retire(thread: Thread, reason: string, heir?: Thread): Promise<void> {

@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describeError, ProxyError } from '../model/errors.ts'
 import type { Parts } from '../request/parts.ts'
+import { type RequestLine, recordRefusal, requestLineOf, tellRefusal } from '../request/refusals.ts'
+import { addressOf } from './peer.ts'
 
 /** Statuses for what node:http's parser refuses. */
 const STATUS_BY_CODE: Readonly<Record<string, number>> = {
@@ -17,12 +19,28 @@ const LINGER_MS = 2_000
 /** On a connection whose bytes could not be read: the parser complains again of each piece that follows. */
 const FAILED = Symbol('failed')
 
-/** A request that node could not read: tell the log, and tell the client, behind the answers that it still has to get. */
-export function answerClientError(parts: Parts, cause: NodeJS.ErrnoException, duplex: Duplex): void {
+/** What whoever read the request knows of it. */
+export interface KnownRequest {
+  /** As far as it came. */
+  readonly request: RequestLine | null
+  /** Its head has come whole, and it has a record of its own. */
+  readonly hasExchange: boolean
+}
+
+/**
+ * A request that could not be read: tell the log, and tell the client, behind the answers that it still has to get.
+ * @param known of it; default: what node's parser knows.
+ */
+export function answerClientError(
+  parts: Parts,
+  cause: NodeJS.ErrnoException,
+  duplex: Duplex,
+  known: KnownRequest = knownToNode(cause, duplex),
+): void {
   const socket = duplex as Socket & { [FAILED]?: true }
   if (socket[FAILED] === true) return
   socket[FAILED] = true
-  guarded(parts, socket, () => answerFirst(parts, cause, socket))
+  guarded(parts, socket, () => answerFirst(parts, cause, socket, known))
 }
 
 /** What a stream of the application's throws ends its connection, not the process. */
@@ -35,28 +53,50 @@ function guarded(parts: Parts, socket: Socket, call: () => void): void {
   }
 }
 
-function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket): void {
+function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket, known: KnownRequest): void {
   // It has gone: no request that could be bad, and an exchange that is under way learns it by itself.
   if (cause.code === 'ECONNRESET') return void socket.destroy()
   const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
   const code =
     status === 431 ? 'ERR_PROXY_HEAD_TOO_LARGE' : status === 408 ? 'ERR_PROXY_CLIENT_TIMEOUT' : 'ERR_PROXY_BAD_REQUEST'
   const error = new ProxyError(code, `a client's connection failed: ${describeError(cause)}`, { cause })
-  parts.logger.debug({ code: error.code, client: socket.remoteAddress, cause: cause.code }, error.message)
-  parts.events.emit('error', error, null)
-  answer(parts, `${status} ${http.STATUS_CODES[status]}`, error.code, socket)
+  const clientAddress = addressOf(socket)
+  const line = `${status} ${http.STATUS_CODES[status]}`
+  const body = `${line} (${error.code})\n`
+  if (known.hasExchange) tellRefusal(parts, error, clientAddress)
+  else {
+    const { request } = known
+    const isTold = socket.writable
+    const told = isTold ? { status, responseBytes: body.length } : { status: 0, responseBytes: 0 }
+    recordRefusal(parts, { error, clientAddress, request, ...told })
+  }
+  answer(parts, line, body, socket)
 }
 
-function answer(parts: Parts, status: string, code: string, socket: Socket): void {
+/** node's parser and the message that it reads, and the bytes that it was at. */
+interface NodesOwn {
+  readonly parser?: { readonly incoming: http.IncomingMessage | null } | null
+  readonly rawPacket?: Buffer
+}
+
+function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest {
+  const incoming = (duplex as NodesOwn).parser?.incoming ?? null
+  const { rawPacket } = cause as NodesOwn
+  const hasExchange = incoming !== null && !incoming.complete
+  // Where an earlier request may be in it as well, the line at its start may be that one's.
+  const isOwn = rawPacket !== undefined && (incoming === null || !rawPacket.includes('\r\n\r\n'))
+  return { request: isOwn && !hasExchange ? requestLineOf(rawPacket) : null, hasExchange }
+}
+
+function answer(parts: Parts, status: string, body: string, socket: Socket): void {
   const response = (socket as { _httpMessage?: http.ServerResponse | null })._httpMessage ?? null
   if (response?.req.complete === true && !response.destroyed) {
     // It answers a request that came whole, before the one that did not.
-    response.once('close', () => guarded(parts, socket, () => answer(parts, status, code, socket)))
+    response.once('close', () => guarded(parts, socket, () => answer(parts, status, body, socket)))
     return
   }
   if (!socket.writable) return
   if (response?.headersSent === true) return void socket.destroy()
-  const body = `${status} (${code})\n`
   const text =
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
     `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`

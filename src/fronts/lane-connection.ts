@@ -6,7 +6,9 @@ import type { HeaderList } from '../model/exchange.ts'
 import { Exchange } from '../request/exchange.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
+import { requestLineOf } from '../request/refusals.ts'
 import { requestHeaders } from '../request/request-headers.ts'
+import type { KnownRequest } from './client-error.ts'
 import { LaneBody, type LaneBodyOwner, LaneFront, type LaneOwner } from './lane-front.ts'
 
 /** What all connections of a lane share. */
@@ -21,15 +23,13 @@ export interface LaneParts {
   readonly keepAliveText: string
   /** Answers say that their connection ends. */
   readonly isClosing: boolean
-  /** A connection ends when it has nothing to carry, whatever its last answer said. */
-  readonly isClosed: boolean
   /** Where a request goes; `null`: not to us. Without it all are ours, and the exchange looks for the way. */
   readonly find: ((method: string, target: string, host: string) => Destination | null) | null
   date(): string
-  /** Another server takes the connection, beginning with these bytes. */
-  onHandOver(connection: LaneConnection, bytes: Buffer): void
+  /** Another server takes the connection, beginning with these bytes; `hasEnded`: they are the last. */
+  onHandOver(connection: LaneConnection, bytes: Buffer, hasEnded: boolean): void
   /** What came cannot be read; the connection is left to whoever answers. */
-  onFault(connection: LaneConnection, error: NodeJS.ErrnoException): void
+  onFault(connection: LaneConnection, error: NodeJS.ErrnoException, known: KnownRequest): void
   onClosed(connection: LaneConnection): void
 }
 
@@ -80,6 +80,9 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   #chunks: ChunkedDecoder | null = null
   #held: Buffer | null = null
   #isPaused = false
+  #isOnHold = false
+  /** The client has ended its side. */
+  #hasEnded = false
   /** {@link #read} is under way. */
   #isReading = false
   readonly #onChunk = (chunk: Buffer): void => this.#body?.deliver(chunk)
@@ -131,17 +134,32 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     this.#read(held === null ? chunk : Buffer.concat([held, chunk]))
   }
 
-  /** As node's server has it, a client that ends its side has gone. */
+  /** Whether the client has gone, or only has no more requests, cannot be told before something is written to it. */
   readonly #onEnd = (): void => {
-    if (this.#state === LINGERING) return
-    const isCutShort = this.#state === HEAD || (this.#body !== null && this.#held === null)
-    if (isCutShort) return this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
-    if (this.#front?.isComplete === true) {
-      this.#front.isLast = true
-      return
-    }
-    this.#leaveExchange()
-    this.#linger()
+    this.#hasEnded = true
+    const isAborted = this.#lane.parts.limits.halfClose === 'abort' && this.#front?.isComplete === false
+    if (isAborted && !(this.#isRead && this.#isCutShort)) {
+      this.#leaveExchange()
+      this.#linger()
+    } else if (this.#isRead) this.#endInput()
+  }
+
+  /** What has come is read as far as it can be; of the rest a request must end first, or be taken by its backend. */
+  get #isRead(): boolean {
+    return this.#held === null || this.#state === HEAD
+  }
+
+  /** Of a request that has not been answered something is still to come. */
+  get #isCutShort(): boolean {
+    return this.#state === HEAD || (this.#body !== null && this.#front !== null)
+  }
+
+  /** All has been read that came before the client ended its side. */
+  #endInput(): void {
+    if (this.#state >= LINGERING) return
+    if (this.#isCutShort) this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
+    else if (this.#front === null) this.#linger()
+    else this.#front.isLast = true
   }
 
   readonly #onDrain = (): void => {
@@ -182,6 +200,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     }
     this.#isReading = false
     if (i < to && this.#state < LINGERING) this.#hold(i === 0 ? bytes : bytes.subarray(i))
+    if (this.#hasEnded && this.#isRead) this.#endInput()
   }
 
   /** @returns how far it read, or -1 where that is the end of the connection. */
@@ -282,7 +301,20 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     const held = this.#held
     this.#held = null
     if (held !== null) this.#read(held)
+    else if (this.#hasEnded) this.#endInput()
     if (this.#held === null) this.#unpause()
+  }
+
+  /** Reads nothing for the moment. */
+  hold(): void {
+    this.#isOnHold = true
+    this.socket.pause()
+  }
+
+  /** The end of {@link hold}. */
+  release(): void {
+    this.#isOnHold = false
+    if (!this.#isPaused) this.socket.resume()
   }
 
   #unpause(): void {
@@ -300,7 +332,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   onAnswered(front: LaneFront): void {
     if (this.#front !== front) return
     this.#front = null
-    if (front.isLast || this.#lane.isClosed) return this.#linger()
+    if (front.isLast) return this.#linger()
     if (this.#body === null) this.#becomeIdle()
     else this.#expect(this.#lane.keepAliveMs)
     this.#goOn()
@@ -327,18 +359,23 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
 
   #handOver(bytes: Buffer, from: number): typeof NOT_PLAIN {
     this.#leave()
-    this.#lane.onHandOver(this, bytes.subarray(from))
+    this.#lane.onHandOver(this, bytes.subarray(from), this.#hasEnded)
     return NOT_PLAIN
   }
 
   #fail(code: string, message: string): void {
     const { socket } = this
+    const hasExchange = this.#front !== null
     const hasBegun = this.#front?.hasBegun === true
+    const held = this.#held
     this.#leave()
     if (hasBegun) {
       this.#lane.onClosed(this)
       socket.destroy()
-    } else this.#lane.onFault(this, Object.assign(new Error(message), { code }))
+    } else {
+      const request = hasExchange || held === null ? null : requestLineOf(held)
+      this.#lane.onFault(this, Object.assign(new Error(message), { code }), { request, hasExchange })
+    }
     this.#leaveExchange()
   }
 
@@ -355,6 +392,8 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     this.#held = null
     this.#isReading = false
     this.#lane.parts.deadlines.remove(this)
+    // Whoever gets it does not know that it waits.
+    if (this.#isOnHold) this.release()
     this.#unpause()
     this.socket
       .off('data', this.#onData)

@@ -3,10 +3,12 @@ import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
 import { RequestParser } from '../http1/request-parser.ts'
 import { LONGEST_MS } from '../model/clock.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
 import { callEach, warnOf } from '../model/heed.ts'
 import type { Peer } from '../request/front.ts'
 import type { Parts } from '../request/parts.ts'
+import { recordRefusal } from '../request/refusals.ts'
+import { AddressLimit } from './address-limit.ts'
 import { LaneConnection, type LaneParts } from './lane-connection.ts'
 import { watchConnections } from './listener.ts'
 import { tcpOf } from './tcp.ts'
@@ -23,8 +25,12 @@ export interface LaneSettings {
 
 /** A server that reads plain requests by itself, and gives every other connection to a node:http server behind it. */
 export interface Lane extends net.Server {
-  /** Stops listening, and ends what is idle; other connections end with their answers. */
-  close(done?: (error?: Error) => void): this
+  /** How many client connections are open. */
+  openConnections(): number
+  /** Reads nothing from the connections that it has, and gets, until the function is called that it returns. */
+  holdReading(): () => void
+  /** The last answer on each connection that was given to the server behind. */
+  answers(): Iterable<http.ServerResponse>
   /** Ends the connections that carry no request and would not end soon. Unlike node:http it counts those on which nothing has come yet. */
   closeIdleConnections(): void
   closeAllConnections(): void
@@ -52,7 +58,9 @@ export function createLane(
   const others = new Map<Socket, http.ServerResponse | null>()
   /** TCP connections whose TLS handshake has not come to its end. */
   const handshakes = new Set<Socket>()
-  let isClosed = false
+  const { maxConnectionsPerAddress } = limits
+  const addresses = maxConnectionsPerAddress === 0 ? null : new AddressLimit(maxConnectionsPerAddress, peerOf, logger)
+  let isHeld = false
   let dateSecond = -1
   let dateText = ''
 
@@ -64,10 +72,7 @@ export function createLane(
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
     keepAliveText: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(settings.keepAliveMs / 1000)}\r\n\r\n`,
     get isClosing() {
-      return isClosed || parts.state.isClosing
-    },
-    get isClosed() {
-      return isClosed
+      return parts.state.isClosing
     },
     find: settings.isShared === true ? parts.claim : null,
     date() {
@@ -78,15 +83,19 @@ export function createLane(
       }
       return dateText
     },
-    onHandOver(connection, bytes) {
+    onHandOver(connection, bytes, hasEnded) {
       const { socket } = connection
       giveAway(connection)
-      if (bytes.length > 0) socket.unshift(bytes)
+      if (bytes.length > 0 && !hasEnded) socket.unshift(bytes)
       behind.emit('connection', socket)
+      if (!hasEnded) return
+      // Nothing can be put back into a stream that has told its end.
+      socket.emit('data', bytes)
+      socket.emit('end')
     },
-    onFault(connection, error) {
+    onFault(connection, error, known) {
       giveAway(connection)
-      if (!behind.emit('clientError', error, connection.socket)) connection.socket.destroy()
+      if (!behind.emit('clientError', error, connection.socket, known)) connection.socket.destroy()
     },
     onClosed: (connection) => void connections.delete(connection),
   }
@@ -98,22 +107,48 @@ export function createLane(
     socket.once('close', () => others.delete(socket))
   }
 
+  function openConnections(): number {
+    return connections.size + others.size + handshakes.size
+  }
+
   function hasRoomFor(socket: Socket): boolean {
-    const open = connections.size + others.size + handshakes.size
-    if (limits.maxConnections === 0 || open < limits.maxConnections) return true
-    logger.debug({ client: socket.remoteAddress }, `closed a connection: ${open} are open`)
+    const { maxConnections } = limits
+    const open = openConnections()
+    if (maxConnections === 0 || open < maxConnections) return addresses === null || addresses.takes(socket)
+    const message = `closed a connection: ${open} are open, and limits.maxConnections is ${maxConnections}`
+    const error = new ProxyError('ERR_PROXY_CONNECTION_LIMIT', message)
+    const clientAddress = peerOf(socket).address
+    recordRefusal(parts, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
     socket.destroy()
     return false
   }
 
   function accept(socket: Socket): void {
-    if (hasRoomFor(socket)) connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+    if (!hasRoomFor(socket)) return
+    // Also one that another thread has accepted.
+    socket.allowHalfOpen = true
+    begin(socket)
   }
 
   function acceptSecure(socket: Socket): void {
     handshakes.delete(tcpOf(socket))
     socket.allowHalfOpen = true
-    connections.add(new LaneConnection(lane, socket, peerOf(socket)))
+    begin(socket)
+  }
+
+  function begin(socket: Socket): void {
+    const connection = new LaneConnection(lane, socket, peerOf(socket))
+    connections.add(connection)
+    if (isHeld) connection.hold()
+  }
+
+  function holdReading(): () => void {
+    isHeld = true
+    for (const connection of connections) connection.hold()
+    return () => {
+      isHeld = false
+      for (const connection of connections) connection.release()
+    }
   }
 
   function beginHandshake(socket: Socket): void {
@@ -150,11 +185,14 @@ export function createLane(
     if (behind.listenerCount(event) > 0) behind.prependListener(event, noteAnswer)
   }
   server.on('close', () => behind.close())
+  server.on('error', (error) => {
+    if (server.listening) logger.warn({ err: error }, `a connection could not be accepted: ${describeError(error)}`)
+  })
 
   const { setSecureContext: replaceContext } = tls.Server.prototype
 
-  function closeIdle(isPatient: boolean): void {
-    const idle = Array.from(connections).filter((one) => one.isIdle && !(isPatient && one.endsSoon))
+  function closeIdleConnections(): void {
+    const idle = Array.from(connections).filter((one) => one.isIdle && !one.endsSoon)
     destroyAll(idle.map(({ socket }) => socket))
     destroyAll(handshakes)
     behind.closeIdleConnections()
@@ -165,19 +203,10 @@ export function createLane(
       setSecureContext: (options: tls.SecureContextOptions) =>
         replaceContext.call(server, { ...settings.tls, ...options }),
     }),
-    close(done?: (error?: Error) => void) {
-      isClosed = true
-      for (const answer of others.values()) {
-        if (answer === null || answer.writableEnded) continue
-        answer.shouldKeepAlive = false
-        // Where its head was out before.
-        answer.once('close', () => behind.closeIdleConnections())
-      }
-      net.Server.prototype.close.call(server, done)
-      closeIdle(false)
-      return server
-    },
-    closeIdleConnections: () => closeIdle(true),
+    openConnections,
+    holdReading,
+    answers: () => Array.from(others.values()).filter((answer) => answer !== null),
+    closeIdleConnections,
     closeAllConnections() {
       destroyAll(Array.from(connections, ({ socket }) => socket))
       destroyAll(others.keys())

@@ -9,7 +9,7 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
   return (socket) => {
     let peer = peers.get(socket)
     if (peer === undefined) {
-      const address = parseAddress(socket.remoteAddress ?? '') ?? ''
+      const address = addressOf(socket)
       peer = {
         address,
         localPort: socket.localPort ?? 0,
@@ -20,6 +20,11 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
     }
     return peer
   }
+}
+
+/** The client's address as text; empty for a unix socket, and for one that is over. */
+export function addressOf(socket: Socket): string {
+  return parseAddress(socket.remoteAddress ?? '') ?? ''
 }
 
 /** Whether it has no address since it needs none (a unix socket), and not since it is over already. */

@@ -11,15 +11,33 @@ const ACCEPT_MS = 300
 /** A turn of the event loop in which as good as nothing happened is shorter, ms. */
 const QUIET_TURN_MS = 0.2
 
-/** Stops listening, and unlike `server.close()` leaves idle connections alone: a request may be on its way. */
-export async function stopListening(server: net.Server): Promise<void> {
+/**
+ * {@link stopListening} for every socket that brings connections to a server of ours. Its clients are not read meanwhile: with each
+ * response one may come again by a new connection, and a busy server would find no good moment.
+ */
+export async function stopAccepting(
+  server: net.Server | Lane,
+  listeners: readonly net.Server[],
+  maxMs?: number,
+): Promise<void> {
+  const goOn = 'holdReading' in server ? server.holdReading() : null
+  await Promise.all(listeners.map((listener) => stopListening(listener, maxMs)))
+  goOn?.()
+}
+
+/**
+ * Stops listening once all that wait have been accepted, and unlike `server.close()` leaves idle connections alone: a
+ * request may be on its way.
+ * @param maxMs how long it may look for a good moment.
+ */
+export async function stopListening(server: net.Server, maxMs: number = ACCEPT_MS): Promise<void> {
   if (!server.listening) return
-  await untilAllAccepted(server)
+  await untilAllAccepted(server, Math.min(maxMs, ACCEPT_MS))
   // node:http's own `close()` would close idle connections.
   net.Server.prototype.close.call(server)
 }
 
-/** The last answer on each connection of a node:http server, for {@link retireServer}; none of a {@link Lane}. */
+/** The last answer on each connection of a node:http server, for {@link retireServer}; a {@link Lane} knows its own. */
 export function watchAnswers(server: net.Server): ReadonlyMap<unknown, http.ServerResponse> {
   const answers = new Map<Socket, http.ServerResponse>()
   onAnswer(server, ({ socket }, answer) => {
@@ -43,7 +61,7 @@ function onAnswer(
  * Lets the connections of a server end by themselves: each answer says that its connection ends.
  * @param drainMs after this time what is left is destroyed.
  * @param connections how many are open; node counts only those that it has accepted itself.
- * @param answers what {@link watchAnswers} knows.
+ * @param answers what {@link watchAnswers} or the lane knows.
  */
 export async function retireServer(
   server: http.Server | Lane,
@@ -69,6 +87,8 @@ export async function retireServer(
     if (now - begin >= drainMs) break
     if (now - quietSince >= IDLE_MS) {
       note()
+      // After a stall the time is up before anything has been read: what came meanwhile is read first.
+      await nextTurn()
       server.closeIdleConnections()
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
@@ -79,22 +99,23 @@ export async function retireServer(
 /**
  * Resolves in a turn of the event loop that found no new connection: the kernel resets those that have not been accepted
  * when a socket stops listening, and does not give them to the other threads. What comes between this look and the close
- * is lost all the same, so that a short turn is waited for.
+ * is lost all the same, so that a short turn is waited for, and in the second half of the time any turn is taken.
  */
-async function untilAllAccepted(server: net.Server): Promise<void> {
+async function untilAllAccepted(server: net.Server, maxMs: number): Promise<void> {
   let accepted = 0
   const count = (): void => {
     accepted++
   }
   server.on('connection', count)
-  const end = performance.now() + ACCEPT_MS
+  const start = performance.now()
   await nextTurn()
   for (;;) {
     const before = accepted
     const began = performance.now()
     await nextTurn()
     const now = performance.now()
-    if ((accepted === before && now - began < QUIET_TURN_MS) || now > end) break
+    const isPatient = now - start < maxMs / 2
+    if ((accepted === before && (now - began < QUIET_TURN_MS || !isPatient)) || now - start > maxMs) break
   }
   server.off('connection', count)
 }

@@ -31,6 +31,7 @@ export const FAULTS = {
   ERR_PROXY_HEAD_TOO_LARGE: { side: 'client', phase: 'accept', status: 431, blames: false },
   ERR_PROXY_BODY_TOO_LARGE: { side: 'client', phase: 'request', status: 413, blames: false },
   ERR_PROXY_CLIENT_TIMEOUT: { side: 'client', phase: 'request', status: 408, blames: false },
+  ERR_PROXY_CONNECTION_LIMIT: { side: 'client', phase: 'accept', status: 503, blames: false },
   ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false },
   ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404, blames: false },
   ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503, blames: false },

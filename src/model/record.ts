@@ -2,6 +2,7 @@ import type { OutcomeKind } from './outcome.ts'
 
 /** All that is told of an exchange when it has ended: the access log's line, and what `finish` listeners get. */
 export interface ExchangeRecord {
+  /** 0 in the access log's line of a request that was refused before there was an exchange. */
   readonly id: number
   /** The thread that served it; 0: the one that made the proxy. {@link id} counts up in each thread. */
   readonly thread: number
@@ -11,6 +12,7 @@ export interface ExchangeRecord {
   readonly clientAddress: string
   /** User of `Authorization: Basic`, unchecked; empty for none. */
   readonly user: string
+  /** `-`, as the target and the version, where a refused request could not be read so far. */
   readonly method: string
   readonly target: string
   /** `1.0` or `1.1`. */

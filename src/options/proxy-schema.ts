@@ -42,6 +42,8 @@ export const LIMIT_DEFAULTS = Object.freeze({
   maxBodyBytes: 0,
   replayBytes: 65_536,
   maxConnections: 0,
+  maxConnectionsPerAddress: 0,
+  halfClose: 'respond',
   maxRequestsPerConnection: 0,
   headTimeoutMs: 60_000,
   requestTimeoutMs: 0,
@@ -179,6 +181,16 @@ export const proxySchema = closed(
             'Open client connections of a listener of our own, for each thread.',
             whole(' of connections (0: any)', 0, 2 ** 30, 10_000),
             LIMIT_DEFAULTS.maxConnections,
+          ),
+          maxConnectionsPerAddress: withDefault(
+            'Open connections of one client address (IPv6: /64 network) to a listener of our own, for each thread.',
+            whole(' of connections (0: any)', 0, 2 ** 30, 100),
+            LIMIT_DEFAULTS.maxConnectionsPerAddress,
+          ),
+          halfClose: withDefault(
+            'A client that ends its side after a whole request gets its responses, or counts as gone; on a listener of our own.',
+            word(['respond', 'abort']),
+            LIMIT_DEFAULTS.halfClose,
           ),
           maxRequestsPerConnection: withDefault(
             'Requests that one client connection may carry.',

@@ -7,6 +7,7 @@ import type { ExchangeRecord } from '../model/record.ts'
 import type { LimitOptions, ResolvedRoute } from '../options.ts'
 import type { Events } from './events.ts'
 import type { Group } from './group.ts'
+import type { RefusalLog } from './refusals.ts'
 import type { RequestHeaderPolicy } from './request-headers.ts'
 import type { ReadTarget } from './target.ts'
 
@@ -18,6 +19,8 @@ export interface Parts {
   readonly deadlines: Deadlines
   readonly events: Events
   readonly logger: Logger
+  /** Diagnostics of what clients do wrong. */
+  readonly refusals: RefusalLog
   /** Takes the record of each exchange, or `null` for no access log. */
   readonly accessLog: ((record: ExchangeRecord) => void) | null
   /** Reads a request target: the one way for every front, so that none takes a path for another. `null`: it cannot be passed on. */

@@ -51,9 +51,9 @@ function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void 
     target: exchange.target,
     ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
   }
-  // What clients do wrong is their business, and they could fill a disk with it.
-  if (error.side === 'client') parts.logger.debug(fields, error.message)
-  else if (error.code === 'ERR_PROXY_NO_ROUTE') parts.logger.info(fields, error.message)
+  // A client that goes away is nobody's business.
+  if (error.code === 'ERR_PROXY_CLIENT_GONE') parts.logger.debug(fields, error.message)
+  else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') parts.refusals.tell(fields, error.message)
   else if (error.code === 'ERR_PROXY_HOOK') parts.logger.error({ ...fields, err: error.cause }, error.message)
   else parts.logger.warn(fields, error.message)
   if (parts.events.has('error')) parts.events.emit('error', error, exchange)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import http, { type ServerResponse } from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
+import { untilRefused } from '../support/raw-client.ts'
 import { directory, start } from './command.ts'
 
 test('it proxies, prints a line for each exchange, and says where it listens', async (t) => {
@@ -61,7 +62,7 @@ test('SIGTERM lets a running exchange finish and takes no new ones', async (t) =
   await backend.requested()
   heddle.child.kill('SIGTERM')
   await heddle.output(/SIGTERM: closing/)
-  await assert.rejects(fetch(url, { headers: { connection: 'close' } }))
+  await untilRefused(Number(new URL(url).port))
   waiting[0]?.end('to the end')
   assert.equal(await (await response).text(), 'to the end')
   const { code, stdout } = await heddle.exit()

@@ -71,7 +71,7 @@ export async function runClientCell(
   await using front = await run({
     target: backend.url,
     healthCheck: { consecutiveFailures: 1, maxEjectedPercent: 100 },
-    limits: { replayBytes: REPLAY_BYTES },
+    limits: { replayBytes: REPLAY_BYTES, halfClose: 'abort' },
     timeouts: TIMEOUTS,
     logger,
     clock,
@@ -121,7 +121,7 @@ export async function runClientCell(
   const logged = logger.entries.filter(({ fields }) => fields.code !== undefined)
   assert.deepEqual(
     logged.map(({ level, fields }) => [level, fields.code]),
-    codes.map((code) => ['debug', code]),
+    codes.map((code) => [code === 'ERR_PROXY_CLIENT_GONE' ? 'debug' : 'info', code]),
   )
   assert.deepEqual(
     front.errors.map((error) => error.code),

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, test } from 'node:test'
 import tls from 'node:tls'
+import { retireServer, stopListening } from '../../src/fronts/retire.ts'
 import type { ProxyOptions } from '../../src/index.ts'
 import {
   deadPort,
@@ -144,11 +145,14 @@ describe('connections', () => {
     await fourth.until('GET /1')
   })
 
+  /** Without it a FIN alone is no sign that a client has gone; see half-closed.test.ts. */
+  const limits = { halfClose: 'abort' } as const
+
   for (const gone of ['FIN', 'RST'] as const) {
     alike(`a client that goes by ${gone} ends the backend's work`, async (start) => {
       const reply = gate<MockReply>()
       await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
-      await using run = await start({ target: backend.url })
+      await using run = await start({ target: backend.url, limits })
       const client = rawClient(run.port)
       client.write(GET)
       const { closed } = await reply.promise
@@ -161,7 +165,7 @@ describe('connections', () => {
 
   alike('a client that ends its side before it has the answer gets none', async (start) => {
     await using backend = await mockBackend(neverAnswer)
-    await using run = await start({ target: backend.url })
+    await using run = await start({ target: backend.url, limits })
     const client = rawClient(run.port)
     client.write(GET)
     await backend.nextRequest()
@@ -712,6 +716,12 @@ describe('answers', () => {
 })
 
 describe('close', () => {
+  async function close({ lane, parts }: RunningLane): Promise<void> {
+    await stopListening(lane)
+    parts.state.isClosing = true
+    await retireServer(lane, 10_000, lane.openConnections, lane.answers())
+  }
+
   test('ends idle connections, lets an answer finish with Connection: close, and then is closed', async () => {
     const goOn = gate()
     await using backend = await mockBackend(async (request, reply) => {
@@ -733,7 +743,7 @@ describe('close', () => {
     given.write('GET http://a/1 HTTP/1.1\r\nHost: a\r\n\r\n')
     while (backend.requests.length < 4) await backend.nextRequest()
     let isClosed = false
-    const closed = new Promise<void>((resolve) => run.lane.close(() => resolve())).then(() => {
+    const closed = close(run).then(() => {
       isClosed = true
     })
     assert.deepEqual(await Promise.all([idle.ended, silent.ended, givenIdle.ended]), ['end', 'end', 'end'])
@@ -829,7 +839,8 @@ describe('TLS', () => {
     await using run = await secure({ key, cert: certificate })
     const client = rawClient(run.port)
     await once(run.lane, 'connection')
-    const closed = new Promise((resolve) => run.lane.close(resolve))
+    await stopListening(run.lane)
+    const closed = retireServer(run.lane, 10_000, run.lane.openConnections, [])
     await client.ended
     await closed
   })

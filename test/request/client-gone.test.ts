@@ -16,6 +16,9 @@ async function assertAborted(front: RunningProxy, status = 499): Promise<void> {
   assert.equal(front.proxy.stats().active, 0)
 }
 
+/** Without it a FIN alone is no sign that a client has gone, on a listener of our own; see half-closed.test.ts. */
+const limits = { halfClose: 'abort' } as const
+
 for (const [how, run] of [
   ['http.createServer(proxy.web)', runInServer],
   ['proxy.listen()', runProxy],
@@ -24,7 +27,7 @@ for (const [how, run] of [
     test(`${how}: a client that goes by ${by} while the head is awaited ends the backend's work`, async () => {
       const reply = gate<MockReply>()
       await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
-      await using front = await run({ target: backend.url })
+      await using front = await run({ target: backend.url, limits })
       const client = rawClient(front.port)
       client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
       const { closed } = await reply.promise
@@ -43,7 +46,7 @@ test("a client that goes in mid-body ends the backend's work; the record keeps t
     theirs.chunk('first')
     reply.open(theirs)
   })
-  await using front = await runProxy({ target: backend.url })
+  await using front = await runProxy({ target: backend.url, limits })
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await client.until('first')
@@ -98,7 +101,7 @@ test("a client that goes while it waits for 100 ends the backend's work", async 
 
 test('a client that goes while it waits for a connection leaves the queue', async () => {
   await using backend = await mockBackend(neverAnswer)
-  await using front = await runProxy({ target: backend.url, pool: { maxConnections: 1 } })
+  await using front = await runProxy({ target: backend.url, limits, pool: { maxConnections: 1 } })
   const [first, second] = [rawClient(front.port), rawClient(front.port)]
   first.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n')
   await backend.nextRequest()
@@ -118,7 +121,7 @@ test('a client that goes while it waits for a connection leaves the queue', asyn
 test("a fetch that is aborted ends the backend's work", async () => {
   const reply = gate<MockReply>()
   await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
-  await using front = await runProxy({ target: backend.url })
+  await using front = await runProxy({ target: backend.url, limits })
   const controller = new AbortController()
   const failed = assert.rejects(fetch(front.url, { signal: controller.signal }), { name: 'AbortError' })
   const { closed } = await reply.promise

@@ -77,7 +77,7 @@ test('clients that go away are no evidence against a backend', async () => {
     const client = rawClient(front.port)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await bad.nextRequest()
-    client.socket.destroy()
+    client.socket.resetAndDestroy()
     assert.equal((await front.nextRecord()).outcome, 'aborted')
   }
   assert.deepEqual(ejected(front), [false, false])

@@ -322,6 +322,6 @@ test("a connection that a pool hands out but that never answers is the client's 
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await attempted
-  client.socket.destroy()
+  client.socket.resetAndDestroy()
   assert.equal((await front.nextRecord()).outcome, 'aborted')
 })

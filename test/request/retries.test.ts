@@ -283,7 +283,7 @@ test('a client that goes while a retry waits ends the exchange', async () => {
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await waits
-  client.socket.destroy()
+  client.socket.resetAndDestroy()
   assert.equal((await front.nextRecord()).outcome, 'aborted')
   assert.equal(bad.requests.length, 1)
 })

@@ -59,6 +59,8 @@ export async function chaos(load: Load): Promise<Findings> {
     retry: { minPerSecond: 1000 },
     pool: { keepAliveMs: 50 },
     timeouts: { upgradeIdle: 60_000 },
+    // Else the backend of a client that has gone works on until it writes, and some of these never do.
+    limits: { halfClose: 'abort' },
     closeGraceMs: 0,
     clock,
   })

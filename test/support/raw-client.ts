@@ -72,3 +72,12 @@ export async function converse(where: number | string, bytes: string): Promise<{
   const ending = await client.ended
   return { text: client.text, ending }
 }
+
+/** Resolves when nobody listens there any more. */
+export async function untilRefused(where: number | string): Promise<void> {
+  for (;;) {
+    const client = rawClient(where)
+    client.socket.on('connect', () => client.socket.destroy())
+    if ((await client.ended) !== 'end') return
+  }
+}

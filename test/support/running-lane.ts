@@ -1,5 +1,5 @@
 import type http from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import net, { type AddressInfo, type Socket } from 'node:net'
 import { buildParts } from '../../src/build-parts.ts'
 import { attachUpgrades } from '../../src/fronts/attach.ts'
 import { createLane, type Lane, type LaneSettings } from '../../src/fronts/lane.ts'
@@ -79,7 +79,8 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
     handedOver,
     nextRecord: records.next,
     async [Symbol.asyncDispose]() {
-      const closed = new Promise((resolve) => lane.close(resolve))
+      // Not the lane's own, which the bare server does not have.
+      const closed = new Promise((resolve) => net.Server.prototype.close.call(lane, resolve))
       upgrades.destroy()
       lane.closeAllConnections()
       await closed

@@ -27,4 +27,4 @@ function answer(req: http.IncomingMessage, res: http.ServerResponse): void {
   }
 }
 
-export default http.createServer(answer)
+export default http.createServer(answer).on('upgrade', proxy.ws)

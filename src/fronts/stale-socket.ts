@@ -1,0 +1,64 @@
+import fs from 'node:fs'
+import net from 'node:net'
+import { describeError } from '../model/errors.ts'
+
+const IS_TAKEN = 'another process listens there: stop it or choose another path'
+/** So often the socket may be replaced by others while we look at it. */
+const MAX_LOOKS = 3
+
+/**
+ * Removes a unix socket on which nobody listens: a process that was killed leaves it behind. Whether somebody listens is
+ * found out by connecting. Nothing else is ever removed.
+ * @returns `null` where the path is free now, or why it is not, and what to do.
+ */
+export async function freeSocket(path: string): Promise<string | null> {
+  // An abstract socket (Linux) is no file and goes with its process.
+  if (path.startsWith('\0')) return IS_TAKEN
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    const before = look(path)
+    if (before === null) return null
+    if (typeof before === 'string') return before
+    if (!before.isSocket()) return 'there is something else, which is not a socket: remove it or choose another path'
+    const code = await connect(path)
+    if (code === 'ENOENT') return null
+    if (code === 'EACCES' || code === 'EPERM') {
+      return 'there is a socket that this user may not connect to: remove it if nobody listens there, or choose another path'
+    }
+    if (code !== 'ECONNREFUSED') return IS_TAKEN
+    // Somebody else may have done the same and listen there by now, with a new socket that can have the number of the old one.
+    const now = look(path)
+    if (now === null) return null
+    if (typeof now === 'string') return now
+    if (now.ino !== before.ino || now.dev !== before.dev || now.ctimeNs !== before.ctimeNs) continue
+    try {
+      fs.unlinkSync(path)
+      return null
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      return `nobody listens on the socket that is there, but it cannot be removed (${describeError(error)}): remove it or choose another path`
+    }
+  }
+  return IS_TAKEN
+}
+
+/** @returns `null` where nothing is there, or a hint where that cannot be found out. */
+function look(path: string): fs.BigIntStats | string | null {
+  try {
+    return fs.lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    return `what is there cannot be looked at (${describeError(error)})`
+  }
+}
+
+/** @returns the error's code, or the empty string where somebody listens. */
+function connect(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = net.connect(path)
+    socket
+      .on('connect', () => {
+        socket.destroy()
+        resolve('')
+      })
+      .on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'))
+  })
+}
