@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
 export interface Clock {
   /** Monotonic time in milliseconds, from an origin that all threads of the process share. Never goes back. */
@@ -30,4 +32,15 @@ export const systemClock: Clock = {
     timer.unref()
     return () => clearTimeout(timer)
   },
+}
+
+/** `clock`, whose tasks run in the async context that this is called in, and not in that of the request that has happened to schedule them. */
+export function inThisContext(clock: Clock): Clock {
+  const scope = new AsyncResource('heddle.clock', { requireManualDestroy: true })
+  return {
+    now: () => clock.now(),
+    epoch: () => clock.epoch(),
+    random: () => clock.random(),
+    schedule: (delayMs, task) => scope.runInAsyncScope(clock.schedule, clock, delayMs, task),
+  }
 }

@@ -1,9 +1,13 @@
+import { AsyncResource } from 'node:async_hooks'
+
 /** Has something to write when the event loop's turn ends. */
 export interface Writer {
   /** Called once for each {@link atEndOfTurn}. Must not throw. */
   writeOut(): void
 }
 
+/** No request's: what all of them write together has one. */
+const scope = new AsyncResource('heddle.turn', { requireManualDestroy: true })
 let writers: Writer[] = []
 let spare: Writer[] = []
 
@@ -14,7 +18,7 @@ let spare: Writer[] = []
  * else has come, the turn ends at once.
  */
 export function atEndOfTurn(writer: Writer): void {
-  if (writers.push(writer) === 1) setImmediate(writeAll)
+  if (writers.push(writer) === 1) scope.runInAsyncScope(setImmediate, null, writeAll)
 }
 
 function writeAll(): void {

@@ -164,6 +164,9 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#awaitsContinue = body.expectsContinue
     if (this.#awaitsContinue) {
       this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
+      body.whenArrived?.(() => {
+        if (this.#body === body && this.#awaitsContinue) this.#startBody()
+      })
       return
     }
     // The first piece of the body is often here already: one system call for both.

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { BackendPoolStats, Connection, Pool, PoolStats } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
@@ -41,6 +42,8 @@ interface Http1PoolDeps {
 interface Settings extends Required<PoolOptions> {
   readonly clock: Clock
   readonly deadlines: Deadlines
+  /** The async context of whoever made the pool. Connections are opened in it: they outlive the request that needed them first. */
+  readonly scope: AsyncResource
 }
 
 /**
@@ -54,6 +57,7 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     ...options,
     clock,
     deadlines: deps.deadlines ?? new Deadlines(clock),
+    scope: new AsyncResource('heddle.pool', { requireManualDestroy: true }),
   }
   const pools = new Map<Backend, BackendPool>()
   let isClosed = false
@@ -300,9 +304,9 @@ class BackendPool implements ConnectionOwner {
   }
 
   #open(waiter: Waiter): void {
-    const { clock, deadlines } = this.#settings
+    const { clock, deadlines, scope } = this.#settings
     waiter.hasOpening = true
-    const connection = new Http1Connection(this.#backend, this, this.#settings)
+    const connection = scope.runInAsyncScope(() => new Http1Connection(this.#backend, this, this.#settings))
     this.#connections.add(connection)
     this.#opening.set(connection, waiter)
     const limit = waiter.exchange.timeouts.connect
