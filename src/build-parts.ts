@@ -1,5 +1,6 @@
 import { type AccessLog, openAccessLog } from './access-log.ts'
 import { Groups } from './groups.ts'
+import { inThisContext } from './model/clock.ts'
 import { Deadlines } from './model/deadlines.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Events } from './request/events.ts'
@@ -17,10 +18,11 @@ export interface Built {
 
 /** Puts the rooms together. */
 export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
-  const { clock, logger, xfwd, via, hostHeader, limits, timeouts } = resolved
+  const { logger, xfwd, via, hostHeader, limits, timeouts } = resolved
+  const clock = inThisContext(resolved.clock)
   const events = new Events(logger)
   const deadlines = new Deadlines(clock)
-  const groups = new Groups(resolved, context, events, deadlines)
+  const groups = new Groups({ ...resolved, clock }, context, events, deadlines)
   const router = createRouter(resolved.routes)
   const accessLog = openAccessLog(resolved, context.writeLine)
   const parts: Parts = {

@@ -8,7 +8,7 @@ import { inline } from './executors/index.ts'
 import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from './health-checks/index.ts'
 import { consoleLogger, silentLogger, toLogger } from './loggers/index.ts'
 import type { BackendInit } from './model/backend.ts'
-import { type Clock, inThisContext, systemClock } from './model/clock.ts'
+import { type Clock, systemClock } from './model/clock.ts'
 import type { CheckedBackend } from './options/backend-schema.ts'
 import { buildBalancer } from './options/balancer-schema.ts'
 import { inconsistencies, UNNAMED } from './options/consistency.ts'
@@ -34,7 +34,7 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
   if (!checked.success || faults.length > 0) throw new OptionsError(faults)
   const options = checked.output
 
-  const clock = inThisContext(options.clock ?? systemClock)
+  const clock = options.clock ?? systemClock
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
   const routes = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes

@@ -34,7 +34,9 @@ interface Marked {
 export function isEnding(socket: Socket, own: ServerResponse | null = null): boolean {
   const { [ENDS]: isMarked, _httpMessage: response } = socket as Marked
   // node's own responses (400 where there is no Host), and the application's.
-  return isMarked === true || (response?._last === true && response !== own) || socket.writableEnded
+  if (isMarked === true || (response?._last === true && response !== own)) return true
+  // It was said, and is out. Where the client has ended its side, node ends ours.
+  return socket.writableEnded && !socket.readableEnded
 }
 
 /** Without a destroy hook, which would cost more than all the rest. */
@@ -343,8 +345,8 @@ export class NodeBody implements FrontBody {
     this.#early = null
     this.#onArrived = null
     if (this.#hasEnded) return this.#endBody(sink)
-    // Whoever starts to read wants the body: the client may send it, unless it does so already.
-    if (this.expectsContinue && early === null && !this.#res.headersSent) this.#res.writeContinue()
+    // Whoever starts to read wants the body: the client may send it.
+    if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
     if (!wasListening) this.#req.on('data', this.#onData).on('end', this.#onEnd)
     if (early === null) return
     this.#req.resume()

@@ -341,6 +341,12 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #startBody(): void {
     this.#awaitsContinue = false
     this.deadline = Number.POSITIVE_INFINITY
+    if (this.#isHeld && this.#heldHead !== '') {
+      // The client has not waited: head and body go out together.
+      this.#socket.cork()
+      this.#socket.write(this.#heldHead, 'latin1')
+      this.#heldHead = ''
+    }
     this.#body?.start(this)
   }
 
