@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import http, { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -59,7 +60,10 @@ export function createUpgrades(parts: Parts): Upgrades {
     const earlier = (socket as { _httpMessage?: ServerResponse | null })._httpMessage
     if (earlier) {
       // The answer to the request before it in the pipeline is still on its way.
-      earlier.once('close', () => serve(peer, req, given, head, call, ordinary))
+      earlier.once(
+        'close',
+        AsyncResource.bind(() => serve(peer, req, given, head, call, ordinary)),
+      )
       return
     }
     if (isEnding(socket)) return
@@ -182,7 +186,10 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#own = ownAnswer(request.method, sent)
     if (head.length > 0) this.#socket.unshift(head)
     // Who stops to send before there is an answer has gone: node's server takes it so, too.
-    this.#socket.on('end', this.#onClientEnd).on('close', () => this.#onClientClose())
+    const onClose = AsyncResource.bind(() => this.#onClientClose())
+    this.#socket.on('end', this.#onClientEnd).on('close', onClose)
+    // What timers and the two connections call runs in the async context of this request, and not in theirs.
+    for (const name of ['attempt', 'onDeadline', 'onTunnelClosed'] as const) this[name] = AsyncResource.bind(this[name])
   }
 
   begin(): void {
