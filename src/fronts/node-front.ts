@@ -344,9 +344,9 @@ export class NodeBody implements FrontBody {
     const wasListening = this.#onArrived !== null
     this.#early = null
     this.#onArrived = null
-    if (this.#hasEnded) return this.#endBody(sink)
-    // Whoever starts to read wants the body: the client may send it.
+    // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
     if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
+    if (this.#hasEnded) return this.#endBody(sink)
     if (!wasListening) this.#req.on('data', this.#onData).on('end', this.#onEnd)
     if (early === null) return
     this.#req.resume()
