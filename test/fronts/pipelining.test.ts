@@ -5,7 +5,7 @@ import type net from 'node:net'
 import { test } from 'node:test'
 import express from 'express'
 import type { ProxyOptions } from '../../src/index.ts'
-import { type MockHandler, mockBackend } from '../../src/testing/index.ts'
+import { type MockHandler, type MockReply, manualClock, mockBackend } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { FRONTS, gate, type RunningProxy, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
 
@@ -61,23 +61,28 @@ for (const { name, run, first } of WAYS) {
   })
 
   test(`${name}: what waits in a pipeline has no limit of time`, async () => {
-    const open = gate()
-    await using backend = await mockBackend(async (request, reply) => {
+    const begun = gate<MockReply>()
+    await using backend = await mockBackend((request, reply) => {
       if (request.path !== '/1') return reply.send({ body: `body of ${request.path}` })
       reply.head()
-      const chunk = setInterval(() => reply.chunk('.'), 20)
-      await open.promise
-      clearInterval(chunk)
-      reply.chunk('the end of 1')
-      reply.end()
+      begun.open(reply)
     })
-    await using front = await run({ target: backend.url, timeouts: { idle: 200, headers: 200 } })
+    const clock = manualClock()
+    await using front = await run({ target: backend.url, timeouts: { idle: 200, headers: 200, total: 2000 }, clock })
     const client = rawClient(front.port)
     client.write(`${first}${head('GET', '/1')}${head('POST', '/2', 'Content-Length: 2\r\n')}hi${head('GET', '/3')}`)
-    setTimeout(open.open, 600)
+    const reply = await begun.promise
+    for (let i = 0; i < 10; i++) {
+      reply.chunk(`piece ${i}.`)
+      await client.until(`piece ${i}.`)
+      clock.advance(150)
+    }
+    reply.end()
+    await client.until('body of /2')
+    clock.advance(150)
     await client.until('body of /3')
     assert.deepEqual(front.errors, [])
-    assert.match(client.text, /the end of 1[\s\S]*body of \/2[\s\S]*body of \/3/)
+    assert.match(client.text, /piece 9\.[\s\S]*body of \/2[\s\S]*body of \/3/)
     client.socket.destroy()
   })
 
