@@ -42,7 +42,7 @@ export function isEnding(socket: Socket, own: ServerResponse | null = null): boo
 /** Without a destroy hook, which would cost more than all the rest. */
 const SCOPE = { requireManualDestroy: true }
 
-const { write: nodeWrite, end: nodeEnd } = OutgoingMessage.prototype
+const { write: nodeWrite, end: nodeEnd, on: nodeOn } = OutgoingMessage.prototype
 const { write: socketWrite } = Socket.prototype
 
 /**
@@ -195,7 +195,11 @@ export class NodeFront implements Front, Writer {
     const taken: unknown = res.write(bytes)
     if (this.#left < 0) flushStream(res)
     // Where a wrapper says nothing, what counts is how full node's own is.
-    return this.#waitUnless(taken === true || (taken !== false && res.writableNeedDrain !== true))
+    const isFull = taken === false || (taken !== true && res.writableNeedDrain === true)
+    const goOn = this.#waitUnless(!isFull)
+    // It says that it is full, but neither has turned the listeners to itself nor filled node's: no 'drain' need follow.
+    if (isFull && res.on === nodeOn && !res.writableNeedDrain) setImmediate(() => this.#drained())
+    return goOn
   }
 
   flush(): void {
@@ -291,13 +295,14 @@ export class NodeFront implements Front, Writer {
     if (this.#hearsDrain) return false
     this.#hearsDrain = true
     const res = this.#res
-    res.on('drain', this.#onDrain)
+    const onDrain = (): void => this.#drained()
+    res.on('drain', onDrain)
     // A middleware that compresses has turned these listeners to its own stream; where it says nothing itself, node's must do.
-    if (res.on !== ServerResponse.prototype.on) ServerResponse.prototype.on.call(res, 'drain', this.#onDrain)
+    if (res.on !== nodeOn) nodeOn.call(res, 'drain', onDrain)
     return false
   }
 
-  readonly #onDrain = (): void => {
+  #drained(): void {
     if (!this.#awaitsDrain) return
     this.#awaitsDrain = false
     this.#events?.onClientDrain()
