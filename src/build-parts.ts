@@ -1,5 +1,6 @@
 import { type AccessLog, openAccessLog } from './access-log.ts'
 import { Groups } from './groups.ts'
+import { inThisContext } from './model/clock.ts'
 import { Deadlines } from './model/deadlines.ts'
 import { describeError } from './model/errors.ts'
 import { confinePath, withSlashesDecoded } from './model/path.ts'
@@ -21,13 +22,14 @@ export interface Built {
 
 /** Puts the rooms together. */
 export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
-  const { clock, logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
+  const { logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
   const { encodedSlashes } = resolved.routing
+  const clock = inThisContext(resolved.clock)
   const events = new Events(logger)
   const deadlines = new Deadlines(clock, (error) =>
     logger.error({ err: error }, `what was to end at its time threw: ${describeError(error)}`),
   )
-  const groups = new Groups(resolved, context, events, deadlines)
+  const groups = new Groups({ ...resolved, clock }, context, events, deadlines)
   const router = createRouter(resolved.routes)
   const accessLog = openAccessLog(resolved, context.writeLine)
   const parts: Parts = {

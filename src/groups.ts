@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { isDeepStrictEqual } from 'node:util'
 import { Backend, type BackendInit } from './model/backend.ts'
 import type { Deadlines } from './model/deadlines.ts'
@@ -27,6 +28,8 @@ export class Groups {
   readonly #gone = new Map<string, Backend>()
   /** By their target. */
   readonly #targets = new Map<string, Destination>()
+  /** Groups are made in the async context that the proxy was made in, though a request may be what asks for them. */
+  readonly #scope = new AsyncResource('heddle.groups', { requireManualDestroy: true })
 
   constructor(
     resolved: ResolvedOptions,
@@ -82,10 +85,8 @@ export class Groups {
     let found = this.#targets.get(url)
     if (found === undefined) {
       const template = this.#resolved.groups.values().next().value as ResolvedGroup
-      const group = this.#build(
-        { ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null },
-        privateMemory,
-      )
+      const only = { ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null }
+      const group = this.#scope.runInAsyncScope(() => this.#build(only, privateMemory))
       found = { group, route: everything(url, template.timeouts) }
       this.#targets.set(url, found)
       if (this.#targets.size > MAX_TARGET_GROUPS) {

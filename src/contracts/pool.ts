@@ -38,6 +38,8 @@ export interface BodySource {
   start(sink: BodySink): void
   /** Goes on after `onBody` said `false`. */
   resume(): void
+  /** Before {@link start}, where the client `expectsContinue`: calls back when it has begun to send all the same. */
+  whenArrived?(call: () => void): void
 }
 
 /** Takes a backend's response. All calls are synchronous, in the order of the wire, and never after `onEnd` or `onError`. */

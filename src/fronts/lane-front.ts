@@ -85,9 +85,11 @@ export class LaneFront implements Front, Writer {
   }
 
   inform(head: ResponseHead): void {
-    if (this.#state !== WAITING) return
+    const socket = this.#socket
+    // Where the client does not read they would pile up without bound; they are left out.
+    if (this.#state !== WAITING || socket.writableLength >= socket.writableHighWaterMark) return
     const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
-    this.#socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
+    socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 
   respond(status: number, reason: string, headers: HeaderList): void {

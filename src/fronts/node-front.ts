@@ -1,5 +1,7 @@
-import { type IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { AsyncResource } from 'node:async_hooks'
+import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { BodySink, ResponseHead } from '../contracts/pool.ts'
 import { isName } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
@@ -7,31 +9,34 @@ import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
 import { responseHeaders } from '../request/response-headers.ts'
+import { keepApplicationHeaders } from './application-headers.ts'
 import { reset } from './tcp.ts'
 
+/** Up to this size pieces of a body are joined in one string, which node writes together with what stands before it. */
 const SMALL_BODY_BYTES = 4096
+/** Joined pieces that do not wait for more. */
+const MAX_TEXT = 65_536
 
 const ENDS = Symbol('ends')
 const REQUESTS = Symbol('requests')
 
 /** What we keep on a client's connection. */
 interface Marked {
-  /** It ends with the answer that says so, or with that to this request. */
+  /** It ends with the response that says so, or with that to this request. */
   [ENDS]?: true | IncomingMessage
   /** How many requests it has carried; counted where that is limited. */
   [REQUESTS]?: number
   /** node's: the response that is being written. */
-  readonly _httpMessage?: { readonly _last: boolean } | null
+  readonly _httpMessage?: (ServerResponse & { readonly _last: boolean }) | null
 }
 
-/**
- * Whether the connection ends with an answer that has been given, or that to an earlier request than `req`: what else comes
- * on it is not a request (RFC 9112 section 9.6).
- */
-export function isEnding(socket: Socket, req?: IncomingMessage): boolean {
-  const { [ENDS]: end, _httpMessage: answer } = socket as Marked
-  // node's own answers (400 where there is no Host), and the application's.
-  return (end !== undefined && end !== req) || answer?._last === true
+/** Whether a response, other than `own`, has said or will say that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
+export function isEnding(socket: Socket, own: ServerResponse | null = null): boolean {
+  const { [ENDS]: end, _httpMessage: response } = socket as Marked
+  // node's own responses (400 where there is no Host), and the application's.
+  if ((end !== undefined && end !== own?.req) || (response?._last === true && response !== own)) return true
+  // It was said, and is out. Where the client has ended its side, node ends ours.
+  return socket.writableEnded && !socket.readableEnded
 }
 
 /**
@@ -57,11 +62,28 @@ function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegEx
   return false
 }
 
-/** The connection ends with the answer to this request, whoever gives it. */
+/** The connection ends with the response to this request, whoever gives it. */
 export function endAfter(req: IncomingMessage, res: ServerResponse): void {
   const socket = req.socket as Marked
   res.shouldKeepAlive = false
   socket[ENDS] ??= req
+}
+
+/** Without a destroy hook, which would cost more than all the rest. */
+const SCOPE = { requireManualDestroy: true }
+
+const { write: nodeWrite, end: nodeEnd, on: nodeOn } = OutgoingMessage.prototype
+const { write: socketWrite } = Socket.prototype
+
+/**
+ * Whether `res` writes straight to the kernel through node's own code alone. Only then may it have bytes that are the backend
+ * connection's: whatever else gets them (a middleware's wrapper, a stream, an application's own Duplex) may keep them for
+ * longer than we can know. Asked for each use, since a middleware may wrap late.
+ */
+function isNodesOwn(res: ServerResponse, socket: Socket | null): socket is Socket {
+  if (socket === null || res.write !== nodeWrite || res.end !== nodeEnd || res.writableCorked > 0) return false
+  const kind: unknown = Object.getPrototypeOf(socket)
+  return (kind === Socket.prototype || kind === TLSSocket.prototype) && socket.write === socketWrite
 }
 
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
@@ -71,6 +93,8 @@ export class NodeFront implements Front, Writer {
   readonly minorVersion: number
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
+  /** The async context of whoever gave us the request: what the application hung on the request runs in it. */
+  readonly scope = new AsyncResource('heddle.exchange', SCOPE)
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   readonly #hasBody: boolean
@@ -80,11 +104,16 @@ export class NodeFront implements Front, Writer {
   #isCorked = false
   /** Whose bytes wait behind the cork; they are valid until the end of the batch. */
   #corkedFor: Retainable | null = null
+  #hearsDrain = false
   #awaitsDrain = false
   /** The head waits for the first bytes of the body, to go out with them. */
   #holdsHead = false
+  /** Small pieces of the body, to go out together: latin1, a byte a character. */
+  #text = ''
   /** The last of the body, to go out with the end. */
-  #last = ''
+  #last: Buffer | null = null
+  /** `res.end()` was called. */
+  #isOver = false
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
     this.#req = req
@@ -104,16 +133,6 @@ export class NodeFront implements Front, Writer {
     res.on('error', ignore)
     if (res.destroyed || this.#req.socket.destroyed) process.nextTick(() => events.onClientGone())
     else res.on('close', () => (res.writableFinished ? events.onClientDone() : events.onClientGone()))
-    if (res.socket === null) this.#watchConnection(events)
-  }
-
-  /** Behind others in a pipeline: before node 24 such a response does not hear that its connection has ended. */
-  #watchConnection(events: FrontEvents): void {
-    const { socket } = this.#req
-    const onClose = (): void => events.onClientGone()
-    // There are as many listeners as requests in the pipeline.
-    socket.setMaxListeners(0).on('close', onClose)
-    this.#res.on('close', () => socket.off('close', onClose))
   }
 
   /** The request's body has been read to its end (or there is none). */
@@ -122,11 +141,12 @@ export class NodeFront implements Front, Writer {
   }
 
   inform(head: ResponseHead): void {
-    const res = this.#res
-    // A response behind others in a pipeline has no socket yet: interim ones are optional.
-    if (res.headersSent || res.socket === null || this.minorVersion === 0) return
+    const { headersSent, socket } = this.#res
+    if (headersSent || socket === null || this.minorVersion === 0) return
+    // The client does not read: what could pile up without bound is left out.
+    if (socket.writableLength >= socket.writableHighWaterMark) return
     const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
-    res.socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
+    socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
@@ -146,65 +166,102 @@ export class NodeFront implements Front, Writer {
 
   write(chunk: Buffer, owner: Retainable): boolean {
     const res = this.#res
-    const socket = res.socket
-    this.#holdsHead = false
-    if (socket === null) {
-      // Behind others in a pipeline: node keeps it, so it must be ours.
-      return this.#waitUnless(res.write(Buffer.from(chunk)))
-    }
-    const isSmall = chunk.length <= SMALL_BODY_BYTES
+    const { length } = chunk
     if (this.#left >= 0) {
-      this.#left -= chunk.length
-      if (this.#left === 0 && isSmall) {
-        // node joins a string with the head and writes both at once: a third less than two buffers cost.
-        this.#last = chunk.toString('latin1')
+      if (length > this.#left) {
+        this.cut()
         return true
       }
-      // Else node keeps it corked to the next tick, and it would have to be retained: half of what 1 MiB costs.
-      socket.cork()
-      const taken = this.#left === 0 ? !res.end(chunk).writableNeedDrain : res.write(chunk)
-      socket.uncork()
-      if (socket.writableLength === 0) return true
-      owner.retain()
-      return this.#left === 0 || this.#waitUnless(taken)
+      this.#left -= length
     }
+    if (length <= SMALL_BODY_BYTES) {
+      this.#text += chunk.toString('latin1')
+      return this.#text.length > MAX_TEXT ? this.#writeText() : this.#waitUnless(!this.#awaitsDrain)
+    }
+    if (this.#text !== '') this.#writeText()
+    this.#holdsHead = false
+    const { socket } = res
+    if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(chunk), this.#left === 0)
     const wasBlocked = res.writableNeedDrain
+    // node would hold what it gets until the next tick; so do we, but only to the end of what has arrived.
     if (!this.#isCorked) {
-      // node would hold chunks until the next tick; so do we, but only to the end of what has arrived.
       this.#isCorked = true
       socket.cork()
     }
-    if (isSmall) res.write(chunk.toString('latin1'), 'latin1')
-    else {
-      this.#corkedFor = owner
+    this.#corkedFor = owner
+    if (this.#left < 0) {
       res.write(chunk)
+      return this.#waitUnless(!wasBlocked)
     }
-    return this.#waitUnless(!wasBlocked)
+    if (this.#left > 0) res.write(chunk)
+    else {
+      this.#isOver = true
+      res.end(chunk)
+    }
+    this.#uncork()
+    return this.#isOver || this.#waitUnless(socket.writableLength === 0 || !res.writableNeedDrain)
+  }
+
+  /** Writes the pieces that have been joined (or the head alone). @returns whether more may follow. */
+  #writeText(): boolean {
+    const res = this.#res
+    const text = this.#text
+    const { socket } = res
+    this.#text = ''
+    this.#holdsHead = false
+    if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(text, 'latin1'), false)
+    // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+    socket.cork()
+    res.write(text, 'latin1')
+    socket.uncork()
+    return this.#waitUnless(socket.writableLength === 0 || !res.writableNeedDrain)
+  }
+
+  /** Gives bytes of its own to a `res.write` that is not node's. @returns whether more may follow. */
+  #give(bytes: Buffer, isLast: boolean): boolean {
+    const res = this.#res
+    if (isLast) {
+      // They go with the end, which the middleware of a session holds back until its store has answered.
+      this.#last = bytes
+      return true
+    }
+    const taken: unknown = res.write(bytes)
+    if (this.#left < 0) flushStream(res)
+    // Where a wrapper says nothing, what counts is how full node's own is.
+    const isFull = taken === false || (taken !== true && res.writableNeedDrain === true)
+    const goOn = this.#waitUnless(!isFull)
+    // It says that it is full, but neither has turned the listeners to itself nor filled node's: no 'drain' need follow.
+    if (isFull && res.on === nodeOn && !res.writableNeedDrain) setImmediate(() => this.#drained())
+    return goOn
   }
 
   flush(): void {
-    const last = this.#last
+    if (this.#text !== '' || this.#holdsHead) this.#writeText()
     if (this.#isCorked) this.#uncork()
-    else if (this.#holdsHead || last !== '') {
-      this.#holdsHead = false
-      this.#last = ''
-      // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
-      this.#res.write(last, 'latin1')
-    }
   }
 
   end(trailers: HeaderList | null): void {
-    if (this.#left === 0 && this.#res.writableEnded) return
+    if (this.#isOver) return
+    this.#isOver = true
     if (trailers !== null) this.#res.addTrailers(pairs(trailers))
-    if (this.#corkedFor === null) atEndOfTurn(this)
-    else this.writeOut()
+    if (this.#isCorked) this.#finish()
+    else atEndOfTurn(this)
   }
 
-  /** The answer is complete. */
+  /** The response is complete. */
   writeOut(): void {
+    this.scope.runInAsyncScope(this.#finish, this)
+  }
+
+  #finish(): void {
     const res = this.#res
-    if (this.#last === '') res.end()
-    else res.end(this.#last, 'latin1')
+    const text = this.#text
+    this.#text = ''
+    if (this.#last !== null) res.end(this.#last)
+    else if (text === '') res.end()
+    // node joins a string with the head and writes both at once: a third less than two buffers cost.
+    else if (isNodesOwn(res, res.socket)) res.end(text, 'latin1')
+    else res.end(Buffer.from(text, 'latin1'))
     if (this.#isCorked) this.#uncork()
   }
 
@@ -215,7 +272,7 @@ export class NodeFront implements Front, Writer {
 
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
-    // The application has given a whole answer by itself.
+    // The application has given a whole response by itself.
     if (res.writableEnded) return
     if (res.headersSent || res.destroyed) return this.cut()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
@@ -224,14 +281,14 @@ export class NodeFront implements Front, Writer {
     res.end(text)
   }
 
-  /** The connection ends with this answer, whoever gives it. */
+  /** The connection ends with this response, whoever gives it. */
   endAfterwards(): void {
     const socket = this.#req.socket as Marked
     this.#res.shouldKeepAlive = false
     socket[ENDS] = true
   }
 
-  /** The connection ends with the answer to its request number `max`. Not node's `maxRequestsPerSocket`, which only says so. */
+  /** The connection ends with the response to its request number `max`. Not node's `maxRequestsPerSocket`, which only says so. */
   countRequest(max: number): void {
     const socket = this.#req.socket as Marked
     const requests = (socket[REQUESTS] ?? 0) + 1
@@ -247,7 +304,7 @@ export class NodeFront implements Front, Writer {
       try {
         this.flush()
       } catch {
-        // What an application has put around its response: it ends all the same.
+        // What the application has put around its response threw; it has been told of already, or the first time now.
       }
       while (socket.writableCorked > 0) socket.uncork()
     }
@@ -264,17 +321,27 @@ export class NodeFront implements Front, Writer {
     this.#isCorked = false
     this.#corkedFor = null
     socket?.uncork()
-    if (socket !== null && socket.writableLength > 0) owner?.retain()
+    if (socket === null || socket.writableLength > 0) owner?.retain()
   }
 
+  /** @param goOn what was written last leaves room for more. Else `onClientDrain` follows. */
   #waitUnless(goOn: boolean): boolean {
-    if (goOn || this.#awaitsDrain) return goOn
+    if (goOn) return true
     this.#awaitsDrain = true
-    this.#res.once('drain', () => {
-      this.#awaitsDrain = false
-      this.#events?.onClientDrain()
-    })
+    if (this.#hearsDrain) return false
+    this.#hearsDrain = true
+    const res = this.#res
+    const onDrain = (): void => this.#drained()
+    res.on('drain', onDrain)
+    // A middleware that compresses has turned these listeners to its own stream; where it says nothing itself, node's must do.
+    if (res.on !== nodeOn) nodeOn.call(res, 'drain', onDrain)
     return false
+  }
+
+  #drained(): void {
+    if (!this.#awaitsDrain) return
+    this.#awaitsDrain = false
+    this.#events?.onClientDrain()
   }
 }
 
@@ -286,12 +353,22 @@ export class NodeBody implements FrontBody {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   #sink: BodySink | null = null
+  /** The first bytes, where they came before anybody asked for them. */
+  #early: Buffer | null = null
+  #hasEnded = false
+  #onArrived: (() => void) | null = null
   readonly #onData = (chunk: Buffer): void => {
-    this.#sink?.onBody(chunk)
+    if (this.#sink !== null) this.#sink.onBody(chunk)
+    else {
+      this.#early = chunk
+      this.#req.pause()
+      this.#arrived()
+    }
   }
   readonly #onEnd = (): void => {
-    const trailers = this.#req.rawTrailers
-    this.#sink?.onBodyEnd(trailers.length === 0 ? null : trailers)
+    this.#hasEnded = true
+    if (this.#sink === null) this.#arrived()
+    else this.#endBody(this.#sink)
   }
 
   /** @param bytes announced length, or -1. */
@@ -304,9 +381,34 @@ export class NodeBody implements FrontBody {
 
   start(sink: BodySink): void {
     this.#sink = sink
-    // Whoever starts to read wants the body: the client may send it.
+    const early = this.#early
+    const wasListening = this.#onArrived !== null
+    this.#early = null
+    this.#onArrived = null
+    // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
     if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
-    this.#req.on('data', this.#onData).on('end', this.#onEnd)
+    if (this.#hasEnded) return this.#endBody(sink)
+    if (!wasListening) this.#req.on('data', this.#onData).on('end', this.#onEnd)
+    if (early === null) return
+    this.#req.resume()
+    // It may pause what goes on.
+    sink.onBody(early)
+  }
+
+  whenArrived(call: () => void): void {
+    const isFirst = this.#onArrived === null
+    this.#onArrived = call
+    if (this.#early !== null || this.#hasEnded) process.nextTick(() => this.#arrived())
+    else if (isFirst) this.#req.on('data', this.#onData).on('end', this.#onEnd)
+  }
+
+  #arrived(): void {
+    if (this.#sink === null) this.#onArrived?.()
+  }
+
+  #endBody(sink: BodySink): void {
+    const trailers = this.#req.rawTrailers
+    sink.onBodyEnd(trailers.length === 0 ? null : trailers)
   }
 
   pause(): void {
@@ -319,6 +421,8 @@ export class NodeBody implements FrontBody {
 
   abandon(): void {
     this.#sink = null
+    this.#early = null
+    this.#onArrived = null
     this.#req.off('data', this.#onData).off('end', this.#onEnd)
     // What still comes is read and dropped, or the connection's next request would wait behind it for ever.
     this.#req.resume()
@@ -351,6 +455,7 @@ export class BufferedBody implements FrontBody {
 /** Middleware that wraps `writeHead` (on-headers before 1.1, which many apps have) does not know flat lists. */
 function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
   let list: HeaderList | undefined = headers
+  keepApplicationHeaders(res, headers)
   if (res.writeHead !== ServerResponse.prototype.writeHead) {
     list = undefined
     for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)
@@ -360,12 +465,18 @@ function writeHead(res: ServerResponse, status: number, reason: string, headers:
   else res.writeHead(status, reason, list)
 }
 
+/** A middleware that compresses holds what it gets until it has more; `flush()` is its own, and not node's old name of `flushHeaders()`. */
+function flushStream(res: ServerResponse & { flush?: unknown }): void {
+  const { flush } = res
+  if (typeof flush === 'function' && flush !== (ServerResponse.prototype as { flush?: unknown }).flush) flush.call(res)
+}
+
 function ignore(): void {}
 
 function hasDate(headers: HeaderList): boolean {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
-    if (name.length === 4 && name.toLowerCase() === 'date') return true
+    if (name.length === 4 && isName(name, 'date')) return true
   }
   return false
 }

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import http, { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -71,7 +72,8 @@ export function createUpgrades(parts: Parts): Upgrades {
     const earlier = (req.socket as { _httpMessage?: ServerResponse | null })._httpMessage
     if (earlier) {
       // The response to the request before it in the pipeline is still on its way.
-      earlier.once('close', () => guarded(given, () => begin(...args)))
+      const onTurn = AsyncResource.bind(() => guarded(given, () => begin(...args)))
+      earlier.once('close', onTurn)
       return
     }
     if (isEnding(req.socket)) return
@@ -205,6 +207,7 @@ interface Handshake {
  * http-proxy-3 call is {@link UpgradeExchange.#guarded}.
  */
 class UpgradeExchange extends BaseExchange implements TunnelEvents {
+  readonly #scope = new AsyncResource('heddle.upgrade', { requireManualDestroy: true })
   readonly #carrier: Carrier
   readonly #req: IncomingMessage
   /** A socket, or any other stream that the application has for one. */
@@ -267,11 +270,14 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       )
   }
 
-  /** Whatever `call` throws ends this exchange, and nothing else. */
+  /**
+   * `call` in the async context of this request, and not in that of the timer or the connection that calls it. Whatever it throws
+   * ends this exchange, and nothing else.
+   */
   #guarded<Args extends unknown[]>(call: (...args: Args) => void): (...args: Args) => void {
     return (...args) => {
       try {
-        call(...args)
+        this.#scope.runInAsyncScope(call, undefined, ...args)
       } catch (thrown) {
         this.onThrown(thrown)
       }
@@ -327,11 +333,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   protected attempt(): void {
-    try {
-      this.#attempt()
-    } catch (thrown) {
-      this.onThrown(thrown)
-    }
+    this.#guarded(() => this.#attempt())()
   }
 
   #attempt(): void {
@@ -516,7 +518,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   onTunnelClosed(): void {
-    this.#end('upgraded', null)
+    this.#guarded(() => this.#end('upgraded', null))()
   }
 
   #answerHeaders(response: IncomingMessage): HeaderList {
@@ -637,11 +639,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   onDeadline(): void {
-    try {
-      this.#onLate()
-    } catch (thrown) {
-      this.onThrown(thrown)
-    }
+    this.#guarded(() => this.#onLate())()
   }
 
   #onLate(): void {
@@ -698,8 +696,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
 
   /** Ends it now: whoever closes the proxy waits for no event of the sockets. */
   close(): void {
-    if (this.#tunnel === null) this.#onClientClose()
-    else this.#end('upgraded', null)
+    if (this.#tunnel === null) this.#guarded(() => this.#onClientClose())()
+    else this.onTunnelClosed()
     this.#destroy()
   }
 

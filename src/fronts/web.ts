@@ -1,12 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Timeouts } from '../model/exchange.ts'
-import { Exchange, type ExchangeOverrides } from '../request/exchange.ts'
+import type { ExchangeOverrides } from '../request/exchange.ts'
 import type { Peer } from '../request/front.ts'
 import type { Destination, Parts } from '../request/parts.ts'
+import type { RequestHeaders } from '../request/request-headers.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
 import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from './node-front.ts'
 import { excess, ownAnswer } from './own-answer.ts'
+import { isBehindAnother, waitForTurn } from './pipeline.ts'
 import { receivedHeaders } from './received-headers.ts'
+import { ScopedExchange } from './scoped-exchange.ts'
 
 /** What one call of `proxy.web` may say differently, below the level of names. */
 export interface WebCall extends ExchangeOverrides {
@@ -27,8 +30,7 @@ export function serveWeb(
   res: ServerResponse,
   call: WebCall | null,
 ): void {
-  if (isEnding(req.socket, req)) return
-  const { limits } = parts
+  if (isEnding(req.socket, res)) return
   const headers = receivedHeaders(req, peer, parts.headerPolicy)
   const front = new NodeFront(req, res, peer, headers.bodyBytes !== null)
   let body: NodeBody | BufferedBody | null = null
@@ -46,12 +48,43 @@ export function serveWeb(
       body = new NodeBody(req, res, headers.bodyBytes, headers.expectsContinue && !wasContinued)
     }
   }
-  const exchange = new Exchange(parts, front, headers, body, call)
+  if (isBehindAnother(req.socket, res)) wait(res, req, parts, front, headers, body, call, fault)
+  else begin(req, parts, front, headers, body, call, fault)
+}
+
+/** One request at a time on a connection: the exchange begins when the response before it is out, and so do its limits of time. */
+function wait(res: ServerResponse, ...way: Parameters<typeof begin>): void {
+  const [{ socket }, parts, front, headers, body, call] = way
+  const connect = (): void => front.connect(new ScopedExchange(parts, front, headers, body, call))
+  waitForTurn(socket, res, {
+    onTurn() {
+      if (isEnding(socket, res)) return
+      // What the application has answered by itself meanwhile is for no backend.
+      if (res.headersSent || res.destroyed) front.scope.runInAsyncScope(connect)
+      else front.scope.runInAsyncScope(begin, null, ...way)
+    },
+    onGone() {
+      if (!isEnding(socket, res)) front.scope.runInAsyncScope(connect)
+    },
+  })
+}
+
+function begin(
+  req: IncomingMessage,
+  parts: Parts,
+  front: NodeFront,
+  headers: RequestHeaders,
+  body: NodeBody | BufferedBody | null,
+  call: WebCall | null,
+  fault: string | null,
+): void {
+  const { limits } = parts
+  const exchange = new ScopedExchange(parts, front, headers, body, call)
   front.connect(exchange)
   if (headers.fault !== null || isUpgradeNotTaken(req)) front.endAfterwards()
   if (limits.maxRequestsPerConnection > 0) front.countRequest(limits.maxRequestsPerConnection)
   const own = ownAnswer(front.method, headers)
-  const tooMuch = excess(front.target, req.rawHeaders, limits)
+  const tooMuch = excess(front.target, front.headers, limits)
   if (tooMuch !== null) {
     front.endAfterwards()
     exchange.reject(...tooMuch)

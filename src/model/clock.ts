@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { heed, refusePromise } from './heed.ts'
 
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
@@ -96,3 +97,13 @@ export function guardedClock(clock: Clock, tell: (error: unknown) => void): Cloc
 }
 
 function nothing(): void {}
+/** `clock`, whose tasks run in the async context that this is called in, and not in that of the request that has happened to schedule them. */
+export function inThisContext(clock: Clock): Clock {
+  const scope = new AsyncResource('heddle.clock', { requireManualDestroy: true })
+  return {
+    now: () => clock.now(),
+    epoch: () => clock.epoch(),
+    random: () => clock.random(),
+    schedule: (delayMs, task) => scope.runInAsyncScope(clock.schedule, clock, delayMs, task),
+  }
+}

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { warnOf } from './heed.ts'
 
 /** Has something to write when the event loop's turn ends. */
@@ -8,6 +9,8 @@ export interface Writer {
   onWriteThrew(error: unknown): void
 }
 
+/** No request's: what all of them write together has one. */
+const scope = new AsyncResource('heddle.turn', { requireManualDestroy: true })
 let writers: Writer[] = []
 let spare: Writer[] = []
 let turns = 0
@@ -27,7 +30,7 @@ export function turnsOver(): number {
  * else has come, the turn ends at once.
  */
 export function atEndOfTurn(writer: Writer): void {
-  if (writers.push(writer) === 1) setImmediate(writeAll)
+  if (writers.push(writer) === 1) scope.runInAsyncScope(setImmediate, null, writeAll)
 }
 
 function writeAll(): void {

@@ -238,7 +238,11 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (body === null) return
     this.#isBodyChunked = body.bytes < 0
     this.#awaitsContinue = body.expectsContinue
-    if (this.#awaitsContinue) this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
+    if (!this.#awaitsContinue) return
+    this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
+    body.whenArrived?.(() => {
+      if (this.#body === body && this.#awaitsContinue) this.#onBodyArrived()
+    })
   }
 
   writeOut(): void {
@@ -468,6 +472,14 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   #onDrain(): void {
     this.#body?.resume()
+  }
+
+  /** The client has sent it without waiting for a 100. */
+  #onBodyArrived(): void {
+    if (this.#head === '') return this.#startBody()
+    // It goes out with the head.
+    this.#awaitsContinue = false
+    this.deadline = Number.POSITIVE_INFINITY
   }
 
   #startBody(): void {

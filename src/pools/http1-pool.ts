@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { BackendPoolStats, Connection, Pool, PoolStats, Slot } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
@@ -48,6 +49,8 @@ interface Http1PoolDeps {
 interface Settings extends Required<PoolOptions> {
   readonly clock: Clock
   readonly deadlines: Deadlines
+  /** The async context of whoever made the pool. Connections are opened in it: they outlive the request that needed them first. */
+  readonly scope: AsyncResource
 }
 
 /**
@@ -61,6 +64,7 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     ...options,
     clock,
     deadlines: deps.deadlines ?? new Deadlines(clock),
+    scope: new AsyncResource('heddle.pool', { requireManualDestroy: true }),
   }
   const pools = new Map<Backend, BackendPool>()
   let isClosed = false
@@ -387,10 +391,10 @@ class BackendPool implements ConnectionOwner {
   }
 
   #open(waiter: Waiter): void {
-    const { clock, deadlines } = this.#settings
+    const { clock, deadlines, scope } = this.#settings
     waiter.hasOpening = true
     if (waiter.wantsSlot) return waiter.give(this.#takeSlot())
-    const connection = new Http1Connection(this.#backend, this, this.#settings)
+    const connection = scope.runInAsyncScope(() => new Http1Connection(this.#backend, this, this.#settings))
     this.#connections.add(connection)
     this.#opening.set(connection, waiter)
     const limit = waiter.exchange.timeouts.connect

@@ -86,6 +86,10 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#source.resume()
   }
 
+  whenArrived(call: () => void): void {
+    this.#source.whenArrived?.(call)
+  }
+
   /** The attempt that read it is over. */
   detach(): void {
     this.#sink = null
