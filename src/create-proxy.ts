@@ -235,7 +235,7 @@ function makeProxy(
     const given: unknown = req.headers.host
     // What is no host is ours to refuse, too.
     const host = typeof given === 'string' && isHost(given) ? given : ''
-    const isHostSet = host !== '' && !url.startsWith('/') && host !== fieldValue(req.rawHeaders, 'host')
+    const isHostSet = host !== '' && host !== fieldValue(req.rawHeaders, 'host')
     return parts.claim(method, url, host, isHostSet)
   }
 

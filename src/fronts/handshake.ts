@@ -94,8 +94,10 @@ export function createHeadCheck(method: string, bounds: ResponseBounds): (bytes:
   const parser = new ResponseParser({ onInformational() {}, onHead() {}, onData() {} }, bounds)
   parser.start(method, true)
   return (bytes) => {
-    const isFault = !parser.hasHead && parser.execute(bytes, 0, bytes.length) < 0 && !parser.hasHead
-    return isFault ? parser.fault : null
+    if (parser.hasHead) return null
+    // A copy: chunks that follow the head are joined in place, and node's client reads the same bytes.
+    const read = parser.execute(Buffer.from(bytes), 0, bytes.length)
+    return read < 0 && !parser.hasHead ? parser.fault : null
   }
 }
 

@@ -387,12 +387,13 @@ export class NodeBody implements FrontBody {
     this.#onArrived = null
     // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
     if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
-    if (this.#hasEnded) return this.#endBody(sink)
     if (!wasListening) this.#req.on('data', this.#onData).on('end', this.#onEnd)
-    if (early === null) return
-    this.#req.resume()
-    // It may pause what goes on.
-    sink.onBody(early)
+    if (early !== null) {
+      this.#req.resume()
+      // It may pause what goes on, or want no more.
+      sink.onBody(early)
+    }
+    if (this.#hasEnded && this.#sink === sink) this.#endBody(sink)
   }
 
   whenArrived(call: () => void): void {

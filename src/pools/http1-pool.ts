@@ -223,6 +223,7 @@ class BackendPool implements ConnectionOwner {
       const idle = this.#takeIdle()
       if (idle !== null) return this.#lease(idle)
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    if (!this.#hasRoom) this.#discardSuspect()
     return this.#wait(exchange, false) as Promise<Connection>
   }
 
