@@ -99,7 +99,7 @@ for (const { name, run } of FRONTS) {
     clock.advance(100_000)
     await rounds()
     assert.equal(front.proxy.stats().active, 1)
-    client.socket.destroy()
+    client.socket.resetAndDestroy()
     assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_CLIENT_GONE')
   })
 }
