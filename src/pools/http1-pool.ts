@@ -51,6 +51,16 @@ interface Settings extends Required<PoolOptions> {
   readonly deadlines: Deadlines
   /** The async context of whoever made the pool. Connections are opened in it: they outlive the request that needed them first. */
   readonly scope: AsyncResource
+  readonly offers: Offers
+}
+
+/** What backends of one pool tell each other: one is free, while exchanges wait for another. Each exchange is offered that once. */
+interface Offers {
+  /** Exchanges that wait and have not been offered another backend, over all backends. */
+  waiting: number
+  /** Those that have been. */
+  readonly made: WeakSet<ExchangeView>
+  offer(free: BackendPool): void
 }
 
 /**
@@ -65,6 +75,13 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     clock,
     deadlines: deps.deadlines ?? new Deadlines(clock),
     scope: new AsyncResource('heddle.pool', { requireManualDestroy: true }),
+    offers: {
+      waiting: 0,
+      made: new WeakSet(),
+      offer(free) {
+        for (const pool of pools.values()) if (pool !== free && pool.letOnePickAgain()) return
+      },
+    },
   }
   const pools = new Map<Backend, BackendPool>()
   let isClosed = false
@@ -206,6 +223,8 @@ class BackendPool implements ConnectionOwner {
   readonly #waiters = new Set<Waiter>()
   /** Waiters without a connection being set up for them. */
   #queued = 0
+  /** Those of them that have not been offered another backend. */
+  readonly #mayChoose = new Set<Waiter>()
   /** Slots given to upgrades. */
   #slots = 0
   #opened = 0
@@ -246,7 +265,7 @@ class BackendPool implements ConnectionOwner {
     this.#waiters.add(waiter)
     if (mayOpen) this.#open(waiter)
     else {
-      this.#queued++
+      this.#queue(waiter)
       if (exchange.timeouts.acquire > 0) waiter.deadline = clock.now() + exchange.timeouts.acquire
       deadlines.add(waiter)
     }
@@ -263,6 +282,37 @@ class BackendPool implements ConnectionOwner {
       opened: this.#opened,
       reused: this.#reused,
     }
+  }
+
+  #queue(waiter: Waiter): void {
+    const { offers } = this.#settings
+    this.#queued++
+    if (offers.made.has(waiter.exchange)) return
+    this.#mayChoose.add(waiter)
+    offers.waiting++
+  }
+
+  #unqueue(waiter: Waiter): void {
+    const { deadlines, offers } = this.#settings
+    this.#queued--
+    deadlines.remove(waiter)
+    if (this.#mayChoose.delete(waiter)) offers.waiting--
+  }
+
+  /** The last to come picks again, since another backend is free; where it comes back, it has lost no place. @returns whether there is one. */
+  letOnePickAgain(): boolean {
+    let last: Waiter | null = null
+    for (const waiter of this.#mayChoose) last = waiter
+    if (last === null) return false
+    this.#settings.offers.made.add(last.exchange)
+    last.fail('ERR_PROXY_NO_BACKEND', 'was left for another that has become free')
+    return true
+  }
+
+  /** It can carry another request, and nobody waits for it. */
+  #offer(): void {
+    const { offers } = this.#settings
+    if (offers.waiting > 0 && this.#queued === 0 && !this.#isDraining) offers.offer(this)
   }
 
   /** Those who wait pick again: all of them, or only those for whom no connection is being set up. */
@@ -320,6 +370,7 @@ class BackendPool implements ConnectionOwner {
     }
     connection.deadline = this.#settings.clock.now() + connection.idleMs
     this.#idle.push(connection)
+    this.#offer()
   }
 
   onSuspect(connection: Http1Connection): void {
@@ -338,6 +389,7 @@ class BackendPool implements ConnectionOwner {
   onSpent(connection: Http1Connection): void {
     this.#discard(connection)
     this.#openForQueued()
+    this.#offer()
   }
 
   watch(connection: Http1Connection): void {
@@ -412,6 +464,7 @@ class BackendPool implements ConnectionOwner {
         isHeld = false
         this.#slots--
         this.#openForQueued()
+        this.#offer()
       },
     }
   }
@@ -422,16 +475,13 @@ class BackendPool implements ConnectionOwner {
     for (const waiter of this.#waiters) {
       if (!this.#hasRoom) return
       if (waiter.hasOpening) continue
-      this.#queued--
-      this.#settings.deadlines.remove(waiter)
+      this.#unqueue(waiter)
       this.#open(waiter)
     }
   }
 
   readonly #onWaiterSettled = (waiter: Waiter): void => {
     this.#waiters.delete(waiter)
-    if (waiter.hasOpening) return
-    this.#queued--
-    this.#settings.deadlines.remove(waiter)
+    if (!waiter.hasOpening) this.#unqueue(waiter)
   }
 }
