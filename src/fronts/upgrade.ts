@@ -10,6 +10,7 @@ import { connectError, describeError, ProxyError, type ProxyErrorCode } from '..
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
 import { callEach } from '../model/heed.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
+import { longerAttemptMs } from '../model/slow-addresses.ts'
 import { localAnswer } from '../request/answers.ts'
 import { BaseExchange } from '../request/base-exchange.ts'
 import type { Peer } from '../request/front.ts'
@@ -359,13 +360,14 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     )
   }
 
-  #connect(slot: Slot | null, bounds: Omit<UpgradeBounds, 'reserve'>): void {
+  /** @param attemptMs for each address of a name; 0 in the first attempt to connect. */
+  #connect(slot: Slot | null, bounds: Omit<UpgradeBounds, 'reserve'>, attemptMs = 0): void {
     const { endpoint } = this.backend as Backend
     const { connect, headers } = this.timeouts
-    this.extend(connect > 0 ? connect : headers)
+    if (attemptMs === 0) this.extend(connect > 0 ? connect : headers)
     let request: ClientRequest
     try {
-      request = this.#carrier(this.outgoingHead(), this.#protocols.join(', '), endpoint, bounds)
+      request = this.#carrier(this.outgoingHead(), this.#protocols.join(', '), endpoint, bounds, attemptMs)
     } catch (thrown) {
       slot?.release()
       return this.#onAttemptFailed(
@@ -386,7 +388,11 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     request.on(
       'error',
       current((thrown: NodeJS.ErrnoException) => {
-        if (this.#answer === null) this.#onAttemptFailed(this.#handshakeError(thrown))
+        if (this.#answer !== null) return
+        const mayTryLonger = !this.#isConnected && attemptMs === 0
+        const longerMs = mayTryLonger ? longerAttemptMs(thrown, this.deadline - this.parts.clock.now()) : 0
+        if (longerMs > 0) this.#connect(slot, bounds, longerMs)
+        else this.#onAttemptFailed(this.#handshakeError(thrown))
       }),
     )
     request.on('socket', (socket) => socket.on('error', ignore))
