@@ -8,7 +8,7 @@ import { fieldsText } from '../http1/head-writer.ts'
 import type { Backend } from '../model/backend.ts'
 import { connectError, describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
-import { callEach } from '../model/heed.ts'
+import { callEach, heed, isPromise } from '../model/heed.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import { longerAttemptMs } from '../model/slow-addresses.ts'
 import { localAnswer } from '../request/answers.ts'
@@ -175,6 +175,10 @@ function ordinaryHeaders(req: IncomingMessage, again: IncomingMessage): Incoming
 }
 
 function ignore(): void {}
+
+function isSlot(value: unknown): value is Slot {
+  return typeof (value as Slot | null | undefined)?.release === 'function'
+}
 
 /** A stream of the application's may throw even here. */
 function destroyGuarded(stream: Duplex): void {
@@ -345,19 +349,34 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (upgrades === undefined) return this.#connect(null, DEFAULT_BOUNDS)
     const attempt = this.attempts
     const slot = upgrades.reserve(this.backend as Backend, this)
-    if (!(slot instanceof Promise)) return this.#connect(slot, upgrades)
+    if (!isPromise(slot)) return this.#onSlot(slot, upgrades)
     slot.then(
-      this.#guarded((later) => {
-        if (this.isEnded || this.attempts !== attempt) later.release()
-        else this.#connect(later, upgrades)
+      this.#guarded((later: Slot) => {
+        if (this.isEnded || this.attempts !== attempt) this.#release(later)
+        else this.#onSlot(later, upgrades)
       }),
-      this.#guarded((thrown) => {
+      this.#guarded((thrown: unknown) => {
         if (this.isEnded) return
         const isRepick = thrown instanceof ProxyError && thrown.code === 'ERR_PROXY_NO_BACKEND'
         if (isRepick && this.pickAgain(thrown)) return
         this.#onAttemptFailed(thrown instanceof ProxyError ? thrown : this.hookError('pool', thrown))
       }),
     )
+  }
+
+  #onSlot(slot: Slot, bounds: Omit<UpgradeBounds, 'reserve'>): void {
+    if (isSlot(slot)) this.#connect(slot, bounds)
+    else this.#onAttemptFailed(this.hookError('pool', new TypeError('reserve() gave no slot')))
+  }
+
+  /** Whatever a pool of the application's does here, it has its connection back. */
+  #release(slot: Slot | null): void {
+    if (slot === null) return
+    try {
+      heed(slot.release(), (thrown) => this.tellPool(thrown))
+    } catch (thrown) {
+      this.tellPool(thrown)
+    }
   }
 
   /** @param attemptMs for each address of a name; 0 in the first attempt to connect. */
@@ -369,7 +388,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     try {
       request = this.#carrier(this.outgoingHead(), this.#protocols.join(', '), endpoint, bounds, attemptMs)
     } catch (thrown) {
-      slot?.release()
+      this.#release(slot)
       return this.#onAttemptFailed(
         this.#backendError('ERR_PROXY_CONNECT', `could not be connected to: ${describeError(thrown)}`, thrown),
       )
@@ -457,7 +476,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const handshake = this.#handshake
     this.#handshake = null
     if (handshake === null) return
-    handshake.slot?.release()
+    this.#release(handshake.slot)
     handshake.socket?.off('data', handshake.check)
     handshake.request.destroy()
     // node counts a request as destroyed when its response has come, and its socket may be open.
@@ -480,7 +499,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     headers.push('Connection', 'Upgrade', 'Upgrade', named.join(', '))
     this.#handshake = null
     socket.off('data', handshake.check)
-    socket.once('close', () => handshake.slot?.release())
+    socket.once('close', () => this.#release(handshake.slot))
     if (rest.length > 0) socket.unshift(rest)
     for (const stream of [this.#socket as Partial<Socket>, socket]) {
       stream.setTimeout?.(0)
