@@ -21,6 +21,7 @@ import { type Carrier, createCarrier, createHeadCheck } from './handshake.ts'
 import { isEnding } from './node-front.ts'
 import { excess, type OwnAnswer, ownAnswer } from './own-answer.ts'
 import { receivedHeaders } from './received-headers.ts'
+import { destroyGuarded } from './tcp.ts'
 import { Tunnel, type TunnelEvents } from './tunnel.ts'
 
 /** What one call of `proxy.ws` may say differently, below the level of names. */
@@ -178,15 +179,6 @@ function ignore(): void {}
 
 function isSlot(value: unknown): value is Slot {
   return typeof (value as Slot | null | undefined)?.release === 'function'
-}
-
-/** A stream of the application's may throw even here. */
-function destroyGuarded(stream: Duplex): void {
-  try {
-    stream.destroy()
-  } catch {
-    // There is nothing left that could be done with it.
-  }
 }
 
 /** What a client may send before it has its response, bytes; past so many we read no more. */
