@@ -12,6 +12,9 @@ export interface AccessLog {
   close(): Promise<void>
 }
 
+/** Standard output that is closed fails for each batch, ten times a second: it is told once in so long, ms, and counted at the end. */
+const QUIET_MS = 60_000
+
 /**
  * The access log of a proxy, or `null` for none. Standard output that nobody reads must neither stop the proxy nor keep it
  * from closing.
@@ -35,8 +38,14 @@ export function openAccessLog(
     }
     return { write: (record) => write(format(record)), writeLine: write, close: () => Promise.resolve() }
   }
+  let toldAt = Number.NEGATIVE_INFINITY
   const writer = lineWriter(1, {
-    onError: (error) => logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`),
+    onError(error) {
+      const now = clock.now()
+      if (now - toldAt < QUIET_MS) return
+      toldAt = now
+      logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`)
+    },
   })
   return {
     write: (record) => writer.write(format(record)),

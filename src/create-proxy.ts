@@ -7,9 +7,10 @@ import { buildParts } from './build-parts.ts'
 import type { Job, ListenOptions, Running } from './contracts/executor.ts'
 import { attachUpgrades } from './fronts/attach.ts'
 import { createLane, type Lane } from './fronts/lane.ts'
-import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from './fronts/listener.ts'
+import { CLIENT_KEEP_ALIVE_MS, createListener, listen, listenOptions } from './fronts/listener.ts'
 import { peerLookup } from './fronts/peer.ts'
 import { retireServer, stopAccepting } from './fronts/retire.ts'
+import { destroyGuarded } from './fronts/tcp.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from './fronts/upgrade.ts'
 import { serveWeb, type WebCall } from './fronts/web.ts'
 import { fieldValue, isHost } from './http1/fields.ts'
@@ -202,7 +203,7 @@ function makeProxy(
       serveWeb(parts, peerOf(req.socket), req, res, call)
     } catch (error) {
       tellFault(error)
-      res.destroy()
+      destroyGuarded(res)
     }
   }
 
@@ -224,7 +225,7 @@ function makeProxy(
       upgrades.serve(peerOf(req.socket), req, socket, head, call, ordinary)
     } catch (error) {
       tellFault(error)
-      socket.destroy()
+      destroyGuarded(socket)
     }
   }
   const ws: Proxy['ws'] = (req, socket, head, overrides) =>
@@ -256,11 +257,11 @@ function makeProxy(
     },
     async listen(where) {
       if (closing !== null) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
-      const listenOptions = typeof where === 'number' ? { port: where } : where
+      const options = listenOptions(where)
       const starting = resolved.executor.start({
         ...job,
         changes,
-        listen: listenOptions,
+        listen: options,
         serve: serveHere,
         graceMs: resolved.closeGraceMs,
         logger,

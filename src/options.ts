@@ -168,8 +168,8 @@ export interface LimitOptions {
 /** What of the headers that tell of the client's side is passed on from whoever is no trusted proxy. */
 export interface ForwardedOptions {
   /**
-   * Names out of `Forwarded`, `X-Real-IP` and `X-Forwarded-*`, in any case; not the four that the proxy writes itself (see `xfwd`). A
-   * backend that believes them believes every client. Default: none.
+   * Names out of `Forwarded`, `X-Real-IP`, `X-Forwarded-*`, `X-Original-URL` and `X-Rewrite-URL`, in any case; not the four that the
+   * proxy writes itself (see `xfwd`). A backend that believes them believes every client. Default: none.
    */
   pass?: string[]
 }
@@ -190,8 +190,8 @@ export interface ProxyOptions extends GroupOptions {
   /** One line for each exchange on standard output, or to `write`. Default `off`. */
   accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void }
   /**
-   * Addresses or CIDR ranges (or `loopback`, `private`) of proxies in front of us, whose X-Forwarded-*, X-Real-IP and Forwarded
-   * are believed and passed on; `unix`: whoever comes by a unix socket. Default: none.
+   * Addresses or CIDR ranges (or `loopback`, `private`) of proxies in front of us, whose X-Forwarded-*, X-Real-IP, Forwarded,
+   * X-Original-URL and X-Rewrite-URL are believed and passed on; `unix`: whoever comes by a unix socket. Default: none.
    */
   trustedProxies?: string[]
   /** Exceptions to what only trusted proxies may say. */

@@ -5,7 +5,8 @@ import type { Outcome } from '../model/outcome.ts'
 export interface HealthControl {
   /**
    * Takes `backend` out of the balance for `ms`. Does nothing if it is out already, if it is the last one available, or if more
-   * than `maxEjectedPercent` of the backends that are healthy, not draining and of a weight over 0 would be ejected.
+   * than `maxEjectedPercent` of the backends that are healthy, not draining and of a weight over 0 would be ejected. Another time
+   * than one over 0 and up to 2,147,483,647 ms is logged, and ejects nothing.
    * @returns whether it did.
    */
   eject(backend: Backend, ms: number, reason: string): boolean

@@ -9,10 +9,17 @@ import type { HeaderList } from '../model/exchange.ts'
 
 /**
  * Asks a backend for an upgrade. @param upgrade what it is asked to switch to.
+ * @param attemptMs for each address of a name, or 0 for as long as node likes.
  * @returns the request, without listeners: its `upgrade`, `response` and `error` are the caller's.
  * Throws if the connection cannot even be attempted (an invalid certificate, an invalid header).
  */
-export type Carrier = (head: RequestHead, upgrade: string, endpoint: Endpoint, bounds: ResponseBounds) => ClientRequest
+export type Carrier = (
+  head: RequestHead,
+  upgrade: string,
+  endpoint: Endpoint,
+  bounds: ResponseBounds,
+  attemptMs: number,
+) => ClientRequest
 
 /**
  * The only user of http-proxy-3, which connects to the backend and asks for the upgrade. It gets private copies of all
@@ -34,7 +41,7 @@ export function createCarrier(): Carrier {
     request.maxHeadersCount = 0
   })
 
-  return (head, upgrade, endpoint, { maxResponseHeadBytes }) => {
+  return (head, upgrade, endpoint, { maxResponseHeadBytes }, attemptMs) => {
     const standIn = Object.assign(new EventEmitter(), { setTimeout() {}, setNoDelay() {}, setKeepAlive() {} })
     // It lets only GET and WebSocket through: all come under these names, and have their own in the options.
     const view = {
@@ -65,6 +72,7 @@ export function createCarrier(): Carrier {
         servername: tls.servername ?? (isIP(hostname) === 0 ? hostname : ''),
         maxHeaderSize: maxResponseHeadBytes,
         insecureHTTPParser: false,
+        ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
       },
       secure: tls.rejectUnauthorized ?? true,
       method: head.method,

@@ -77,6 +77,22 @@ function limitConnections(server: http.Server, max: number, { logger }: Parts): 
   })
 }
 
+const LISTEN_OPTIONS = ['port', 'host', 'path', 'backlog', 'tls', 'fallback']
+
+/** What `proxy.listen()` was given, as options. @throws TypeError for what is none: it would listen on any free port. */
+export function listenOptions(where: number | ListenOptions): ListenOptions {
+  const allowed = `a port, such as 8080, or an object of ${LISTEN_OPTIONS.join(', ')}`
+  if (typeof where === 'number') return { port: where }
+  if (typeof where !== 'object' || where === null) {
+    const given = typeof where === 'string' ? JSON.stringify(where) : String(where)
+    throw new TypeError(`listen: it was given ${given}; allowed: ${allowed}`)
+  }
+  for (const key of Object.keys(where)) {
+    if (!LISTEN_OPTIONS.includes(key)) throw new TypeError(`listen: ${key} is unknown; allowed: ${allowed}`)
+  }
+  return where
+}
+
 /** Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. node's own default is 511. */
 const BACKLOG = 4096
 

@@ -14,3 +14,12 @@ export function reset(socket: Socket): void {
   if (tcp.writableEnded) tcp.destroy()
   else tcp.resetAndDestroy()
 }
+
+/** A stream of the application's may throw even here, or be none. */
+export function destroyGuarded(stream: { destroy(): unknown }): void {
+  try {
+    stream.destroy()
+  } catch {
+    // There is nothing left that could be done with it.
+  }
+}

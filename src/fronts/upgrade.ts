@@ -8,8 +8,9 @@ import { fieldsText } from '../http1/head-writer.ts'
 import type { Backend } from '../model/backend.ts'
 import { connectError, describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange.ts'
-import { callEach } from '../model/heed.ts'
+import { callEach, heed, isPromise } from '../model/heed.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
+import { longerAttemptMs } from '../model/slow-addresses.ts'
 import { localAnswer } from '../request/answers.ts'
 import { BaseExchange } from '../request/base-exchange.ts'
 import type { Peer } from '../request/front.ts'
@@ -20,6 +21,7 @@ import { type Carrier, createCarrier, createHeadCheck } from './handshake.ts'
 import { isEnding } from './node-front.ts'
 import { excess, type OwnAnswer, ownAnswer } from './own-answer.ts'
 import { receivedHeaders } from './received-headers.ts'
+import { destroyGuarded } from './tcp.ts'
 import { Tunnel, type TunnelEvents } from './tunnel.ts'
 
 /** What one call of `proxy.ws` may say differently, below the level of names. */
@@ -175,13 +177,8 @@ function ordinaryHeaders(req: IncomingMessage, again: IncomingMessage): Incoming
 
 function ignore(): void {}
 
-/** A stream of the application's may throw even here. */
-function destroyGuarded(stream: Duplex): void {
-  try {
-    stream.destroy()
-  } catch {
-    // There is nothing left that could be done with it.
-  }
+function isSlot(value: unknown): value is Slot {
+  return typeof (value as Slot | null | undefined)?.release === 'function'
 }
 
 /** What a client may send before it has its response, bytes; past so many we read no more. */
@@ -344,13 +341,13 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (upgrades === undefined) return this.#connect(null, DEFAULT_BOUNDS)
     const attempt = this.attempts
     const slot = upgrades.reserve(this.backend as Backend, this)
-    if (!(slot instanceof Promise)) return this.#connect(slot, upgrades)
+    if (!isPromise(slot)) return this.#onSlot(slot, upgrades)
     slot.then(
-      this.#guarded((later) => {
-        if (this.isEnded || this.attempts !== attempt) later.release()
-        else this.#connect(later, upgrades)
+      this.#guarded((later: Slot) => {
+        if (this.isEnded || this.attempts !== attempt) this.#release(later)
+        else this.#onSlot(later, upgrades)
       }),
-      this.#guarded((thrown) => {
+      this.#guarded((thrown: unknown) => {
         if (this.isEnded) return
         const isRepick = thrown instanceof ProxyError && thrown.code === 'ERR_PROXY_NO_BACKEND'
         if (isRepick && this.pickAgain(thrown)) return
@@ -359,15 +356,31 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     )
   }
 
-  #connect(slot: Slot | null, bounds: Omit<UpgradeBounds, 'reserve'>): void {
+  #onSlot(slot: Slot, bounds: Omit<UpgradeBounds, 'reserve'>): void {
+    if (isSlot(slot)) this.#connect(slot, bounds)
+    else this.#onAttemptFailed(this.hookError('pool', new TypeError('reserve() gave no slot')))
+  }
+
+  /** Whatever a pool of the application's does here, it has its connection back. */
+  #release(slot: Slot | null): void {
+    if (slot === null) return
+    try {
+      heed(slot.release(), (thrown) => this.tellPool(thrown))
+    } catch (thrown) {
+      this.tellPool(thrown)
+    }
+  }
+
+  /** @param attemptMs for each address of a name; 0 in the first attempt to connect. */
+  #connect(slot: Slot | null, bounds: Omit<UpgradeBounds, 'reserve'>, attemptMs = 0): void {
     const { endpoint } = this.backend as Backend
     const { connect, headers } = this.timeouts
-    this.extend(connect > 0 ? connect : headers)
+    if (attemptMs === 0) this.extend(connect > 0 ? connect : headers)
     let request: ClientRequest
     try {
-      request = this.#carrier(this.outgoingHead(), this.#protocols.join(', '), endpoint, bounds)
+      request = this.#carrier(this.outgoingHead(), this.#protocols.join(', '), endpoint, bounds, attemptMs)
     } catch (thrown) {
-      slot?.release()
+      this.#release(slot)
       return this.#onAttemptFailed(
         this.#backendError('ERR_PROXY_CONNECT', `could not be connected to: ${describeError(thrown)}`, thrown),
       )
@@ -386,7 +399,11 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     request.on(
       'error',
       current((thrown: NodeJS.ErrnoException) => {
-        if (this.#answer === null) this.#onAttemptFailed(this.#handshakeError(thrown))
+        if (this.#answer !== null) return
+        const mayTryLonger = !this.#isConnected && attemptMs === 0
+        const longerMs = mayTryLonger ? longerAttemptMs(thrown, this.deadline - this.parts.clock.now()) : 0
+        if (longerMs > 0) this.#connect(slot, bounds, longerMs)
+        else this.#onAttemptFailed(this.#handshakeError(thrown))
       }),
     )
     request.on('socket', (socket) => socket.on('error', ignore))
@@ -451,7 +468,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     const handshake = this.#handshake
     this.#handshake = null
     if (handshake === null) return
-    handshake.slot?.release()
+    this.#release(handshake.slot)
     handshake.socket?.off('data', handshake.check)
     handshake.request.destroy()
     // node counts a request as destroyed when its response has come, and its socket may be open.
@@ -474,7 +491,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     headers.push('Connection', 'Upgrade', 'Upgrade', named.join(', '))
     this.#handshake = null
     socket.off('data', handshake.check)
-    socket.once('close', () => handshake.slot?.release())
+    socket.once('close', () => this.#release(handshake.slot))
     if (rest.length > 0) socket.unshift(rest)
     for (const stream of [this.#socket as Partial<Socket>, socket]) {
       stream.setTimeout?.(0)

@@ -5,6 +5,7 @@ import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
 import { describeError, isShortage } from '../model/errors.ts'
+import { longerAttemptMs } from '../model/slow-addresses.ts'
 
 /** How to ask a backend whether it works. */
 export interface ProbeOptions {
@@ -89,21 +90,26 @@ class Watch {
   }
 
   probe(): void {
-    let request: http.ClientRequest
     this.#startedAt = this.#clock.now()
+    this.#ask(this.#settings.timeoutMs, 0)
+  }
+
+  /** @param attemptMs for each address of a name; 0 in the first attempt to connect. */
+  #ask(leftMs: number, attemptMs: number): void {
+    let request: http.ClientRequest
     try {
-      request = this.#send()
+      request = this.#send(attemptMs)
     } catch (error) {
       // Certificates that cannot be read, perhaps.
       this.#end(null, describeError(error))
       return
     }
     this.#request = request
-    this.#countDown(request, this.#settings.timeoutMs)
+    this.#countDown(request, leftMs)
     request
       .on('error', (error) => {
         if (isShortage(error)) this.#skip(request)
-        else this.#end(request, describeError(error))
+        else if (attemptMs > 0 || !this.#askLonger(request, error)) this.#end(request, describeError(error))
       })
       .on('close', () => this.#end(request, 'the connection was closed before the end of the answer'))
       .on('upgrade', (_response, socket) => socket.destroy())
@@ -116,6 +122,18 @@ class Watch {
       .end()
   }
 
+  /** Asks once more where an address was cut short: {@link longerAttemptMs}. @returns whether there is anything to wait for. */
+  #askLonger(request: http.ClientRequest, error: Error): boolean {
+    if (this.#isStopped || request !== this.#request) return false
+    const leftMs = this.#startedAt + this.#settings.timeoutMs - this.#clock.now()
+    const attemptMs = longerAttemptMs(error, leftMs)
+    if (attemptMs === 0 || leftMs <= 0) return false
+    this.#cancelTimer()
+    this.#request = null
+    this.#ask(leftMs, attemptMs)
+    return true
+  }
+
   #countDown(request: http.ClientRequest, leftMs: number): void {
     const ms = Math.min(leftMs, PIECE_MS)
     this.#cancelTimer = this.#clock.schedule(ms, () => {
@@ -124,7 +142,7 @@ class Watch {
     })
   }
 
-  #send(): http.ClientRequest {
+  #send(attemptMs: number): http.ClientRequest {
     const { basePath, host, endpoint } = this.#backend
     const { hostname, port, socketPath, isSecure, tls } = endpoint
     const { path, method } = this.#settings
@@ -135,6 +153,7 @@ class Watch {
       headers: { Host: this.#settings.host || host, 'User-Agent': 'heddle-probe' },
       // A connection of its own: whether it can be had is part of the question.
       agent: false,
+      ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
     }
     if (!isSecure) return http.request(request)
     const servername = tls.servername ?? (net.isIP(hostname) === 0 ? hostname : '')

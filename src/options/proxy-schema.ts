@@ -259,7 +259,7 @@ function passFault(name: string): string | null {
   if (lower === 'proxy') return 'is never passed on: CGI makes HTTP_PROXY of it'
   return forwardingName(name) === lower
     ? null
-    : 'is passed on in any case, or never; forwarded.pass is for X-Forwarded-*, X-Real-IP and Forwarded'
+    : 'is passed on in any case, or never; forwarded.pass is for X-Forwarded-*, X-Real-IP, X-Original-URL, X-Rewrite-URL and Forwarded'
 }
 
 function isFunction(value: unknown): boolean {

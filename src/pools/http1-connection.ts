@@ -5,7 +5,7 @@ import { hasBoundCredentials } from '../http1/connection-auth.ts'
 import { fieldsText, requestHeadText } from '../http1/head-writer.ts'
 import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../http1/response-parser.ts'
 import type { Backend } from '../model/backend.ts'
-import { type Clock, LONGEST_MS } from '../model/clock.ts'
+import type { Clock } from '../model/clock.ts'
 import { type Timed, UNWATCHED } from '../model/deadlines.ts'
 import {
   connectError,
@@ -19,6 +19,7 @@ import {
 import type { HeaderList } from '../model/exchange.ts'
 import { isIdempotent } from '../model/idempotent.ts'
 import type { Outcome } from '../model/outcome.ts'
+import { longerAttemptMs } from '../model/slow-addresses.ts'
 import { atEndOfTurn, turnsOver, type Writer } from '../model/turn.ts'
 
 /** What a connection tells the pool that owns it. */
@@ -43,8 +44,6 @@ export interface ConnectionOwner {
 const READ_BUFFER_BYTES = 65536
 /** RFC 9110 section 10.1.1: do not wait for ever for a 100 that a backend may not know of. */
 const CONTINUE_WAIT_MS = 1000
-/** By so much our own limit on connecting may be noticed late, ms, and more. */
-const MORE_THAN_SHARE_MS = 250
 /** So many turns of the event loop end before it is certain that the sockets were polled in between. */
 const POLLED_TURNS = 2
 /** Pieces of a body up to this size wait for others that the same turn of the event loop brings. */
@@ -169,19 +168,13 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       .on('drain', () => this.#onDrain())
   }
 
-  /**
-   * node tries the addresses of a name one after another and gives each but the last a fraction of a second, whatever
-   * our own limit is. Where none of them connects, those that were cut short share what is left of it.
-   * @returns whether there is anything to wait for.
-   */
+  /** Tries once more where an address was cut short: {@link longerAttemptMs}. @returns whether there is anything to wait for. */
   #redial(error: Error): boolean {
-    const cutShort = error instanceof AggregateError ? error.errors.filter(isTimeout).length : 0
-    if (this.#hasRedialled || cutShort === 0 || this.#failure !== null) return false
+    if (this.#hasRedialled || this.#failure !== null) return false
+    const attemptMs = longerAttemptMs(error, this.deadline - this.#clock.now())
+    if (attemptMs === 0) return false
     this.#hasRedialled = true
-    const leftMs = Math.max(0, this.deadline - this.#clock.now())
-    // A little more than its share, so that it is our limit that ends the last one.
-    const shareMs = Math.min(Math.ceil(leftMs / cutShort) + MORE_THAN_SHARE_MS, LONGEST_MS)
-    this.#socket = this.#dial({ autoSelectFamilyAttemptTimeout: shareMs })
+    this.#socket = this.#dial({ autoSelectFamilyAttemptTimeout: attemptMs })
     return true
   }
 
@@ -559,10 +552,6 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
 function uncork(connection: Http1Connection): void {
   connection.uncork()
-}
-
-function isTimeout(error: NodeJS.ErrnoException): boolean {
-  return error.code === 'ETIMEDOUT'
 }
 
 function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {

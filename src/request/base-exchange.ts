@@ -360,6 +360,10 @@ export abstract class BaseExchange implements Recordable, Timed {
     if (isPromise(returned)) heed(returned, (error) => this.#tellThrown(error))
   }
 
+  protected tellPool(thrown: unknown): void {
+    this.#parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
+  }
+
   #tellThrown(error: unknown): void {
     this.#parts.logger.error({ err: error }, `a policy of group ${this.group} threw: ${describeError(error)}`)
   }

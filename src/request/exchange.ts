@@ -462,14 +462,10 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #release(connection: Connection, outcome: Outcome): void {
     try {
       const returned: unknown = connection.release(outcome)
-      if (isPromise(returned)) heed(returned, (thrown) => this.#tellPool(thrown))
+      if (isPromise(returned)) heed(returned, (thrown) => this.tellPool(thrown))
     } catch (thrown) {
-      this.#tellPool(thrown)
+      this.tellPool(thrown)
     }
-  }
-
-  #tellPool(thrown: unknown): void {
-    this.parts.logger.error({ err: thrown }, `the pool of group ${this.group} threw: ${describeError(thrown)}`)
   }
 
   // 7 record

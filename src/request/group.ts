@@ -4,7 +4,7 @@ import type { Pool, PoolStats } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Cells } from '../model/cells.ts'
-import type { Clock } from '../model/clock.ts'
+import { type Clock, LONGEST_MS } from '../model/clock.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import { heed, refusePromise } from '../model/heed.ts'
 
@@ -231,6 +231,14 @@ export class Group implements HealthControl {
   }
 
   eject(backend: Backend, ms: number, reason: string): boolean {
+    if (typeof ms !== 'number' || !(ms > 0 && ms <= LONGEST_MS)) {
+      const given = typeof ms === 'number' ? ms : `a value of type ${typeof ms}`
+      // Not thrown: a check that asks from a timer of its own would end the process.
+      this.#parts.onThrew(
+        new RangeError(`eject() was given ${given}; give a time in ms, over 0 and up to ${LONGEST_MS}`),
+      )
+      return false
+    }
     if (!backend.isAvailable || !this.backends.includes(backend) || !this.#canSpare(1)) return false
     if (!backend.cells.eject(this.#parts.clock.now() + ms)) return false
     // Another thread may have ejected another one at the same moment, or taken one out.

@@ -51,7 +51,12 @@ async function survives(t: TestContext, closed: 'stdout' | 'stderr' | 'both', fo
   }
   child.kill('SIGHUP')
   child.kill('SIGTERM')
-  assert.deepEqual(await once(child, 'exit'), [0, null])
+  assert.deepEqual(await once(child, 'close'), [0, null])
+  // Not for each batch of lines: that would be ten times a second for as long as the command runs.
+  if (closed === 'stdout') {
+    assert.equal(text.match(/access log lines were lost: EPIPE/g)?.length, 1)
+    assert.match(text, /"\d+ access log lines were lost"/)
+  }
 }
 
 for (const closed of ['stdout', 'stderr', 'both'] as const) {

@@ -309,7 +309,7 @@ const FORWARDING = [
   ...['For', 'Host', 'Port', 'Proto', 'Prefix', 'Ssl', 'Scheme', 'Server', 'User', 'Client-Cert', 'By', 'Anything'].map(
     (name) => `X-Forwarded-${name}`,
   ),
-  ...['X-Forwarded', 'X-Real-IP', 'x-real-ip', 'Forwarded', 'Proxy'],
+  ...['X-Forwarded', 'X-Real-IP', 'x-real-ip', 'Forwarded', 'Proxy', 'X-Original-URL', 'x-rewrite-url'],
 ]
 
 const hygiene: Case[] = [
@@ -350,8 +350,8 @@ const hygiene: Case[] = [
   },
   {
     rule: 'names that only begin like those that only trusted proxies may send',
-    send: `${GET}X-Forwardedx: 1\r\nX-Forward: 1\r\nX-Real-IPs: 1\r\nForwarder: 1\r\nProxy-X: 1\r\n\r\n`,
-    sent: `${GET}X-Forwardedx: 1\r\nX-Forward: 1\r\nX-Real-IPs: 1\r\nForwarder: 1\r\nProxy-X: 1\r\n\r\n`,
+    send: `${GET}X-Forwardedx: 1\r\nX-Forward: 1\r\nX-Real-IPs: 1\r\nX-Original-URLs: 1\r\nX-Rewrite: 1\r\nForwarder: 1\r\nProxy-X: 1\r\n\r\n`,
+    sent: `${GET}X-Forwardedx: 1\r\nX-Forward: 1\r\nX-Real-IPs: 1\r\nX-Original-URLs: 1\r\nX-Rewrite: 1\r\nForwarder: 1\r\nProxy-X: 1\r\n\r\n`,
   },
   {
     rule: 'a long Connection list',

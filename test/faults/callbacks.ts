@@ -9,6 +9,8 @@ import {
   http1Pool,
   type Pool,
   type ProxyOptions,
+  type Slot,
+  type UpgradeBounds,
 } from '../../src/index.ts'
 import { systemClock } from '../../src/model/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -92,6 +94,14 @@ function pool(part: object, ofConnection: object = {}, ofSink: Partial<BodySink>
   return { group: { pool: broken } }
 }
 
+/** Ours, with slots for upgrades of which the function that `make` gets is a part. */
+function slots(make: (slot: Slot) => Slot | Promise<Slot>): Broken {
+  const { upgrades } = http1Pool()
+  assert.ok(upgrades)
+  const reserve: UpgradeBounds['reserve'] = (backend, exchange) => make(upgrades.reserve(backend, exchange) as Slot)
+  return pool({ upgrades: { ...upgrades, reserve } })
+}
+
 const transform = (part: object): Broken => ({
   proxy: { routes: [{ path: '/bad', group: 'bad', transforms: [{ name: 'mine', ...part }] }] },
 })
@@ -137,6 +147,10 @@ const CALLBACKS: Readonly<Record<string, (bad: Bad) => Broken>> = {
   'pool.drain': (bad) => pool({ drain: bad }),
   'pool.close': (bad) => pool({ close: bad }),
   'pool.destroy': (bad) => pool({ destroy: bad }),
+  'pool.repick': (bad) => pool({ repick: bad }),
+  'pool.upgrades.reserve': (bad) => slots(bad),
+  'slot.release': (bad) => slots(() => ({ release: bad })),
+  'release of a slot that was waited for': (bad) => slots(async () => ({ release: bad })),
   'connection.send': (bad) => pool({}, { send: bad }),
   'connection.resume': (bad) => pool({}, { resume: bad }),
   'connection.retain': (bad) => pool({}, { retain: bad }),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Backend, ProxyOptions } from '../../src/index.ts'
+import type { Backend, HealthCheck, ProxyOptions } from '../../src/index.ts'
 import { systemClock } from '../../src/model/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
@@ -126,6 +126,33 @@ test('a watch() that returns nothing is fine', async () => {
     assert.equal((await fetch(front.url)).status, 200)
   }
   assert.deepEqual(logger.messages('error'), [])
+})
+
+test('a health check that ejects for what is no time is logged, and ejects nothing', async () => {
+  const given = [Number.NaN, 0, -1, Number.POSITIVE_INFINITY, 2 ** 31, '5', undefined, Object.create(null), Symbol('s')]
+  const logger = recordingLogger()
+  await using backend = await mockBackend()
+  const results: boolean[] = []
+  const healthCheck: HealthCheck = {
+    name: 'mine',
+    observe(one, _outcome, control) {
+      for (const ms of given) results.push(control.eject(one, ms as never, 'a test'))
+      results.push(control.eject(one, 2 ** 31 - 1, 'a test'))
+    },
+  }
+  await using front = await runProxy({ ...two(backend.url), logger, healthCheck })
+  const ejected: number[] = []
+  front.proxy.on('eject', (_backend, ms) => void ejected.push(ms))
+  assert.equal((await fetch(front.url)).status, 200)
+  await front.nextRecord()
+  assert.deepEqual(results, [...given.map(() => false), true])
+  assert.deepEqual(ejected, [2 ** 31 - 1])
+  const messages = logger.messages('error')
+  assert.equal(messages.length, given.length)
+  assert.match(
+    messages[0] ?? '',
+    /^the health check of group default threw: eject\(\) was given NaN; give a time in ms/,
+  )
 })
 
 test('a clock that gives what is no time is logged once, and the machine goes on from there', async () => {

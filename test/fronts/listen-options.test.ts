@@ -79,6 +79,17 @@ for (const [name, options, expected] of [
   })
 }
 
+test('what is no place to listen is refused, and not taken for any free port', async () => {
+  await using proxy = createProxy(TARGET)
+  for (const [where, message] of [
+    ['8080', /^listen: it was given "8080"; allowed: a port, such as 8080, or an object of port, host, /],
+    [undefined, /^listen: it was given undefined; /],
+    [{ prot: 8080 }, /^listen: prot is unknown; allowed: /],
+  ] as const) {
+    await assert.rejects(proxy.listen(where as never), { name: 'TypeError', message })
+  }
+})
+
 test('a backlog that cannot be is refused', async () => {
   await using proxy = createProxy(TARGET)
   for (const backlog of [0, -1, 1.5, Number.NaN, '511']) {

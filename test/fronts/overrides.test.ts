@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import express from 'express'
-import type { Proxy, ProxyError, ProxyOptions, WebOverrides } from '../../src/index.ts'
-import { deadPort, mockBackend, neverAnswer } from '../../src/testing/index.ts'
+import { createProxy, type Proxy, type ProxyError, type ProxyOptions, type WebOverrides } from '../../src/index.ts'
+import { deadPort, mockBackend, neverAnswer, recordingLogger } from '../../src/testing/index.ts'
 import { type RunningProxy, runInServer } from '../support/running-proxy.ts'
 
 function withOverrides(
@@ -127,6 +127,18 @@ test('a third argument that is not ours is not taken for overrides', async () =>
     ),
   )
   assert.equal((await fetch(front.url)).status, 200)
+})
+
+test('web() and ws() do not throw for what is no request', async () => {
+  const logger = recordingLogger()
+  await using proxy = createProxy({ target: 'http://127.0.0.1:1', logger })
+  proxy.web({} as never, {} as never)
+  proxy.web(null as never, null as never)
+  proxy.ws({} as never, {} as never, {} as never)
+  proxy.ws(null as never, null as never, null as never)
+  const messages = logger.messages('error')
+  assert.equal(messages.length, 4)
+  for (const message of messages) assert.match(message, /^a request could not be carried: /)
 })
 
 test('web() on a response that the application has ended does no harm', async () => {

@@ -17,7 +17,7 @@ interface Case {
 }
 
 test('whatever a backend answers to an upgrade ends that exchange only, with one record', async (t) => {
-  const count = caseCount(3000)
+  const count = caseCount(10_000)
   t.diagnostic(`FUZZ_SEED=${seed} FUZZ_CASES=${count}`)
   const next = mutator(corpus('upgrades'), seed)
   const random = seededRandom(seed)

@@ -4,7 +4,12 @@ import dns from 'node:dns'
 import { once } from 'node:events'
 import net from 'node:net'
 import { afterEach, beforeEach, describe, mock, test } from 'node:test'
+import { httpProbe } from '../../src/index.ts'
+import { Backend } from '../../src/model/backend.ts'
+import { systemClock } from '../../src/model/clock.ts'
+import { rawClient } from '../support/raw-client.ts'
 import { FRONTS, rounds } from '../support/running-proxy.ts'
+import { upgradeRequest } from '../support/upgrade-backends.ts'
 
 // A backend that is stopped, and whose queue of connections is full: the system drops what else wants to connect.
 const SOURCE = `
@@ -88,5 +93,72 @@ for (const { name, run } of FRONTS) {
       assert.equal(lookups, 2)
       for (const socket of fillers) socket.destroy()
     })
+
+    test('an upgrade waits for a slow address as long', async () => {
+      const fillers = await stop()
+      await using front = await run({ target: `http://two.test:${port}`, retry: false, timeouts: { connect: 30_000 } })
+      onLookup = () => {
+        if (lookups === 2) child.kill('SIGCONT')
+      }
+      const client = rawClient(front.port)
+      client.write(upgradeRequest())
+      await client.ended
+      // It does not switch.
+      assert.match(client.text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*slow/)
+      assert.deepEqual([lookups, (await front.nextRecord()).attempts, front.errors], [2, 1, []])
+      for (const socket of fillers) socket.destroy()
+    })
+
+    test('an upgrade gives a slow address up when timeouts.connect is over', async () => {
+      const fillers = await stop()
+      await using front = await run({ target: `http://two.test:${port}`, retry: false, timeouts: { connect: 1500 } })
+      const client = rawClient(front.port)
+      client.write(upgradeRequest())
+      await client.ended
+      assert.match(client.text, /^HTTP\/1\.1 504 [\s\S]*ERR_PROXY_CONNECT_TIMEOUT/)
+      assert.deepEqual([lookups, front.pending()], [2, 0])
+      for (const socket of fillers) socket.destroy()
+    })
   })
 }
+
+describe('a probe', () => {
+  /** What one probe of an unhealthy backend has told by its end. */
+  async function probe(timeoutMs: number): Promise<string[]> {
+    const fillers = await stop()
+    const backend = new Backend({ url: `http://two.test:${port}` })
+    backend.cells.isUnhealthy = true
+    const told: string[] = []
+    const control = {
+      eject: () => false,
+      setUnhealthy: (_backend: Backend, isUnhealthy: boolean, reason: string) =>
+        void told.push(`${isUnhealthy} ${reason}`),
+    }
+    const intervalMs = 100_000
+    let stopProbes = (): void => {}
+    await new Promise<void>((onEnd) => {
+      const clock = {
+        ...systemClock,
+        schedule(ms: number, task: () => void) {
+          if (ms >= intervalMs) onEnd()
+          return systemClock.schedule(ms, task)
+        },
+      }
+      stopProbes = httpProbe({ timeoutMs, intervalMs, rise: 1 }, clock).watch?.(backend, control) ?? stopProbes
+    })
+    stopProbes()
+    for (const socket of fillers) socket.destroy()
+    return told
+  }
+
+  test('waits for a slow address as long as it may take', async () => {
+    onLookup = () => {
+      if (lookups === 2) child.kill('SIGCONT')
+    }
+    assert.deepEqual([await probe(30_000), lookups], [['false 1 probes in a row have passed'], 2])
+  })
+
+  test('gives a slow address up when its time is over', async () => {
+    assert.deepEqual([await probe(1500), lookups], [[], 2])
+  })
+})

@@ -24,6 +24,8 @@ const LINES = [
   'X-Forwarded-Client-Cert: c',
   'X-Forwarded: 1',
   'X-Real-IP: 192.0.2.1',
+  'X-Original-URL: /admin',
+  'X-Rewrite-URL: /admin',
   'Forwarded: for=192.0.2.1',
 ]
 const OURS = ['X-Forwarded-For', 'X-Forwarded-Proto', 'X-Forwarded-Host', 'X-Forwarded-Port']
@@ -165,7 +167,10 @@ test('a link-local client on an interface of any name is looked up, without its 
 
 test('forwarded.pass takes names of the family that the proxy does not write', () => {
   const target = 'http://127.0.0.1:1'
-  createProxy({ target, forwarded: { pass: ['Forwarded', 'x-real-ip', 'X-Forwarded-Anything'] } })
+  createProxy({
+    target,
+    forwarded: { pass: ['Forwarded', 'x-real-ip', 'X-Forwarded-Anything', 'X-Original-URL', 'x-rewrite-url'] },
+  })
   createProxy({ target, forwarded: {} })
   for (const wrong of [
     '',

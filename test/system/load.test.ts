@@ -5,6 +5,7 @@ import { Pool } from 'undici'
 import { createProxy } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { childBackend } from '../support/child-backend.ts'
+import { rounds } from '../support/running-proxy.ts'
 import { withoutWrk, wrk } from '../support/wrk.ts'
 
 test('wrk with 64 connections sees no error', { skip: withoutWrk }, async () => {
@@ -14,7 +15,8 @@ test('wrk with 64 connections sees no error', { skip: withoutWrk }, async () => 
   const { requests, failures, text } = await wrk(url, { seconds: 2 })
   assert.ok(requests > 100, text)
   assert.equal(failures, 0, text)
-  assert.equal(proxy.stats().active, 0)
+  // wrk goes in the midst of its last requests: what has been read of them gets its answer.
+  while (proxy.stats().active > 0) await rounds(1)
 })
 
 /** Keeps `connections` requests under way until `isOver()`. */
