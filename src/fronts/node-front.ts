@@ -3,13 +3,13 @@ import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http
 import { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { BodySink, ResponseHead } from '../contracts/pool.ts'
-import { isName } from '../http1/fields.ts'
+import { isName, removeField } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
-import { responseHeaders } from '../request/response-headers.ts'
-import { keepApplicationHeaders } from './application-headers.ts'
+import { announceNothing, responseHeaders } from '../request/response-headers.ts'
+import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
 import { reset } from './tcp.ts'
 
 /** Up to this size pieces of a body are joined in one string, which node writes together with what stands before it. */
@@ -140,6 +140,11 @@ export class NodeFront implements Front, Writer {
     return !this.#hasBody || this.#req.complete
   }
 
+  /** node decides by the method that it has read; the application may have changed it since. */
+  get #takesBody(): boolean {
+    return (this.#res as { _hasBody?: boolean })._hasBody ?? this.method !== 'HEAD'
+  }
+
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
     if (headersSent || socket === null || this.minorVersion === 0) return
@@ -151,11 +156,13 @@ export class NodeFront implements Front, Writer {
 
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
     const res = this.#res
-    // The application has answered by itself.
-    if (res.headersSent) return this.cut()
+    // The application has answered by itself: what it has given whole is left to go out.
+    if (res.headersSent) return res.writableEnded ? this.#events?.onClientDone() : this.cut()
     this.#left = bodyBytes
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
+    if (status === 204) removeField(headers, 'content-length')
+    else if (bodyBytes === 0 && status !== 304 && this.#takesBody) announceNothing(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
     // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
@@ -457,6 +464,7 @@ export class BufferedBody implements FrontBody {
 function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
   let list: HeaderList | undefined = headers
   keepApplicationHeaders(res, headers)
+  replaceFraming(res, headers)
   if (res.writeHead !== ServerResponse.prototype.writeHead) {
     list = undefined
     for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)
