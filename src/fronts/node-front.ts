@@ -363,6 +363,7 @@ export class NodeBody implements FrontBody {
   /** The first bytes, where they came before anybody asked for them. */
   #early: Buffer | null = null
   #hasEnded = false
+  #hasListened = false
   #onArrived: (() => void) | null = null
   readonly #onData = (chunk: Buffer): void => {
     if (this.#sink !== null) this.#sink.onBody(chunk)
@@ -389,12 +390,11 @@ export class NodeBody implements FrontBody {
   start(sink: BodySink): void {
     this.#sink = sink
     const early = this.#early
-    const wasListening = this.#onArrived !== null
     this.#early = null
     this.#onArrived = null
     // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
     if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
-    if (!wasListening) this.#req.on('data', this.#onData).on('end', this.#onEnd)
+    this.#listen()
     if (early !== null) {
       this.#req.resume()
       // It may pause what goes on, or want no more.
@@ -404,10 +404,15 @@ export class NodeBody implements FrontBody {
   }
 
   whenArrived(call: () => void): void {
-    const isFirst = this.#onArrived === null
     this.#onArrived = call
     if (this.#early !== null || this.#hasEnded) process.nextTick(() => this.#arrived())
-    else if (isFirst) this.#req.on('data', this.#onData).on('end', this.#onEnd)
+    else this.#listen()
+  }
+
+  #listen(): void {
+    if (this.#hasListened) return
+    this.#hasListened = true
+    this.#req.on('data', this.#onData).on('end', this.#onEnd)
   }
 
   #arrived(): void {
@@ -431,6 +436,8 @@ export class NodeBody implements FrontBody {
     this.#sink = null
     this.#early = null
     this.#onArrived = null
+    // Of what nobody has begun to read the application may still make something, in `onError`; node drops it with the response.
+    if (!this.#hasListened) return
     this.#req.off('data', this.#onData).off('end', this.#onEnd)
     // What still comes is read and dropped, or the connection's next request would wait behind it for ever.
     this.#req.resume()
