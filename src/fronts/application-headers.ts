@@ -17,7 +17,18 @@ export function keepApplicationHeaders(res: ServerResponse, headers: HeaderList)
   if (vary !== undefined && has(headers, 'vary')) joinVary(headers, Array.isArray(vary) ? vary.join() : String(vary))
 }
 
-function has(headers: HeaderList, name: string): boolean {
+/** How long the body is, what sends it says: a length or a coding that the application has set beforehand is another body's. */
+export function replaceFraming(res: ServerResponse, headers: Readonly<HeaderList>): void {
+  const hasCoding = res.hasHeader('transfer-encoding')
+  if (!hasCoding && !res.hasHeader('content-length')) return
+  if (!has(headers, 'content-length')) {
+    res.removeHeader('content-length')
+    // What node does by itself; removed, it would not.
+    if (hasCoding) res.setHeader('Transfer-Encoding', 'chunked')
+  } else if (hasCoding) res.removeHeader('transfer-encoding')
+}
+
+function has(headers: Readonly<HeaderList>, name: string): boolean {
   for (let i = 0; i < headers.length; i += 2) if (isName(headers[i] as string, name)) return true
   return false
 }

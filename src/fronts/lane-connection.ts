@@ -289,10 +289,14 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
 
   #hold(bytes: Buffer): void {
     this.#held = bytes
-    // A head has a bound of its own, and its end must still come.
-    if (bytes.length < MAX_HELD_BYTES || this.#state !== BUSY || this.#isPaused) return
+    if (!this.#holdsTooMuch || this.#isPaused) return
     this.#isPaused = true
     this.socket.pause()
+  }
+
+  /** A head has a bound of its own, and its end must still come. */
+  get #holdsTooMuch(): boolean {
+    return this.#held !== null && this.#held.length >= MAX_HELD_BYTES && this.#state === BUSY
   }
 
   /** Reads what has been held, and then more. */
@@ -302,7 +306,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     this.#held = null
     if (held !== null) this.#read(held)
     else if (this.#hasEnded) this.#endInput()
-    if (this.#held === null) this.#unpause()
+    if (!this.#holdsTooMuch) this.#unpause()
   }
 
   /** Reads nothing for the moment. */

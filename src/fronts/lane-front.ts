@@ -6,7 +6,7 @@ import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
-import { responseHeaders } from '../request/response-headers.ts'
+import { announceNothing, responseHeaders } from '../request/response-headers.ts'
 
 /** Up to this size bytes are copied into one string with what stands before them: cheaper than a list of buffers. */
 const SMALL_BYTES = 8192
@@ -92,12 +92,13 @@ export class LaneFront implements Front, Writer {
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 
-  respond(status: number, reason: string, headers: HeaderList): void {
+  respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
     if (this.#state !== WAITING) return this.cut()
     this.#state = ANSWERING
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if ((status >= 300 && !this.#owner.isRequestComplete) || this.#owner.isClosing) this.isLast = true
     this.#hasBody = this.method !== 'HEAD' && status !== 204 && status !== 304
+    if (bodyBytes === 0 && this.#hasBody) announceNothing(headers)
     let text = `HTTP/1.1 ${status} ${reason === '' ? (STATUS_CODES[status] ?? 'unknown') : reason}\r\n`
     let length = CHUNKS
     let hasDate = false
@@ -183,7 +184,7 @@ export class LaneFront implements Front, Writer {
     if (this.#state !== WAITING) return this.cut()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
     if (status === 400 || !this.#owner.isRequestComplete) this.isLast = true
-    this.respond(status, '', headers)
+    this.respond(status, '', headers, text.length)
     if (this.#hasBody) this.#text += text
     this.#state = ENDED
     // At once: the exchange has ended, and a proxy that closes waits for no other.

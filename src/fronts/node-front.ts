@@ -3,13 +3,13 @@ import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http
 import { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { BodySink, ResponseHead } from '../contracts/pool.ts'
-import { isName } from '../http1/fields.ts'
+import { isName, removeField } from '../http1/fields.ts'
 import { fieldsText } from '../http1/head-writer.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { atEndOfTurn, type Writer } from '../model/turn.ts'
 import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../request/front.ts'
-import { responseHeaders } from '../request/response-headers.ts'
-import { keepApplicationHeaders } from './application-headers.ts'
+import { announceNothing, responseHeaders } from '../request/response-headers.ts'
+import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
 import { reset } from './tcp.ts'
 
 /** Up to this size pieces of a body are joined in one string, which node writes together with what stands before it. */
@@ -143,6 +143,11 @@ export class NodeFront implements Front, Writer {
     return !this.#hasBody || this.#req.complete
   }
 
+  /** node decides by the method that it has read; the application may have changed it since. */
+  get #takesBody(): boolean {
+    return (this.#res as { _hasBody?: boolean })._hasBody ?? this.method !== 'HEAD'
+  }
+
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
     if (headersSent || socket === null || this.minorVersion === 0) return
@@ -154,11 +159,13 @@ export class NodeFront implements Front, Writer {
 
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
     const res = this.#res
-    // The application has answered by itself.
-    if (res.headersSent) return this.cut()
+    // The application has answered by itself: what it has given whole is left to go out.
+    if (res.headersSent) return res.writableEnded ? this.#events?.onClientDone() : this.cut()
     this.#left = bodyBytes
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
+    if (status === 204) removeField(headers, 'content-length')
+    else if (bodyBytes === 0 && status !== 304 && this.#takesBody) announceNothing(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
     // The application has made HEAD of another method: the client waits for the body that the head announces.
@@ -361,6 +368,7 @@ export class NodeBody implements FrontBody {
   /** The first bytes, where they came before anybody asked for them. */
   #early: Buffer | null = null
   #hasEnded = false
+  #hasListened = false
   #onArrived: (() => void) | null = null
   readonly #onData = (chunk: Buffer): void => {
     if (this.#sink !== null) this.#sink.onBody(chunk)
@@ -387,12 +395,11 @@ export class NodeBody implements FrontBody {
   start(sink: BodySink): void {
     this.#sink = sink
     const early = this.#early
-    const wasListening = this.#onArrived !== null
     this.#early = null
     this.#onArrived = null
     // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
     if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
-    if (!wasListening) this.#req.on('data', this.#onData).on('end', this.#onEnd)
+    this.#listen()
     if (early !== null) {
       this.#req.resume()
       // It may pause what goes on, or want no more.
@@ -402,10 +409,15 @@ export class NodeBody implements FrontBody {
   }
 
   whenArrived(call: () => void): void {
-    const isFirst = this.#onArrived === null
     this.#onArrived = call
     if (this.#early !== null || this.#hasEnded) process.nextTick(() => this.#arrived())
-    else if (isFirst) this.#req.on('data', this.#onData).on('end', this.#onEnd)
+    else this.#listen()
+  }
+
+  #listen(): void {
+    if (this.#hasListened) return
+    this.#hasListened = true
+    this.#req.on('data', this.#onData).on('end', this.#onEnd)
   }
 
   #arrived(): void {
@@ -429,6 +441,8 @@ export class NodeBody implements FrontBody {
     this.#sink = null
     this.#early = null
     this.#onArrived = null
+    // Of what nobody has begun to read the application may still make something, in `onError`; node drops it with the response.
+    if (!this.#hasListened) return
     this.#req.off('data', this.#onData).off('end', this.#onEnd)
     // What still comes is read and dropped, or the connection's next request would wait behind it for ever.
     this.#req.resume()
@@ -462,6 +476,7 @@ export class BufferedBody implements FrontBody {
 function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
   let list: HeaderList | undefined = headers
   keepApplicationHeaders(res, headers)
+  replaceFraming(res, headers)
   if (res.writeHead !== ServerResponse.prototype.writeHead) {
     list = undefined
     for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)

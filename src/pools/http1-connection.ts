@@ -234,7 +234,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (!this.#awaitsContinue) return
     this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
     body.whenArrived?.(() => {
-      if (this.#body === body && this.#awaitsContinue) this.#onBodyArrived()
+      if (this.#body === body && this.#awaitsContinue) this.#stopWaiting()
     })
   }
 
@@ -363,9 +363,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (!this.#isConnected) {
       this.#fail('ERR_PROXY_CONNECT_TIMEOUT', 'did not accept a connection in time')
     } else if (this.#awaitsContinue) {
-      this.deadline = Number.POSITIVE_INFINITY
       this.#owner.watch(this)
-      this.#startBody()
+      this.#stopWaiting()
     } else this.#owner.onIdleTooLong(this)
   }
 
@@ -426,6 +425,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     }
     const parser = this.#parser
     const read = parser.execute(this.#buffer, 0, bytes)
+    // Also where the exchange has given the connection back from within.
+    if (read >= 0 && read < bytes && parser.isDone) this.#isPoisoned = true
     if (read < 0) {
       if (parser.hasHead) this.#fail('ERR_PROXY_CUT', `sent a body with ${parser.fault}`)
       else this.#fail('ERR_PROXY_BAD_RESPONSE', `sent ${parser.fault}`)
@@ -436,7 +437,6 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       sink.onFlush()
       return !this.#isPaused
     }
-    if (read < bytes) this.#isPoisoned = true
     this.#complete(sink)
     return true
   }
@@ -467,8 +467,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#body?.resume()
   }
 
-  /** The client has sent it without waiting for a 100. */
-  #onBodyArrived(): void {
+  /** The client has sent the body without waiting for a 100, or the backend has given none in time. */
+  #stopWaiting(): void {
     if (this.#head === '') return this.#startBody()
     // It goes out with the head.
     this.#awaitsContinue = false

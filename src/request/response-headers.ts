@@ -82,6 +82,14 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
   return list
 }
 
+/**
+ * A body of no bytes is sent where the list was made for none: the application has made HEAD of the client's GET, or a transform
+ * 200 of a 304. The length of what is not sent would have the client take its next response for the body.
+ */
+export function announceNothing(headers: HeaderList): void {
+  for (let i = 0; i < headers.length; i += 2) if (isName(headers[i] as string, 'content-length')) headers[i + 1] = '0'
+}
+
 /** The usual values nominate nothing. */
 function isPlain(value: string): boolean {
   return value === 'keep-alive' || value === 'close'

@@ -180,3 +180,47 @@ for (const [what, body] of [
     pool.destroy()
   })
 }
+
+test('a body is not sent before its head, though the wait for 100 may be over before the socket was looked at', async () => {
+  const clock = manualClock()
+  await using backend = await mockBackend()
+  const pool = http1Pool({}, { clock })
+  const target = new Backend({ url: backend.url })
+  await keepOne(pool, target)
+  const kept = await pool.acquire(target, first)
+  const used = use(kept, { ...HELLO, expectsContinue: true })
+  clock.advance(1500)
+  await used
+  assert.equal(kept.isReused, true)
+  assert.equal(backend.requests[1]?.method, 'GET')
+  assert.equal((await backend.requests[1].body()).toString(), 'hello')
+  pool.destroy()
+})
+
+test('a connection that is given back from within its last bytes is not kept where others stand behind them', async () => {
+  const sockets: Socket[] = []
+  await using backend = await mockBackend(
+    () => void sockets[0]?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n'),
+    { onConnection: (socket) => void sockets.push(socket) },
+  )
+  const pool = http1Pool()
+  const target = new Backend({ url: backend.url })
+  const connection = await pool.acquire(target, first)
+  await new Promise<void>((resolve, reject) => {
+    connection.send({ method: 'GET', path: '/', headers: ['Host', 'a'] }, null, {
+      onInformational() {},
+      onHead() {},
+      onData() {
+        connection.release({ ...ANSWERED, kind: 'cut' })
+        setImmediate(resolve)
+        return true
+      },
+      onFlush() {},
+      onEnd() {},
+      onError: reject,
+    })
+  })
+  assert.equal((await pool.acquire(target, first)).isReused, false)
+  assert.equal(backend.connections, 2)
+  pool.destroy()
+})
