@@ -382,7 +382,11 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     } catch (thrown) {
       this.#release(slot)
       return this.#onAttemptFailed(
-        this.#backendError('ERR_PROXY_CONNECT', `could not be connected to: ${describeError(thrown)}`, thrown),
+        this.#backendError(
+          endpoint.isSecure ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT',
+          `could not be connected to: ${describeError(thrown)}`,
+          thrown,
+        ),
       )
     }
     const faultOf = createHeadCheck(this.method, bounds)

@@ -3,7 +3,7 @@ import type { BackendPoolStats, Connection, Pool, PoolStats, Slot } from '../con
 import type { Backend } from '../model/backend.ts'
 import { type Clock, systemClock } from '../model/clock.ts'
 import { Deadlines, type Timed, UNWATCHED } from '../model/deadlines.ts'
-import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange.ts'
 import { callEach, warnOf } from '../model/heed.ts'
 import { type ConnectionOwner, Http1Connection } from './http1-connection.ts'
@@ -189,8 +189,8 @@ class Waiter implements Timed {
     this.#resolve(lease)
   }
 
-  fail(code: ProxyErrorCode, what: string): void {
-    this.reject(new ProxyError(code, `backend ${this.#backend.id} ${what}`, { backend: this.#backend }))
+  fail(code: ProxyErrorCode, what: string, cause?: unknown): void {
+    this.reject(new ProxyError(code, `backend ${this.#backend.id} ${what}`, { backend: this.#backend, cause }))
   }
 
   reject(error: ProxyError): void {
@@ -346,8 +346,12 @@ class BackendPool implements ConnectionOwner {
   }
 
   onConnected(connection: Http1Connection): void {
+    const opener = this.#opening.get(connection)
     this.#opening.delete(connection)
-    this.onIdle(connection)
+    // Its own, also where another has waited for longer: that one has a connection of its own on the way, and if this were given
+    // to it and the other failed, nobody would tell the opener.
+    if (opener?.isSettled === false) opener.give(this.#lease(connection))
+    else this.onIdle(connection)
   }
 
   onConnectFailed(connection: Http1Connection, error: ProxyError): void {
@@ -447,7 +451,14 @@ class BackendPool implements ConnectionOwner {
     const { clock, deadlines, scope } = this.#settings
     waiter.hasOpening = true
     if (waiter.wantsSlot) return waiter.give(this.#takeSlot())
-    const connection = scope.runInAsyncScope(() => new Http1Connection(this.#backend, this, this.#settings))
+    let connection: Http1Connection
+    try {
+      connection = scope.runInAsyncScope(() => new Http1Connection(this.#backend, this, this.#settings))
+    } catch (thrown) {
+      // A certificate that cannot be read, perhaps. Whoever waits is told; the caller may be an event of another connection.
+      const code = this.#backend.endpoint.isSecure ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT'
+      return waiter.fail(code, `could not be connected to: ${describeError(thrown)}`, thrown)
+    }
     this.#connections.add(connection)
     this.#opening.set(connection, waiter)
     const limit = waiter.exchange.timeouts.connect
