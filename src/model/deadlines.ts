@@ -29,8 +29,8 @@ const MAX_GRACE_MS = 1000
  *
  * While the process stands still (a long computation, SIGSTOP, a virtual machine that is moved) nobody is heard, and nobody
  * must be blamed for it: a late tick judges only what was due when it should have come, after the sockets have been read
- * (see {@link Clock.schedule}), and the next tick comes as much later, so that what takes several steps (a TLS handshake)
- * has time for them.
+ * (see {@link Clock.schedule}), and nobody is judged again before ticks have passed for as long, so that what takes several
+ * steps (a TLS handshake) has time for them, also where the process stands still again meanwhile.
  */
 export class Deadlines {
   readonly #clock: Clock
@@ -40,6 +40,8 @@ export class Deadlines {
   #cancelTick: (() => void) | null = null
   /** When the next tick should come. */
   #tickAt = 0
+  /** For so long nobody is judged, ms. Counted in ticks: one that the process stood still for counts no more than another. */
+  #graceMs = 0
 
   /** @param onThrew told what an {@link Timed.onDeadline} has thrown. */
   constructor(clock: Clock, onThrew: (error: unknown) => void = warnOf('a deadline')) {
@@ -54,7 +56,7 @@ export class Deadlines {
   add(entry: Timed): void {
     if (entry.place !== UNWATCHED) return
     entry.place = this.#entries.push(entry) - 1
-    if (this.#cancelTick === null) this.#schedule(TICK_MS)
+    if (this.#cancelTick === null) this.#schedule()
   }
 
   remove(entry: Timed): void {
@@ -74,13 +76,20 @@ export class Deadlines {
     this.#cancelTick = null
   }
 
-  #schedule(ms: number): void {
-    this.#tickAt = this.#clock.now() + ms
-    this.#cancelTick = this.#clock.schedule(ms, this.#tick)
+  #schedule(): void {
+    this.#tickAt = this.#clock.now() + TICK_MS
+    this.#cancelTick = this.#clock.schedule(TICK_MS, this.#tick)
   }
 
   readonly #tick = (): void => {
-    const now = this.#clock.now()
+    if (this.#graceMs > 0) this.#graceMs -= TICK_MS
+    else this.#judge(this.#clock.now())
+    this.#cancelTick = null
+    if (this.#entries.length > 0) this.#schedule()
+    else this.#graceMs = 0
+  }
+
+  #judge(now: number): void {
     const lateMs = now - this.#tickAt
     const asOf = Math.min(now, this.#tickAt)
     const due: Timed[] = []
@@ -95,7 +104,6 @@ export class Deadlines {
         this.#onThrew(error)
       }
     }
-    this.#cancelTick = null
-    if (this.#entries.length > 0) this.#schedule(lateMs > TICK_MS ? TICK_MS + Math.min(lateMs, MAX_GRACE_MS) : TICK_MS)
+    if (lateMs > TICK_MS) this.#graceMs = Math.min(lateMs, MAX_GRACE_MS)
   }
 }

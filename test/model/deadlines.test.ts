@@ -131,6 +131,32 @@ test('after the process has stood still nobody is judged for as long, a second a
   }
 })
 
+test('a process that stands still again within that time is given the rest of it afterwards', () => {
+  const clock = manualClock()
+  let untilMs = 0
+  const leftMs = (): number => Math.max(0, untilMs - clock.now())
+  /** What falls due meanwhile comes at the end. */
+  function stand(ms: number): void {
+    untilMs = clock.now() + ms
+    clock.advance(ms)
+  }
+  const deadlines = new Deadlines({
+    ...clock,
+    now: () => clock.now() + leftMs(),
+    schedule: (delayMs, task) => clock.schedule(delayMs + leftMs(), task),
+  })
+  let calls = 0
+  deadlines.add(timed(Number.POSITIVE_INFINITY, () => {}))
+  stand(900)
+  clock.advance(100)
+  deadlines.add(timed(clock.now() + 400, () => calls++))
+  stand(900)
+  clock.advance(700)
+  assert.equal(calls, 0)
+  clock.advance(200)
+  assert.equal(calls, 1)
+})
+
 test('a deadline that was moved after the process stood still holds from there', () => {
   const clock = stallingClock()
   const deadlines = new Deadlines(clock)
