@@ -74,7 +74,12 @@ export function createUpgrades(parts: Parts): Upgrades {
     const earlier = (req.socket as { _httpMessage?: ServerResponse | null })._httpMessage
     if (earlier) {
       // The response to the request before it in the pipeline is still on its way.
-      const onTurn = AsyncResource.bind(() => guarded(given, () => begin(...args)))
+      const onDrain = (): void => drained(earlier)
+      const onTurn = AsyncResource.bind(() => {
+        given.off('drain', onDrain)
+        guarded(given, () => begin(...args))
+      })
+      given.on('drain', onDrain)
       earlier.once('close', onTurn)
       return
     }
@@ -179,6 +184,17 @@ function ignore(): void {}
 
 function isSlot(value: unknown): value is Slot {
   return typeof (value as Slot | null | undefined)?.release === 'function'
+}
+
+/**
+ * The client takes more of a response: node has taken off what would have told it so when it handed over the connection. Where
+ * `writableNeedDrain` comes from is not in its documentation (lib/_http_outgoing.js).
+ */
+function drained(response: ServerResponse): void {
+  if (!response.writableNeedDrain) return
+  const flag = Object.getOwnPropertySymbols(response).find(({ description }) => description === 'kNeedDrain')
+  if (flag !== undefined) (response as unknown as Record<symbol, boolean>)[flag] = false
+  response.emit('drain')
 }
 
 /** What a client may send before it has its response, bytes; past so many we read no more. */
