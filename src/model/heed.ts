@@ -5,7 +5,12 @@ import { describeError } from './errors.ts'
  * rejection of its promise is told, or it would end the process.
  */
 export function heed(returned: unknown, tell: (error: unknown) => void): void {
-  if (isPromise(returned)) returned.then(undefined, tell)
+  if (!isPromise(returned)) return
+  try {
+    returned.then(undefined, tell)
+  } catch (error) {
+    tell(error)
+  }
 }
 
 /** The same where it had to be done at once. @throws TypeError for a promise. */
@@ -15,9 +20,14 @@ export function refusePromise(returned: unknown): void {
   throw new TypeError('it returned a promise, and must be synchronous')
 }
 
-/** Of any library, and of any realm. */
+/** Of any library, and of any realm. Not where to ask for its `then` throws. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  if (typeof value !== 'object' || value === null) return false
+  try {
+    return typeof (value as { then?: unknown }).then === 'function'
+  } catch {
+    return false
+  }
 }
 
 /** Calls `call` for each of `items`; one for which it throws is told, and takes nothing from the others. */

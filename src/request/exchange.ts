@@ -483,5 +483,9 @@ const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs:
 
 /** A pool of the user's may give anything. */
 function isConnection(leased: Connection | null | undefined): leased is Connection {
-  return typeof leased?.send === 'function'
+  try {
+    return typeof leased?.send === 'function'
+  } catch {
+    return false
+  }
 }
