@@ -62,9 +62,6 @@ function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegEx
   return false
 }
 
-/** What node:http keeps on a response: whether the method with which the request came has one with a body. */
-type HasBody = ServerResponse & { readonly _hasBody?: boolean }
-
 /** The connection ends with the response to this request, whoever gives it. */
 export function endAfter(req: IncomingMessage, res: ServerResponse): void {
   const socket = req.socket as Marked
@@ -168,8 +165,6 @@ export class NodeFront implements Front, Writer {
     else if (bodyBytes === 0 && status !== 304 && this.#takesBody) announceNothing(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
-    // The application has made HEAD of another method: the client waits for the body that the head announces.
-    if (this.method === 'HEAD' && (res as HasBody)._hasBody) this.endAfterwards()
     // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
     if (status === 426 && headers.includes('Connection'))
       headers.push('Connection', res.shouldKeepAlive ? 'keep-alive' : 'close')

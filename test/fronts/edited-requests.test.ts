@@ -383,25 +383,6 @@ for (const { name, serve, ask } of WAYS) {
   })
 }
 
-test('where the application makes HEAD of GET, the connection ends with the response, which no body follows', async () => {
-  await using backend = await mockBackend({ body: 'hello' })
-  await using front = await runInServer({ target: backend.url }, (proxy) =>
-    http.createServer((req, res) => {
-      if (req.url === '/changed') req.method = 'HEAD'
-      proxy.web(req, res)
-    }),
-  )
-  const client = rawClient(front.port)
-  client.write('HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET /changed HTTP/1.1\r\nHost: a\r\n\r\n')
-  client.write('GET /next HTTP/1.1\r\nHost: a\r\n\r\n')
-  assert.equal(await client.ended, 'end')
-  const [, first = '', second = '', ...more] = client.text.split('HTTP/1.1 ')
-  assert.match(first, /^200 OK\r\nContent-Length: 5\r\n[\s\S]*\r\nConnection: keep-alive\r\n/)
-  assert.match(second, /^200 OK\r\nContent-Length: 5\r\n[\s\S]*\r\nConnection: close\r\n\r\n$/)
-  assert.deepEqual(more, [])
-  assert.equal(backend.requests.length, 2)
-})
-
 test('an upgrade with a body stays refused, whatever the application takes out of req.headers', async () => {
   await using backend = await rawBackend((request) => request.accept())
   await using front = await runInServer({ target: backend.url }, (proxy) =>
