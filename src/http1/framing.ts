@@ -20,6 +20,15 @@ export interface Framing {
   fault: string | null
 }
 
+/**
+ * Whether a tab stands beside the transfer coding in a head: white space by RFC 9110 section 5.6.3, but node's parser takes
+ * `chunked` and a tab for another coding.
+ */
+export function hasTabInCoding(head: string): boolean {
+  return head.includes('\t') && TAB_IN_CODING.test(head)
+}
+
+const TAB_IN_CODING = /^transfer-encoding:[^\r\n]*\t/im
 const TIMEOUT = /(?:^|[,;\s])timeout\s*=\s*(\d{1,9})/i
 
 /**

@@ -1,6 +1,6 @@
 import type { HeaderList } from '../model/exchange.ts'
 import { contentLength, hasListToken, isHost, isName, readFields } from './fields.ts'
-import { CHUNKED } from './framing.ts'
+import { CHUNKED, hasTabInCoding } from './framing.ts'
 
 /** {@link RequestParser.parse} found no end of the head yet. */
 export const INCOMPLETE = 0
@@ -69,7 +69,8 @@ export class RequestParser {
     if (fields < 0) return NOT_PLAIN
     this.headers = []
     if (readFields(text, fields, text.length, this.headers) !== null) return NOT_PLAIN
-    return this.#readHeaders() ? end + 4 - from : NOT_PLAIN
+    if (!this.#readHeaders()) return NOT_PLAIN
+    return this.bodyBytes === CHUNKED && hasTabInCoding(text) ? NOT_PLAIN : end + 4 - from
   }
 
   /** @returns where the header lines begin, or -1. */

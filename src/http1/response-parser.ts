@@ -2,7 +2,7 @@ import type { ResponseHead } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange.ts'
 import { ChunkedDecoder } from './chunked.ts'
 import { isFieldValue, readFields } from './fields.ts'
-import { CHUNKED, type Framing, responseFraming, UNTIL_CLOSE } from './framing.ts'
+import { CHUNKED, type Framing, hasTabInCoding, responseFraming, UNTIL_CLOSE } from './framing.ts'
 
 /** Told what a {@link ResponseParser} finds, synchronously and in the order of the wire. */
 export interface ResponseHandler {
@@ -173,6 +173,7 @@ export class ResponseParser {
     if (fault !== null) return this.#refuse(fault)
     const framing = responseFraming(this.#method, status, minor, headers, this.framing)
     if (framing.fault !== null) return this.#refuse(framing.fault)
+    if (framing.bytes === CHUNKED && hasTabInCoding(text)) return this.#refuse('a tab in its Transfer-Encoding')
     if (status === 101 && !this.#mayUpgrade) return this.#refuse('101 Switching Protocols, which was not asked for')
     if (status < 200 && status !== 101) {
       const { maxInterimResponses } = this.#bounds

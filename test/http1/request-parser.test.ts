@@ -32,6 +32,13 @@ describe('plain heads', () => {
     assert.equal(parser.keepAlive, true)
   })
 
+  test('a tab beside the transfer coding, which node reads in another way, is for node to judge', () => {
+    assert.equal(parse(withLines('Host: a', 'Transfer-Encoding: chunked\t')), NOT_PLAIN)
+    assert.equal(parse(withLines('Host: a', 'Transfer-Encoding:\tchunked')), NOT_PLAIN)
+    const head = withLines('Host: a', 'X-A:\tb', 'Transfer-Encoding: chunked')
+    assert.equal(parse(head), head.length)
+  })
+
   test('a head is read in the middle of other bytes, and not beyond them', () => {
     const head = withLines('Host: a')
     const bytes = Buffer.from(`xx${head}GET /2`)

@@ -74,6 +74,12 @@ test('a response with Content-Length is done after so many bytes and keeps the c
   assert.ok(isDone && keepAlive)
 })
 
+test('a tab beside the transfer coding, which node reads in another way, is refused', () => {
+  const body = '5\r\nhello\r\n0\r\n\r\n'
+  assert.notEqual(read(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n${body}`).fault, null)
+  assert.equal(read(`HTTP/1.1 200 OK\r\nX-A:\tb\r\nTransfer-Encoding: chunked\r\n\r\n${body}`).fault, null)
+})
+
 test('bytes behind the response are left, not read as part of it', () => {
   const { body, rest, isDone } = read('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n')
   assert.equal(body, 'hi')
