@@ -4,8 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
-import { without } from './executors/threaded.ts'
 import { PACKAGE_ROOT, startScript } from './support/script.ts'
+import { without } from './threads/threaded.ts'
 
 /** The compiled examples; they import 'heddle' as users do, so that the package must have been built. */
 const folder = fileURLToPath(new URL('../examples/', import.meta.url))

@@ -1,12 +1,12 @@
 import type { Balancer, Candidates } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
-import { type HashBy, hashKey } from './hash-key.ts'
-import { type HashRing, hashRing } from './hash-ring.ts'
-import { type PendingMirror, pendingMirror } from './pending-mirror.ts'
-import { perCandidates } from './per-candidates.ts'
+import { type HashBy, hashKey } from './hashing/hash-key.ts'
+import { type HashRing, hashRing } from './hashing/hash-ring.ts'
+import { hashString, mix } from './hashing/string-hash.ts'
 import { powerOfTwo } from './power-of-two.ts'
-import { hashString, mix } from './string-hash.ts'
-import { totalWeight } from './weights.ts'
+import { type PendingMirror, pendingMirror } from './sampling/pending-mirror.ts'
+import { perCandidates } from './sampling/per-candidates.ts'
+import { totalWeight } from './sampling/weights.ts'
 
 /** Options of {@link consistentHash}. */
 export interface ConsistentHashOptions {

@@ -1,6 +1,6 @@
 export { type ConsistentHashOptions, consistentHash } from './consistent-hash.ts'
 export { firstAvailable } from './first-available.ts'
-export type { HashBy } from './hash-key.ts'
+export type { HashBy } from './hashing/hash-key.ts'
 export { type LeastConnectionsOptions, leastConnections } from './least-connections.ts'
 export { type PeakEwmaOptions, peakEwma } from './peak-ewma.ts'
 export { type PowerOfTwoOptions, powerOfTwo } from './power-of-two.ts'

@@ -1,8 +1,8 @@
 import type { Balancer, Candidates } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
-import { leastOf } from './least-of.ts'
-import { type PendingMirror, pendingMirror } from './pending-mirror.ts'
-import { perCandidates } from './per-candidates.ts'
+import { leastOf } from './sampling/least-of.ts'
+import { type PendingMirror, pendingMirror } from './sampling/pending-mirror.ts'
+import { perCandidates } from './sampling/per-candidates.ts'
 
 /** Options of {@link leastConnections}. */
 export interface LeastConnectionsOptions {

@@ -1,7 +1,7 @@
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Outcome } from '../model/outcome.ts'
-import { choiceOfTwo } from './choice-of-two.ts'
+import { choiceOfTwo } from './sampling/choice-of-two.ts'
 
 /** Options of {@link peakEwma}. */
 export interface PeakEwmaOptions {

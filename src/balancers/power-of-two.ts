@@ -1,5 +1,5 @@
 import type { Balancer } from '../contracts/balancer.ts'
-import { choiceOfTwo } from './choice-of-two.ts'
+import { choiceOfTwo } from './sampling/choice-of-two.ts'
 
 /** Options of {@link powerOfTwo}. */
 export interface PowerOfTwoOptions {

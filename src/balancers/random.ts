@@ -1,6 +1,6 @@
 import type { Balancer } from '../contracts/balancer.ts'
-import { drawOnce, drawsFrom } from './draws.ts'
-import { perCandidates } from './per-candidates.ts'
+import { drawOnce, drawsFrom } from './sampling/draws.ts'
+import { perCandidates } from './sampling/per-candidates.ts'
 
 /** Options of {@link random}. */
 export interface RandomOptions {

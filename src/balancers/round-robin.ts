@@ -1,10 +1,10 @@
 import type { Balancer } from '../contracts/balancer.ts'
-import { deadlineTurns } from './deadline-turns.ts'
-import { perCandidates } from './per-candidates.ts'
-import { rotation } from './rotation.ts'
-import { smoothTurns } from './smooth-turns.ts'
-import type { Turns } from './turns.ts'
-import { haveEqualWeights } from './weights.ts'
+import { deadlineTurns } from './rotation/earliest-deadline-first.ts'
+import { rotation } from './rotation/equal-weights.ts'
+import type { Turns } from './rotation/rotation.ts'
+import { smoothTurns } from './rotation/smooth-weighted.ts'
+import { perCandidates } from './sampling/per-candidates.ts'
+import { haveEqualWeights } from './sampling/weights.ts'
 
 /** Options of {@link roundRobin}. */
 export interface RoundRobinOptions {

@@ -1,8 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { toJsonSchema } from '@valibot/to-json-schema'
-// biome-ignore lint/style/noRestrictedImports: a build script in the command's folder, not a part of the command
-import { proxySchema } from '../options/proxy-schema.ts'
+import { proxySchema } from '../config/proxy-schema.ts'
 import { fileProperties } from './file-options.ts'
 
 /*

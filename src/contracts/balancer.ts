@@ -1,5 +1,5 @@
 import type { Backend } from '../model/backend.ts'
-import type { ExchangeView } from '../model/exchange.ts'
+import type { ExchangeView } from '../model/exchange-view.ts'
 import type { Outcome } from '../model/outcome.ts'
 
 /** At least one backend, in the order of the configuration. The array is the same object from one request to the next while nothing has changed. */

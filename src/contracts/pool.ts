@@ -1,6 +1,6 @@
 import type { Backend } from '../model/backend.ts'
 import type { ProxyError } from '../model/errors.ts'
-import type { ExchangeView, HeaderList } from '../model/exchange.ts'
+import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
 import type { Outcome } from '../model/outcome.ts'
 
 /** The head of the request for a backend. Framing headers are not in the list: the connection writes them. */

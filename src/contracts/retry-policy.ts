@@ -1,5 +1,5 @@
 import type { ProxyError } from '../model/errors.ts'
-import type { ExchangeView } from '../model/exchange.ts'
+import type { ExchangeView } from '../model/exchange-view.ts'
 
 /** Decides whether a failed attempt that can safely be repeated is repeated. Safety itself is not a policy; see docs/architecture.md. */
 export interface RetryPolicy {

@@ -1,4 +1,4 @@
-import type { ExchangeView } from '../model/exchange.ts'
+import type { ExchangeView } from '../model/exchange-view.ts'
 
 /** A small mutable view on a flat header list; names are matched without regard to case. */
 export interface HeaderView {

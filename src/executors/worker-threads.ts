@@ -4,11 +4,11 @@ import { pathToFileURL } from 'node:url'
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Executor, Job, ListenOptions } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
-import { type Clock, systemClock } from '../model/clock.ts'
 import { ProxyError } from '../model/errors.ts'
-import { SCALE_DEFAULTS, type ScaleOptions } from './scaler.ts'
-import type { Spread } from './spread.ts'
-import { type RunningThreads, startThreads } from './thread-group.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
+import { SCALE_DEFAULTS, type ScaleOptions } from '../threads/scaler.ts'
+import type { Spread } from '../threads/spread.ts'
+import { type RunningThreads, startThreads } from '../threads/supervisor.ts'
 
 export type { RunningThreads, ScaleOptions, Spread }
 

@@ -1,6 +1,6 @@
 import type http from 'node:http'
 import net, { type Socket } from 'node:net'
-import type { Lane } from './lane.ts'
+import type { Lane } from './socket/server.ts'
 
 /** How long connections that carry nothing are left alone, ms: a request may be on its way. */
 const IDLE_MS = 500

@@ -3,9 +3,9 @@ import https from 'node:https'
 import net from 'node:net'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
-import { type Clock, systemClock } from '../model/clock.ts'
 import { describeError, isShortage } from '../model/errors.ts'
-import { longerAttemptMs } from '../model/slow-addresses.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
+import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 
 /** How to ask a backend whether it works. */
 export interface ProbeOptions {

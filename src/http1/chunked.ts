@@ -1,4 +1,4 @@
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import { readFields } from './fields.ts'
 
 /** {@link ChunkedDecoder.fault}s that have statuses of their own. */

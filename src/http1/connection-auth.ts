@@ -1,4 +1,4 @@
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import { isName } from './fields.ts'
 
 /** NTLM, and Negotiate (RFC 4559 section 6), authenticate the connection: on it, later requests count as the same user's. */

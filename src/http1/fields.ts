@@ -1,4 +1,4 @@
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 
 /** `tchar` of RFC 9110 section 5.6.2, by character code. */
 const TCHAR = new Uint8Array(256)

@@ -1,4 +1,4 @@
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import { isBoundChallenge } from './connection-auth.ts'
 import { contentLength, hasListToken, isName, MAX_CONNECTION_BYTES } from './fields.ts'
 

@@ -1,4 +1,4 @@
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import { contentLength, hasListToken, isHost, isName, readFields } from './fields.ts'
 import { CHUNKED, hasTabInCoding } from './framing.ts'
 

@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { warnOf } from '../model/heed.ts'
+import { warnOf } from '../runtime/callbacks.ts'
 
 /** What a {@link lineWriter} needs of a stream: `done` is called when the text has gone, or with what went wrong. */
 export interface LineStream {

@@ -1,4 +1,4 @@
-import { Cells } from './cells.ts'
+import { Cells } from '../runtime/backend-state.ts'
 import { resolved } from './path.ts'
 
 /** How to verify a backend's certificate and how to identify ourselves to it. Verified by default. */

@@ -1,5 +1,5 @@
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
-import { type Clock, systemClock } from '../model/clock.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
 
 /** When to repeat what can safely be repeated. */
 export interface RetryOptions {

@@ -1,4 +1,4 @@
-import type { ExchangeView } from '../model/exchange.ts'
+import type { ExchangeView } from '../model/exchange-view.ts'
 
 /**
  * What a policy is shown of a request, for tests: `GET /` of `localhost` by 127.0.0.1 without headers, on its first

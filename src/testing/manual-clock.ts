@@ -1,4 +1,4 @@
-import type { Clock } from '../model/clock.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { seededRandom } from './random.ts'
 
 /** A clock that stands still until it is told to go on. */

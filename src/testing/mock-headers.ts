@@ -1,4 +1,4 @@
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 
 /** Headers of an answer: a flat list, or a record where the order is of no interest. */
 export type MockHeaders = Readonly<HeaderList> | Readonly<Record<string, string | readonly string[]>>

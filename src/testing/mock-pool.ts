@@ -9,7 +9,7 @@ import type {
 } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
-import type { ExchangeView, HeaderList } from '../model/exchange.ts'
+import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { flatHeaders, type MockHeaders } from './mock-headers.ts'
 

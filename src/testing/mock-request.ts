@@ -1,5 +1,5 @@
 import type net from 'node:net'
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import { all, find } from './mock-headers.ts'
 import type { MockRequest } from './mock-script.ts'
 

@@ -1,5 +1,5 @@
 import type net from 'node:net'
-import type { HeaderList } from '../model/exchange.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import type { MockHeaders } from './mock-headers.ts'
 
 /** The head of an answer. Framing is added where the headers have none. */

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { mockBackend } from '../../src/testing/index.ts'
-import { without } from '../executors/threaded.ts'
+import { without } from '../threads/threaded.ts'
 import { start } from './command.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { mockBackend } from '../../src/testing/index.ts'
-import { without } from '../executors/threaded.ts'
+import { without } from '../threads/threaded.ts'
 import { directory, run, start } from './command.ts'
 
 const skip = await without()

@@ -12,7 +12,7 @@ import {
   type Slot,
   type UpgradeBounds,
 } from '../../src/index.ts'
-import { systemClock } from '../../src/model/clock.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import type { MockScript } from '../../src/testing/mock-script.ts'
 import { type RunningProxy, rounds, type WayIn } from '../support/running-proxy.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Backend, HealthCheck, ProxyOptions } from '../../src/index.ts'
-import { systemClock } from '../../src/model/clock.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { FRONTS, rounds, runProxy } from '../support/running-proxy.ts'

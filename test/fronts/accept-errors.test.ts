@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { recordingLogger } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { runLane } from '../support/running-lane.ts'
+import { runLane } from '../support/running-socket-server.ts'
 
 test('a connection that cannot be accepted is told, as often as it happens, and the next one is served', async () => {
   const logger = recordingLogger()

@@ -6,11 +6,11 @@ import { test } from 'node:test'
 import tls from 'node:tls'
 import { createProxy, OptionsError, type ProxyOptions, workerThreads } from '../../src/index.ts'
 import { type MockHandler, type MockReply, mockBackend, neverAnswer } from '../../src/testing/index.ts'
-import { without } from '../executors/threaded.ts'
 import { MIB } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { gate, runInServer, runProxy } from '../support/running-proxy.ts'
+import { without } from '../threads/threaded.ts'
 
 const skipThreads = await without()
 

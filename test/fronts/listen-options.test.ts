@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { createProxy, type ListenOptions, workerThreads } from '../../src/index.ts'
-import { without } from '../executors/threaded.ts'
+import { without } from '../threads/threaded.ts'
 
 const TARGET = { target: 'http://127.0.0.1:1', closeGraceMs: 50 }
 const HERE = { port: 0, host: '127.0.0.1' } as const

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import { test } from 'node:test'
 import tls from 'node:tls'
-import { AddressLimit, networkOf } from '../../src/fronts/address-limit.ts'
+import { AddressLimit, networkOf } from '../../src/fronts/socket/address-limit.ts'
 import {
   createProxy,
   type ExchangeRecord,
@@ -14,10 +14,10 @@ import {
 } from '../../src/index.ts'
 import type { RecordingLogger } from '../../src/testing/index.ts'
 import { manualClock, mockBackend, neverAnswer, recordingLogger } from '../../src/testing/index.ts'
-import { without } from '../executors/threaded.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { without } from '../threads/threaded.ts'
 
 const skipThreads = await without()
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { FrameFollower } from '../../src/fronts/websocket-frames.ts'
+import { FrameFollower } from '../../src/fronts/tunnel/websocket-frames.ts'
 
 function frame(length: number, isMasked: boolean): Buffer {
   const mask = isMasked ? 0x80 : 0

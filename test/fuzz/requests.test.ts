@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { ChunkedDecoder } from '../../src/http1/chunked.ts'
 import { mentionsConnection, mentionsFraming, RequestParser } from '../../src/http1/request-parser.ts'
 import type { Connection, HeaderList, Pool } from '../../src/index.ts'
-import { runLane } from '../support/running-lane.ts'
+import { runLane } from '../support/running-socket-server.ts'
 import { caseCount, corpus, FakeSocket, inBatches, mutator, seed } from './mutator.ts'
 
 interface Request {

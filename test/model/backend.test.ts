@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Backend } from '../../src/model/backend.ts'
-import { SharedMemory } from '../../src/model/memory.ts'
+import { SharedMemory } from '../../src/runtime/state-memory.ts'
 
 test('a backend URL says where to connect, what goes before the path, and its id', () => {
   const plain = new Backend('http://127.0.0.1:3001')

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Clock } from '../../src/model/clock.ts'
 import { ProxyError } from '../../src/model/errors.ts'
-import type { ExchangeView } from '../../src/model/exchange.ts'
+import type { ExchangeView } from '../../src/model/exchange-view.ts'
 import { budgetedRetries, type RetryOptions } from '../../src/retry-policies/budgeted.ts'
+import type { Clock } from '../../src/runtime/clock.ts'
 
 const error = new ProxyError('ERR_PROXY_CONNECT', 'refused')
 

@@ -1,6 +1,6 @@
 import http from 'node:http'
 import { createProxy, type OutcomeKind, type Proxy } from '../../src/index.ts'
-import { type Clock, systemClock } from '../../src/model/clock.ts'
+import { type Clock, systemClock } from '../../src/runtime/clock.ts'
 import { seededRandom } from '../../src/testing/random.ts'
 import { type Footprint, idleFootprint, untilTrue } from '../faults/footprint.ts'
 import { rawClient } from '../support/raw-client.ts'

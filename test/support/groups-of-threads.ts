@@ -1,9 +1,9 @@
 import type { Balancer } from '../../src/contracts/balancer.ts'
 import type { HealthCheck } from '../../src/contracts/health-check.ts'
+import { Group } from '../../src/groups/group.ts'
 import { Backend } from '../../src/model/backend.ts'
-import type { Clock } from '../../src/model/clock.ts'
-import { SharedMemory } from '../../src/model/memory.ts'
-import { Group } from '../../src/request/group.ts'
+import type { Clock } from '../../src/runtime/clock.ts'
+import { SharedMemory } from '../../src/runtime/state-memory.ts'
 import { type ManualClock, manualClock, mockPool } from '../../src/testing/index.ts'
 
 /** Always the first candidate. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { directory, start } from '../cli/command.ts'
-import { until, without } from '../executors/threaded.ts'
 import { load, loadedBackend } from '../support/busy-clients.ts'
+import { until, without } from '../threads/threaded.ts'
 
 const skipThreads = await without()
 

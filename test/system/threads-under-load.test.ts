@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { entryOf, startThreads, until, watchWorkers, without } from '../executors/threaded.ts'
 import { load, loadedBackend } from '../support/busy-clients.ts'
 import { rawClient } from '../support/raw-client.ts'
+import { entryOf, startThreads, until, watchWorkers, without } from '../threads/threaded.ts'
 
 const skipThreads = await without()
 

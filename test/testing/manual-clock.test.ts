@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Deadlines, UNWATCHED } from '../../src/model/deadlines.ts'
+import { Deadlines, UNWATCHED } from '../../src/runtime/deadlines.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 
 test('time moves by advance() alone, and the wall clock with it', () => {

@@ -3,7 +3,7 @@ import type net from 'node:net'
 import type { BodySource, Connection, Pool, RequestHead, ResponseHead, ResponseSink } from '../../src/contracts/pool.ts'
 import type { Backend } from '../../src/model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../../src/model/errors.ts'
-import type { ExchangeView } from '../../src/model/exchange.ts'
+import type { ExchangeView } from '../../src/model/exchange-view.ts'
 import { poolSuite } from '../../src/testing/pool-suite.ts'
 
 // A small pool on node:http, as a user might write one: the suite has to be passable by more than our own.

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { HeaderView } from '../../src/contracts/transform.ts'
-import type { ExchangeView } from '../../src/model/exchange.ts'
-import { headerView } from '../../src/request/header-view.ts'
+import { headerView } from '../../src/headers/view.ts'
+import type { ExchangeView } from '../../src/model/exchange-view.ts'
 import { type HeaderChanges, requestHeaders, responseHeaders } from '../../src/transforms/index.ts'
 
 const exchange = {} as ExchangeView

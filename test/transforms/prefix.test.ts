@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { OutgoingRequest, Transform } from '../../src/contracts/transform.ts'
-import type { ExchangeView } from '../../src/model/exchange.ts'
+import type { ExchangeView } from '../../src/model/exchange-view.ts'
 import { addPrefix, stripPrefix } from '../../src/transforms/index.ts'
 
 test('stripPrefix removes whole segments, keeps the query and always leaves a path', () => {

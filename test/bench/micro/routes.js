@@ -1,5 +1,5 @@
-import { createRouter } from '../../../dist/src/request/router.js'
-import { resolveOptions } from '../../../dist/src/resolve-options.js'
+import { resolveOptions } from '../../../dist/src/config/resolve.js'
+import { createRouter } from '../../../dist/src/routing/router.js'
 
 const COUNT = 10_000
 const numbers = (count) => Array.from({ length: count }, (_, index) => index)

@@ -1,0 +1,14 @@
+import type { Backend } from '../../model/backend.ts'
+
+/** Whether no backend is to get more than another. */
+export function haveEqualWeights(backends: readonly Backend[]): boolean {
+  const weight = backends[0]?.weight
+  return backends.every((backend) => backend.weight === weight)
+}
+
+/** Sum of the weights. */
+export function totalWeight(backends: readonly Backend[]): number {
+  let total = 0
+  for (const backend of backends) total += backend.weight
+  return total
+}

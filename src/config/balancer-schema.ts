@@ -1,0 +1,111 @@
+import * as v from 'valibot'
+import {
+  consistentHash,
+  firstAvailable,
+  leastConnections,
+  peakEwma,
+  powerOfTwo,
+  random,
+  roundRobin,
+} from '../balancers/index.ts'
+import type { Balancer } from '../contracts/balancer.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { BalancerName } from './options.ts'
+import { closed, codeOr, contract, hasMethodOf, isPlainObject, nearest, optional, says, whole } from './rules.ts'
+
+/** What the proxy gives to every built-in. */
+interface Chance {
+  readonly random: () => number
+  readonly now: () => number
+}
+
+/** A built-in: how to make one, and the options that data can hold, besides {@link Chance}. */
+interface BuiltIn {
+  readonly make: (options: Chance) => Balancer
+  readonly entries: v.ObjectEntries
+}
+
+const ms = (example: number) => whole(' of milliseconds', 1, 2_147_483_647, example)
+
+const HASH_BY = "'client-address', 'path', { header: name }, { cookie: name } or a function of the exchange"
+const hashName = v.pipe(v.string(says(HASH_BY, 'session')), v.nonEmpty(says(HASH_BY, 'session')))
+const hashByHeader = closed({ header: hashName }, { example: { header: 'x-user' } })
+const hashByCookie = closed({ cookie: hashName }, { example: { cookie: 'session' } })
+const hashByPart = v.lazy((input) => {
+  const byWord = v.picklist(['client-address', 'path'], says(HASH_BY, 'client-address'))
+  if (input === undefined) return v.union([byWord, hashByHeader, hashByCookie])
+  if (!isPlainObject(input)) return byWord
+  return Object.hasOwn(input, 'cookie') ? hashByCookie : hashByHeader
+})
+const hashBy = codeOr((input) => typeof input === 'function', v.function(), hashByPart)
+
+const BOUND = says('0 (no bound), or a percentage from 100 to 10000', 150)
+const bound = v.pipe(v.number(BOUND), v.minValue(100, BOUND), v.maxValue(10_000, BOUND))
+const noBound = v.literal(0)
+const boundedLoad = v.lazy((input) => {
+  if (input === undefined) return v.union([noBound, bound])
+  return input === 0 ? noBound : bound
+})
+
+const BUILT_INS: Readonly<Record<BalancerName, BuiltIn>> = {
+  'power-of-two': { make: powerOfTwo, entries: {} },
+  'round-robin': { make: roundRobin, entries: {} },
+  'least-connections': { make: leastConnections, entries: {} },
+  random: { make: random, entries: {} },
+  'peak-ewma': {
+    make: peakEwma,
+    entries: {
+      defaultRttMs: optional('Taken for a backend that has not answered yet, ms.', ms(10)),
+      decayMs: optional('How fast an old response time is forgotten, ms.', ms(10_000)),
+      penaltyMs: optional('Taken for a failure, ms.', ms(5000)),
+    },
+  },
+  'consistent-hash': {
+    make: consistentHash,
+    entries: {
+      by: optional('What exchanges are told apart by.', hashBy),
+      boundedLoad: optional('Percent of its fair share that a backend may have pending; 0: no bound.', boundedLoad),
+      pointsPerWeight: optional('Points on the ring for each unit of weight.', whole('', 1, 10_000, 160)),
+    },
+  },
+  'first-available': { make: firstAvailable, entries: {} },
+}
+
+const NAMES = Object.keys(BUILT_INS)
+const ALLOWED = `${NAMES.map((each) => `'${each}'`).join(', ')}, or { name, ...its options }, or a Balancer with pick()`
+
+const byName = v.lazy((input) => {
+  const likely = typeof input === 'string' ? nearest(input, NAMES) : null
+  return v.picklist(NAMES as BalancerName[], says(ALLOWED, likely ?? 'power-of-two'))
+})
+
+/** With options; each built-in knows its own. */
+const withOptions = v.lazy((input) => {
+  const kinds = NAMES.map((each) => optionsOf(each as BalancerName))
+  if (input === undefined) return v.union(kinds)
+  const wanted = isPlainObject(input) && typeof input.name === 'string' ? NAMES.indexOf(input.name) : -1
+  return kinds[wanted] ?? v.looseObject({ name: byName }, says(ALLOWED, { name: 'peak-ewma', decayMs: 10_000 }))
+})
+
+function optionsOf(name: BalancerName) {
+  return closed({ name: v.literal(name), ...BUILT_INS[name].entries }, { example: { name } })
+}
+
+const named = v.lazy((input) => {
+  if (input === undefined) return v.union([byName, withOptions])
+  return isPlainObject(input) ? withOptions : byName
+})
+
+/** Who picks: by name, by name with options, or one of the application's own. */
+export const balancer = codeOr(
+  (input) => hasMethodOf(input, ['pick']),
+  contract<Balancer>('a Balancer', ['pick'], 'power-of-two'),
+  named,
+)
+
+/** Makes the balancer that was asked for; one of the application's own is what it is. */
+export function buildBalancer(wanted: v.InferOutput<typeof balancer>, clock: Clock): Balancer {
+  if (typeof wanted === 'object' && 'pick' in wanted) return wanted as Balancer
+  const { name, ...options } = typeof wanted === 'string' ? { name: wanted } : wanted
+  return BUILT_INS[name].make({ ...options, random: () => clock.random(), now: () => clock.now() })
+}

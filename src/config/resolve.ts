@@ -1,0 +1,185 @@
+import { domainToASCII } from 'node:url'
+import * as v from 'valibot'
+import type { HealthCheck } from '../contracts/health-check.ts'
+import type { Logger } from '../contracts/logger.ts'
+import type { RetryPolicy } from '../contracts/retry-policy.ts'
+import type { Transform } from '../contracts/transform.ts'
+import { inline } from '../executors/index.ts'
+import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from '../health-checks/index.ts'
+import { consoleLogger, silentLogger, toLogger } from '../loggers/index.ts'
+import type { BackendInit } from '../model/backend.ts'
+import { describeError } from '../model/errors.ts'
+import { normalPath } from '../model/path.ts'
+import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
+import { budgetedRetries } from '../retry-policies/index.ts'
+import { type Clock, guardedClock, systemClock } from '../runtime/clock.ts'
+import { addPrefix, requestHeaders, responseHeaders, stripPrefix } from '../transforms/index.ts'
+import { comparablePrefix, isPrefixTransform } from '../transforms/prefix.ts'
+import type { CheckedBackend } from './backend-schema.ts'
+import { buildBalancer } from './balancer-schema.ts'
+import { inconsistencies, UNNAMED } from './consistency.ts'
+import type { CheckedGroup } from './group-schema.ts'
+import type { ProxyOptions, ResolvedGroup, ResolvedOptions, ResolvedRoute, ResolvedTimeouts } from './options.ts'
+import { OptionsError } from './options-error.ts'
+import { type CheckedOptions, LIMIT_DEFAULTS, proxySchema } from './proxy-schema.ts'
+import type { CheckedRoute } from './route-schema.ts'
+import { faultsOf } from './rules.ts'
+import { type CheckedTimeouts, TIMEOUT_DEFAULTS } from './timeouts-schema.ts'
+
+/**
+ * Checks the options, fills in every default and builds the policies that are given as data. The result is frozen and
+ * shares nothing with `input` but what code gave: policies, loggers, metadata, certificates.
+ * @throws {@link OptionsError} with every fault at once.
+ */
+export function resolveOptions(input: ProxyOptions): ResolvedOptions {
+  const checked = v.safeParse(proxySchema, input)
+  const faults = [...faultsOf(checked.issues ?? []), ...inconsistencies(input)]
+  if (!checked.success || faults.length > 0) throw new OptionsError(faults)
+  const options = checked.output
+
+  const logger = resolveLogger(options.logger)
+  const clock =
+    options.clock === undefined
+      ? systemClock
+      : guardedClock(options.clock, (error) => logger.error({ err: error }, `the clock threw: ${describeError(error)}`))
+  const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
+  const groups = resolveGroups(options, timeouts, clock)
+  const given = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
+  const routes = Object.freeze(given.map((route) => resolveRoute(route, groups, timeouts)))
+  return Object.freeze<ResolvedOptions>({
+    groups,
+    routes,
+    routing: Object.freeze(options.routing),
+    looksAtPaths: routes.some(looksAtPath),
+    logger,
+    accessLog: Object.freeze(resolveAccessLog(options.accessLog)),
+    trustedProxies: Object.freeze(options.trustedProxies),
+    xfwd: options.xfwd,
+    forwarded: Object.freeze({
+      pass: Object.freeze((options.forwarded?.pass ?? []).map((name) => name.toLowerCase())),
+    }),
+    hostHeader: options.hostHeader,
+    via: options.via,
+    timeouts,
+    limits: Object.freeze({ ...LIMIT_DEFAULTS, ...options.limits }),
+    closeGraceMs: options.closeGraceMs,
+    executor: options.executor ?? inline(),
+    clock,
+  })
+}
+
+function resolveGroups(options: CheckedOptions, timeouts: ResolvedTimeouts, clock: Clock): Map<string, ResolvedGroup> {
+  const groups = new Map<string, ResolvedGroup>()
+  if (options.backends !== undefined || options.target !== undefined) {
+    groups.set(UNNAMED, resolveGroup(UNNAMED, { ...options, timeouts: undefined }, timeouts, clock))
+  }
+  for (const [name, group] of Object.entries(options.groups ?? {})) {
+    groups.set(name, resolveGroup(name, group, timeouts, clock))
+  }
+  return groups
+}
+
+function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeouts, clock: Clock): ResolvedGroup {
+  const backends = group.backends ?? (group.target === undefined ? [] : [group.target])
+  return Object.freeze<ResolvedGroup>({
+    name,
+    backends: Object.freeze(backends.map(resolveBackend)),
+    balancer: buildBalancer(group.balancer ?? 'power-of-two', clock),
+    pool:
+      group.pool !== undefined && 'acquire' in group.pool
+        ? group.pool
+        : Object.freeze({ ...HTTP1_POOL_DEFAULTS, ...group.pool }),
+    healthCheck: resolveHealthCheck(group.healthCheck, clock),
+    maxEjectedPercent: maxEjectedPercent(group.healthCheck),
+    slowStartMs: group.slowStartMs,
+    retry: resolveRetry(group.retry, clock),
+    timeouts: overlay(parent, group.timeouts),
+  })
+}
+
+function resolveBackend(given: CheckedBackend): BackendInit {
+  if (typeof given === 'string' || given instanceof URL) return Object.freeze({ url: String(given) })
+  const { url, id, weight, metadata, tls } = given
+  return Object.freeze<BackendInit>({
+    url: String(url),
+    ...(id !== undefined && { id }),
+    ...(weight !== undefined && { weight }),
+    ...(metadata !== undefined && { metadata }),
+    ...(tls !== undefined && { tls: Object.freeze(withoutUndefined(tls)) }),
+  })
+}
+
+function resolveHealthCheck(given: CheckedGroup['healthCheck'], clock: Clock): HealthCheck | null {
+  if (given === false) return null
+  if (given !== undefined && 'observe' in given) return given
+  const passive = consecutiveFailures(given)
+  return given?.probe === undefined ? passive : { ...httpProbe(given.probe, clock), ...passive }
+}
+
+function maxEjectedPercent(given: CheckedGroup['healthCheck']): number {
+  const isOptions = given !== undefined && given !== false && !('observe' in given)
+  return isOptions ? given.maxEjectedPercent : EJECTION_DEFAULTS.maxEjectedPercent
+}
+
+function resolveRetry(given: CheckedGroup['retry'], clock: Clock): RetryPolicy | null {
+  if (given === false) return null
+  return given !== undefined && 'next' in given ? given : budgetedRetries(given, clock)
+}
+
+function resolveRoute(
+  route: CheckedRoute,
+  groups: ReadonlyMap<string, ResolvedGroup>,
+  timeouts: ResolvedTimeouts,
+): ResolvedRoute {
+  const group = route.group ?? UNNAMED
+  const methods = typeof route.method === 'string' ? [route.method] : (route.method ?? [])
+  return Object.freeze<ResolvedRoute>({
+    host: route.host === undefined ? '' : hostPattern(route.host),
+    path: route.exact ? normalPath(route.path) : comparablePrefix(route.path) || '/',
+    exact: route.exact,
+    methods: Object.freeze(methods.map((method) => method.toUpperCase())),
+    group,
+    transforms: Object.freeze(transformsOf(route)),
+    timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, route.timeouts),
+  })
+}
+
+function looksAtPath({ path, exact, transforms }: ResolvedRoute): boolean {
+  return path !== '/' || exact || transforms.some(isPrefixTransform)
+}
+
+function transformsOf(route: CheckedRoute): Transform[] {
+  const { requestHeaders: request, responseHeaders: response } = route
+  return [
+    ...(route.stripPrefix === undefined ? [] : [stripPrefix(route.stripPrefix)]),
+    ...(route.addPrefix === undefined ? [] : [addPrefix(route.addPrefix)]),
+    ...(request === undefined ? [] : [requestHeaders(withoutUndefined(request))]),
+    ...(response === undefined ? [] : [responseHeaders(withoutUndefined(response))]),
+    ...(route.transforms ?? []),
+  ]
+}
+
+/** As the router compares it: lower case, ASCII, without the dot at the end. */
+function hostPattern(host: string): string {
+  const name = host.replace(/^\*\./, '').replace(/\.$/, '')
+  return `${host.startsWith('*.') ? '*.' : ''}${domainToASCII(name)}`
+}
+
+function resolveLogger(given: CheckedOptions['logger']): Logger {
+  if (given === 'silent') return silentLogger()
+  return given === 'console' ? consoleLogger() : toLogger(given)
+}
+
+function resolveAccessLog(given: CheckedOptions['accessLog']): ResolvedOptions['accessLog'] {
+  return typeof given === 'string' ? { format: given, write: null } : given
+}
+
+function overlay(base: ResolvedTimeouts, over: CheckedTimeouts | undefined): ResolvedTimeouts {
+  return Object.freeze({ ...base, ...withoutUndefined(over ?? {}) })
+}
+
+/** A copy in which what was given as `undefined` is not there, so that it cannot cover a default. */
+function withoutUndefined<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const kept = Object.entries(given).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> }
+}

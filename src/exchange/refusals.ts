@@ -1,0 +1,115 @@
+import type { Logger } from '../contracts/logger.ts'
+import type { ProxyError } from '../model/errors.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Parts } from './services.ts'
+
+/** Lines at `info` in a second. Clients must not be able to fill a disk. */
+const LINES_PER_SECOND = 10
+
+/** Diagnostics of what clients do wrong: at `info` up to a bound, the rest at `debug`. */
+export class RefusalLog {
+  readonly #clock: Clock
+  readonly #logger: Logger
+  #since = Number.NEGATIVE_INFINITY
+  #lines = 0
+  #skipped = 0
+
+  constructor(clock: Clock, logger: Logger) {
+    this.#clock = clock
+    this.#logger = logger
+  }
+
+  /** The next line at `info` says how many were `skipped` before it. */
+  tell(fields: object, message: string): void {
+    const now = this.#clock.now()
+    if (now - this.#since >= 1000) {
+      this.#since = now
+      this.#lines = 0
+    }
+    if (this.#lines >= LINES_PER_SECOND) {
+      this.#skipped++
+      this.#logger.debug(fields, message)
+      return
+    }
+    this.#lines++
+    const skipped = this.#skipped
+    this.#skipped = 0
+    this.#logger.info(skipped === 0 ? fields : { ...fields, skipped }, message)
+  }
+}
+
+/** The first line of a request that was not read to its end. */
+export interface RequestLine {
+  readonly method: string
+  readonly target: string
+  readonly httpVersion: string
+}
+
+/** A request, or a connection, that was refused before there was an exchange. */
+export interface Refusal {
+  readonly error: ProxyError
+  /** The peer's; empty for a unix socket. */
+  readonly clientAddress: string
+  /** `null` where it did not come, or cannot be told from other bytes. */
+  readonly request: RequestLine | null
+  /** That the client is sent; 0 where it is sent nothing. */
+  readonly status: number
+  readonly responseBytes: number
+}
+
+/** The record of a refusal: a line in the access log, a diagnostic and an `error` event. There is no exchange, and so no `finish`. */
+export function recordRefusal(parts: Parts, refusal: Refusal): void {
+  const { error, clientAddress, request, status, responseBytes } = refusal
+  tellRefusal(parts, error, clientAddress)
+  if (parts.accessLog === null) return
+  const { method, target, httpVersion } = request ?? UNREAD
+  parts.accessLog({
+    id: 0,
+    thread: parts.thread,
+    epochMs: parts.clock.epoch(),
+    clientAddress,
+    user: '',
+    method,
+    target,
+    httpVersion,
+    host: '',
+    status,
+    requestBytes: 0,
+    responseBytes,
+    firstByteMs: -1,
+    totalMs: 0,
+    backendMs: 0,
+    backend: null,
+    attempts: 0,
+    group: '',
+    outcome: 'local',
+    errorCode: error.code,
+    referer: '',
+    userAgent: '',
+  })
+}
+
+/** Tells of it without a line in the access log: that is the exchange's, which is under way. */
+export function tellRefusal(parts: Parts, error: ProxyError, clientAddress: string): void {
+  const { code, status, cause } = error
+  const causeCode = (cause as NodeJS.ErrnoException | undefined)?.code
+  parts.refusals.tell({ code, status, client: clientAddress, cause: causeCode }, error.message)
+  if (parts.events.has('error')) parts.events.emit('error', error, null)
+}
+
+const UNREAD: RequestLine = { method: '-', target: '-', httpVersion: '-' }
+
+/** Longer targets are cut for the log. */
+const MAX_LINE_BYTES = 8192
+
+/** The request line with which `bytes` begin, as far as it can be told. */
+export function requestLineOf(bytes: Buffer): RequestLine | null {
+  const end = bytes.indexOf('\n')
+  const text = bytes.toString('latin1', 0, Math.min(end < 0 ? bytes.length : end, MAX_LINE_BYTES))
+  const [, method, target, httpVersion = '-'] = REQUEST_LINE.exec(text) ?? []
+  // A line that goes on may be cut in its target.
+  if (method === undefined || target === undefined || (httpVersion === '-' && text.length < MAX_LINE_BYTES)) return null
+  return { method, target, httpVersion }
+}
+
+const REQUEST_LINE = /^([\w!#$%&'*+.^`|~-]{1,40}) (\S+)(?: HTTP\/(\d\.\d)\r?$)?/

@@ -1,0 +1,176 @@
+import type { BodySink, BodySource } from '../contracts/pool.ts'
+import { passableTrailers } from '../headers/trailers.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+import { heed, isPromise } from '../runtime/callbacks.ts'
+import type { FrontBody } from './front.ts'
+
+/** Pieces below this size are copied together: each by itself would keep alive all that was read with it. */
+const SMALL_BYTES = 1024
+const BLOCK_BYTES = 4096
+
+/** What a {@link ReplayableBody} tells its exchange. */
+export interface BodyWatcher {
+  /** Bytes have come from the client. */
+  onBodyProgress(bytes: number): void
+  onBodyComplete(): void
+  /** From now on the client is waited for: it may send. */
+  onBodyAwaited(): void
+  /** From now on it is not: the backend takes no more. */
+  onBodyHeld(): void
+  /** Whoever reads the body, a connection of the user's pool perhaps, threw. */
+  onPoolThrew(thrown: unknown): void
+}
+
+/**
+ * A request's body on its way to a backend. Keeps its first bytes so that another attempt can have them too;
+ * past `replayBytes`, or once the response has begun, it keeps none and cannot be replayed.
+ */
+export class ReplayableBody implements BodySource, BodySink {
+  readonly bytes: number
+  readonly #source: FrontBody
+  readonly #watcher: BodyWatcher
+  readonly #replayBytes: number
+  #kept: Buffer[] | null = []
+  #keptBytes = 0
+  /** The last one kept, where it has room for more, and how much of it is used. */
+  #block: Buffer | null = null
+  #blockBytes = 0
+  #hasStarted = false
+  #isEnded = false
+  #isPaused = false
+  #trailers: HeaderList | null = null
+  #sink: BodySink | null = null
+
+  constructor(source: FrontBody, replayBytes: number, watcher: BodyWatcher) {
+    this.#source = source
+    this.bytes = source.bytes
+    this.#replayBytes = replayBytes
+    this.#watcher = watcher
+  }
+
+  get expectsContinue(): boolean {
+    return this.#source.expectsContinue && !this.#hasStarted
+  }
+
+  /** Another attempt can have all of it. */
+  get isReplayable(): boolean {
+    return this.#kept !== null
+  }
+
+  /** The backend has taken all that came and waits for more from the client. */
+  get isWaitingForClient(): boolean {
+    return this.#hasStarted && !this.#isEnded && !this.#isPaused
+  }
+
+  start(sink: BodySink): void {
+    this.#sink = sink
+    if (!this.#hasStarted) {
+      this.#hasStarted = true
+      this.#watcher.onBodyAwaited()
+      this.#source.start(this)
+      return
+    }
+    let goOn = true
+    this.#endBlock()
+    for (const chunk of this.#kept ?? []) goOn = sink.onBody(chunk)
+    if (this.#isEnded) sink.onBodyEnd(this.#trailers)
+    else if (goOn) this.resume()
+  }
+
+  resume(): void {
+    if (this.#sink === null || !this.#hasStarted) return
+    if (this.#isPaused) {
+      this.#isPaused = false
+      this.#watcher.onBodyAwaited()
+    }
+    this.#source.resume()
+  }
+
+  whenArrived(call: () => void): void {
+    this.#source.whenArrived?.(call)
+  }
+
+  /** The attempt that read it is over. */
+  detach(): void {
+    this.#sink = null
+    if (this.#hasStarted && !this.#isEnded) {
+      this.#isPaused = true
+      this.#source.pause()
+    }
+  }
+
+  /** No attempt will follow: keep nothing. */
+  forget(): void {
+    this.#kept = null
+    this.#block = null
+  }
+
+  /** Nobody will read on. */
+  abandon(): void {
+    this.#sink = null
+    this.forget()
+    if (!this.#isEnded) this.#source.abandon()
+  }
+
+  onBody(chunk: Buffer): boolean {
+    this.#watcher.onBodyProgress(chunk.length)
+    if (this.#kept !== null) {
+      this.#keptBytes += chunk.length
+      if (this.#keptBytes > this.#replayBytes) this.forget()
+      else this.#keep(this.#kept, chunk)
+    }
+    const goOn = this.#give(chunk)
+    if (!goOn) {
+      this.#isPaused = true
+      this.#watcher.onBodyHeld()
+      this.#source.pause()
+    }
+    return goOn
+  }
+
+  #keep(kept: Buffer[], chunk: Buffer): void {
+    // Most bodies are one piece.
+    if (chunk.length >= SMALL_BYTES || kept.length === 0) {
+      this.#endBlock()
+      kept.push(chunk)
+      return
+    }
+    if (this.#block === null || this.#blockBytes + chunk.length > BLOCK_BYTES) {
+      this.#endBlock()
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+      this.#blockBytes = 0
+      kept.push(this.#block)
+    }
+    this.#blockBytes += chunk.copy(this.#block, this.#blockBytes)
+  }
+
+  /** What is kept next gets a block of its own. */
+  #endBlock(): void {
+    const kept = this.#kept
+    if (this.#block !== null && kept !== null) kept[kept.length - 1] = this.#block.subarray(0, this.#blockBytes)
+    this.#block = null
+  }
+
+  onBodyEnd(trailers: HeaderList | null): void {
+    this.#isEnded = true
+    this.#trailers = trailers === null ? null : passableTrailers(trailers)
+    this.#watcher.onBodyComplete()
+    try {
+      const returned: unknown = this.#sink?.onBodyEnd(this.#trailers)
+      if (isPromise(returned)) heed(returned, (thrown) => this.#watcher.onPoolThrew(thrown))
+    } catch (thrown) {
+      this.#watcher.onPoolThrew(thrown)
+    }
+  }
+
+  #give(chunk: Buffer): boolean {
+    try {
+      const goOn: unknown = this.#sink?.onBody(chunk) ?? false
+      if (isPromise(goOn)) heed(goOn, (thrown) => this.#watcher.onPoolThrew(thrown))
+      return goOn !== false
+    } catch (thrown) {
+      this.#watcher.onPoolThrew(thrown)
+      return false
+    }
+  }
+}

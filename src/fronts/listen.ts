@@ -1,0 +1,167 @@
+import http from 'node:http'
+import type net from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import tls from 'node:tls'
+import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
+import { type RequestLine, recordRefusal } from '../exchange/refusals.ts'
+import type { Parts } from '../exchange/services.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
+import { answerClientError, type KnownRequest } from './node/client-error.ts'
+import { addressOf } from './peer.ts'
+import { freeSocket } from './stale-socket.ts'
+
+/** Idle client connections are kept this long, ms: longer than the 60 s of common load balancers in front of us. */
+export const CLIENT_KEEP_ALIVE_MS = 65_000
+
+/** How often clients that are late are looked for, at least, ms; node's own default. */
+const CHECK_MS = 30_000
+
+/** A node:http server of our own, with our limits, its errors answered and told. */
+export function createListener(parts: Parts): http.Server {
+  const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs, halfClose } = parts.limits
+  const times = [headTimeoutMs, requestTimeoutMs].filter((ms) => ms > 0)
+  const server = http.createServer({
+    keepAliveTimeout: CLIENT_KEEP_ALIVE_MS,
+    maxHeaderSize: maxHeadBytes,
+    requestTimeout: requestTimeoutMs,
+    // node refuses one that is longer than that of the whole request; and without it, its default would be that of the request.
+    headersTimeout: Math.min(headTimeoutMs, requestTimeoutMs || headTimeoutMs),
+    connectionsCheckingInterval: Math.max(1, Math.floor(Math.min(CHECK_MS, ...times.map((ms) => ms / 4)))),
+    // We refuse it ourselves, and what follows it on the connection.
+    requireHostHeader: false,
+    insecureHTTPParser: false,
+    noDelay: true,
+  })
+  // node drops what is over its limit without a word; ours is told by the number of lines.
+  server.maxHeadersCount = 0
+  // Not in node's documentation; without it a client that ends its side gets no answer (lib/_http_server.js, socketOnEnd).
+  Object.assign(server, { httpAllowHalfOpen: halfClose === 'respond' })
+  server.on('clientError', (error, socket, ...[known]: [known?: KnownRequest]) =>
+    answerClientError(parts, error, socket, known),
+  )
+  server.on('connect', (req, socket) => {
+    const known = { request: lineOf(req), hasExchange: false }
+    answerClientError(parts, new Error('CONNECT is for forward proxies'), socket, known)
+  })
+  // As node does where nobody listens, and told.
+  server.on('checkExpectation', (req, res) => {
+    const error = new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request expects something else than 100-continue')
+    const clientAddress = addressOf(req.socket)
+    recordRefusal(parts, { error, clientAddress, request: lineOf(req), status: 417, responseBytes: 0 })
+    res.writeHead(417).end()
+  })
+  if (maxConnections > 0) limitConnections(server, maxConnections, parts)
+  return server
+}
+
+function lineOf({ method = '-', url = '-', httpVersion }: http.IncomingMessage): RequestLine {
+  return { method, target: url, httpVersion }
+}
+
+/** node begins to watch connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
+export function watchConnections(server: net.Server): void {
+  for (const listener of server.listeners('listening')) {
+    if (listener.name === 'setupConnectionsTracking') listener.call(server)
+  }
+}
+
+/** Not node's `maxConnections`, which counts only what the server has accepted by itself. */
+function limitConnections(server: http.Server, max: number, { logger }: Parts): void {
+  let open = 0
+  server.on('connection', (socket: Socket) => {
+    open++
+    socket.once('close', () => open--)
+    if (open <= max) return
+    logger.debug({ client: socket.remoteAddress }, `closed a connection: ${max} are open`)
+    socket.destroy()
+  })
+}
+
+const LISTEN_OPTIONS = ['port', 'host', 'path', 'backlog', 'tls', 'fallback']
+
+/** What `proxy.listen()` was given, as options. @throws TypeError for what is none: it would listen on any free port. */
+export function listenOptions(where: number | ListenOptions): ListenOptions {
+  const allowed = `a port, such as 8080, or an object of ${LISTEN_OPTIONS.join(', ')}`
+  if (typeof where === 'number') return { port: where }
+  if (typeof where !== 'object' || where === null) {
+    const given = typeof where === 'string' ? JSON.stringify(where) : String(where)
+    throw new TypeError(`listen: it was given ${given}; allowed: ${allowed}`)
+  }
+  for (const key of Object.keys(where)) {
+    if (!LISTEN_OPTIONS.includes(key)) throw new TypeError(`listen: ${key} is unknown; allowed: ${allowed}`)
+  }
+  return where
+}
+
+/** Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. node's own default is 511. */
+const BACKLOG = 4096
+
+/**
+ * Listens, and rejects with a message that says what to do. A unix socket that nobody listens on any more is removed first.
+ * @param sharesPort other threads listen on the same port (SO_REUSEPORT).
+ */
+export async function listen(server: net.Server, options: ListenOptions, sharesPort = false): Promise<ListenAddress> {
+  const { path, backlog = BACKLOG } = options
+  if (!Number.isInteger(backlog) || backlog < 1) {
+    throw new TypeError(`listen: backlog is ${JSON.stringify(backlog)}; allowed: a whole number, 1 or more`)
+  }
+  const where =
+    path === undefined
+      ? { port: options.port ?? 0, host: options.host, backlog, ...(sharesPort && { reusePort: true }) }
+      : { path, backlog }
+  try {
+    await opened(server, where)
+  } catch (thrown) {
+    const error = thrown as NodeJS.ErrnoException
+    const hint = path === undefined || error.code !== 'EADDRINUSE' ? hintOf(error, options) : await freeSocket(path)
+    if (hint !== null) throw listenError(error, options, hint)
+    // Once: where it is taken again, somebody else listens there now.
+    await opened(server, where).catch((again: NodeJS.ErrnoException) => {
+      throw listenError(again, options, hintOf(again, options))
+    })
+  }
+  // One connection could not be accepted: no reason for the process to end. Who wants to hear of it listens as well.
+  server.on('error', ignore)
+  const address = server.address() as AddressInfo | string
+  if (typeof address === 'string') return { port: 0, host: address, url: '' }
+  const { port, address: host, family } = address
+  const reachable = host === '::' || host === '0.0.0.0' ? 'localhost' : family === 'IPv6' ? `[${host}]` : host
+  // A server that only accepts for the threads knows it by the options.
+  const isSecure = server instanceof tls.Server || options.tls !== undefined
+  return { port, host, url: `${isSecure ? 'https' : 'http'}://${reachable}:${port}` }
+}
+
+function ignore(): void {}
+
+function opened(server: net.Server, where: net.ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onListening = (): void => {
+      server.off('error', onError)
+      resolve()
+    }
+    const onError = (error: Error): void => {
+      server.off('listening', onListening)
+      reject(error)
+    }
+    server.once('error', onError).once('listening', onListening).listen(where)
+  })
+}
+
+function listenError(error: NodeJS.ErrnoException, options: ListenOptions, hint: string): Error {
+  const where = options.path ?? `${options.host ?? '*'}:${options.port ?? 0}`
+  const message = `cannot listen on ${where}: ${describeError(error)}${hint === '' ? '' : `; ${hint}`}`
+  return Object.assign(new Error(message, { cause: error }), { code: error.code })
+}
+
+/** What to do about it; empty where only the system knows. */
+function hintOf({ code }: NodeJS.ErrnoException, { path, port = 0 }: ListenOptions): string {
+  const what = path === undefined ? 'port' : 'path'
+  if (code === 'EADDRINUSE') return `another process listens there: stop it or choose another ${what}`
+  if (code !== 'EACCES' && code !== 'EPERM') return ''
+  if (path !== undefined)
+    return 'this user may not create a socket in that directory: change its owner, or choose another path'
+  if (port > 0 && port < 1024) {
+    return 'ports below 1024 need a privilege (CAP_NET_BIND_SERVICE on Linux): grant it, or choose a port from 1024 on'
+  }
+  return 'this user may not listen on that port: choose another one'
+}

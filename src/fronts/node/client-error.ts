@@ -1,0 +1,117 @@
+import http from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type RequestLine, recordRefusal, requestLineOf, tellRefusal } from '../../exchange/refusals.ts'
+import type { Parts } from '../../exchange/services.ts'
+import { describeError, ProxyError } from '../../model/errors.ts'
+import { addressOf } from '../peer.ts'
+
+/** Statuses for what node:http's parser refuses. */
+const STATUS_BY_CODE: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+}
+
+/** How long a client may take to read the answer and go, ms. */
+const LINGER_MS = 2_000
+
+/** On a connection whose bytes could not be read: the parser complains again of each piece that follows. */
+const FAILED = Symbol('failed')
+
+/** What whoever read the request knows of it. */
+export interface KnownRequest {
+  /** As far as it came. */
+  readonly request: RequestLine | null
+  /** Its head has come whole, and it has a record of its own. */
+  readonly hasExchange: boolean
+}
+
+/**
+ * A request that could not be read: tell the log, and tell the client, behind the answers that it still has to get.
+ * @param known of it; default: what node's parser knows.
+ */
+export function answerClientError(
+  parts: Parts,
+  cause: NodeJS.ErrnoException,
+  duplex: Duplex,
+  known: KnownRequest = knownToNode(cause, duplex),
+): void {
+  const socket = duplex as Socket & { [FAILED]?: true }
+  if (socket[FAILED] === true) return
+  socket[FAILED] = true
+  guarded(parts, socket, () => answerFirst(parts, cause, socket, known))
+}
+
+/** What a stream of the application's throws ends its connection, not the process. */
+function guarded(parts: Parts, socket: Socket, call: () => void): void {
+  try {
+    call()
+  } catch (thrown) {
+    parts.logger.error({ err: thrown }, `a client's connection could not be answered: ${describeError(thrown)}`)
+    socket.destroy()
+  }
+}
+
+function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket, known: KnownRequest): void {
+  // It has gone: no request that could be bad, and an exchange that is under way learns it by itself.
+  if (cause.code === 'ECONNRESET') return void socket.destroy()
+  const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
+  const code =
+    status === 431 ? 'ERR_PROXY_HEAD_TOO_LARGE' : status === 408 ? 'ERR_PROXY_CLIENT_TIMEOUT' : 'ERR_PROXY_BAD_REQUEST'
+  const error = new ProxyError(code, `a client's connection failed: ${describeError(cause)}`, { cause })
+  const clientAddress = addressOf(socket)
+  const line = `${status} ${http.STATUS_CODES[status]}`
+  const body = `${line} (${error.code})\n`
+  if (known.hasExchange) tellRefusal(parts, error, clientAddress)
+  else {
+    const { request } = known
+    const isTold = socket.writable
+    const told = isTold ? { status, responseBytes: body.length } : { status: 0, responseBytes: 0 }
+    recordRefusal(parts, { error, clientAddress, request, ...told })
+  }
+  answer(parts, line, body, socket)
+}
+
+/** node's parser and the message that it reads, and the bytes that it was at. */
+interface NodesOwn {
+  readonly parser?: { readonly incoming: http.IncomingMessage | null } | null
+  readonly rawPacket?: Buffer
+}
+
+function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest {
+  const incoming = (duplex as NodesOwn).parser?.incoming ?? null
+  const { rawPacket } = cause as NodesOwn
+  const hasExchange = incoming !== null && !incoming.complete
+  // Where an earlier request may be in it as well, the line at its start may be that one's.
+  const isOwn = rawPacket !== undefined && (incoming === null || !rawPacket.includes('\r\n\r\n'))
+  return { request: isOwn && !hasExchange ? requestLineOf(rawPacket) : null, hasExchange }
+}
+
+function answer(parts: Parts, status: string, body: string, socket: Socket): void {
+  const response = (socket as { _httpMessage?: http.ServerResponse | null })._httpMessage ?? null
+  if (response?.req.complete === true && !response.destroyed) {
+    // It answers a request that came whole, before the one that did not.
+    response.once('close', () => guarded(parts, socket, () => answer(parts, status, body, socket)))
+    return
+  }
+  if (!socket.writable) return
+  if (response?.headersSent === true) return void socket.destroy()
+  const text =
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
+  if (response !== null) {
+    // The exchange that waits for the rest of this request learns by the connection's end.
+    socket.write(text)
+    socket.destroy()
+    return
+  }
+  // What the client still sends is read and dropped, since closing on it would take the answer away (RFC 9112 section 9.6).
+  socket.on('error', ignore).resume().end(text)
+  socket.on(
+    'close',
+    parts.clock.schedule(LINGER_MS, () => socket.destroy()),
+  )
+}
+
+function ignore(): void {}

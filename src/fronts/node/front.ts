@@ -1,0 +1,504 @@
+import { AsyncResource } from 'node:async_hooks'
+import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import type { BodySink, ResponseHead } from '../../contracts/pool.ts'
+import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../../exchange/front.ts'
+import { announceNothing, responseHeaders } from '../../headers/response.ts'
+import { isName, removeField } from '../../http1/fields.ts'
+import { fieldsText } from '../../http1/head-writer.ts'
+import type { HeaderList } from '../../model/exchange-view.ts'
+import { atEndOfTurn, type Writer } from '../../runtime/write-batch.ts'
+import { reset } from '../tcp.ts'
+import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
+
+/** Up to this size pieces of a body are joined in one string, which node writes together with what stands before it. */
+const SMALL_BODY_BYTES = 4096
+/** Joined pieces that do not wait for more. */
+const MAX_TEXT = 65_536
+
+const ENDS = Symbol('ends')
+const REQUESTS = Symbol('requests')
+
+/** What we keep on a client's connection. */
+interface Marked {
+  /** It ends with the response that says so, or with that to this request. */
+  [ENDS]?: true | IncomingMessage
+  /** How many requests it has carried; counted where that is limited. */
+  [REQUESTS]?: number
+  /** node's: the response that is being written. */
+  readonly _httpMessage?: (ServerResponse & { readonly _last: boolean }) | null
+}
+
+/** Whether a response, other than `own`, has said or will say that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
+export function isEnding(socket: Socket, own: ServerResponse | null = null): boolean {
+  const { [ENDS]: end, _httpMessage: response } = socket as Marked
+  // node's own responses (400 where there is no Host), and the application's.
+  if ((end !== undefined && end !== own?.req) || (response?._last === true && response !== own)) return true
+  // It was said, and is out. Where the client has ended its side, node ends ours.
+  return socket.writableEnded && !socket.readableEnded
+}
+
+/**
+ * An upgrade that has not been taken: node drops what else is in its segment, and would read what comes in the next one as a
+ * request, out of step with what the client has sent.
+ */
+export function isUpgradeNotTaken({ rawHeaders }: IncomingMessage): boolean {
+  // Not `req.headers`, which node makes when it is first asked for.
+  return (
+    hasField(rawHeaders, 'upgrade', ANYTHING) &&
+    (hasField(rawHeaders, 'connection', UPGRADE) || hasField(rawHeaders, 'proxy-connection', UPGRADE))
+  )
+}
+
+const ANYTHING = /^/
+/** Wherever it stands: what node takes for the token must not be missed. It reads `Proxy-Connection` as it does `Connection`. */
+const UPGRADE = /upgrade/i
+
+function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegExp): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isName(headers[i] as string, lowerName) && value.test(headers[i + 1] as string)) return true
+  }
+  return false
+}
+
+/** The connection ends with the response to this request, whoever gives it. */
+export function endAfter(req: IncomingMessage, res: ServerResponse): void {
+  const socket = req.socket as Marked
+  res.shouldKeepAlive = false
+  socket[ENDS] ??= req
+}
+
+/** Without a destroy hook, which would cost more than all the rest. */
+const SCOPE = { requireManualDestroy: true }
+
+const { write: nodeWrite, end: nodeEnd, on: nodeOn } = OutgoingMessage.prototype
+const { write: socketWrite } = Socket.prototype
+
+/**
+ * Whether `res` writes straight to the kernel through node's own code alone. Only then may it have bytes that are the backend
+ * connection's: whatever else gets them (a middleware's wrapper, a stream, an application's own Duplex) may keep them for
+ * longer than we can know. Asked for each use, since a middleware may wrap late.
+ */
+function isNodesOwn(res: ServerResponse, socket: Socket | null): socket is Socket {
+  if (socket === null || res.write !== nodeWrite || res.end !== nodeEnd || res.writableCorked > 0) return false
+  const kind: unknown = Object.getPrototypeOf(socket)
+  return (kind === Socket.prototype || kind === TLSSocket.prototype) && socket.write === socketWrite
+}
+
+/** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
+export class NodeFront implements Front, Writer {
+  readonly method: string
+  readonly target: string
+  readonly minorVersion: number
+  readonly headers: Readonly<HeaderList>
+  readonly peer: Peer
+  /** The async context of whoever gave us the request: what the application hung on the request runs in it. */
+  readonly scope = new AsyncResource('heddle.exchange', SCOPE)
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  readonly #hasBody: boolean
+  #events: FrontEvents | null = null
+  /** Bytes that Content-Length still promises; -1 where it does not say. */
+  #left = -1
+  #isCorked = false
+  /** Whose bytes wait behind the cork; they are valid until the end of the batch. */
+  #corkedFor: Retainable | null = null
+  #hearsDrain = false
+  #awaitsDrain = false
+  /** The head waits for the first bytes of the body, to go out with them. */
+  #holdsHead = false
+  /** Small pieces of the body, to go out together: latin1, a byte a character. */
+  #text = ''
+  /** The last of the body, to go out with the end. */
+  #last: Buffer | null = null
+  /** `res.end()` was called. */
+  #isOver = false
+
+  constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
+    this.#req = req
+    this.#res = res
+    this.#hasBody = hasBody
+    this.method = req.method ?? 'GET'
+    this.target = req.url ?? '/'
+    this.minorVersion = req.httpVersionMinor
+    this.headers = req.rawHeaders
+    this.peer = peer
+  }
+
+  /** Tells `events` what becomes of the client from now on. */
+  connect(events: FrontEvents): void {
+    const res = this.#res
+    this.#events = events
+    res.on('error', ignore)
+    if (res.destroyed || this.#req.socket.destroyed) process.nextTick(() => events.onClientGone())
+    else res.on('close', () => (res.writableFinished ? events.onClientDone() : events.onClientGone()))
+  }
+
+  /** The request's body has been read to its end (or there is none). */
+  get #isRequestComplete(): boolean {
+    return !this.#hasBody || this.#req.complete
+  }
+
+  /** node decides by the method that it has read; the application may have changed it since. */
+  get #takesBody(): boolean {
+    return (this.#res as { _hasBody?: boolean })._hasBody ?? this.method !== 'HEAD'
+  }
+
+  inform(head: ResponseHead): void {
+    const { headersSent, socket } = this.#res
+    if (headersSent || socket === null || this.minorVersion === 0) return
+    // The client does not read: what could pile up without bound is left out.
+    if (socket.writableLength >= socket.writableHighWaterMark) return
+    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
+  }
+
+  respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
+    const res = this.#res
+    // The application has answered by itself: what it has given whole is left to go out.
+    if (res.headersSent) return res.writableEnded ? this.#events?.onClientDone() : this.cut()
+    this.#left = bodyBytes
+    this.#holdsHead = true
+    res.sendDate = !hasDate(headers)
+    if (status === 204) removeField(headers, 'content-length')
+    else if (bodyBytes === 0 && status !== 304 && this.#takesBody) announceNothing(headers)
+    // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
+    if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
+    // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
+    if (status === 426 && headers.includes('Connection'))
+      headers.push('Connection', res.shouldKeepAlive ? 'keep-alive' : 'close')
+    writeHead(res, status, reason, headers)
+  }
+
+  write(chunk: Buffer, owner: Retainable): boolean {
+    const res = this.#res
+    const { length } = chunk
+    if (this.#left >= 0) {
+      if (length > this.#left) {
+        this.cut()
+        return true
+      }
+      this.#left -= length
+    }
+    if (length <= SMALL_BODY_BYTES) {
+      this.#text += chunk.toString('latin1')
+      return this.#text.length > MAX_TEXT ? this.#writeText() : this.#waitUnless(!this.#awaitsDrain)
+    }
+    if (this.#text !== '') this.#writeText()
+    this.#holdsHead = false
+    const { socket } = res
+    if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(chunk), this.#left === 0)
+    const wasBlocked = res.writableNeedDrain
+    // node would hold what it gets until the next tick; so do we, but only to the end of what has arrived.
+    if (!this.#isCorked) {
+      this.#isCorked = true
+      socket.cork()
+    }
+    this.#corkedFor = owner
+    if (this.#left < 0) {
+      res.write(chunk)
+      return this.#waitUnless(!wasBlocked)
+    }
+    if (this.#left > 0) res.write(chunk)
+    else {
+      this.#isOver = true
+      res.end(chunk)
+    }
+    this.#uncork()
+    return this.#isOver || this.#waitUnless(socket.writableLength === 0 || !res.writableNeedDrain)
+  }
+
+  /** Writes the pieces that have been joined (or the head alone). @returns whether more may follow. */
+  #writeText(): boolean {
+    const res = this.#res
+    const text = this.#text
+    const { socket } = res
+    this.#text = ''
+    this.#holdsHead = false
+    if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(text, 'latin1'), false)
+    // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+    socket.cork()
+    res.write(text, 'latin1')
+    socket.uncork()
+    return this.#waitUnless(socket.writableLength === 0 || !res.writableNeedDrain)
+  }
+
+  /** Gives bytes of its own to a `res.write` that is not node's. @returns whether more may follow. */
+  #give(bytes: Buffer, isLast: boolean): boolean {
+    const res = this.#res
+    if (isLast) {
+      // They go with the end, which the middleware of a session holds back until its store has answered.
+      this.#last = bytes
+      return true
+    }
+    const taken: unknown = res.write(bytes)
+    if (this.#left < 0) flushStream(res)
+    // Where a wrapper says nothing, what counts is how full node's own is.
+    const isFull = taken === false || (taken !== true && res.writableNeedDrain === true)
+    const goOn = this.#waitUnless(!isFull)
+    // It says that it is full, but neither has turned the listeners to itself nor filled node's: no 'drain' need follow.
+    if (isFull && res.on === nodeOn && !res.writableNeedDrain) setImmediate(() => this.#drained())
+    return goOn
+  }
+
+  flush(): void {
+    if (this.#text !== '' || this.#holdsHead) this.#writeText()
+    if (this.#isCorked) this.#uncork()
+  }
+
+  end(trailers: HeaderList | null): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    if (trailers !== null) this.#res.addTrailers(pairs(trailers))
+    if (this.#isCorked) this.#finish()
+    else atEndOfTurn(this)
+  }
+
+  /** The response is complete. */
+  writeOut(): void {
+    this.scope.runInAsyncScope(this.#finish, this)
+  }
+
+  #finish(): void {
+    const res = this.#res
+    const text = this.#text
+    this.#text = ''
+    if (this.#last !== null) res.end(this.#last)
+    else if (text === '') res.end()
+    // node joins a string with the head and writes both at once: a third less than two buffers cost.
+    else if (isNodesOwn(res, res.socket)) res.end(text, 'latin1')
+    else res.end(Buffer.from(text, 'latin1'))
+    if (this.#isCorked) this.#uncork()
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.cut()
+  }
+
+  refuse(status: number, headers: HeaderList, text: string): void {
+    const res = this.#res
+    // The application has given a whole response by itself.
+    if (res.writableEnded) return
+    if (res.headersSent || res.destroyed) return this.cut()
+    // Whoever sends what cannot be understood may mean something else by what follows, too.
+    if (status === 400 || !this.#isRequestComplete) this.endAfterwards()
+    writeHead(res, status, '', headers)
+    res.end(text)
+  }
+
+  /** The connection ends with this response, whoever gives it. */
+  endAfterwards(): void {
+    const socket = this.#req.socket as Marked
+    this.#res.shouldKeepAlive = false
+    socket[ENDS] = true
+  }
+
+  /** The connection ends with the response to its request number `max`. Not node's `maxRequestsPerSocket`, which only says so. */
+  countRequest(max: number): void {
+    const socket = this.#req.socket as Marked
+    const requests = (socket[REQUESTS] ?? 0) + 1
+    socket[REQUESTS] = requests
+    if (requests >= max) this.endAfterwards()
+  }
+
+  cut(): void {
+    const res = this.#res
+    const socket = res.socket
+    if (socket !== null && !socket.destroyed && res.headersSent) {
+      // What came before the cut is the client's: it must not take this for a connection that was never used.
+      try {
+        this.flush()
+      } catch {
+        // What the application has put around its response threw; it has been told of already, or the first time now.
+      }
+      while (socket.writableCorked > 0) socket.uncork()
+    }
+    // Where only the end of the connection ends the body, a clean end would look complete. Clients take a TLS connection that just
+    // ends for a clean end, too (curl does), and only TCP has RST.
+    if (this.minorVersion === 0 && this.peer.address !== '') reset(socket ?? this.#req.socket)
+    // A unix socket has no RST.
+    else res.destroy()
+  }
+
+  #uncork(): void {
+    const socket = this.#res.socket
+    const owner = this.#corkedFor
+    this.#isCorked = false
+    this.#corkedFor = null
+    socket?.uncork()
+    if (socket === null || socket.writableLength > 0) owner?.retain()
+  }
+
+  /** @param goOn what was written last leaves room for more. Else `onClientDrain` follows. */
+  #waitUnless(goOn: boolean): boolean {
+    if (goOn) return true
+    this.#awaitsDrain = true
+    if (this.#hearsDrain) return false
+    this.#hearsDrain = true
+    const res = this.#res
+    const onDrain = (): void => this.#drained()
+    res.on('drain', onDrain)
+    // A middleware that compresses has turned these listeners to its own stream; where it says nothing itself, node's must do.
+    if (res.on !== nodeOn) nodeOn.call(res, 'drain', onDrain)
+    return false
+  }
+
+  #drained(): void {
+    if (!this.#awaitsDrain) return
+    this.#awaitsDrain = false
+    this.#events?.onClientDrain()
+  }
+}
+
+/** A request's body as node:http reads it. */
+export class NodeBody implements FrontBody {
+  readonly bytes: number
+  readonly isDecoded = false
+  readonly expectsContinue: boolean
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  #sink: BodySink | null = null
+  /** The first bytes, where they came before anybody asked for them. */
+  #early: Buffer | null = null
+  #hasEnded = false
+  #hasListened = false
+  #onArrived: (() => void) | null = null
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#sink !== null) this.#sink.onBody(chunk)
+    else {
+      this.#early = chunk
+      this.#req.pause()
+      this.#arrived()
+    }
+  }
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true
+    if (this.#sink === null) this.#arrived()
+    else this.#endBody(this.#sink)
+  }
+
+  /** @param bytes announced length, or -1. */
+  constructor(req: IncomingMessage, res: ServerResponse, bytes: number, expectsContinue: boolean) {
+    this.#req = req
+    this.#res = res
+    this.bytes = bytes
+    this.expectsContinue = expectsContinue
+  }
+
+  start(sink: BodySink): void {
+    this.#sink = sink
+    const early = this.#early
+    this.#early = null
+    this.#onArrived = null
+    // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
+    if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
+    this.#listen()
+    if (early !== null) {
+      this.#req.resume()
+      // It may pause what goes on, or want no more.
+      sink.onBody(early)
+    }
+    if (this.#hasEnded && this.#sink === sink) this.#endBody(sink)
+  }
+
+  whenArrived(call: () => void): void {
+    this.#onArrived = call
+    if (this.#early !== null || this.#hasEnded) process.nextTick(() => this.#arrived())
+    else this.#listen()
+  }
+
+  #listen(): void {
+    if (this.#hasListened) return
+    this.#hasListened = true
+    this.#req.on('data', this.#onData).on('end', this.#onEnd)
+  }
+
+  #arrived(): void {
+    if (this.#sink === null) this.#onArrived?.()
+  }
+
+  #endBody(sink: BodySink): void {
+    const trailers = this.#req.rawTrailers
+    sink.onBodyEnd(trailers.length === 0 ? null : trailers)
+  }
+
+  pause(): void {
+    this.#req.pause()
+  }
+
+  resume(): void {
+    this.#req.resume()
+  }
+
+  abandon(): void {
+    this.#sink = null
+    this.#early = null
+    this.#onArrived = null
+    // Of what nobody has begun to read the application may still make something, in `onError`; node drops it with the response.
+    if (!this.#hasListened) return
+    this.#req.off('data', this.#onData).off('end', this.#onEnd)
+    // What still comes is read and dropped, or the connection's next request would wait behind it for ever.
+    this.#req.resume()
+  }
+}
+
+/** A body that an earlier body parser has read, or that the application hands in. */
+export class BufferedBody implements FrontBody {
+  readonly bytes: number
+  readonly expectsContinue = false
+  readonly isDecoded: boolean
+  readonly #body: Buffer
+
+  constructor(body: Buffer, isDecoded: boolean) {
+    this.#body = body
+    this.isDecoded = isDecoded
+    this.bytes = body.length
+  }
+
+  start(sink: BodySink): void {
+    if (this.#body.length > 0) sink.onBody(this.#body)
+    sink.onBodyEnd(null)
+  }
+
+  pause(): void {}
+  resume(): void {}
+  abandon(): void {}
+}
+
+/** Middleware that wraps `writeHead` (on-headers before 1.1, which many apps have) does not know flat lists. */
+function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
+  let list: HeaderList | undefined = headers
+  keepApplicationHeaders(res, headers)
+  replaceFraming(res, headers)
+  if (res.writeHead !== ServerResponse.prototype.writeHead) {
+    list = undefined
+    for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)
+    for (let i = 0; i < headers.length; i += 2) res.appendHeader(headers[i] as string, headers[i + 1] as string)
+  }
+  if (reason === '') res.writeHead(status, list)
+  else res.writeHead(status, reason, list)
+}
+
+/** A middleware that compresses holds what it gets until it has more; `flush()` is its own, and not node's old name of `flushHeaders()`. */
+function flushStream(res: ServerResponse & { flush?: unknown }): void {
+  const { flush } = res
+  if (typeof flush === 'function' && flush !== (ServerResponse.prototype as { flush?: unknown }).flush) flush.call(res)
+}
+
+function ignore(): void {}
+
+function hasDate(headers: HeaderList): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (name.length === 4 && isName(name, 'date')) return true
+  }
+  return false
+}
+
+function pairs(list: HeaderList): [string, string][] {
+  const result: [string, string][] = []
+  for (let i = 0; i < list.length; i += 2) result.push([list[i] as string, list[i + 1] as string])
+  return result
+}

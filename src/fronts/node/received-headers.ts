@@ -1,0 +1,19 @@
+import type { IncomingMessage } from 'node:http'
+import type { Peer } from '../../exchange/front.ts'
+import { headerEdits } from '../../headers/edits.ts'
+import {
+  editedRequestHeaders,
+  type RequestHeaderPolicy,
+  type RequestHeaders,
+  requestHeaders,
+} from '../../headers/request.ts'
+
+/** The headers of a request that node has read, as the application has left them. */
+export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: RequestHeaderPolicy): RequestHeaders {
+  const { method = 'GET', rawHeaders } = req
+  const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
+  const edits = headerEdits(req)
+  return edits === null
+    ? requestHeaders(rawHeaders, method, minorVersion, peer, policy)
+    : editedRequestHeaders(rawHeaders, edits, method, minorVersion, peer, policy)
+}

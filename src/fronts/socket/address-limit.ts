@@ -1,0 +1,51 @@
+import type { Socket } from 'node:net'
+import type { Logger } from '../../contracts/logger.ts'
+import type { Peer } from '../../exchange/front.ts'
+
+/** Counts the open connections of each client address. */
+export class AddressLimit {
+  readonly #max: number
+  readonly #peerOf: (socket: Socket) => Peer
+  readonly #logger: Logger
+  readonly #open = new Map<string, number>()
+
+  constructor(max: number, peerOf: (socket: Socket) => Peer, logger: Logger) {
+    this.#max = max
+    this.#peerOf = peerOf
+    this.#logger = logger
+  }
+
+  /** @returns whether its client may have one more connection; one that may not is closed. */
+  takes(socket: Socket): boolean {
+    const { address, isTrusted } = this.#peerOf(socket)
+    // Behind a trusted proxy there are many clients, and a unix socket has no address.
+    if (isTrusted || address === '') return true
+    const key = networkOf(address)
+    const open = this.#open.get(key) ?? 0
+    if (open >= this.#max) {
+      this.#logger.debug({ client: address }, `closed a connection: limits.maxConnectionsPerAddress is ${this.#max}`)
+      socket.destroy()
+      return false
+    }
+    this.#open.set(key, open + 1)
+    socket.once('close', () => {
+      const left = (this.#open.get(key) ?? 1) - 1
+      if (left === 0) this.#open.delete(key)
+      else this.#open.set(key, left)
+    })
+    return true
+  }
+}
+
+/** An IPv4 address as it is. Of an IPv6 address the first 64 bits: whoever has one has all of that network. */
+export function networkOf(address: string): string {
+  if (!address.includes(':')) return address
+  const [left = '', right] = (address.split('%')[0] ?? '').split('::')
+  const head = left === '' ? [] : left.split(':')
+  // Where `::` stands for zeros, they end where the right part begins; only what reaches into the first four groups counts.
+  const tail = right === undefined || right === '' ? [] : right.split(':')
+  const tailGroups = tail.length + (right?.includes('.') === true ? 1 : 0)
+  const zeros = right === undefined ? 0 : Math.max(0, 8 - head.length - tailGroups)
+  const groups = [...head, ...Array<string>(zeros).fill('0'), ...tail].slice(0, 4)
+  return `${groups.map((group) => group.replace(/^0+(?=.)/, '').toLowerCase()).join(':')}::/64`
+}

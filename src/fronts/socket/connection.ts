@@ -1,0 +1,411 @@
+import type { Socket } from 'node:net'
+import { Exchange } from '../../exchange/exchange.ts'
+import type { Peer } from '../../exchange/front.ts'
+import { requestLineOf } from '../../exchange/refusals.ts'
+import type { Destination, Parts } from '../../exchange/services.ts'
+import { requestHeaders } from '../../headers/request.ts'
+import { ChunkedDecoder, EXTENSIONS_TOO_LARGE, TRAILERS_TOO_LARGE } from '../../http1/chunked.ts'
+import { mentionsConnection, mentionsFraming, NOT_PLAIN, type RequestParser } from '../../http1/request-parser.ts'
+import type { HeaderList } from '../../model/exchange-view.ts'
+import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import type { KnownRequest } from '../node/client-error.ts'
+import { LaneBody, type LaneBodyOwner, LaneFront, type LaneOwner } from './front.ts'
+
+/** What all connections of a lane share. */
+export interface LaneParts {
+  readonly parts: Parts
+  readonly parser: RequestParser
+  /** For a request head to come whole, ms; 0: any time. */
+  readonly headMs: number
+  /** Idle connections are kept this long, ms. */
+  readonly keepAliveMs: number
+  /** Header lines that say so, and the end of the head. */
+  readonly keepAliveText: string
+  /** Answers say that their connection ends. */
+  readonly isClosing: boolean
+  /** Where a request goes; `null`: not to us. Without it all are ours, and the exchange looks for the way. */
+  readonly find: ((method: string, target: string, host: string) => Destination | null) | null
+  date(): string
+  /** Another server takes the connection, beginning with these bytes; `hasEnded`: they are the last. */
+  onHandOver(connection: LaneConnection, bytes: Buffer, hasEnded: boolean): void
+  /** What came cannot be read; the connection is left to whoever answers. */
+  onFault(connection: LaneConnection, error: NodeJS.ErrnoException, known: KnownRequest): void
+  onClosed(connection: LaneConnection): void
+}
+
+/** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
+const MAX_HELD_BYTES = 65_536
+/** How long we wait for another request, to say in its answer that it was the last, ms. */
+const LAST_REQUEST_MS = 500
+/** How long a client may take to read the last answer and go, ms. */
+const LINGER_MS = 2_000
+
+const NONE: Readonly<HeaderList> = []
+
+/** node's codes for what has a status of its own. */
+const FAULT_CODES = new Map([
+  [EXTENSIONS_TOO_LARGE, 'HPE_CHUNK_EXTENSIONS_OVERFLOW'],
+  [TRAILERS_TOO_LARGE, 'HPE_HEADER_OVERFLOW'],
+])
+
+/** Waits for a request of which nothing has come. */
+const IDLE = 0
+/** A part of a request's head has come. */
+const HEAD = 1
+/** Reads a request's body, carries an exchange, or both. */
+const BUSY = 2
+/** The last answer is out; what still comes is dropped, since to close on it would take the answer away (RFC 9112 section 9.6). */
+const LINGERING = 3
+/** Left to somebody else, or closed. */
+const LEFT = 4
+
+/**
+ * A client's connection that the lane reads: one request at a time, the next when the answer to this one is out.
+ * No listener, timer or promise for a request: the socket's listeners and the one deadline are the connection's.
+ */
+export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
+  readonly socket: Socket
+  deadline: number
+  place = UNWATCHED
+  readonly keepAliveText: string
+  readonly #lane: LaneParts
+  readonly #peer: Peer
+  #state = IDLE
+  #requests = 0
+  #front: LaneFront | null = null
+  /** A request's body of which the end has not come. */
+  #body: LaneBody | null = null
+  /** Bytes of it that are still to come, where its length is known. */
+  #left = 0
+  #chunks: ChunkedDecoder | null = null
+  #held: Buffer | null = null
+  #isPaused = false
+  #isOnHold = false
+  /** The client has ended its side. */
+  #hasEnded = false
+  /** {@link #read} is under way. */
+  #isReading = false
+  readonly #onChunk = (chunk: Buffer): void => this.#body?.deliver(chunk)
+
+  constructor(lane: LaneParts, socket: Socket, peer: Peer) {
+    const { clock, deadlines } = lane.parts
+    this.socket = socket
+    this.keepAliveText = lane.keepAliveText
+    this.#lane = lane
+    this.#peer = peer
+    this.deadline = lane.headMs > 0 ? clock.now() + lane.headMs : Number.POSITIVE_INFINITY
+    deadlines.add(this)
+    socket
+      .on('data', this.#onData)
+      .on('end', this.#onEnd)
+      .on('drain', this.#onDrain)
+      .on('error', ignore)
+      .on('close', this.#onClose)
+  }
+
+  /** Carries nothing, not even a part of a request. */
+  get isIdle(): boolean {
+    return this.#state === IDLE
+  }
+
+  /** It became idle while the server was closing, and ends by itself: its last answer may have said that it stays. */
+  get endsSoon(): boolean {
+    return this.deadline <= this.#lane.parts.clock.now() + LAST_REQUEST_MS
+  }
+
+  get isRequestComplete(): boolean {
+    return this.#body === null
+  }
+
+  get isClosing(): boolean {
+    return this.#lane.isClosing
+  }
+
+  date(): string {
+    return this.#lane.date()
+  }
+
+  // What the socket says:
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#state >= LINGERING) return
+    const held = this.#held
+    this.#held = null
+    this.#read(held === null ? chunk : Buffer.concat([held, chunk]))
+  }
+
+  /** Whether the client has gone, or only has no more requests, cannot be told before something is written to it. */
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true
+    const isAborted = this.#lane.parts.limits.halfClose === 'abort' && this.#front?.isComplete === false
+    if (isAborted && !(this.#isRead && this.#isCutShort)) {
+      this.#leaveExchange()
+      this.#linger()
+    } else if (this.#isRead) this.#endInput()
+  }
+
+  /** What has come is read as far as it can be; of the rest a request must end first, or be taken by its backend. */
+  get #isRead(): boolean {
+    return this.#held === null || this.#state === HEAD
+  }
+
+  /** Of a request that has not been answered something is still to come. */
+  get #isCutShort(): boolean {
+    return this.#state === HEAD || (this.#body !== null && this.#front !== null)
+  }
+
+  /** All has been read that came before the client ended its side. */
+  #endInput(): void {
+    if (this.#state >= LINGERING) return
+    if (this.#isCutShort) this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
+    else if (this.#front === null) this.#linger()
+    else this.#front.isLast = true
+  }
+
+  readonly #onDrain = (): void => {
+    this.#front?.drained()
+  }
+
+  readonly #onClose = (): void => {
+    this.#leave()
+    this.#leaveExchange()
+    this.#lane.onClosed(this)
+  }
+
+  onDeadline(): void {
+    const isLate = this.#state === HEAD || this.#requests === 0 || (this.#state === BUSY && this.#front !== null)
+    if (isLate && this.#state !== LINGERING) this.#fail('ERR_HTTP_REQUEST_TIMEOUT', 'the request did not come in time')
+    else this.socket.destroy()
+  }
+
+  // Reading:
+
+  #read(bytes: Buffer): void {
+    const to = bytes.length
+    let i = 0
+    this.#isReading = true
+    while (i < to && this.#state < LINGERING) {
+      const body = this.#body
+      if (body !== null) {
+        if (!body.isReading) break
+        const next = this.#readBody(body, bytes, i)
+        if (next < 0) break
+        i = next
+      } else if (this.#front !== null) break
+      else {
+        const length = this.#readHead(bytes, i)
+        if (length <= 0) break
+        i += length
+      }
+    }
+    this.#isReading = false
+    if (i < to && this.#state < LINGERING) this.#hold(i === 0 ? bytes : bytes.subarray(i))
+    if (this.#hasEnded && this.#isRead) this.#endInput()
+  }
+
+  /** @returns how far it read, or -1 where that is the end of the connection. */
+  #readBody(body: LaneBody, bytes: Buffer, from: number): number {
+    const chunks = this.#chunks
+    if (this.#front === null) this.deadline = this.#lane.parts.clock.now() + this.#lane.keepAliveMs
+    if (chunks === null) {
+      const take = Math.min(this.#left, bytes.length - from)
+      this.#left -= take
+      body.deliver(take === bytes.length ? bytes : bytes.subarray(from, from + take))
+      if (this.#left === 0) this.#endBody(body)
+      return from + take
+    }
+    const next = chunks.execute(bytes, from, bytes.length, this.#onChunk)
+    const fault = next < 0 ? chunks.fault : mentionsFraming(chunks.trailers ?? NONE) ? 'framing in its trailers' : null
+    if (fault === null) {
+      if (chunks.isDone) this.#endBody(body)
+      return next
+    }
+    if (this.#body === body) this.#fail(FAULT_CODES.get(fault) ?? 'HPE_INVALID_CHUNK_SIZE', `the body has ${fault}`)
+    return -1
+  }
+
+  #endBody(body: LaneBody): void {
+    const trailers = this.#chunks?.trailers ?? null
+    // It may have been taken from us from within.
+    if (this.#body !== body) return
+    this.#body = null
+    this.#chunks = null
+    const isLast = trailers !== null && mentionsConnection(trailers)
+    if (this.#front === null) {
+      if (isLast) this.#linger()
+      else this.#becomeIdle()
+    } else {
+      this.deadline = Number.POSITIVE_INFINITY
+      if (isLast) this.#front.isLast = true
+    }
+    body.finish(trailers)
+  }
+
+  /** @returns the length of the head, or 0 or less where there is no request to go on with. */
+  #readHead(bytes: Buffer, from: number): number {
+    const { parser, parts, find } = this.#lane
+    const { clock, limits, headerPolicy } = parts
+    const length = parser.parse(bytes, from, bytes.length)
+    if (length === 0) {
+      if (this.#state === IDLE) {
+        // What has come of a first request counts from when the client came.
+        if (this.#requests > 0) this.#expect(this.#lane.headMs)
+        this.#state = HEAD
+      }
+      return 0
+    }
+    if (length < 0) return this.#handOver(bytes, from)
+    const { method, target, bodyBytes, keepAlive } = parser
+    const headers = requestHeaders(parser.headers, method, 1, this.#peer, headerPolicy)
+    if (headers.fault !== null || target.length > limits.maxTargetBytes) return this.#handOver(bytes, from)
+    let destination: Destination | null = null
+    if (find !== null) {
+      destination = find(method, target, headers.host)
+      if (destination === null) return this.#handOver(bytes, from)
+    }
+    const max = limits.maxRequestsPerConnection
+    const isLast = ++this.#requests === max || !keepAlive
+    const front = new LaneFront(parser, this.#peer, this.socket, this, isLast)
+    let body: LaneBody | null = null
+    this.deadline = Number.POSITIVE_INFINITY
+    if (bodyBytes !== null) {
+      body = new LaneBody(bodyBytes, this)
+      this.#left = bodyBytes
+      this.#chunks = bodyBytes < 0 ? new ChunkedDecoder() : null
+      if (limits.requestTimeoutMs > 0) this.deadline = clock.now() + limits.requestTimeoutMs
+    }
+    this.#state = BUSY
+    this.#front = front
+    this.#body = body
+    const exchange = new Exchange(parts, front, headers, body, null)
+    front.connect(exchange)
+    exchange.begin(destination)
+    return length
+  }
+
+  #expect(ms: number): void {
+    this.deadline = ms > 0 ? this.#lane.parts.clock.now() + ms : Number.POSITIVE_INFINITY
+  }
+
+  #hold(bytes: Buffer): void {
+    this.#held = bytes
+    if (!this.#holdsTooMuch || this.#isPaused) return
+    this.#isPaused = true
+    this.socket.pause()
+  }
+
+  /** A head has a bound of its own, and its end must still come. */
+  get #holdsTooMuch(): boolean {
+    return this.#held !== null && this.#held.length >= MAX_HELD_BYTES && this.#state === BUSY
+  }
+
+  /** Reads what has been held, and then more. */
+  #goOn(): void {
+    if (this.#isReading || this.#state >= LINGERING) return
+    const held = this.#held
+    this.#held = null
+    if (held !== null) this.#read(held)
+    else if (this.#hasEnded) this.#endInput()
+    if (!this.#holdsTooMuch) this.#unpause()
+  }
+
+  /** Reads nothing for the moment. */
+  hold(): void {
+    this.#isOnHold = true
+    this.socket.pause()
+  }
+
+  /** The end of {@link hold}. */
+  release(): void {
+    this.#isOnHold = false
+    if (!this.#isPaused) this.socket.resume()
+  }
+
+  #unpause(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.socket.resume()
+  }
+
+  onBodyWanted(): void {
+    this.#goOn()
+  }
+
+  // After an answer:
+
+  onAnswered(front: LaneFront): void {
+    if (this.#front !== front) return
+    this.#front = null
+    if (front.isLast) return this.#linger()
+    if (this.#body === null) this.#becomeIdle()
+    else this.#expect(this.#lane.keepAliveMs)
+    this.#goOn()
+  }
+
+  #becomeIdle(): void {
+    const { isClosing, keepAliveMs } = this.#lane
+    this.#state = IDLE
+    this.#expect(isClosing ? Math.min(LAST_REQUEST_MS, keepAliveMs) : keepAliveMs)
+  }
+
+  #linger(): void {
+    this.#state = LINGERING
+    this.#body = null
+    this.#held = null
+    this.#expect(LINGER_MS)
+    // Where its time was up before, it is watched no more.
+    this.#lane.parts.deadlines.add(this)
+    this.#unpause()
+    this.socket.end()
+  }
+
+  // Away from here:
+
+  #handOver(bytes: Buffer, from: number): typeof NOT_PLAIN {
+    this.#leave()
+    this.#lane.onHandOver(this, bytes.subarray(from), this.#hasEnded)
+    return NOT_PLAIN
+  }
+
+  #fail(code: string, message: string): void {
+    const { socket } = this
+    const hasExchange = this.#front !== null
+    const hasBegun = this.#front?.hasBegun === true
+    const held = this.#held
+    this.#leave()
+    if (hasBegun) {
+      this.#lane.onClosed(this)
+      socket.destroy()
+    } else {
+      const request = hasExchange || held === null ? null : requestLineOf(held)
+      this.#lane.onFault(this, Object.assign(new Error(message), { code }), { request, hasExchange })
+    }
+    this.#leaveExchange()
+  }
+
+  #leaveExchange(): void {
+    const front = this.#front
+    this.#front = null
+    this.#body = null
+    this.#held = null
+    front?.gone()
+  }
+
+  #leave(): void {
+    this.#state = LEFT
+    this.#held = null
+    this.#isReading = false
+    this.#lane.parts.deadlines.remove(this)
+    // Whoever gets it does not know that it waits.
+    if (this.#isOnHold) this.release()
+    this.#unpause()
+    this.socket
+      .off('data', this.#onData)
+      .off('end', this.#onEnd)
+      .off('drain', this.#onDrain)
+      .off('error', ignore)
+      .off('close', this.#onClose)
+  }
+}
+
+function ignore(): void {}

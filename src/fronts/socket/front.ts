@@ -1,0 +1,306 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { BodySink, ResponseHead } from '../../contracts/pool.ts'
+import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../../exchange/front.ts'
+import { announceNothing, responseHeaders } from '../../headers/response.ts'
+import { contentLength, isName } from '../../http1/fields.ts'
+import { fieldsText } from '../../http1/head-writer.ts'
+import type { HeaderList } from '../../model/exchange-view.ts'
+import { atEndOfTurn, type Writer } from '../../runtime/write-batch.ts'
+
+/** Up to this size bytes are copied into one string with what stands before them: cheaper than a list of buffers. */
+const SMALL_BYTES = 8192
+/** Copied bytes that do not wait for more. */
+const MAX_TEXT = 65_536
+
+/** What a {@link LaneFront} asks of the connection that it answers on. */
+export interface LaneOwner {
+  /** The request's body has been read to its end (or there is none). */
+  readonly isRequestComplete: boolean
+  /** The server is closing: the connection ends with this answer. */
+  readonly isClosing: boolean
+  /** Header lines that tell the client how long the connection lives on. */
+  readonly keepAliveText: string
+  /** The current time as an HTTP date. */
+  date(): string
+  /** The system has the last byte of the answer. */
+  onAnswered(front: LaneFront): void
+}
+
+const WAITING = 0
+const ANSWERING = 1
+const ENDED = 2
+
+/** {@link LaneFront} of an answer in chunks. */
+const CHUNKS = -1
+
+/** The client's side of one exchange on a raw socket. */
+export class LaneFront implements Front, Writer {
+  readonly method: string
+  readonly target: string
+  readonly minorVersion = 1
+  readonly headers: Readonly<HeaderList>
+  readonly peer: Peer
+  /** The connection ends with this answer. */
+  isLast: boolean
+  readonly #socket: Socket
+  readonly #owner: LaneOwner
+  #events: FrontEvents | null = null
+  #state = WAITING
+  #hasBody = true
+  /** Bytes that Content-Length still promises, or {@link CHUNKS}. */
+  #left = 0
+  /** Goes out before anything else: the head, small pieces of the body. */
+  #text = ''
+
+  constructor(
+    request: { readonly method: string; readonly target: string; readonly headers: Readonly<HeaderList> },
+    peer: Peer,
+    socket: Socket,
+    owner: LaneOwner,
+    isLast: boolean,
+  ) {
+    this.method = request.method
+    this.target = request.target
+    this.headers = request.headers
+    this.peer = peer
+    this.isLast = isLast
+    this.#socket = socket
+    this.#owner = owner
+  }
+
+  /** Some of the answer may have reached the client. */
+  get hasBegun(): boolean {
+    return this.#state !== WAITING
+  }
+
+  /** All of the answer is here; the last of it goes out at the end of the turn. */
+  get isComplete(): boolean {
+    return this.#state === ENDED
+  }
+
+  /** Tells `events` what becomes of the client from now on. */
+  connect(events: FrontEvents): void {
+    this.#events = events
+  }
+
+  inform(head: ResponseHead): void {
+    const socket = this.#socket
+    // Where the client does not read they would pile up without bound; they are left out.
+    if (this.#state !== WAITING || socket.writableLength >= socket.writableHighWaterMark) return
+    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
+  }
+
+  respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
+    if (this.#state !== WAITING) return this.cut()
+    this.#state = ANSWERING
+    // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
+    if ((status >= 300 && !this.#owner.isRequestComplete) || this.#owner.isClosing) this.isLast = true
+    this.#hasBody = this.method !== 'HEAD' && status !== 204 && status !== 304
+    if (bodyBytes === 0 && this.#hasBody) announceNothing(headers)
+    let text = `HTTP/1.1 ${status} ${reason === '' ? (STATUS_CODES[status] ?? 'unknown') : reason}\r\n`
+    let length = CHUNKS
+    let hasDate = false
+    for (let i = 0; i < headers.length; i += 2) {
+      const name = headers[i] as string
+      const value = headers[i + 1] as string
+      switch (name.length) {
+        case 4:
+          if (isName(name, 'date')) hasDate = true
+          break
+        case 10:
+          // Only we say it: the proxy is closing, or `upgrade` in a 426.
+          if (isName(name, 'connection') && value !== 'upgrade') {
+            this.isLast = true
+            continue
+          }
+          break
+        case 14:
+          if (isName(name, 'content-length')) {
+            if (status === 204) continue
+            length = contentLength(value)
+          }
+          break
+      }
+      text += `${name}: ${value}\r\n`
+    }
+    if (!hasDate) text += `Date: ${this.#owner.date()}\r\n`
+    this.#left = length
+    if (length === CHUNKS && this.#hasBody) text += 'Transfer-Encoding: chunked\r\n'
+    this.#text = text + (this.isLast ? 'Connection: close\r\n\r\n' : this.#owner.keepAliveText)
+  }
+
+  write(chunk: Buffer, owner: Retainable): boolean {
+    const { length } = chunk
+    if (this.#state !== ANSWERING || !this.#hasBody || length === 0) return true
+    const isChunked = this.#left === CHUNKS
+    if (!isChunked) {
+      if (length > this.#left) {
+        this.cut()
+        return true
+      }
+      this.#left -= length
+    }
+    const socket = this.#socket
+    if (isChunked) this.#text += `${length.toString(16)}\r\n`
+    if (length <= SMALL_BYTES) {
+      this.#text += chunk.toString('latin1')
+      if (isChunked) this.#text += '\r\n'
+      if (this.#text.length > MAX_TEXT) this.flush()
+      return !socket.writableNeedDrain
+    }
+    if (this.#text === '') socket.write(chunk)
+    else {
+      socket.cork()
+      this.flush()
+      socket.write(chunk)
+      if (isChunked) socket.write('\r\n', 'latin1')
+      socket.uncork()
+    }
+    if (socket.writableLength > 0) owner.retain()
+    return !socket.writableNeedDrain
+  }
+
+  flush(): void {
+    const text = this.#text
+    if (text === '') return
+    this.#text = ''
+    this.#socket.write(text, 'latin1')
+  }
+
+  end(trailers: HeaderList | null): void {
+    if (this.#state !== ANSWERING) return
+    if (this.#hasBody) {
+      if (this.#left > 0) return this.cut()
+      if (this.#left === CHUNKS) this.#text += trailers === null ? '0\r\n\r\n' : `0\r\n${fieldsText(trailers)}\r\n`
+    }
+    this.#state = ENDED
+    if (this.#text === '') this.writeOut()
+    else atEndOfTurn(this)
+  }
+
+  refuse(status: number, headers: HeaderList, text: string): void {
+    if (this.#state !== WAITING) return this.cut()
+    // Whoever sends what cannot be understood may mean something else by what follows, too.
+    if (status === 400 || !this.#owner.isRequestComplete) this.isLast = true
+    this.respond(status, '', headers, text.length)
+    if (this.#hasBody) this.#text += text
+    this.#state = ENDED
+    // At once: the exchange has ended, and a proxy that closes waits for no other.
+    this.writeOut()
+  }
+
+  cut(): void {
+    // What came before the cut is the client's: it must not take this for a connection that was never used.
+    if (this.#state === ANSWERING) this.flush()
+    this.#state = ENDED
+    this.#socket.destroy()
+  }
+
+  /** The client takes more. */
+  drained(): void {
+    if (this.#state === ANSWERING) this.#events?.onClientDrain()
+  }
+
+  /** The client is gone. */
+  gone(): void {
+    this.#state = ENDED
+    this.#text = ''
+    this.#events?.onClientGone()
+  }
+
+  /** The answer is complete. */
+  writeOut(): void {
+    const socket = this.#socket
+    if (socket.destroyed) return
+    this.flush()
+    if (socket.writableLength === 0) this.#done()
+    // Called when all that was written before is written.
+    else socket.write('', 'latin1', (error) => (error ? undefined : this.#done()))
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.cut()
+  }
+
+  #done(): void {
+    // Where the socket has failed, its 'close' tells.
+    if (this.#socket.destroyed) return
+    this.#events?.onClientDone()
+    this.#owner.onAnswered(this)
+  }
+}
+
+/** What a {@link LaneBody} asks of the connection that it comes from. */
+export interface LaneBodyOwner {
+  /** Somebody reads on. */
+  onBodyWanted(): void
+}
+
+/** A request's body, as the connection reads it. */
+export class LaneBody implements FrontBody {
+  readonly bytes: number
+  readonly isDecoded = false
+  readonly expectsContinue = false
+  /** Takes bytes now. */
+  isReading = false
+  readonly #owner: LaneBodyOwner
+  #sink: BodySink | null = null
+  /** What came of one read behind the chunk at which the sink said stop. */
+  #late: Buffer[] = []
+  #hasEnded = false
+  #trailers: HeaderList | null = null
+
+  /** @param bytes announced length, or -1. */
+  constructor(bytes: number, owner: LaneBodyOwner) {
+    this.bytes = bytes
+    this.#owner = owner
+  }
+
+  start(sink: BodySink): void {
+    this.#sink = sink
+    this.resume()
+  }
+
+  pause(): void {
+    if (this.#sink !== null) this.isReading = false
+  }
+
+  resume(): void {
+    this.isReading = true
+    while (this.#late.length > 0 && this.isReading) this.#sink?.onBody(this.#late.shift() as Buffer)
+    if (!this.isReading) return
+    if (this.#hasEnded) this.#end()
+    else this.#owner.onBodyWanted()
+  }
+
+  abandon(): void {
+    this.#sink = null
+    this.#late = []
+    // What still comes is read and dropped.
+    this.isReading = true
+    if (!this.#hasEnded) this.#owner.onBodyWanted()
+  }
+
+  /** A piece has come. */
+  deliver(chunk: Buffer): void {
+    if (!this.isReading) this.#late.push(chunk)
+    else this.#sink?.onBody(chunk)
+  }
+
+  /** All has come. */
+  finish(trailers: HeaderList | null): void {
+    this.#trailers = trailers
+    this.#hasEnded = true
+    if (this.#late.length === 0) this.#end()
+  }
+
+  #end(): void {
+    const sink = this.#sink
+    // A later attempt has it from whoever kept it.
+    this.#sink = null
+    sink?.onBodyEnd(this.#trailers)
+  }
+}

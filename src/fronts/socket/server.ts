@@ -1,0 +1,226 @@
+import type http from 'node:http'
+import net, { type Socket } from 'node:net'
+import tls from 'node:tls'
+import type { Peer } from '../../exchange/front.ts'
+import { recordRefusal } from '../../exchange/refusals.ts'
+import type { Parts } from '../../exchange/services.ts'
+import { RequestParser } from '../../http1/request-parser.ts'
+import { describeError, ProxyError } from '../../model/errors.ts'
+import { callEach, warnOf } from '../../runtime/callbacks.ts'
+import { LONGEST_MS } from '../../runtime/clock.ts'
+import { watchConnections } from '../listen.ts'
+import { tcpOf } from '../tcp.ts'
+import { AddressLimit } from './address-limit.ts'
+import { LaneConnection, type LaneParts } from './connection.ts'
+
+/** Settings of a {@link createLane}. */
+export interface LaneSettings {
+  /** Idle connections are kept this long, ms. */
+  readonly keepAliveMs: number
+  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the lane replaces what it is given for new connections. */
+  readonly tls?: tls.TlsOptions | undefined
+  /** What no route matches is for the server behind the lane, and not ours to refuse. */
+  readonly isShared?: boolean
+}
+
+/** A server that reads plain requests by itself, and gives every other connection to a node:http server behind it. */
+export interface Lane extends net.Server {
+  /** How many client connections are open. */
+  openConnections(): number
+  /** Reads nothing from the connections that it has, and gets, until the function is called that it returns. */
+  holdReading(): () => void
+  /** The last answer on each connection that was given to the server behind. */
+  answers(): Iterable<http.ServerResponse>
+  /** Ends the connections that carry no request and would not end soon. Unlike node:http it counts those on which nothing has come yet. */
+  closeIdleConnections(): void
+  closeAllConnections(): void
+  /** With TLS: what new connections get from now on. Throws, and changes nothing, where it cannot be used. */
+  setSecureContext?(options: tls.SecureContextOptions): void
+}
+
+/** A client that keeps to the time it was told must not meet a connection that is just being closed. */
+const KEEP_ALIVE_MARGIN_MS = 1_000
+
+/**
+ * Makes a lane.
+ * @param behind gets the connections that the lane does not want, beginning with the request that it did not want. It
+ * never listens itself; its 'clientError' answers what cannot be read.
+ */
+export function createLane(
+  parts: Parts,
+  peerOf: (socket: Socket) => Peer,
+  behind: http.Server,
+  settings: LaneSettings,
+): Lane {
+  const { clock, limits, logger } = parts
+  const connections = new Set<LaneConnection>()
+  /** Those that were given away, with the last answer on each. */
+  const others = new Map<Socket, http.ServerResponse | null>()
+  /** TCP connections whose TLS handshake has not come to its end. */
+  const handshakes = new Set<Socket>()
+  const { maxConnectionsPerAddress } = limits
+  const addresses = maxConnectionsPerAddress === 0 ? null : new AddressLimit(maxConnectionsPerAddress, peerOf, logger)
+  let isHeld = false
+  let dateSecond = -1
+  let dateText = ''
+
+  const lane: LaneParts = {
+    parts,
+    parser: new RequestParser(limits.maxHeadBytes, limits.maxHeaders),
+    // A whole request includes its head.
+    headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
+    keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
+    keepAliveText: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(settings.keepAliveMs / 1000)}\r\n\r\n`,
+    get isClosing() {
+      return parts.state.isClosing
+    },
+    find: settings.isShared === true ? parts.claim : null,
+    date() {
+      const second = Math.floor(clock.epoch() / 1000)
+      if (second !== dateSecond) {
+        dateSecond = second
+        dateText = new Date(second * 1000).toUTCString()
+      }
+      return dateText
+    },
+    onHandOver(connection, bytes, hasEnded) {
+      const { socket } = connection
+      giveAway(connection)
+      if (bytes.length > 0 && !hasEnded) socket.unshift(bytes)
+      behind.emit('connection', socket)
+      if (!hasEnded) return
+      // Nothing can be put back into a stream that has told its end.
+      socket.emit('data', bytes)
+      socket.emit('end')
+    },
+    onFault(connection, error, known) {
+      giveAway(connection)
+      if (!behind.emit('clientError', error, connection.socket, known)) connection.socket.destroy()
+    },
+    onClosed: (connection) => void connections.delete(connection),
+  }
+
+  function giveAway(connection: LaneConnection): void {
+    const { socket } = connection
+    connections.delete(connection)
+    others.set(socket, null)
+    socket.once('close', () => others.delete(socket))
+  }
+
+  function openConnections(): number {
+    return connections.size + others.size + handshakes.size
+  }
+
+  function hasRoomFor(socket: Socket): boolean {
+    const { maxConnections } = limits
+    const open = openConnections()
+    if (maxConnections === 0 || open < maxConnections) return addresses === null || addresses.takes(socket)
+    const message = `closed a connection: ${open} are open, and limits.maxConnections is ${maxConnections}`
+    const error = new ProxyError('ERR_PROXY_CONNECTION_LIMIT', message)
+    const clientAddress = peerOf(socket).address
+    recordRefusal(parts, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
+    socket.destroy()
+    return false
+  }
+
+  function accept(socket: Socket): void {
+    if (!hasRoomFor(socket)) return
+    // Also one that another thread has accepted.
+    socket.allowHalfOpen = true
+    begin(socket)
+  }
+
+  function acceptSecure(socket: Socket): void {
+    handshakes.delete(tcpOf(socket))
+    socket.allowHalfOpen = true
+    begin(socket)
+  }
+
+  function begin(socket: Socket): void {
+    const connection = new LaneConnection(lane, socket, peerOf(socket))
+    connections.add(connection)
+    if (isHeld) connection.hold()
+  }
+
+  function holdReading(): () => void {
+    isHeld = true
+    for (const connection of connections) connection.hold()
+    return () => {
+      isHeld = false
+      for (const connection of connections) connection.release()
+    }
+  }
+
+  function beginHandshake(socket: Socket): void {
+    if (!hasRoomFor(socket)) return
+    handshakes.add(socket)
+    socket.once('close', () => handshakes.delete(socket))
+  }
+
+  function noteAnswer({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
+    if (lane.isClosing) res.shouldKeepAlive = false
+    else if (others.has(socket)) others.set(socket, res)
+  }
+
+  const server: net.Server =
+    settings.tls === undefined
+      ? net.createServer({ allowHalfOpen: true, noDelay: true }, accept)
+      : secureServer(settings.tls)
+
+  function secureServer(given: tls.TlsOptions): tls.Server {
+    const handshakeTimeout = limits.headTimeoutMs || LONGEST_MS
+    // Half-open from the handshake on: before, node would not notice that a client has gone.
+    const options = { noDelay: true, ALPNProtocols: ['http/1.1'], handshakeTimeout, ...given, allowHalfOpen: false }
+    return tls
+      .createServer(options, acceptSecure)
+      .on('connection', beginHandshake)
+      .on('tlsClientError', (error, socket) => {
+        logger.debug({ client: socket.remoteAddress }, `a client's TLS handshake failed: ${describeError(error)}`)
+        socket.destroy()
+      })
+  }
+
+  watchConnections(behind)
+  for (const event of ['request', 'checkContinue']) {
+    if (behind.listenerCount(event) > 0) behind.prependListener(event, noteAnswer)
+  }
+  server.on('close', () => behind.close())
+  server.on('error', (error) => {
+    if (server.listening) logger.warn({ err: error }, `a connection could not be accepted: ${describeError(error)}`)
+  })
+
+  const { setSecureContext: replaceContext } = tls.Server.prototype
+
+  function closeIdleConnections(): void {
+    const idle = Array.from(connections).filter((one) => one.isIdle && !one.endsSoon)
+    destroyAll(idle.map(({ socket }) => socket))
+    destroyAll(handshakes)
+    behind.closeIdleConnections()
+  }
+
+  return Object.assign(server, {
+    ...(server instanceof tls.Server && {
+      setSecureContext: (options: tls.SecureContextOptions) =>
+        replaceContext.call(server, { ...settings.tls, ...options }),
+    }),
+    openConnections,
+    holdReading,
+    answers: () => Array.from(others.values()).filter((answer) => answer !== null),
+    closeIdleConnections,
+    closeAllConnections() {
+      destroyAll(Array.from(connections, ({ socket }) => socket))
+      destroyAll(others.keys())
+      destroyAll(handshakes)
+    },
+  }) as Lane
+}
+
+/** Listeners that an application has put on a socket may throw. */
+function destroyAll(sockets: Iterable<Socket>): void {
+  callEach(sockets, (socket) => socket.destroy(), warnOf('a connection that was destroyed'))
+}
+
+/** The smaller of two limits, of which 0 is none. */
+function smallestLimit(one: number, other: number): number {
+  return one === 0 || other === 0 ? one + other : Math.min(one, other)
+}

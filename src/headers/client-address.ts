@@ -1,0 +1,23 @@
+import type { Peer } from '../exchange/front.ts'
+import { parseAddress } from './address.ts'
+
+/**
+ * The address of the client: the peer's, or, behind trusted proxies, the last one in X-Forwarded-For that is not
+ * itself a trusted proxy's. What stands to the left of that may be anybody's invention; so may what stands to the left
+ * of something that is no address (`unknown`). Never throws.
+ */
+export function clientAddressOf(peer: Peer, forwardedFor: string, isTrusted: (address: string) => boolean): string {
+  let client = peer.address
+  for (let end = forwardedFor.length; end > 0; ) {
+    const comma = forwardedFor.lastIndexOf(',', end - 1)
+    const text = forwardedFor.slice(comma + 1, end).trim()
+    end = comma
+    // RFC 9110 section 5.6.1: empty members of a list count for nothing.
+    if (text === '') continue
+    const hop = parseAddress(text)
+    if (hop === null) break
+    client = hop
+    if (!isTrusted(hop)) break
+  }
+  return client
+}

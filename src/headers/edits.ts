@@ -1,0 +1,147 @@
+import { isFieldValue, isHost, isToken } from '../http1/fields.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+
+/** What an application has changed in `req.headers`. */
+export interface HeaderEdits {
+  /** By lower-case name: the name to send, and its lines; none where it was removed. */
+  readonly changed: ReadonlyMap<string, { readonly name: string; readonly values: readonly string[] }>
+  /** What of it cannot be sent, or `null`. */
+  readonly fault: string | null
+}
+
+/** Of node's `IncomingMessage`, what we compare. */
+export interface EditedRequest {
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly rawHeaders: Readonly<HeaderList>
+  readonly joinDuplicateHeaders?: boolean | null | undefined
+}
+
+/** How a message is read from the wire is what node has parsed, whatever the application wrote. */
+const FRAMING = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Of these node keeps the first line, unless the server was made with `joinDuplicateHeaders`. */
+const FIRST_ONLY = new Set([
+  'age',
+  'authorization',
+  'content-length',
+  'content-type',
+  'etag',
+  'expires',
+  'from',
+  'host',
+  'if-modified-since',
+  'if-unmodified-since',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'proxy-authorization',
+  'referer',
+  'retry-after',
+  'server',
+  'user-agent',
+])
+
+/**
+ * Compares `req.headers` with what node made it of. About 0.3 us for ten headers that nobody has touched.
+ * @returns `null` where nothing was changed.
+ */
+export function headerEdits(req: EditedRequest): HeaderEdits | null {
+  return isUntouched(req.headers, req.rawHeaders) ? null : findEdits(req)
+}
+
+/** Without repeated headers node's object has the lines of the message in their order. `false`: a closer look must tell. */
+function isUntouched(headers: Readonly<Record<string, unknown>>, raw: Readonly<HeaderList>): boolean {
+  let i = 0
+  for (const name in headers) {
+    const value = raw[i + 1]
+    if (headers[name] !== value || value === undefined || !isLowerOf(name, raw[i] as string)) return false
+    i += 2
+  }
+  return i === raw.length
+}
+
+function isLowerOf(lower: string, name: string): boolean {
+  return lower.length === name.length && (lower === name || lower === name.toLowerCase())
+}
+
+function findEdits({ headers, rawHeaders, joinDuplicateHeaders }: EditedRequest): HeaderEdits | null {
+  const received = receivedValues(rawHeaders, joinDuplicateHeaders === true)
+  const changed = new Map<string, { name: string; values: readonly string[] }>()
+  let fault: string | null = null
+  const change = (lower: string, name: string, value: unknown): void => {
+    if (FRAMING.has(lower)) return
+    const values = linesOf(value)
+    if (values === null || !values.every(isFieldValue)) fault ??= `the value of ${name} cannot stand in a header`
+    else if (lower === 'host' && values.length > 0 && !(values.length === 1 && isHost(values[0] as string)))
+      fault ??= `the value of ${name} is not a host`
+    else changed.set(lower, { name, values })
+  }
+  for (const [lower, { name, value }] of received) {
+    const now = ownValue(headers, lower)
+    // An object that inherits from Object.prototype, as node's does, cannot hold this name.
+    if (now === undefined && lower === '__proto__') continue
+    if (!isSame(now, value)) change(lower, name, now)
+  }
+  for (const name of Object.keys(headers)) {
+    const lower = name.toLowerCase()
+    const before = received.get(lower)
+    const value = headers[name]
+    // node's names are in lower case: any other, and any that is new, is the application's.
+    if (before !== undefined && (name === lower || (!changed.has(lower) && isSame(value, before.value)))) continue
+    if (!isToken(name)) fault ??= `${JSON.stringify(name)} is not a header name`
+    else if (value !== undefined && value !== null) change(lower, before?.name ?? name, value)
+  }
+  return changed.size === 0 && fault === null ? null : { changed, fault }
+}
+
+/** The values of `req.headers` by the rules of node, which joins repeated headers. */
+function receivedValues(
+  raw: Readonly<HeaderList>,
+  joins: boolean,
+): Map<string, { readonly name: string; value: string | string[] }> {
+  const received = new Map<string, { readonly name: string; value: string | string[] }>()
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const line = raw[i + 1] as string
+    const lower = name.toLowerCase()
+    const before = received.get(lower)
+    if (before === undefined) received.set(lower, { name, value: lower === 'set-cookie' ? [line] : line })
+    else if (Array.isArray(before.value)) before.value.push(line)
+    else if (lower === 'cookie') before.value += `; ${line}`
+    else if (joins || !FIRST_ONLY.has(lower)) before.value += `, ${line}`
+  }
+  return received
+}
+
+/** What an object has, and not what all objects have. */
+function ownValue(headers: Readonly<Record<string, unknown>>, name: string): unknown {
+  return name in Object.prototype && !Object.hasOwn(headers, name) ? undefined : headers[name]
+}
+
+function isSame(value: unknown, received: string | readonly string[]): boolean {
+  if (value === received) return true
+  if (!Array.isArray(value) || !Array.isArray(received)) return false
+  return value.length === received.length && value.every((line, i) => line === received[i])
+}
+
+/** The lines of a header, as node's `setHeader()` would write them; none for none. `null` for what cannot be one. */
+function linesOf(value: unknown): string[] | null {
+  if (value === undefined || value === null) return []
+  const lines: string[] = []
+  for (const line of Array.isArray(value) ? value : [value]) {
+    if (typeof line !== 'string' && typeof line !== 'number' && typeof line !== 'boolean' && typeof line !== 'bigint')
+      return null
+    lines.push(String(line))
+  }
+  return lines
+}

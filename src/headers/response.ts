@@ -1,0 +1,101 @@
+import { isName, listMembers, removeFields } from '../http1/fields.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+
+/** What of a response's framing stays in its head. */
+export interface ResponseShape {
+  /** Length of the body that will be sent; -1 for unknown. */
+  readonly bodyBytes: number
+  /** HEAD or 304: Content-Length describes a body that is not sent, and stays as it is. */
+  readonly isBodiless: boolean
+  /** Trailers can be sent: `Trailer` stays. */
+  readonly takesTrailers: boolean
+  /** Our name in `Via`, or empty. */
+  readonly via: string
+  /** 426: `Upgrade` stays, as it must (RFC 9110 section 15.5.22), with the `Connection` that goes with it. */
+  readonly isUpgradeRequired?: boolean
+}
+
+/** What a backend cannot nominate away in `Connection`: it is meant for everyone who reads the content (RFC 9110 section 7.6.1). */
+const NOT_NOMINABLE = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'cache-control',
+  'set-cookie',
+])
+
+/**
+ * The headers of a response as the client gets them: hop-by-hop ones and those that `Connection` nominates are
+ * removed (RFC 9110 section 7.6.1), Content-Length is written from what was parsed, in its place.
+ */
+export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape): HeaderList {
+  const list: HeaderList = []
+  let nominated = ''
+  let upgrade = ''
+  let hasLength = false
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const value = raw[i + 1] as string
+    switch (name.length) {
+      case 2:
+        if (isName(name, 'te')) continue
+        break
+      case 7:
+        if (isName(name, 'upgrade')) {
+          if (shape.isUpgradeRequired === true) upgrade += upgrade === '' ? value : `, ${value}`
+          continue
+        }
+        if (!shape.takesTrailers && isName(name, 'trailer')) continue
+        break
+      case 10:
+        if (isName(name, 'keep-alive')) continue
+        if (isName(name, 'connection')) {
+          if (!isPlain(value)) nominated += `,${value}`
+          continue
+        }
+        break
+      case 14:
+        if (isName(name, 'content-length')) {
+          if (hasLength || (shape.bodyBytes < 0 && !shape.isBodiless)) continue
+          hasLength = true
+          list.push(name, shape.isBodiless ? value : String(shape.bodyBytes))
+          continue
+        }
+        break
+      case 16:
+        if (isName(name, 'proxy-connection')) continue
+        break
+      case 17:
+        if (isName(name, 'transfer-encoding')) continue
+        break
+      case 18:
+        if (isName(name, 'proxy-authenticate')) continue
+        break
+    }
+    list.push(name, value)
+  }
+  if (nominated !== '') removeNominated(list, nominated)
+  // It speaks of the client's connection, whose server we are; clients ask for upgrades through us, too.
+  if (upgrade !== '') list.push('Upgrade', upgrade, 'Connection', 'upgrade')
+  if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
+  return list
+}
+
+/**
+ * A body of no bytes is sent where the list was made for none: the application has made HEAD of the client's GET, or a transform
+ * 200 of a 304. The length of what is not sent would have the client take its next response for the body.
+ */
+export function announceNothing(headers: HeaderList): void {
+  for (let i = 0; i < headers.length; i += 2) if (isName(headers[i] as string, 'content-length')) headers[i + 1] = '0'
+}
+
+/** The usual values nominate nothing. */
+function isPlain(value: string): boolean {
+  return value === 'keep-alive' || value === 'close'
+}
+
+function removeNominated(list: HeaderList, nominated: string): void {
+  const names = listMembers(nominated)
+  removeFields(list, (lower) => names.has(lower) && !NOT_NOMINABLE.has(lower))
+}

@@ -1,0 +1,568 @@
+import net from 'node:net'
+import tls from 'node:tls'
+import type { BodySink, BodySource, Connection, RequestHead, ResponseHead, ResponseSink } from '../../contracts/pool.ts'
+import { hasBoundCredentials } from '../../http1/connection-auth.ts'
+import { fieldsText, requestHeadText } from '../../http1/head-writer.ts'
+import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../../http1/response-parser.ts'
+import type { Backend } from '../../model/backend.ts'
+import {
+  connectError,
+  describeError,
+  isShortage,
+  type Phase,
+  ProxyError,
+  type ProxyErrorCode,
+  type ProxyErrorDetails,
+} from '../../model/errors.ts'
+import type { HeaderList } from '../../model/exchange-view.ts'
+import { isIdempotent } from '../../model/idempotent.ts'
+import type { Outcome } from '../../model/outcome.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { longerAttemptMs } from '../../runtime/slow-addresses.ts'
+import { atEndOfTurn, turnsOver, type Writer } from '../../runtime/write-batch.ts'
+
+/** What a connection tells the pool that owns it. */
+export interface ConnectionOwner {
+  onConnected(connection: Http1Connection): void
+  /** It never came to be. */
+  onConnectFailed(connection: Http1Connection, error: ProxyError): void
+  /** Its lease is over and it can carry another request. */
+  onIdle(connection: Http1Connection): void
+  /** So it can, but its last response was one after which a stray body may come. */
+  onSuspect(connection: Http1Connection): void
+  /** Its lease is over, and it cannot carry another request. */
+  onSpent(connection: Http1Connection): void
+  /** Not leased, its deadline has passed. */
+  onIdleTooLong(connection: Http1Connection): void
+  /** Its deadline has passed, and it has a new one. */
+  watch(connection: Http1Connection): void
+  /** It is closed; also after {@link onConnectFailed}. */
+  onClosed(connection: Http1Connection): void
+}
+
+const READ_BUFFER_BYTES = 65536
+/** RFC 9110 section 10.1.1: do not wait for ever for a 100 that a backend may not know of. */
+const CONTINUE_WAIT_MS = 1000
+/** So many turns of the event loop end before it is certain that the sockets were polled in between. */
+const POLLED_TURNS = 2
+/** Pieces of a body up to this size wait for others that the same turn of the event loop brings. */
+const SMALL_PIECE_BYTES = 1024
+/** So many bytes of small pieces wait. */
+const PIECES_BYTES = 8192
+const CHUNK_END = Buffer.from('\r\n')
+
+/**
+ * One raw socket to a backend that speaks HTTP/1.1: one request at a time, kept alive between them.
+ * Reads into its own reusable buffer (`onread`), which spares the stream machinery: about 3 us a request.
+ */
+export class Http1Connection implements Connection, BodySink, ResponseHandler, Timed, Writer {
+  readonly backend: Backend
+  /** When to give up connecting, or when it has been idle for too long; `Infinity` while leased. */
+  deadline = Number.POSITIVE_INFINITY
+  place = UNWATCHED
+  readonly #owner: ConnectionOwner
+  readonly #clock: Clock
+  #socket: net.Socket
+  readonly #parser: ResponseParser
+  readonly #keepAliveMs: number
+  #buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+  #isBufferRetained = false
+  #isConnected = false
+  /** Addresses of the backend's name have been given up for others, and had a second chance. */
+  #hasRedialled = false
+  #leases = 0
+  #isLeased = false
+  #sink: ResponseSink | null = null
+  #body: BodySource | null = null
+  #isBodyChunked = false
+  #awaitsContinue = false
+  #isRequestSent = true
+  /** Nothing of the request has been given to the system yet. */
+  #isUnsent = false
+  /** The request's head until it is written. */
+  #head = ''
+  /** The head is written when {@link turnsOver} has come so far. */
+  #mayWriteAt = 0
+  /** {@link turnsOver} when the last lease ended. */
+  #releasedAt = 0
+  /** It was idle before this lease. */
+  #wasIdle = false
+  /** The head and what comes of the body in the same tick become one write. */
+  #isCorked = false
+  /** Small pieces of the body that have not been written, and how many bytes of them there are. */
+  #pieces: Buffer | null = null
+  #piecesLength = 0
+  /** {@link writeOut} will be called. */
+  #isDue = false
+  /** Small pieces have been written that the system has not taken. */
+  #isWritingPieces = false
+  readonly #onPiecesWritten = (): void => {
+    this.#isWritingPieces = false
+    if (this.#piecesLength > 0) this.#writePieces('')
+  }
+  /** The sink asked to stop; holds until `resume()`. */
+  #isPaused = false
+  /** Bytes came that belong to no response: what follows cannot be trusted. */
+  #isPoisoned = false
+  /** It may be authenticated as one client's user, and must not carry requests of others. */
+  #isBound = false
+  #failure: ProxyError | null = null
+  /** The backend takes no more; what it has said before is still to be read. */
+  #isWriteBroken = false
+  /** Calls of {@link #receive}. */
+  #reads = 0
+  #onResumed: (() => void) | null = null
+  /** How long it may stay idle by what the backend said last. */
+  #idleMs: number
+
+  constructor(
+    backend: Backend,
+    owner: ConnectionOwner,
+    settings: ResponseBounds & { readonly clock: Clock; readonly keepAliveMs: number },
+  ) {
+    this.backend = backend
+    this.#clock = settings.clock
+    this.#owner = owner
+    this.#keepAliveMs = settings.keepAliveMs
+    this.#idleMs = settings.keepAliveMs
+    this.#parser = new ResponseParser(this, settings)
+    this.#socket = this.#dial({})
+  }
+
+  #dial(attempts: { readonly autoSelectFamilyAttemptTimeout?: number }): net.Socket {
+    const { isSecure, hostname, port, socketPath, tls: tlsOptions } = this.backend.endpoint
+    const onread: net.OnReadOpts = {
+      buffer: () => this.#nextBuffer(),
+      callback: (bytes) => this.#receive(bytes),
+    }
+    const where = socketPath === null ? { host: hostname, port, ...attempts } : { path: socketPath }
+    let socket: net.Socket
+    if (isSecure) {
+      const servername = tlsOptions.servername ?? (net.isIP(hostname) === 0 ? hostname : '')
+      // `onread` is documented for tls.connect; its type lacks it.
+      const options: tls.ConnectionOptions & { onread: net.OnReadOpts } = {
+        ...where,
+        ...(tlsOptions as tls.ConnectionOptions),
+        servername,
+        ALPNProtocols: ['http/1.1'],
+        onread,
+      }
+      socket = tls.connect(options).on('secureConnect', () => this.#connected())
+    } else socket = net.connect({ ...where, onread }, () => this.#connected())
+    const destroy = socket.destroy.bind(socket)
+    socket.destroy = (error) => {
+      if (isWriteError(error) && this.#sink !== null && !this.#isWriteBroken) {
+        this.#isWriteBroken = true
+        this.#readRest(() => destroy(error))
+      } else destroy(error)
+      return socket
+    }
+    return socket
+      .setNoDelay(true)
+      .on('error', (error) => this.#onSocketError(error))
+      .on('end', () => this.#onEndOfInput())
+      .on('close', () => {
+        if (socket === this.#socket) this.#onClose()
+      })
+      .on('drain', () => this.#onDrain())
+  }
+
+  /** Tries once more where an address was cut short: {@link longerAttemptMs}. @returns whether there is anything to wait for. */
+  #redial(error: Error): boolean {
+    if (this.#hasRedialled || this.#failure !== null) return false
+    const attemptMs = longerAttemptMs(error, this.deadline - this.#clock.now())
+    if (attemptMs === 0) return false
+    this.#hasRedialled = true
+    this.#socket = this.#dial({ autoSelectFamilyAttemptTimeout: attemptMs })
+    return true
+  }
+
+  get isReused(): boolean {
+    return this.#leases > 1
+  }
+
+  /** It has been leased before. */
+  get isUsed(): boolean {
+    return this.#leases > 0
+  }
+
+  /** How long it may stay idle by what the backend announced last, ms. */
+  get idleMs(): number {
+    return this.#idleMs
+  }
+
+  /** Can carry a request, as far as we know. */
+  get isUsable(): boolean {
+    return this.#failure === null && !this.#isPoisoned && !this.#isWriteBroken && !this.#socket.destroyed
+  }
+
+  /** Hands it to an exchange. */
+  lease(): this {
+    this.#leases++
+    this.#isLeased = true
+    this.#isUnsent = true
+    this.#wasIdle = this.deadline !== Number.POSITIVE_INFINITY
+    this.deadline = Number.POSITIVE_INFINITY
+    return this
+  }
+
+  send(request: RequestHead, body: BodySource | null, sink: ResponseSink): void {
+    this.#sink = sink
+    this.#body = body
+    if (!this.isUsable) {
+      // It died between the lease and now; told as the wire would tell it, not from within this call.
+      this.#failure ??= this.#resetError('closed the connection')
+      process.nextTick(() => this.#report())
+      return
+    }
+    this.#parser.start(request.method)
+    this.#isBound = hasBoundCredentials(request.headers)
+    this.#head = requestHeadText(request, body === null ? null : body.bytes, this.#keepAliveMs <= 0)
+    this.#isRequestSent = body === null
+    this.#mayWriteAt = 0
+    if (this.#wasIdle || this.isReused) {
+      // A FIN or bytes that lie in the socket say that it cannot be used: they are read before anything is written. After
+      // a response one poll is enough for a request that may be sent again; any other wants one just before it is sent.
+      const since = isIdempotent(request.method) ? this.#releasedAt : turnsOver()
+      this.#mayWriteAt = since + POLLED_TURNS
+    }
+    this.#askToWrite()
+    if (body === null) return
+    this.#isBodyChunked = body.bytes < 0
+    this.#awaitsContinue = body.expectsContinue
+    if (!this.#awaitsContinue) return
+    this.deadline = this.#clock.now() + CONTINUE_WAIT_MS
+    body.whenArrived?.(() => {
+      if (this.#body === body && this.#awaitsContinue) this.#stopWaiting()
+    })
+  }
+
+  writeOut(): void {
+    this.#isDue = false
+    if (this.#head !== '') this.#writeHead()
+    else if (this.#piecesLength > 0 && !this.#isWritingPieces) this.#writePieces('')
+  }
+
+  #askToWrite(): void {
+    if (this.#isDue) return
+    this.#isDue = true
+    atEndOfTurn(this)
+  }
+
+  #writeHead(): void {
+    // The exchange has ended.
+    if (this.#sink === null) return
+    if (turnsOver() < this.#mayWriteAt) return this.#askToWrite()
+    const head = this.#head
+    this.#head = ''
+    if (!this.isUsable) return this.#lost('')
+    const body = this.#body
+    if (body === null || this.#awaitsContinue) {
+      this.#socket.write(head, 'latin1')
+      return this.#noteSent()
+    }
+    // The first piece of the body is often here already, or comes in this tick: one system call for both.
+    this.#isCorked = true
+    this.#socket.cork()
+    this.#socket.write(head, 'latin1')
+    process.nextTick(uncork, this)
+    this.#startBody()
+  }
+
+  uncork(): void {
+    this.#isCorked = false
+    if (this.#piecesLength > 0) this.#writePieces('')
+    this.#socket.uncork()
+    this.#noteSent()
+  }
+
+  /** A first write that fails at once was refused as a whole. */
+  #noteSent(): void {
+    if (this.#socket.errored === null) this.#isUnsent = false
+  }
+
+  onWriteThrew(error: unknown): void {
+    this.#fail('ERR_PROXY_HOOK', `could not be written to: ${describeError(error)}`, error)
+  }
+
+  onBody(chunk: Buffer): boolean {
+    const socket = this.#socket
+    const { length } = chunk
+    if (this.#failure !== null || this.#isWriteBroken || length === 0) return true
+    if (length <= SMALL_PIECE_BYTES && (this.#isBodyChunked || !this.#isCorked)) {
+      this.#pieces ??= Buffer.allocUnsafeSlow(PIECES_BYTES)
+      if (this.#piecesLength + length > PIECES_BYTES) this.#writePieces('')
+      this.#piecesLength += chunk.copy(this.#pieces, this.#piecesLength)
+      if (!this.#isCorked && !this.#isWritingPieces) this.#askToWrite()
+      return !socket.writableNeedDrain
+    }
+    if (this.#piecesLength > 0) this.#writePieces('')
+    if (!this.#isBodyChunked) return socket.write(chunk)
+    socket.cork()
+    socket.write(`${length.toString(16)}\r\n`, 'latin1')
+    socket.write(chunk)
+    const goOn = socket.write(CHUNK_END)
+    socket.uncork()
+    return goOn
+  }
+
+  onBodyEnd(trailers: HeaderList | null): void {
+    if (this.#failure !== null || this.#isWriteBroken) return
+    this.#isRequestSent = true
+    this.#writePieces(this.#isBodyChunked ? chunksEnd(trailers) : '')
+  }
+
+  /** The small pieces as one, and `end`: strings that stand alone cost less than a list of buffers. */
+  #writePieces(end: string): void {
+    const length = this.#piecesLength
+    this.#piecesLength = 0
+    let text = end
+    if (length > 0) {
+      const pieces = this.#pieces?.toString('latin1', 0, length)
+      text = this.#isBodyChunked ? `${length.toString(16)}\r\n${pieces}\r\n${end}` : `${pieces}${end}`
+    }
+    if (text === '' || this.#socket.destroyed) return
+    this.#isWritingPieces = true
+    this.#socket.write(text, 'latin1', this.#onPiecesWritten)
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.#socket.resume()
+    this.#onResumed?.()
+    this.#onResumed = null
+  }
+
+  retain(): void {
+    this.#isBufferRetained = true
+  }
+
+  release(_outcome: Outcome): void {
+    if (!this.#isLeased) return
+    this.#isLeased = false
+    this.#sink = null
+    this.#body = null
+    this.#piecesLength = 0
+    this.#isUnsent = false
+    const canGoOn = this.#parser.isDone && this.#parser.framing.keepAlive && this.#isRequestSent && this.isUsable
+    if (!canGoOn || this.#isBound || this.#idleMs <= 0) return this.#owner.onSpent(this)
+    this.resume()
+    this.#releasedAt = turnsOver()
+    if (this.#parser.framing.mayHaveStray) this.#owner.onSuspect(this)
+    else this.#owner.onIdle(this)
+  }
+
+  destroy(): void {
+    this.#failure ??= this.#error('ERR_PROXY_CLOSED', 'was disconnected: the proxy or its pool was closed')
+    this.#socket.destroy()
+  }
+
+  onDeadline(): void {
+    if (!this.#isConnected) {
+      this.#fail('ERR_PROXY_CONNECT_TIMEOUT', 'did not accept a connection in time')
+    } else if (this.#awaitsContinue) {
+      this.#owner.watch(this)
+      this.#stopWaiting()
+    } else this.#owner.onIdleTooLong(this)
+  }
+
+  // What the parser finds:
+
+  onInformational(head: ResponseHead): void {
+    // Reading the body is what asks the client for it; a 100 that nobody awaits is of no use to it.
+    if (head.status === 100) {
+      if (this.#awaitsContinue) this.#startBody()
+    } else this.#sink?.onInformational(head)
+  }
+
+  onHead(head: ResponseHead): void {
+    const seconds = this.#parser.framing.keepAliveSeconds
+    this.#idleMs = seconds < 0 ? this.#keepAliveMs : Math.min(this.#keepAliveMs, (seconds - 1) * 1000)
+    // A final answer in place of 100: the body is not wanted, and the connection has an unfinished request.
+    this.#awaitsContinue = false
+    this.deadline = Number.POSITIVE_INFINITY
+    this.#sink?.onHead(head)
+  }
+
+  onData(chunk: Buffer): void {
+    const wasPaused = this.#isPaused
+    // A `resume()` from within the call undoes this, and holds.
+    this.#isPaused = true
+    if (this.#sink?.onData(chunk) !== false) this.#isPaused = wasPaused
+  }
+
+  // What the socket says:
+
+  #connected(): void {
+    this.#isConnected = true
+    this.deadline = Number.POSITIVE_INFINITY
+    this.#owner.onConnected(this)
+  }
+
+  #nextBuffer(): Uint8Array {
+    if (this.#isBufferRetained) {
+      this.#isBufferRetained = false
+      this.#buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+    }
+    return this.#buffer
+  }
+
+  /** @returns whether to read on. */
+  #receive(bytes: number): boolean {
+    this.#reads++
+    const sink = this.#sink
+    if (sink === null) {
+      this.#isPoisoned = true
+      this.destroy()
+      return true
+    }
+    if (this.#isUnsent) {
+      // A 408 to a connection that was idle for too long, perhaps: no answer to what has not been asked.
+      this.#failWith(this.#resetError('sent bytes'))
+      return true
+    }
+    const parser = this.#parser
+    const read = parser.execute(this.#buffer, 0, bytes)
+    // Also where the exchange has given the connection back from within.
+    if (read >= 0 && read < bytes && parser.isDone) this.#isPoisoned = true
+    if (read < 0) {
+      if (parser.hasHead) this.#fail('ERR_PROXY_CUT', `sent a body with ${parser.fault}`)
+      else this.#fail('ERR_PROXY_BAD_RESPONSE', `sent ${parser.fault}`)
+      return true
+    }
+    if (this.#sink !== sink) return true
+    if (!parser.isDone) {
+      sink.onFlush()
+      return !this.#isPaused
+    }
+    this.#complete(sink)
+    return true
+  }
+
+  #complete(sink: ResponseSink): void {
+    this.#sink = null
+    sink.onEnd(this.#parser.trailers)
+  }
+
+  /**
+   * A backend that answers early and closes (413, 401) makes our next write fail, and node destroys a socket then,
+   * with the answer unread in the kernel. So it lives until a whole turn of the event loop has brought nothing more.
+   */
+  #readRest(done: () => void): void {
+    const before = this.#reads
+    // The first of the two may run before the socket is polled.
+    setImmediate(() =>
+      setImmediate(() => {
+        if (this.#sink === null) done()
+        else if (this.#isPaused) this.#onResumed = () => this.#readRest(done)
+        else if (this.#reads === before) done()
+        else this.#readRest(done)
+      }),
+    )
+  }
+
+  #onDrain(): void {
+    this.#body?.resume()
+  }
+
+  /** The client has sent the body without waiting for a 100, or the backend has given none in time. */
+  #stopWaiting(): void {
+    if (this.#head === '') return this.#startBody()
+    // It goes out with the head.
+    this.#awaitsContinue = false
+    this.deadline = Number.POSITIVE_INFINITY
+  }
+
+  #startBody(): void {
+    this.#awaitsContinue = false
+    this.deadline = Number.POSITIVE_INFINITY
+    try {
+      this.#body?.start(this)
+    } catch (thrown) {
+      // Its front lies between, which an application may have wrapped.
+      this.#fail('ERR_PROXY_HOOK', `was not sent the request's body, which threw: ${describeError(thrown)}`, thrown)
+    }
+  }
+
+  #onSocketError(error: Error): void {
+    if (!this.#isConnected) {
+      if (this.#redial(error)) return
+      if (!isTlsError(error)) this.#failWith(connectError(this.backend, error))
+      else this.#fail('ERR_PROXY_TLS', `could not be connected to: ${describeError(error)}`, error)
+    } else this.#lost(`: ${describeError(error)}`, error)
+  }
+
+  #onEndOfInput(): void {
+    const sink = this.#sink
+    if (sink !== null && this.#parser.hasHead && this.#parser.finish()) this.#complete(sink)
+    else this.#lost('')
+  }
+
+  #onClose(): void {
+    this.#lost('')
+    this.#owner.onClosed(this)
+  }
+
+  /** The connection went away under a request, or under none. */
+  #lost(detail: string, cause?: unknown): void {
+    if (!this.#isConnected) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up', cause)
+    else if (this.#sink !== null && this.#parser.hasHead)
+      this.#fail('ERR_PROXY_CUT', `closed the connection in the middle of the response${detail}`, cause)
+    else if (this.#isUnsent) this.#failWith(this.#resetError('closed the connection', detail, cause))
+    else this.#fail('ERR_PROXY_RESET', `closed the connection before it answered${detail}`, cause)
+  }
+
+  /** Nothing of the request was sent. */
+  #resetError(what: string, detail = '', cause?: unknown): ProxyError {
+    return this.#error('ERR_PROXY_RESET', `${what} before it had the request${detail}`, cause, 'acquire')
+  }
+
+  #fail(code: ProxyErrorCode, what: string, cause?: unknown): void {
+    this.#failWith(this.#failure ?? this.#error(code, what, cause))
+  }
+
+  #failWith(error: ProxyError): void {
+    if (this.#failure === null) {
+      this.#failure = error
+      if (!this.#isConnected) this.#owner.onConnectFailed(this, this.#failure)
+    }
+    this.#report()
+    this.#socket.destroy()
+  }
+
+  #report(): void {
+    const sink = this.#sink
+    if (sink === null || this.#failure === null) return
+    this.#sink = null
+    sink.onError(this.#failure)
+  }
+
+  #error(code: ProxyErrorCode, what: string, cause?: unknown, phase?: Phase): ProxyError {
+    const details: ProxyErrorDetails = {
+      cause,
+      backend: this.backend,
+      ...(phase !== undefined && { phase }),
+      ...(isShortage(cause) && { blamesBackend: false }),
+    }
+    return new ProxyError(code, `backend ${this.backend.id} ${what}`, details)
+  }
+}
+
+function uncork(connection: Http1Connection): void {
+  connection.uncork()
+}
+
+function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {
+  return error?.syscall === 'write'
+}
+
+function chunksEnd(trailers: HeaderList | null): string {
+  return trailers === null ? '0\r\n\r\n' : `0\r\n${fieldsText(trailers)}\r\n`
+}
+
+/** OpenSSL's and node's certificate errors, against the system's (`ECONNREFUSED` and the like, which have a `syscall`). */
+function isTlsError(error: NodeJS.ErrnoException): boolean {
+  return error.syscall === undefined && error.code !== 'ECONNRESET' && !(error instanceof AggregateError)
+}

@@ -1,0 +1,498 @@
+import { AsyncResource } from 'node:async_hooks'
+import type { BackendPoolStats, Connection, Pool, PoolStats, Slot } from '../../contracts/pool.ts'
+import type { Backend } from '../../model/backend.ts'
+import { describeError, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
+import type { ExchangeView } from '../../model/exchange-view.ts'
+import { callEach, warnOf } from '../../runtime/callbacks.ts'
+import { type Clock, systemClock } from '../../runtime/clock.ts'
+import { Deadlines, type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { type ConnectionOwner, Http1Connection } from './connection.ts'
+
+/** Bounds of {@link http1Pool}; all are per backend. */
+export interface PoolOptions {
+  /** Connections at the most, upgraded ones (WebSocket) among them. Default 256. */
+  maxConnections?: number
+  /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
+  maxWaiting?: number
+  /**
+   * How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000.
+   * 0: every request gets a new connection.
+   */
+  keepAliveMs?: number
+  /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
+  maxResponseHeadBytes?: number
+  /** Interim responses (1xx) before the final one; with one more it is a bad response (502). Default 100. */
+  maxInterimResponses?: number
+}
+
+/** The defaults of {@link http1Pool}. */
+export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freeze({
+  maxConnections: 256,
+  maxWaiting: 1024,
+  keepAliveMs: 4000,
+  maxResponseHeadBytes: 65536,
+  maxInterimResponses: 100,
+})
+
+/**
+ * For so long a connection is not used after a response that has no body but could have had one: a backend that sends it
+ * all the same does so in a second write, which the system may hold back for 40 ms (Nagle's algorithm and a delayed ACK).
+ */
+const STRAY_MS = 50
+
+/** What the proxy shares with its pools. */
+interface Http1PoolDeps {
+  clock?: Clock
+  deadlines?: Deadlines
+}
+
+interface Settings extends Required<PoolOptions> {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  /** The async context of whoever made the pool. Connections are opened in it: they outlive the request that needed them first. */
+  readonly scope: AsyncResource
+  readonly offers: Offers
+}
+
+/** What backends of one pool tell each other: one is free, while exchanges wait for another. Each exchange is offered that once. */
+interface Offers {
+  /** Exchanges that wait and have not been offered another backend, over all backends. */
+  waiting: number
+  /** Those that have been. */
+  readonly made: WeakSet<ExchangeView>
+  offer(free: BackendPool): void
+}
+
+/**
+ * The default {@link Pool}: HTTP/1.1 over raw sockets, kept alive, the most recently used first.
+ * Past `maxConnections` exchanges wait in order, at most `maxWaiting` of them and for `timeouts.acquire`.
+ */
+export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): Pool {
+  const clock = deps.clock ?? systemClock
+  const settings: Settings = {
+    ...HTTP1_POOL_DEFAULTS,
+    ...options,
+    clock,
+    deadlines: deps.deadlines ?? new Deadlines(clock),
+    scope: new AsyncResource('heddle.pool', { requireManualDestroy: true }),
+    offers: {
+      waiting: 0,
+      made: new WeakSet(),
+      offer(free) {
+        for (const pool of pools.values()) if (pool !== free && pool.letOnePickAgain()) return
+      },
+    },
+  }
+  const pools = new Map<Backend, BackendPool>()
+  let isClosed = false
+
+  async function drain(backend: Backend): Promise<void> {
+    const pool = pools.get(backend)
+    pools.delete(backend)
+    await pool?.drain()
+  }
+
+  function poolOf(backend: Backend): BackendPool {
+    let pool = pools.get(backend)
+    if (pool === undefined) {
+      pool = new BackendPool(backend, settings)
+      pools.set(backend, pool)
+    }
+    return pool
+  }
+
+  return {
+    acquire(backend, exchange) {
+      if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
+      return poolOf(backend).acquire(exchange)
+    },
+    upgrades: {
+      maxResponseHeadBytes: settings.maxResponseHeadBytes,
+      maxInterimResponses: settings.maxInterimResponses,
+      reserve(backend, exchange) {
+        if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
+        return poolOf(backend).reserve(exchange)
+      },
+    },
+    repick(isOut, hasMore) {
+      for (const [backend, pool] of pools) {
+        if (isOut(backend)) pool.turnAway(true)
+        else if (hasMore) pool.turnAway(false)
+      }
+    },
+    stats: (): PoolStats => ({ backends: Array.from(pools.values(), (pool) => pool.stats()) }),
+    drain,
+    async close() {
+      isClosed = true
+      await Promise.all(Array.from(pools.values(), (pool) => pool.drain()))
+    },
+    destroy() {
+      isClosed = true
+      callEach(pools.values(), (pool) => pool.destroy(), warnOf('a pool that was destroyed'))
+    },
+  }
+}
+
+function isRepeated(exchange: ExchangeView): boolean {
+  return exchange.attempts > 1
+}
+
+/** One exchange that waits for a connection, or for the slot of one. */
+class Waiter implements Timed {
+  /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
+  deadline = Number.POSITIVE_INFINITY
+  place = UNWATCHED
+  isSettled = false
+  /** A connection is being set up for it. */
+  hasOpening = false
+  /** An earlier attempt has failed: a kept connection could be as stale as the one before, and may not be repeated again. */
+  readonly wantsFresh: boolean
+  readonly exchange: ExchangeView
+  readonly wantsSlot: boolean
+  readonly promise: Promise<Connection | Slot>
+  #resolve!: (lease: Connection | Slot) => void
+  #reject!: (error: ProxyError) => void
+  readonly #onSettled: (waiter: Waiter) => void
+  readonly #backend: Backend
+  readonly #maxConnections: number
+  readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
+
+  constructor(
+    backend: Backend,
+    exchange: ExchangeView,
+    maxConnections: number,
+    wantsSlot: boolean,
+    onSettled: (waiter: Waiter) => void,
+  ) {
+    this.#backend = backend
+    this.#maxConnections = maxConnections
+    this.exchange = exchange
+    this.wantsSlot = wantsSlot
+    this.wantsFresh = isRepeated(exchange)
+    this.#onSettled = onSettled
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    exchange.signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  onDeadline(): void {
+    const { group, timeouts } = this.exchange
+    const what = `had no free connection within ${timeouts.acquire} ms: all ${this.#maxConnections} are in use`
+    const remedy = `raise pool.maxConnections or timeouts.acquire of group ${group}, or add backends`
+    this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `${what}; ${remedy}`)
+  }
+
+  give(lease: Connection | Slot): void {
+    this.#settle()
+    this.#resolve(lease)
+  }
+
+  fail(code: ProxyErrorCode, what: string, cause?: unknown): void {
+    this.reject(new ProxyError(code, `backend ${this.#backend.id} ${what}`, { backend: this.#backend, cause }))
+  }
+
+  reject(error: ProxyError): void {
+    if (this.isSettled) return
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #settle(): void {
+    this.isSettled = true
+    this.exchange.signal.removeEventListener('abort', this.#onAbort)
+    this.#onSettled(this)
+  }
+}
+
+/** The connections to one backend. */
+class BackendPool implements ConnectionOwner {
+  readonly #backend: Backend
+  readonly #settings: Settings
+  /** Most recently used last. */
+  readonly #idle: Http1Connection[] = []
+  /** Not used before {@link STRAY_MS} have passed; the oldest first. */
+  readonly #suspects = new Set<Http1Connection>()
+  readonly #connections = new Set<Http1Connection>()
+  /** Connections that are being set up, and for whom. */
+  readonly #opening = new Map<Http1Connection, Waiter>()
+  /** Those of them that are being closed, and take up no room. */
+  readonly #closing = new Set<Http1Connection>()
+  /** In order of arrival. */
+  readonly #waiters = new Set<Waiter>()
+  /** Waiters without a connection being set up for them. */
+  #queued = 0
+  /** Those of them that have not been offered another backend. */
+  readonly #mayChoose = new Set<Waiter>()
+  /** Slots given to upgrades. */
+  #slots = 0
+  #opened = 0
+  #reused = 0
+  #isDraining = false
+  #onDrained: (() => void) | null = null
+
+  constructor(backend: Backend, settings: Settings) {
+    this.#backend = backend
+    this.#settings = settings
+  }
+
+  acquire(exchange: ExchangeView): Connection | Promise<Connection> {
+    if (!isRepeated(exchange)) {
+      const idle = this.#takeIdle()
+      if (idle !== null) return this.#lease(idle)
+    } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    if (!this.#hasRoom) this.#discardSuspect()
+    return this.#wait(exchange, false) as Promise<Connection>
+  }
+
+  reserve(exchange: ExchangeView): Slot | Promise<Slot> {
+    if (!this.#hasRoom) this.#discard(this.#idle.shift())
+    if (!this.#hasRoom) this.#discardSuspect()
+    return this.#hasRoom ? this.#takeSlot() : (this.#wait(exchange, true) as Promise<Slot>)
+  }
+
+  #wait(exchange: ExchangeView, wantsSlot: boolean): Promise<Connection | Slot> {
+    const { maxConnections, maxWaiting, clock, deadlines } = this.#settings
+    const mayOpen = this.#hasRoom
+    if (!mayOpen && this.#queued >= maxWaiting) {
+      const what = `backend ${this.#backend.id} has ${maxConnections} connections in use and ${maxWaiting} exchanges waiting`
+      const remedy = `raise pool.maxConnections or pool.maxWaiting of group ${exchange.group}, or add backends`
+      const message = `${what}; ${remedy}`
+      return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
+    }
+    const waiter = new Waiter(this.#backend, exchange, maxConnections, wantsSlot, this.#onWaiterSettled)
+    this.#waiters.add(waiter)
+    if (mayOpen) this.#open(waiter)
+    else {
+      this.#queue(waiter)
+      if (exchange.timeouts.acquire > 0) waiter.deadline = clock.now() + exchange.timeouts.acquire
+      deadlines.add(waiter)
+    }
+    return waiter.promise
+  }
+
+  stats(): BackendPoolStats {
+    return {
+      backend: this.#backend.id,
+      connections: this.#connections.size - this.#opening.size + this.#slots,
+      idle: this.#idle.length,
+      connecting: this.#opening.size,
+      waiting: this.#queued,
+      opened: this.#opened,
+      reused: this.#reused,
+    }
+  }
+
+  #queue(waiter: Waiter): void {
+    const { offers } = this.#settings
+    this.#queued++
+    if (offers.made.has(waiter.exchange)) return
+    this.#mayChoose.add(waiter)
+    offers.waiting++
+  }
+
+  #unqueue(waiter: Waiter): void {
+    const { deadlines, offers } = this.#settings
+    this.#queued--
+    deadlines.remove(waiter)
+    if (this.#mayChoose.delete(waiter)) offers.waiting--
+  }
+
+  /** The last to come picks again, since another backend is free; where it comes back, it has lost no place. @returns whether there is one. */
+  letOnePickAgain(): boolean {
+    let last: Waiter | null = null
+    for (const waiter of this.#mayChoose) last = waiter
+    if (last === null) return false
+    this.#settings.offers.made.add(last.exchange)
+    last.fail('ERR_PROXY_NO_BACKEND', 'was left for another that has become free')
+    return true
+  }
+
+  /** It can carry another request, and nobody waits for it. */
+  #offer(): void {
+    const { offers } = this.#settings
+    if (offers.waiting > 0 && this.#queued === 0 && !this.#isDraining) offers.offer(this)
+  }
+
+  /** Those who wait pick again: all of them, or only those for whom no connection is being set up. */
+  turnAway(all: boolean): void {
+    for (const waiter of this.#waiters) {
+      if (all || !waiter.hasOpening)
+        waiter.fail('ERR_PROXY_NO_BACKEND', 'was left for another while the exchange waited for a connection')
+    }
+  }
+
+  async drain(): Promise<void> {
+    this.#isDraining = true
+    this.turnAway(true)
+    for (const connection of this.#idle.splice(0)) connection.destroy()
+    for (const connection of this.#suspects) connection.destroy()
+    this.#suspects.clear()
+    if (this.#connections.size === 0) return
+    await new Promise<void>((resolve) => {
+      const before = this.#onDrained
+      this.#onDrained = () => {
+        before?.()
+        resolve()
+      }
+    })
+  }
+
+  destroy(): void {
+    this.#isDraining = true
+    callEach(this.#connections, (connection) => connection.destroy(), warnOf('a connection that was destroyed'))
+    for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
+  }
+
+  onConnected(connection: Http1Connection): void {
+    const opener = this.#opening.get(connection)
+    this.#opening.delete(connection)
+    // Its own, also where another has waited for longer: that one has a connection of its own on the way, and if this were given
+    // to it and the other failed, nobody would tell the opener.
+    if (opener?.isSettled === false) opener.give(this.#lease(connection))
+    else this.onIdle(connection)
+  }
+
+  onConnectFailed(connection: Http1Connection, error: ProxyError): void {
+    const opener = this.#opening.get(connection)
+    this.#opening.delete(connection)
+    opener?.reject(error)
+  }
+
+  onIdle(connection: Http1Connection): void {
+    for (const waiter of this.#waiters) {
+      const isFit = !waiter.wantsSlot && (!waiter.wantsFresh || !connection.isUsed)
+      if (isFit) return waiter.give(this.#lease(connection))
+      if (waiter.hasOpening) continue
+      this.#discard(connection)
+      return this.#openForQueued()
+    }
+    if (this.#isDraining) {
+      connection.destroy()
+      return
+    }
+    connection.deadline = this.#settings.clock.now() + connection.idleMs
+    this.#idle.push(connection)
+    this.#offer()
+  }
+
+  onSuspect(connection: Http1Connection): void {
+    // Whoever waits gets a new one: it costs less than to wait, and than to be given another response.
+    if (this.#queued > 0 || this.#isDraining) return this.onSpent(connection)
+    connection.deadline = this.#settings.clock.now() + STRAY_MS
+    this.#suspects.add(connection)
+  }
+
+  onIdleTooLong(connection: Http1Connection): void {
+    if (!this.#suspects.delete(connection)) return connection.destroy()
+    this.watch(connection)
+    this.onIdle(connection)
+  }
+
+  onSpent(connection: Http1Connection): void {
+    this.#discard(connection)
+    this.#openForQueued()
+    this.#offer()
+  }
+
+  watch(connection: Http1Connection): void {
+    this.#settings.deadlines.add(connection)
+  }
+
+  onClosed(connection: Http1Connection): void {
+    const { deadlines } = this.#settings
+    deadlines.remove(connection)
+    this.#opening.delete(connection)
+    this.#connections.delete(connection)
+    this.#closing.delete(connection)
+    this.#suspects.delete(connection)
+    const index = this.#idle.lastIndexOf(connection)
+    if (index >= 0) this.#idle.splice(index, 1)
+    this.#openForQueued()
+    if (this.#connections.size === 0) this.#onDrained?.()
+  }
+
+  get #hasRoom(): boolean {
+    return this.#connections.size - this.#closing.size + this.#slots < this.#settings.maxConnections
+  }
+
+  /** Closes what is not leased; its place is free at once. */
+  #discard(connection: Http1Connection | undefined): void {
+    if (connection === undefined) return
+    connection.destroy()
+    if (this.#connections.has(connection)) this.#closing.add(connection)
+  }
+
+  #discardSuspect(): void {
+    for (const oldest of this.#suspects) {
+      this.#suspects.delete(oldest)
+      return this.#discard(oldest)
+    }
+  }
+
+  #takeIdle(): Http1Connection | null {
+    for (;;) {
+      const connection = this.#idle.pop()
+      if (connection === undefined) return null
+      if (connection.isUsable && connection.deadline > this.#settings.clock.now()) return connection
+      this.#discard(connection)
+    }
+  }
+
+  #lease(connection: Http1Connection): Http1Connection {
+    connection.lease()
+    if (connection.isReused) this.#reused++
+    else this.#opened++
+    return connection
+  }
+
+  #open(waiter: Waiter): void {
+    const { clock, deadlines, scope } = this.#settings
+    waiter.hasOpening = true
+    if (waiter.wantsSlot) return waiter.give(this.#takeSlot())
+    let connection: Http1Connection
+    try {
+      connection = scope.runInAsyncScope(() => new Http1Connection(this.#backend, this, this.#settings))
+    } catch (thrown) {
+      // A certificate that cannot be read, perhaps. Whoever waits is told; the caller may be an event of another connection.
+      const code = this.#backend.endpoint.isSecure ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT'
+      return waiter.fail(code, `could not be connected to: ${describeError(thrown)}`, thrown)
+    }
+    this.#connections.add(connection)
+    this.#opening.set(connection, waiter)
+    const limit = waiter.exchange.timeouts.connect
+    if (limit > 0) connection.deadline = clock.now() + limit
+    deadlines.add(connection)
+  }
+
+  #takeSlot(): Slot {
+    let isHeld = true
+    this.#slots++
+    return {
+      release: () => {
+        if (!isHeld) return
+        isHeld = false
+        this.#slots--
+        this.#openForQueued()
+        this.#offer()
+      },
+    }
+  }
+
+  /** A place has become free: set up connections for those who only wait for others to finish. */
+  #openForQueued(): void {
+    if (this.#queued === 0) return
+    for (const waiter of this.#waiters) {
+      if (!this.#hasRoom) return
+      if (waiter.hasOpening) continue
+      this.#unqueue(waiter)
+      this.#open(waiter)
+    }
+  }
+
+  readonly #onWaiterSettled = (waiter: Waiter): void => {
+    this.#waiters.delete(waiter)
+    if (!waiter.hasOpening) this.#unqueue(waiter)
+  }
+}

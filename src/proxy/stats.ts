@@ -1,0 +1,85 @@
+import type { Running, ThreadStats } from '../contracts/executor.ts'
+import type { BackendPoolStats, PoolStats } from '../contracts/pool.ts'
+import type { ProxyState } from '../exchange/services.ts'
+import type { Group } from '../groups/group.ts'
+import type { ProxyStats } from './types.ts'
+
+/** What threads that are gone have done. */
+export class PastThreads {
+  exchanges = 0
+  /** By group. */
+  readonly #pools = new Map<string, PoolStats>()
+
+  /** One has gone, with these figures. Of backends that have gone as well nothing is kept. */
+  add({ exchanges, pools }: ThreadStats, groups: Iterable<Group>): void {
+    this.exchanges += exchanges
+    for (const { name, backends } of groups) {
+      const sum = addPools([this.pool(name), ...poolsOf(pools, name)])
+      const kept = sum.backends.filter((one) => backends.some(({ id }) => id === one.backend))
+      this.#pools.set(name, { backends: kept.map((one) => ({ ...one, ...NOTHING_NOW })) })
+    }
+  }
+
+  /** What was opened and reused for a group. */
+  pool(group: string): PoolStats {
+    return this.#pools.get(group) ?? { backends: [] }
+  }
+}
+
+/** Of a pool that is gone. */
+const NOTHING_NOW = { connections: 0, idle: 0, connecting: 0, waiting: 0 }
+
+/** The figures of this thread, those of the threads of `running` and of those that are gone, added up. */
+export function proxyStats(
+  state: ProxyState,
+  groups: Iterable<Group>,
+  running: Iterable<Running>,
+  past: PastThreads,
+): ProxyStats {
+  const threads = Array.from(running).flatMap((one) => one.threads())
+  return {
+    exchanges: threads.reduce((sum, thread) => sum + thread.exchanges, state.exchanges + past.exchanges),
+    active: threads.reduce((sum, thread) => sum + thread.active, state.active),
+    threads: threads.map(({ pools: _, ...thread }) => thread),
+    groups: Array.from(groups, (group) => ({
+      name: group.name,
+      backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected, isUnhealthy }) => {
+        return { id, url: url.href, weight, pending, isAvailable, isEjected, isUnhealthy }
+      }),
+      pool: addPools([
+        group.poolStats(),
+        past.pool(group.name),
+        ...threads.flatMap(({ pools }) => poolsOf(pools, group.name)),
+      ]),
+    })),
+  }
+}
+
+/** What a thread told of its pools, of one group. */
+function poolsOf(pools: ThreadStats['pools'], group: string): PoolStats[] {
+  const [told] = pools as readonly (readonly { readonly group: string; readonly pool: PoolStats }[])[]
+  return (told ?? []).filter((one) => one.group === group).map((one) => one.pool)
+}
+
+function addPools(all: readonly PoolStats[]): PoolStats {
+  const sums = new Map<string, BackendPoolStats>()
+  for (const { backends } of all) {
+    for (const one of backends) {
+      const sum = sums.get(one.backend)
+      sums.set(one.backend, sum === undefined ? one : addFigures(sum, one))
+    }
+  }
+  return { backends: Array.from(sums.values()) }
+}
+
+function addFigures(one: BackendPoolStats, other: BackendPoolStats): BackendPoolStats {
+  return {
+    backend: one.backend,
+    connections: one.connections + other.connections,
+    idle: one.idle + other.idle,
+    connecting: one.connecting + other.connecting,
+    waiting: one.waiting + other.waiting,
+    opened: one.opened + other.opened,
+    reused: one.reused + other.reused,
+  }
+}

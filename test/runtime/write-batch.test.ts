@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { atEndOfTurn } from '../../src/runtime/write-batch.ts'
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+test('writers write in order when the turn ends, each as often as it asked', async () => {
+  const written: string[] = []
+  const writer = (name: string) => ({ writeOut: () => void written.push(name), onWriteThrew: assert.ifError })
+  const one = writer('one')
+  atEndOfTurn(one)
+  atEndOfTurn(writer('two'))
+  atEndOfTurn(one)
+  await Promise.resolve()
+  assert.deepEqual(written, [])
+  await nextTurn()
+  assert.deepEqual(written, ['one', 'two', 'one'])
+})
+
+test('what a writer asks for while it writes is for the turn after', async () => {
+  let count = 0
+  const again = {
+    writeOut() {
+      if (++count < 3) atEndOfTurn(again)
+    },
+    onWriteThrew: assert.ifError,
+  }
+  atEndOfTurn(again)
+  await nextTurn()
+  assert.equal(count, 1)
+  await nextTurn()
+  assert.equal(count, 2)
+  await nextTurn()
+  assert.equal(count, 3)
+})
+
+test('a writer that throws is told, and takes nothing from the others of its turn, nor from those of later ones', async () => {
+  const written: string[] = []
+  const told: unknown[] = []
+  const fails = (name: string) => ({
+    writeOut() {
+      throw new Error(name)
+    },
+    onWriteThrew: (error: unknown) => void told.push((error as Error).message),
+  })
+  const writer = (name: string) => ({ writeOut: () => void written.push(name), onWriteThrew: assert.ifError })
+  for (let turn = 1; turn <= 3; turn++) {
+    atEndOfTurn(fails(`first of ${turn}`))
+    atEndOfTurn(writer(`a${turn}`))
+    atEndOfTurn(fails(`second of ${turn}`))
+    atEndOfTurn(writer(`b${turn}`))
+    await nextTurn()
+  }
+  assert.deepEqual(written, ['a1', 'b1', 'a2', 'b2', 'a3', 'b3'])
+  assert.equal(told.length, 6)
+  assert.equal(told[5], 'second of 3')
+})
+
+test('a writer that throws when it is told that it threw ends nothing either: it is a process warning', async () => {
+  const warning = once(process, 'warning')
+  const written: string[] = []
+  const oops = (): never => {
+    throw new Error('oops')
+  }
+  atEndOfTurn({ writeOut: oops, onWriteThrew: oops })
+  atEndOfTurn({ writeOut: () => void written.push('other'), onWriteThrew: assert.ifError })
+  const [{ message, code }] = (await warning) as [Error & { code: string }]
+  assert.deepEqual([message, code], ['a writer threw: oops', 'HEDDLE_CALLBACK_THREW'])
+  assert.deepEqual(written, ['other'])
+})

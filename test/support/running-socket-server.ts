@@ -1,0 +1,91 @@
+import type http from 'node:http'
+import net, { type AddressInfo, type Socket } from 'node:net'
+import { resolveOptions } from '../../src/config/resolve.ts'
+import type { Parts } from '../../src/exchange/services.ts'
+import { createListener } from '../../src/fronts/listen.ts'
+import { attachUpgrades } from '../../src/fronts/node/attach.ts'
+import { createUpgrades } from '../../src/fronts/node/upgrade.ts'
+import { serveWeb } from '../../src/fronts/node/web.ts'
+import { peerLookup } from '../../src/fronts/peer.ts'
+import { createLane, type Lane, type LaneSettings } from '../../src/fronts/socket/server.ts'
+import type { ExchangeRecord, ProxyError, ProxyOptions } from '../../src/index.ts'
+import { buildParts } from '../../src/proxy/assemble.ts'
+import { nextContext } from '../../src/threads/context.ts'
+import { queue } from './running-proxy.ts'
+
+/** A lane that listens, the server behind it, and all that they tell. */
+export interface RunningLane extends AsyncDisposable {
+  readonly lane: Lane
+  readonly behind: http.Server
+  readonly parts: Parts
+  readonly port: number
+  readonly url: string
+  readonly errors: ProxyError[]
+  /** Connections that the lane gave away. */
+  readonly handedOver: Socket[]
+  /** The next record that no earlier call has returned; waits for it. */
+  nextRecord(): Promise<ExchangeRecord>
+}
+
+/** {@link runLane}: besides the proxy's options, the lane's. */
+export interface LaneOptions extends Partial<LaneSettings> {
+  /** Listens with the server behind the lane alone: what the lane is compared with. */
+  readonly isBare?: boolean
+  /** Takes what no route matches. */
+  readonly application?: http.RequestListener
+}
+
+/** A proxy of the internal pieces, that listens with a lane. */
+export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningLane> {
+  const resolved = resolveOptions({ retry: false, ...options })
+  const { parts, groups } = buildParts(resolved, nextContext())
+  const { deadlines, events, isTrusted } = parts
+  const peerOf = peerLookup(isTrusted)
+  const behind = createListener(parts)
+  const { application } = own
+  const web: http.RequestListener = (req, res) => {
+    const { method = '', url = '', headers } = req
+    const isOurs = parts.claim(method, url, headers.host ?? '') !== null
+    if (application !== undefined && !isOurs) application(req, res)
+    else serveWeb(parts, peerOf(req.socket), req, res, null)
+  }
+  behind.on('request', web).on('checkContinue', web)
+  const upgrades = createUpgrades(parts)
+  attachUpgrades(
+    behind,
+    () => true,
+    (req, socket, head) => upgrades.serve(peerOf(req.socket), req, socket, head, null, web),
+  )
+  const handedOver: Socket[] = []
+  if (own.isBare !== true) behind.on('connection', (socket: Socket) => handedOver.push(socket))
+  const isShared = application !== undefined
+  const lane =
+    own.isBare === true
+      ? (behind as unknown as Lane)
+      : createLane(parts, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
+  const errors: ProxyError[] = []
+  const records = queue<ExchangeRecord>()
+  events.emitter.on('error', (error) => errors.push(error))
+  events.emitter.on('finish', (_exchange, record) => records.push(record))
+  await new Promise<void>((resolve) => lane.listen(0, '127.0.0.1', resolve))
+  const { port } = lane.address() as AddressInfo
+  return {
+    lane,
+    behind,
+    parts,
+    port,
+    url: `${own.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    errors,
+    handedOver,
+    nextRecord: records.next,
+    async [Symbol.asyncDispose]() {
+      // Not the lane's own, which the bare server does not have.
+      const closed = new Promise((resolve) => net.Server.prototype.close.call(lane, resolve))
+      upgrades.destroy()
+      lane.closeAllConnections()
+      await closed
+      await groups.close()
+      deadlines.close()
+    },
+  }
+}
