@@ -11,11 +11,11 @@ import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { ListenAddress, ListenOptions } from './contracts/executor.ts'
 import type { Logger } from './contracts/logger.ts'
 import { listen, watchConnections } from './fronts/listen.ts'
-import { retireServer, stopAccepting, watchAnswers } from './fronts/retire.ts'
-import type { Lane } from './fronts/socket/server.ts'
+import { retireServer, stopAccepting, watchResponses } from './fronts/retire.ts'
+import type { SocketServer } from './fronts/socket/server.ts'
 import { describeError } from './model/errors.ts'
 import { createProxy } from './proxy/create-proxy.ts'
-import { SharedMemory } from './runtime/state-memory.ts'
+import { SharedStateMemory } from './runtime/state-memory.ts'
 import {
   members,
   outlet,
@@ -95,7 +95,7 @@ function tell(event: string, args: readonly unknown[]): void {
 }
 
 /** The server that this thread serves with. */
-async function openServer(): Promise<http.Server | Lane> {
+async function openServer(): Promise<http.Server | SocketServer> {
   if ('options' in start.job) {
     const { options, isLogging, accessLog } = start.job.options as ThreadJob
     createProxy({
@@ -115,10 +115,10 @@ async function openServer(): Promise<http.Server | Lane> {
   )
 }
 
-const connections = new SharedMemory(start.memory, start.slot).counters(slotName(start.slot))
+const connections = new SharedStateMemory(start.memory, start.slot).counters(slotName(start.slot))
 
 /** Client connections: how many have come (counted by whoever accepts them), and how many have gone. */
-function count(server: http.Server | Lane): void {
+function count(server: http.Server | SocketServer): void {
   server.on('connection', (socket: Socket) => {
     if (start.listen !== null) connections[0] = (connections[0] ?? 0) + 1
     socket.once('close', () => {
@@ -142,7 +142,7 @@ function give(count: number, to: MessagePort): void {
   to.close()
 }
 
-function inherit(server: http.Server | Lane, from: MessagePort): void {
+function inherit(server: http.Server | SocketServer, from: MessagePort): void {
   from.on('message', (listener: Inheritance) => {
     listener.maxConnections = server.maxConnections
     listener.on('connection', (socket) => server.emit('connection', socket))
@@ -154,7 +154,7 @@ function inherit(server: http.Server | Lane, from: MessagePort): void {
   })
 }
 
-async function listenHere(server: http.Server | Lane): Promise<ListenAddress> {
+async function listenHere(server: http.Server | SocketServer): Promise<ListenAddress> {
   const address = await listen(server, start.listen as ListenOptions, true)
   addListener(server)
   return address
@@ -183,11 +183,19 @@ function change(number: number, asked: ThreadsChange): void {
   post({ type: 'changed', number, fault })
 }
 
-async function retire(server: http.Server | Lane, answers: ReadonlyMap<unknown, http.ServerResponse>): Promise<void> {
+async function retire(
+  server: http.Server | SocketServer,
+  answers: ReadonlyMap<unknown, http.ServerResponse>,
+): Promise<void> {
   // First of all, or clients whose connection ends would come back to this thread.
   await stopAccepting(server, listeners)
   for (const member of members) member.goAway()
-  await retireServer(server, start.drainMs, () => (connections[0] ?? 0) - (connections[1] ?? 0), answers.values())
+  await retireServer(
+    server,
+    start.drainTimeoutMs,
+    () => (connections[0] ?? 0) - (connections[1] ?? 0),
+    answers.values(),
+  )
   await Promise.all(members.map((member) => member.close()))
   report()
   flush()
@@ -197,7 +205,7 @@ async function retire(server: http.Server | Lane, answers: ReadonlyMap<unknown, 
 async function serve(): Promise<void> {
   const server = await openServer()
   count(server)
-  const answers = watchAnswers(server)
+  const answers = watchResponses(server)
   for (const asked of start.changes) make(asked as ThreadsChange, false)
   for (const member of members) member.hear(start.heard, tell)
   const address = start.listen === null || start.inherits ? null : await listenHere(server)

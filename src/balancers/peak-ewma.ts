@@ -90,6 +90,6 @@ export function peakEwma({
 
 /** The response times of failures say nothing about how fast a backend works. */
 function isBackendFailure({ kind, status, error }: Outcome): boolean {
-  if (kind === 'failed' || kind === 'cut') return error === null || error.blamesBackend
+  if (kind === 'failed' || kind === 'truncated') return error === null || error.blamesBackend
   return kind === 'answered' && (status === 429 || status >= 500)
 }

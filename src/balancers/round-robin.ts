@@ -1,8 +1,8 @@
 import type { Balancer } from '../contracts/balancer.ts'
-import { deadlineTurns } from './rotation/earliest-deadline-first.ts'
+import { earliestDeadlineFirst } from './rotation/earliest-deadline-first.ts'
 import { rotation } from './rotation/equal-weights.ts'
-import type { Turns } from './rotation/rotation.ts'
-import { smoothTurns } from './rotation/smooth-weighted.ts'
+import type { Rotation } from './rotation/rotation.ts'
+import { smoothWeighted } from './rotation/smooth-weighted.ts'
 import { perCandidates } from './sampling/per-candidates.ts'
 import { haveEqualWeights } from './sampling/weights.ts'
 
@@ -23,9 +23,9 @@ const SMOOTH_LIMIT = 256
  */
 export function roundRobin({ random = Math.random }: RoundRobinOptions = {}): Balancer {
   const equal = rotation(random)
-  const smooth = smoothTurns(random)
-  const deadlines = deadlineTurns(random)
-  let turns: Turns = equal
+  const smooth = smoothWeighted(random)
+  const deadlines = earliestDeadlineFirst(random)
+  let turns: Rotation = equal
   const turnsFor = perCandidates((candidates) => {
     turns = haveEqualWeights(candidates) ? equal : candidates.length <= SMOOTH_LIMIT ? smooth : deadlines
     turns.begin(candidates)

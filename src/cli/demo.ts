@@ -22,7 +22,7 @@ export async function demo(flags: Flags): Promise<void> {
     level: 'warn',
     // Where any node can share a port among threads.
     threads: process.platform === 'linux' ? 2 : 1,
-    defaults: { backends: backends.map(({ id, url }) => ({ id, url })), accessLog: 'off', closeGraceMs: 2000 },
+    defaults: { backends: backends.map(({ id, url }) => ({ id, url })), accessLog: 'off', drainTimeoutMs: 2000 },
   }).catch(async (error: unknown) => {
     await closeBackends()
     throw error

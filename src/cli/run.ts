@@ -20,7 +20,7 @@ export interface Service {
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const
 
 /**
- * Serves until a signal. The first lets exchanges finish (the proxy's `closeGraceMs` bounds that) and ends the
+ * Serves until a signal. The first lets exchanges finish (the proxy's `drainTimeoutMs` bounds that) and ends the
  * process with 0; a second one ends it at once.
  * @throws CommandError where it cannot listen.
  */

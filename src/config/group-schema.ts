@@ -15,6 +15,7 @@ import {
   list,
   millis,
   optional,
+  renamed,
   type Schema,
   text,
   whole,
@@ -142,7 +143,7 @@ const retry = policyOr(
   contract<RetryPolicy>('a RetryPolicy', ['next'], RETRY_DEFAULTS),
   closed(
     {
-      attempts: withDefault('Further attempts of one exchange.', whole('', 0, 100, 2), RETRY_DEFAULTS.attempts),
+      maxRetries: withDefault('Further attempts of one exchange.', whole('', 0, 100, 2), RETRY_DEFAULTS.maxRetries),
       budgetPercent: withDefault(
         'Retries in relation to first attempts over the last ten seconds, percent.',
         whole(' of percent', 0, 1000, 20),
@@ -156,7 +157,11 @@ const retry = policyOr(
       baseDelayMs: withDefault('Unit of the backoff, ms.', millis('0: no wait', 25), RETRY_DEFAULTS.baseDelayMs),
       maxDelayMs: withDefault('Longest wait, ms.', millis('0: no wait', 250), RETRY_DEFAULTS.maxDelayMs),
     },
-    { example: { attempts: 2 }, or: 'or false, or a RetryPolicy' },
+    {
+      example: { maxRetries: 2 },
+      or: 'or false, or a RetryPolicy',
+      hints: renamed({ attempts: 'maxRetries' }),
+    },
   ),
 )
 

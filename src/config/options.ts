@@ -155,14 +155,14 @@ export interface LimitOptions {
    * 5000 ms of grace; 408 below. Time in which the backend does not keep up is not counted. Default 0: any. 240 is what Kestrel
    * has by default (MinRequestBodyDataRate), with the same grace.
    */
-  minBodyRate?: number
+  minBodyBytesPerSecond?: number
   /**
    * Bytes a second of a response that a client must take, on the average while it is what is waited for, after 5000 ms of grace;
    * below, the response is cut and recorded as the client's fault (`ERR_PROXY_CLIENT_TIMEOUT`). Time in which the backend does not
    * deliver is not counted. Default 0: any, so that clients who read slowly hold connections to backends until `timeouts.idle` or
    * `timeouts.total`. 240 is what Kestrel has by default (MinResponseDataRate), with the same grace.
    */
-  minReadRate?: number
+  minReadBytesPerSecond?: number
 }
 
 /** What of the headers that tell of the client's side is passed on from whoever is no trusted proxy. */
@@ -207,7 +207,7 @@ export interface ProxyOptions extends GroupOptions {
   /** Bounds on what a client may send. */
   limits?: LimitOptions
   /** How long `close()` lets exchanges and upgraded connections finish, ms. Default 10000. */
-  closeGraceMs?: number
+  drainTimeoutMs?: number
   /** What serves the connections of `listen()`: `inline()` (default), or `workerThreads()`. */
   executor?: Executor
   /** Time and chance, for tests. Default: the machine's. */
@@ -264,7 +264,7 @@ export interface ResolvedOptions {
   readonly via: string
   readonly timeouts: ResolvedTimeouts
   readonly limits: Readonly<Required<LimitOptions>>
-  readonly closeGraceMs: number
+  readonly drainTimeoutMs: number
   readonly executor: Executor
   readonly clock: Clock
 }

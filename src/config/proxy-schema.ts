@@ -20,6 +20,7 @@ import {
   millis,
   named,
   optional,
+  renamed,
   says,
   text,
   whole,
@@ -47,8 +48,8 @@ export const LIMIT_DEFAULTS = Object.freeze({
   maxRequestsPerConnection: 0,
   headTimeoutMs: 60_000,
   requestTimeoutMs: 0,
-  minBodyRate: 0,
-  minReadRate: 0,
+  minBodyBytesPerSecond: 0,
+  minReadBytesPerSecond: 0,
 })
 
 const FORMATS = ['off', 'common', 'combined', 'json'] as const
@@ -68,6 +69,7 @@ const logger = codeOr(
 
 /** Answers for those who come from http-proxy and its kin. */
 const HINTS = new Map([
+  ...renamed({ closeGraceMs: 'drainTimeoutMs' }),
   ['changeOrigin', "is unknown; here it is hostHeader: 'backend'"],
   ['secure', 'is unknown; here it is tls: { rejectUnauthorized } of a backend'],
   ['ssl', 'is unknown; here it is tls of a backend, and your own https server'],
@@ -207,21 +209,24 @@ export const proxySchema = closed(
             millis('0: off', 300_000),
             LIMIT_DEFAULTS.requestTimeoutMs,
           ),
-          minBodyRate: withDefault(
+          minBodyBytesPerSecond: withDefault(
             'Bytes a second that a client must send of its body, after five seconds.',
             whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
-            LIMIT_DEFAULTS.minBodyRate,
+            LIMIT_DEFAULTS.minBodyBytesPerSecond,
           ),
-          minReadRate: withDefault(
+          minReadBytesPerSecond: withDefault(
             'Bytes a second that a client must take of a response, after five seconds.',
             whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
-            LIMIT_DEFAULTS.minReadRate,
+            LIMIT_DEFAULTS.minReadBytesPerSecond,
           ),
         },
-        { example: { maxBodyBytes: 10_485_760 } },
+        {
+          example: { maxBodyBytes: 10_485_760 },
+          hints: renamed({ minBodyRate: 'minBodyBytesPerSecond', minReadRate: 'minReadBytesPerSecond' }),
+        },
       ),
     ),
-    closeGraceMs: withDefault('How long close() lets exchanges finish, ms.', millis('0: not at all', 10_000), 10_000),
+    drainTimeoutMs: withDefault('How long close() lets exchanges finish, ms.', millis('0: not at all', 10_000), 10_000),
     executor: optional(
       'What serves the connections of listen().',
       codeOnly(contract<Executor>('an executor', ['start'], 'workerThreads()')),

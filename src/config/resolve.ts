@@ -62,7 +62,7 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
     via: options.via,
     timeouts,
     limits: Object.freeze({ ...LIMIT_DEFAULTS, ...options.limits }),
-    closeGraceMs: options.closeGraceMs,
+    drainTimeoutMs: options.drainTimeoutMs,
     executor: options.executor ?? inline(),
     clock,
   })

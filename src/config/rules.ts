@@ -97,6 +97,11 @@ interface ClosedWording {
   readonly hints?: ReadonlyMap<string, string>
 }
 
+/** {@link ClosedWording.hints} for options that had other names. */
+export function renamed(names: Readonly<Record<string, string>>): ReadonlyMap<string, string> {
+  return new Map(Object.entries(names).map(([old, name]) => [old, `is unknown; did you mean ${name}?`]))
+}
+
 /** An object with these keys and no other. */
 export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hints }: ClosedWording) {
   const known = Object.keys(entries)

@@ -48,10 +48,10 @@ export interface Job {
   readonly options?: unknown
   /** Changes made before, by what they are about; see {@link Running.change}. */
   readonly changes?: ReadonlyMap<string, unknown>
-  /** Memory that all threads share, for {@link Executor.maxThreads} of them and the calling one. */
+  /** StateMemory that all threads share, for {@link Executor.maxThreads} of them and the calling one. */
   readonly memory?: SharedArrayBuffer
   /** How long what runs may finish when serving ends, ms; where the executor was not told otherwise. */
-  readonly graceMs?: number
+  readonly drainTimeoutMs?: number
   readonly logger?: Logger
   readonly observer?: ThreadObserver
 }

@@ -2,11 +2,11 @@ import { STATUS_CODES } from 'node:http'
 import type { RequestHeaders } from '../headers/request.ts'
 import type { ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
-import { type Answer, plainAnswer } from './local-response.ts'
+import { type Answer, textResponse } from './local-response.ts'
 import type { Parts } from './services.ts'
 
 /** An answer of ours to a request that is not for a backend. */
-export interface OwnAnswer extends Answer {
+export interface OwnResponse extends Answer {
   readonly status: number
 }
 
@@ -15,17 +15,17 @@ export interface OwnAnswer extends Answer {
  * to TRACE, which goes to no backend: it sends back what proxies have added, and cookies that a script may not read
  * (RFC 9110 section 9.3.8).
  */
-export function ownAnswer(method: string, { fault, isOurs }: RequestHeaders): OwnAnswer | null {
+export function ownResponse(method: string, { fault, isOurs }: RequestHeaders): OwnResponse | null {
   if (fault !== null) return null
-  if (method === 'TRACE') return { status: 405, ...plainAnswer(`405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED]) }
-  return isOurs ? { status: 200, ...plainAnswer('') } : null
+  if (method === 'TRACE') return { status: 405, ...textResponse(`405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED]) }
+  return isOurs ? { status: 200, ...textResponse('') } : null
 }
 
 /** What we let through, of the methods that everybody knows; a backend may take less, or more. */
 const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 
 /** What of a request's head is past the limits, as the arguments of `reject()`, or `null`. */
-export function excess(
+export function headLimitFault(
   target: string,
   headers: Readonly<HeaderList>,
   { maxTargetBytes, maxHeaders }: Parts['limits'],

@@ -12,11 +12,11 @@ import type { HeaderList, Timeouts } from '../model/exchange-view.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
 import { below } from '../model/path.ts'
 import { isMethod } from '../routing/target.ts'
-import { heed, isPromise, refusePromise } from '../runtime/callbacks.ts'
+import { assertSync, catchRejection, isPromise } from '../runtime/callbacks.ts'
 import { type Timed, UNWATCHED } from '../runtime/deadlines.ts'
 import type { Peer } from './front.ts'
 import { type Recordable, recordExchange } from './record.ts'
-import { repeatability } from './retry-safety.ts'
+import { retrySafety } from './retry-safety.ts'
 import type { Destination, Parts } from './services.ts'
 
 /** Why `signal` is aborted; as node makes it, but once: a stack trace of its own would cost each exchange 5 us. */
@@ -66,7 +66,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   #tried = NONE
   #attemptAt = -1
   #totalAt = Number.POSITIVE_INFINITY
-  #hasRepeatedStale = false
+  #hasReconnected = false
   /** How often it picked again because its backend, or the choice, had changed while it waited. */
   #repicks = 0
   #isEnded = false
@@ -169,7 +169,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     const request: OutgoingRequest = { method: head.method, path, headers: headerView(head.headers) }
     for (const transform of this.#route?.transforms ?? []) {
       try {
-        refusePromise(transform.request?.(request, this))
+        assertSync(transform.request?.(request, this))
         if (!PATH.test(request.path)) throw new TypeError(`${JSON.stringify(request.path)} is not a path`)
       } catch (error) {
         return this.hookError(`transform ${transform.name}`, error)
@@ -187,7 +187,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     const response: OutgoingResponse = { status, headers: headerView(headers) }
     for (const transform of transforms) {
       try {
-        refusePromise(transform.response?.(response, this))
+        assertSync(transform.response?.(response, this))
         if (response.status !== status && !isFinalStatus(response.status))
           throw new TypeError(`${response.status} is not the status of an answer`)
       } catch (error) {
@@ -218,7 +218,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     // What comes before the first attempt takes no time worth a look at the clock (80 ns).
     this.#attemptAt = this.attempts++ === 0 && this.#repicks === 0 ? this.startedAt : clock.now()
     try {
-      this.#heed(group.balancer.onStart?.(backend, this))
+      this.#catchRejection(group.balancer.onStart?.(backend, this))
     } catch (error) {
       this.#tellThrown(error)
     }
@@ -238,7 +238,7 @@ export abstract class BaseExchange implements Recordable, Timed {
 
   #tellPolicy({ retry }: Group): void {
     try {
-      this.#heed(retry?.onExchange?.())
+      this.#catchRejection(retry?.onExchange?.())
     } catch (thrown) {
       this.#tellThrown(thrown)
     }
@@ -269,13 +269,14 @@ export abstract class BaseExchange implements Recordable, Timed {
 
   /** An attempt has failed; ends it. @returns whether another follows by itself. */
   protected tryAgain(error: ProxyError, isReplayable: boolean, wasReused: boolean): boolean {
-    const hasRepeatedStale = this.#hasRepeatedStale
-    const repeat = repeatability({ method: this.method, error, isReplayable, wasReused, hasRepeatedStale })
+    const hasReconnected = this.#hasReconnected
+    const repeat = retrySafety({ method: this.method, error, isReplayable, wasReused, hasReconnected })
     // A backend may close a kept connection whenever it likes, and we were too late to see it: no evidence, repeated or not.
     this.endAttempt('failed', error, wasReused && error.code === 'ERR_PROXY_RESET')
-    if (repeat === 'stale') this.#hasRepeatedStale = true
+    if (repeat === 'reconnect') this.#hasReconnected = true
     else this.#tried = [...this.#tried, this.backend as Backend]
-    const delayMs = repeat === 'stale' ? 0 : repeat === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1
+    const delayMs =
+      repeat === 'reconnect' ? 0 : repeat === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1
     if (delayMs < 0) return false
     const { events, clock, logger } = this.#parts
     logger.info({ exchange: this.id, code: error.code, delayMs }, `retrying: ${error.message}`)
@@ -302,7 +303,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     if (retry === null) return -1
     try {
       const delayMs: unknown = retry.next(this, error)
-      refusePromise(delayMs)
+      assertSync(delayMs)
       if (typeof delayMs === 'number' && (delayMs < 0 || Number.isFinite(delayMs))) return delayMs
       throw new TypeError(`next() of retry policy ${retry.name} returned ${String(delayMs)}, which is not a time in ms`)
     } catch (thrown) {
@@ -312,7 +313,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   }
 
   /** Gives the backend its numbers back. @returns `null` where no attempt runs. */
-  protected endAttempt(kind: OutcomeKind, error: ProxyError | null, wasStale = false): Outcome | null {
+  protected endAttempt(kind: OutcomeKind, error: ProxyError | null, wasKept = false): Outcome | null {
     const { backend } = this
     if (backend === null || this.#attemptAt < 0) return null
     const group = this.#group as Group
@@ -324,12 +325,12 @@ export abstract class BaseExchange implements Recordable, Timed {
     this.backendMs += totalMs
     backend.cells.addPending(-1)
     try {
-      this.#heed(group.balancer.onEnd?.(backend, outcome))
+      this.#catchRejection(group.balancer.onEnd?.(backend, outcome))
     } catch (thrown) {
       this.#tellThrown(thrown)
     }
     try {
-      if (!wasStale && kind !== 'aborted') this.#heed(group.healthCheck?.observe(backend, outcome, group))
+      if (!wasKept && kind !== 'aborted') this.#catchRejection(group.healthCheck?.observe(backend, outcome, group))
     } catch (thrown) {
       this.#tellThrown(thrown)
     }
@@ -356,8 +357,8 @@ export abstract class BaseExchange implements Recordable, Timed {
     return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend: this.backend })
   }
 
-  #heed(returned: unknown): void {
-    if (isPromise(returned)) heed(returned, (error) => this.#tellThrown(error))
+  #catchRejection(returned: unknown): void {
+    if (isPromise(returned)) catchRejection(returned, (error) => this.#tellThrown(error))
   }
 
   protected tellPool(thrown: unknown): void {

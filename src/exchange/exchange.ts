@@ -7,10 +7,10 @@ import { removeField } from '../http1/fields.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { HeaderList, Timeouts } from '../model/exchange-view.ts'
 import type { Outcome, OutcomeKind } from '../model/outcome.ts'
-import { heed, isPromise } from '../runtime/callbacks.ts'
+import { catchRejection, isPromise } from '../runtime/callbacks.ts'
 import { BaseExchange } from './attempts.ts'
 import type { Front, FrontBody, FrontEvents, Retainable } from './front.ts'
-import { localAnswer } from './local-response.ts'
+import { errorResponse } from './local-response.ts'
 import { type BodyWatcher, ReplayableBody } from './replayable-body.ts'
 import type { Destination, Parts } from './services.ts'
 
@@ -28,7 +28,7 @@ const AWAITING_HEAD = 2
 const RECEIVING = 3
 const ENDED = 4
 
-/** What `limits.minBodyRate` and `limits.minReadRate` let a client be late at first, ms. */
+/** What `limits.minBodyBytesPerSecond` and `limits.minReadBytesPerSecond` let a client be late at first, ms. */
 const RATE_GRACE_MS = 5000
 
 /**
@@ -55,7 +55,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   /** When the client was asked for what it sends now, and how much has come since. */
   #awaitedAt = 0
   #awaitedBytes = 0
-  /** Since when the client takes no more of the response, and how long it did so before; kept for `limits.minReadRate`. */
+  /** Since when the client takes no more of the response, and how long it did so before; kept for `limits.minReadBytesPerSecond`. */
   #blockedAt = -1
   #blockedMs = 0
 
@@ -142,7 +142,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.extend(body === null ? this.timeouts.headers : this.timeouts.idle, now)
     try {
       const returned: unknown = connection.send(this.outgoingHead(), body, this)
-      if (isPromise(returned)) heed(returned, (error) => this.onPoolThrew(error))
+      if (isPromise(returned)) catchRejection(returned, (error) => this.onPoolThrew(error))
     } catch (error) {
       this.#fail(this.hookError('pool', error))
     }
@@ -171,12 +171,12 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 
   #awaitBody(now: number): void {
     this.extend(this.timeouts.idle, now)
-    if (this.parts.limits.minBodyRate > 0) this.deadline = Math.min(this.deadline, this.#slowAt)
+    if (this.parts.limits.minBodyBytesPerSecond > 0) this.deadline = Math.min(this.deadline, this.#slowAt)
   }
 
   /** When the client is too slow if nothing more comes. */
   get #slowAt(): number {
-    return this.#awaitedAt + RATE_GRACE_MS + (this.#awaitedBytes * 1000) / this.parts.limits.minBodyRate
+    return this.#awaitedAt + RATE_GRACE_MS + (this.#awaitedBytes * 1000) / this.parts.limits.minBodyBytesPerSecond
   }
 
   onBodyComplete(): void {
@@ -257,19 +257,19 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   /** The front still uses the chunk that was just delivered. */
   retain(): void {
     const returned: unknown = this.#lender?.retain()
-    if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
+    if (isPromise(returned)) catchRejection(returned, (thrown) => this.onPoolThrew(thrown))
   }
 
   #awaitReader(): void {
-    if (this.parts.limits.minReadRate === 0 || this.#phase !== RECEIVING) return
+    if (this.parts.limits.minReadBytesPerSecond === 0 || this.#phase !== RECEIVING) return
     if (this.#blockedAt < 0) this.#blockedAt = this.parts.clock.now()
     this.deadline = Math.min(this.deadline, this.#unreadAt)
   }
 
   /** When the client has read too slowly if it takes nothing more. Time in which it waits for the backend is not counted. */
   get #unreadAt(): number {
-    const { minReadRate } = this.parts.limits
-    return this.#blockedAt - this.#blockedMs + RATE_GRACE_MS + (this.responseBytes * 1000) / minReadRate
+    const { minReadBytesPerSecond } = this.parts.limits
+    return this.#blockedAt - this.#blockedMs + RATE_GRACE_MS + (this.responseBytes * 1000) / minReadBytesPerSecond
   }
 
   onFlush(): void {
@@ -304,7 +304,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.extend(this.timeouts.idle, now)
     try {
       const returned: unknown = this.#connection?.resume()
-      if (isPromise(returned)) heed(returned, (thrown) => this.onPoolThrew(thrown))
+      if (isPromise(returned)) catchRejection(returned, (thrown) => this.onPoolThrew(thrown))
     } catch (thrown) {
       this.onPoolThrew(thrown)
     }
@@ -340,9 +340,9 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   onError(error: ProxyError): void {
     if (this.#phase === ENDED) return
     if (this.#phase === RECEIVING) {
-      this.endAttempt('cut', error)
-      this.#cut()
-      this.#end('cut', error)
+      this.endAttempt('truncated', error)
+      this.#abort()
+      this.#end('truncated', error)
       return
     }
     const isReplayable = this.#body === null || this.#body.isReplayable
@@ -367,12 +367,20 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
       )
     }
     const isClients = this.#phase === SENDING ? this.#body?.isWaitingForClient : this.#isClientBlocked
-    const { minBodyRate, minReadRate } = this.parts.limits
-    if (isClients && this.#phase === SENDING && minBodyRate > 0 && now >= this.#slowAt) {
-      return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client sent less than ${minBodyRate} bytes a second`, true)
+    const { minBodyBytesPerSecond, minReadBytesPerSecond } = this.parts.limits
+    if (isClients && this.#phase === SENDING && minBodyBytesPerSecond > 0 && now >= this.#slowAt) {
+      return this.#timeOut(
+        'ERR_PROXY_CLIENT_TIMEOUT',
+        `the client sent less than ${minBodyBytesPerSecond} bytes a second`,
+        true,
+      )
     }
     if (this.#blockedAt >= 0 && now >= this.#unreadAt) {
-      return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client took less than ${minReadRate} bytes a second`, true)
+      return this.#timeOut(
+        'ERR_PROXY_CLIENT_TIMEOUT',
+        `the client took less than ${minReadBytesPerSecond} bytes a second`,
+        true,
+      )
     }
     if (isClients) return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client moved no byte for ${idle} ms`, true)
     // A backend that takes no more of a body counts; one that has nothing to say for a while, in a stream of events, does not.
@@ -416,7 +424,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error)
     if (onError !== undefined) {
       try {
-        heed(onError(error), (thrown) => this.#onErrorThrew(thrown, error))
+        catchRejection(onError(error), (thrown) => this.#onErrorThrew(thrown, error))
       } catch (thrown) {
         this.#onErrorThrew(thrown, error)
       }
@@ -430,27 +438,27 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
 
   /** The exchange has ended. */
   #answer(error: ProxyError): void {
-    const answer = localAnswer(error)
+    const answer = errorResponse(error)
     if (this.parts.state.isClosing) answer.headers.push('Connection', 'close')
     try {
       this.front.refuse(error.status, answer.headers, answer.text)
     } catch (thrown) {
       this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
-      this.#cut()
+      this.#abort()
     }
   }
 
-  #cut(): void {
+  #abort(): void {
     try {
-      this.front.cut()
+      this.front.abort()
     } catch (thrown) {
       this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
     }
   }
 
   /** Gives the connection back, too. */
-  protected override endAttempt(kind: OutcomeKind, error: ProxyError | null, wasStale = false): Outcome | null {
-    const outcome = super.endAttempt(kind, error, wasStale)
+  protected override endAttempt(kind: OutcomeKind, error: ProxyError | null, wasKept = false): Outcome | null {
+    const outcome = super.endAttempt(kind, error, wasKept)
     const connection = this.#connection
     if (outcome === null) return null
     this.#connection = null
@@ -462,7 +470,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   #release(connection: Connection, outcome: Outcome): void {
     try {
       const returned: unknown = connection.release(outcome)
-      if (isPromise(returned)) heed(returned, (thrown) => this.tellPool(thrown))
+      if (isPromise(returned)) catchRejection(returned, (thrown) => this.tellPool(thrown))
     } catch (thrown) {
       this.tellPool(thrown)
     }

@@ -34,7 +34,7 @@ export interface Front {
   /** A complete answer of our own. */
   refuse(status: number, headers: HeaderList, text: string): void
   /** Ends the connection so that the client sees that the response is not complete. */
-  cut(): void
+  abort(): void
 }
 
 /** What a front tells the exchange that it carries. */

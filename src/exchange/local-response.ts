@@ -10,15 +10,15 @@ export interface Answer {
 }
 
 /** Our own answer to a failed exchange. It names the error's code and tells nothing of the backends. */
-export function localAnswer(error: ProxyError): Answer {
-  return plainAnswer(
+export function errorResponse(error: ProxyError): Answer {
+  return textResponse(
     `${error.status} ${STATUS_CODES[error.status] ?? 'Error'} (${error.code})\n`,
     Object.entries(error.headers).flat(),
   )
 }
 
 /** An answer with a line of text, or with none. */
-export function plainAnswer(text: string, more: Readonly<HeaderList> = []): Answer {
+export function textResponse(text: string, more: Readonly<HeaderList> = []): Answer {
   const type = text === '' ? [] : ['Content-Type', 'text/plain; charset=utf-8']
   return { headers: [...type, 'Content-Length', String(text.length), 'Cache-Control', 'no-store', ...more], text }
 }

@@ -1,7 +1,7 @@
 import type { BodySink, BodySource } from '../contracts/pool.ts'
 import { passableTrailers } from '../headers/trailers.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
-import { heed, isPromise } from '../runtime/callbacks.ts'
+import { catchRejection, isPromise } from '../runtime/callbacks.ts'
 import type { FrontBody } from './front.ts'
 
 /** Pieces below this size are copied together: each by itself would keep alive all that was read with it. */
@@ -157,7 +157,7 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#watcher.onBodyComplete()
     try {
       const returned: unknown = this.#sink?.onBodyEnd(this.#trailers)
-      if (isPromise(returned)) heed(returned, (thrown) => this.#watcher.onPoolThrew(thrown))
+      if (isPromise(returned)) catchRejection(returned, (thrown) => this.#watcher.onPoolThrew(thrown))
     } catch (thrown) {
       this.#watcher.onPoolThrew(thrown)
     }
@@ -166,7 +166,7 @@ export class ReplayableBody implements BodySource, BodySink {
   #give(chunk: Buffer): boolean {
     try {
       const goOn: unknown = this.#sink?.onBody(chunk) ?? false
-      if (isPromise(goOn)) heed(goOn, (thrown) => this.#watcher.onPoolThrew(thrown))
+      if (isPromise(goOn)) catchRejection(goOn, (thrown) => this.#watcher.onPoolThrew(thrown))
       return goOn !== false
     } catch (thrown) {
       this.#watcher.onPoolThrew(thrown)

@@ -9,15 +9,15 @@ export interface FailedAttempt {
   readonly isReplayable: boolean
   /** The connection had carried an earlier request. */
   readonly wasReused: boolean
-  /** The exchange has already been repeated for a stale connection. */
-  readonly hasRepeatedStale: boolean
+  /** The exchange has already been sent again over a new connection after a kept one was lost. */
+  readonly hasReconnected: boolean
 }
 
 /**
- * `stale`: the backend closed a kept connection as we used it; repeat at once, and think no worse of the backend.
+ * `reconnect`: the backend closed a kept connection as we used it; repeat at once, and think no worse of the backend.
  * `policy`: repeating does no harm; the retry policy decides. `never`: it could do work twice.
  */
-export type Repeatability = 'stale' | 'policy' | 'never'
+export type RetrySafety = 'reconnect' | 'policy' | 'never'
 
 /** Nothing of the request was sent. */
 const NOT_SENT = new Set<string>([
@@ -37,12 +37,12 @@ const NO_ANSWER = new Set<string>(['ERR_PROXY_RESET', 'ERR_PROXY_HEADERS_TIMEOUT
  * A backend may have carried out what was sent to it, so only an idempotent method is sent a second time; any method
  * may be if none of the request was sent.
  */
-export function repeatability(attempt: FailedAttempt): Repeatability {
+export function retrySafety(attempt: FailedAttempt): RetrySafety {
   const { code, phase } = attempt.error
   if (!attempt.isReplayable) return 'never'
   if (NOT_SENT.has(code)) return 'policy'
   const isUnsent = code === 'ERR_PROXY_RESET' && phase === 'acquire'
   if (!isUnsent && !isIdempotent(attempt.method)) return 'never'
-  if (code === 'ERR_PROXY_RESET' && attempt.wasReused && !attempt.hasRepeatedStale) return 'stale'
+  if (code === 'ERR_PROXY_RESET' && attempt.wasReused && !attempt.hasReconnected) return 'reconnect'
   return NO_ANSWER.has(code) ? 'policy' : 'never'
 }

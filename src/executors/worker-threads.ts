@@ -29,9 +29,9 @@ export interface WorkerThreadsOptions {
   maxCrashes?: number
   /** A thread that does not serve after this time cannot start, ms. Default 60000. */
   startTimeoutMs?: number
-  /** How long a thread that retires may finish what it has, ms. Default: `closeGraceMs` of the proxy, else 10000. */
-  drainMs?: number
-  /** Memory of each thread; see node's `resourceLimits`. */
+  /** How long a thread that retires may finish what it has, ms. Default: `drainTimeoutMs` of the proxy, else 10000. */
+  drainTimeoutMs?: number
+  /** StateMemory of each thread; see node's `resourceLimits`. */
   resourceLimits?: ResourceLimits
   /** Time, for tests. Default: the machine's. */
   clock?: Clock
@@ -53,7 +53,7 @@ export interface ThreadSettings {
   readonly scale: ScaleOptions
   readonly maxCrashes: number
   readonly startTimeoutMs: number
-  readonly drainMs: number
+  readonly drainTimeoutMs: number
   readonly resourceLimits: ResourceLimits
   readonly clock: Clock
 }
@@ -66,7 +66,7 @@ export interface WorkerThreads extends Executor {
 
 /** Threads that one executor may have, at the most. */
 const MOST_THREADS = 1024
-const DRAIN_MS = 10_000
+const DRAIN_TIMEOUT_MS = 10_000
 const START_TIMEOUT_MS = 60_000
 
 /**
@@ -82,18 +82,18 @@ export function workerThreads(options: WorkerThreadsOptions = {}): WorkerThreads
     // One more: the one that replaces another lives beside it.
     maxThreads: settings.max + 1,
     async start(job) {
-      const { listen, memory, graceMs } = (job as Job | undefined) ?? {}
+      const { listen, memory } = (job as Job | undefined) ?? {}
       if (listen === undefined) throw new TypeError('workerThreads: where to listen? start({ listen: 8080 })')
       const where = typeof listen === 'number' ? { port: listen } : listen
-      const drainMs = options.drainMs ?? graceMs ?? DRAIN_MS
-      if (memory === undefined) return startThreads({ ...job, listen: where }, { ...settings, drainMs })
+      const drainTimeoutMs = options.drainTimeoutMs ?? (job as Job).drainTimeoutMs ?? DRAIN_TIMEOUT_MS
+      if (memory === undefined) return startThreads({ ...job, listen: where }, { ...settings, drainTimeoutMs })
       if (memories.has(memory)) {
         const message = 'the threads of a proxy listen in one place; make another proxy for another one'
         throw new ProxyError('ERR_PROXY_THREADS', message)
       }
       memories.add(memory)
       try {
-        return await startThreads({ ...job, listen: where }, { ...settings, drainMs })
+        return await startThreads({ ...job, listen: where }, { ...settings, drainTimeoutMs })
       } catch (error) {
         memories.delete(memory)
         throw error
@@ -109,14 +109,20 @@ const KEYS: readonly (keyof WorkerThreadsOptions)[] = [
   'scale',
   'maxCrashes',
   'startTimeoutMs',
-  'drainMs',
+  'drainTimeoutMs',
   'resourceLimits',
   'clock',
 ]
 
 function resolve(options: WorkerThreadsOptions): ThreadSettings {
   refuseUnknown(options, KEYS, '')
-  const { threads = 'auto', entry, maxCrashes = 5, startTimeoutMs = START_TIMEOUT_MS, drainMs = DRAIN_MS } = options
+  const {
+    threads = 'auto',
+    entry,
+    maxCrashes = 5,
+    startTimeoutMs = START_TIMEOUT_MS,
+    drainTimeoutMs = DRAIN_TIMEOUT_MS,
+  } = options
   const bounds = threads === 'auto' ? availableParallelism() : threads
   const { min, max } = typeof bounds === 'object' && bounds !== null ? bounds : { min: bounds, max: bounds }
   for (const count of [min, max]) {
@@ -126,7 +132,7 @@ function resolve(options: WorkerThreadsOptions): ThreadSettings {
   }
   if (!(maxCrashes >= 1)) throw wrong('maxCrashes', maxCrashes, '1 or more')
   if (!(startTimeoutMs > 0)) throw wrong('startTimeoutMs', startTimeoutMs, 'ms, more than 0')
-  if (!(drainMs >= 0)) throw wrong('drainMs', drainMs, 'ms, 0 or more')
+  if (!(drainTimeoutMs >= 0)) throw wrong('drainTimeoutMs', drainTimeoutMs, 'ms, 0 or more')
   if (options.spread !== undefined && options.spread !== 'kernel' && options.spread !== 'least-loaded') {
     throw wrong('spread', options.spread, "'kernel', 'least-loaded'")
   }
@@ -139,7 +145,7 @@ function resolve(options: WorkerThreadsOptions): ThreadSettings {
     scale,
     maxCrashes,
     startTimeoutMs,
-    drainMs,
+    drainTimeoutMs,
     resourceLimits: options.resourceLimits ?? {},
     clock: options.clock ?? systemClock,
   }
@@ -165,8 +171,9 @@ function checkScale(scale: ScaleOptions): ScaleOptions {
 
 function refuseUnknown(options: object, known: readonly string[], prefix: string): void {
   const key = Object.keys(options).find((one) => !known.includes(one))
-  if (key !== undefined)
-    throw new TypeError(`workerThreads: ${prefix}${key} is unknown; there are: ${known.join(', ')}`)
+  if (key === undefined) return
+  const hint = key === 'drainMs' ? '; did you mean drainTimeoutMs?' : ''
+  throw new TypeError(`workerThreads: ${prefix}${key} is unknown${hint}; there are: ${known.join(', ')}`)
 }
 
 function wrong(name: string, value: unknown, allowed: string): TypeError {

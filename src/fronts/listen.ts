@@ -6,7 +6,7 @@ import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 import { type RequestLine, recordRefusal } from '../exchange/refusals.ts'
 import type { Parts } from '../exchange/services.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
-import { answerClientError, type KnownRequest } from './node/client-error.ts'
+import { type KnownRequest, respondToClientError } from './node/client-error.ts'
 import { addressOf } from './peer.ts'
 import { freeSocket } from './stale-socket.ts'
 
@@ -37,11 +37,11 @@ export function createListener(parts: Parts): http.Server {
   // Not in node's documentation; without it a client that ends its side gets no answer (lib/_http_server.js, socketOnEnd).
   Object.assign(server, { httpAllowHalfOpen: halfClose === 'respond' })
   server.on('clientError', (error, socket, ...[known]: [known?: KnownRequest]) =>
-    answerClientError(parts, error, socket, known),
+    respondToClientError(parts, error, socket, known),
   )
   server.on('connect', (req, socket) => {
     const known = { request: lineOf(req), hasExchange: false }
-    answerClientError(parts, new Error('CONNECT is for forward proxies'), socket, known)
+    respondToClientError(parts, new Error('CONNECT is for forward proxies'), socket, known)
   })
   // As node does where nobody listens, and told.
   server.on('checkExpectation', (req, res) => {

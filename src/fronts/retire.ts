@@ -1,6 +1,6 @@
 import type http from 'node:http'
 import net, { type Socket } from 'node:net'
-import type { Lane } from './socket/server.ts'
+import type { SocketServer } from './socket/server.ts'
 
 /** How long connections that carry nothing are left alone, ms: a request may be on its way. */
 const IDLE_MS = 500
@@ -16,7 +16,7 @@ const QUIET_TURN_MS = 0.2
  * response one may come again by a new connection, and a busy server would find no good moment.
  */
 export async function stopAccepting(
-  server: net.Server | Lane,
+  server: net.Server | SocketServer,
   listeners: readonly net.Server[],
   maxMs?: number,
 ): Promise<void> {
@@ -37,10 +37,10 @@ export async function stopListening(server: net.Server, maxMs: number = ACCEPT_M
   net.Server.prototype.close.call(server)
 }
 
-/** The last answer on each connection of a node:http server, for {@link retireServer}; a {@link Lane} knows its own. */
-export function watchAnswers(server: net.Server): ReadonlyMap<unknown, http.ServerResponse> {
+/** The last answer on each connection of a node:http server, for {@link retireServer}; a {@link SocketServer} knows its own. */
+export function watchResponses(server: net.Server): ReadonlyMap<unknown, http.ServerResponse> {
   const answers = new Map<Socket, http.ServerResponse>()
-  onAnswer(server, ({ socket }, answer) => {
+  onResponse(server, ({ socket }, answer) => {
     if (!answers.has(socket)) socket.once('close', () => answers.delete(socket))
     answers.set(socket, answer)
   })
@@ -48,7 +48,7 @@ export function watchAnswers(server: net.Server): ReadonlyMap<unknown, http.Serv
 }
 
 /** Before the application hears of it. Not where it does not listen: node would then do something else with the request. */
-function onAnswer(
+function onResponse(
   server: net.Server,
   listener: (request: http.IncomingMessage, answer: http.ServerResponse) => void,
 ): void {
@@ -59,13 +59,13 @@ function onAnswer(
 
 /**
  * Lets the connections of a server end by themselves: each answer says that its connection ends.
- * @param drainMs after this time what is left is destroyed.
+ * @param drainTimeoutMs after this time what is left is destroyed.
  * @param connections how many are open; node counts only those that it has accepted itself.
- * @param answers what {@link watchAnswers} or the lane knows.
+ * @param answers what {@link watchResponses} or the lane knows.
  */
 export async function retireServer(
-  server: http.Server | Lane,
-  drainMs: number,
+  server: http.Server | SocketServer,
+  drainTimeoutMs: number,
   connections: () => number,
   answers: Iterable<http.ServerResponse>,
 ): Promise<void> {
@@ -79,12 +79,12 @@ export async function retireServer(
     // Where its head is out it has said that the connection stays, and another request may follow.
     if (answer.headersSent) answer.once('close', note)
   }
-  onAnswer(server, (_request, answer) => {
+  onResponse(server, (_request, answer) => {
     answer.shouldKeepAlive = false
   })
   while (connections() > 0) {
     const now = performance.now()
-    if (now - begin >= drainMs) break
+    if (now - begin >= drainTimeoutMs) break
     if (now - quietSince >= IDLE_MS) {
       note()
       // After a stall the time is up before anything has been read: what came meanwhile is read first.

@@ -4,12 +4,12 @@ import type { Pool, PoolStats } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Backend } from '../model/backend.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
-import type { Cells } from '../runtime/backend-state.ts'
-import { heed, refusePromise } from '../runtime/callbacks.ts'
+import type { BackendState } from '../runtime/backend-state.ts'
+import { assertSync, catchRejection } from '../runtime/callbacks.ts'
 import { type Clock, LONGEST_MS } from '../runtime/clock.ts'
 
 /** The parts of a {@link Group}. */
-export interface GroupParts {
+export interface GroupDeps {
   readonly name: string
   readonly backends: readonly Backend[]
   readonly balancer: Balancer
@@ -22,7 +22,7 @@ export interface GroupParts {
   readonly retry: RetryPolicy | null
   readonly clock: Clock
   /** Numbers of the group itself. */
-  readonly cells: Cells
+  readonly cells: BackendState
   /** Other threads pick from the same backends. */
   readonly isShared: boolean
   /** A backend was ejected for `ms`, or has come back. */
@@ -57,7 +57,7 @@ export class Group implements HealthControl {
   readonly pool: Pool
   readonly healthCheck: HealthCheck | null
   readonly retry: RetryPolicy | null
-  readonly #parts: GroupParts
+  readonly #parts: GroupDeps
   readonly #takesTurns: boolean
   #backends: readonly Backend[]
   #hasBasePaths: boolean
@@ -74,7 +74,7 @@ export class Group implements HealthControl {
   /** The count of changes that {@link #available} knows of. */
   #changes = -1
 
-  constructor(parts: GroupParts) {
+  constructor(parts: GroupDeps) {
     this.name = parts.name
     this.balancer = parts.balancer
     this.pool = parts.pool
@@ -84,7 +84,7 @@ export class Group implements HealthControl {
     this.#takesTurns = parts.isShared && parts.balancer.isExact === true
     this.#backends = parts.backends
     this.#hasBasePaths = parts.backends.some(hasBasePath)
-    heed(parts.balancer.onChange?.(parts.backends), parts.onBalancerThrew)
+    catchRejection(parts.balancer.onChange?.(parts.backends), parts.onBalancerThrew)
     if (parts.healthCheck?.watch !== undefined) this.#lead()
   }
 
@@ -101,7 +101,7 @@ export class Group implements HealthControl {
   poolStats(): PoolStats {
     try {
       const stats = this.pool.stats()
-      refusePromise(stats)
+      assertSync(stats)
       if (!Array.isArray(stats?.backends)) throw new TypeError('stats() returned no list of backends')
       return stats
     } catch (error) {
@@ -120,7 +120,7 @@ export class Group implements HealthControl {
     const now = new Set(backends)
     for (const backend of this.#returns.keys()) if (!now.has(backend)) this.#forgetReturn(backend)
     try {
-      heed(this.#parts.balancer.onChange?.(backends), this.#parts.onBalancerThrew)
+      catchRejection(this.#parts.balancer.onChange?.(backends), this.#parts.onBalancerThrew)
     } catch (error) {
       this.#parts.onBalancerThrew(error)
     }
@@ -172,7 +172,7 @@ export class Group implements HealthControl {
     // Among what is available by one look-up: there may be thousands.
     const isOne = candidates === this.#available ? this.#known.has(backend) : candidates.includes(backend)
     if (!isOne) {
-      refusePromise(backend)
+      assertSync(backend)
       throw new TypeError('pick() returned what is none of its candidates')
     }
     return backend
@@ -314,7 +314,7 @@ export class Group implements HealthControl {
         const stop: unknown = healthCheck?.watch?.(backend, this) ?? nothing
         // Whatever it is, it watches: it must not be asked to again and again.
         this.#watches.set(backend, typeof stop === 'function' ? (stop as () => void) : nothing)
-        heed(stop, onThrew)
+        catchRejection(stop, onThrew)
         if (typeof stop !== 'function') throw new TypeError('watch() returned no function that stops it')
       } catch (error) {
         onThrew(error)
@@ -327,7 +327,7 @@ export class Group implements HealthControl {
       if (!isOver(backend)) continue
       this.#watches.delete(backend)
       try {
-        heed(stop(), this.#parts.onThrew)
+        catchRejection(stop(), this.#parts.onThrew)
       } catch (error) {
         this.#parts.onThrew(error)
       }
@@ -388,7 +388,7 @@ export class Group implements HealthControl {
     }
     const hasMore = this.#available.some((backend) => !before.has(backend))
     try {
-      heed(pool.repick(isOut, hasMore), this.#parts.onPoolThrew)
+      catchRejection(pool.repick(isOut, hasMore), this.#parts.onPoolThrew)
     } catch (error) {
       this.#parts.onPoolThrew(error)
     }

@@ -6,9 +6,9 @@ import { Backend, type BackendInit } from '../model/backend.ts'
 import { describeError } from '../model/errors.ts'
 import type { Events } from '../observers/events.ts'
 import { http1Pool } from '../pools/http1/pool.ts'
-import { heed } from '../runtime/callbacks.ts'
+import { catchRejection } from '../runtime/callbacks.ts'
 import type { Deadlines } from '../runtime/deadlines.ts'
-import { type Memory, privateMemory } from '../runtime/state-memory.ts'
+import { privateStateMemory, type StateMemory } from '../runtime/state-memory.ts'
 import type { ThreadContext } from '../threads/context.ts'
 import { Group } from './group.ts'
 
@@ -18,7 +18,7 @@ const MAX_TARGET_GROUPS = 256
 /** The groups of a proxy: those of its options, and those that overrides ask for. */
 export class Groups {
   readonly #resolved: ResolvedOptions
-  readonly #context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread' | 'clearsStates'>
+  readonly #context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread' | 'clearsState'>
   readonly #events: Events
   readonly #deadlines: Deadlines
   readonly #named: ReadonlyMap<string, Group>
@@ -33,7 +33,7 @@ export class Groups {
 
   constructor(
     resolved: ResolvedOptions,
-    context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread' | 'clearsStates'>,
+    context: Pick<ThreadContext, 'memory' | 'namespace' | 'thread' | 'clearsState'>,
     events: Events,
     deadlines: Deadlines,
   ) {
@@ -86,7 +86,7 @@ export class Groups {
     if (found === undefined) {
       const template = this.#resolved.groups.values().next().value as ResolvedGroup
       const only = { ...template, name: url, backends: [{ url }], balancer: ONLY, healthCheck: null }
-      const group = this.#scope.runInAsyncScope(() => this.#build(only, privateMemory))
+      const group = this.#scope.runInAsyncScope(() => this.#build(only, privateStateMemory))
       found = { group, route: everything(url, template.timeouts) }
       this.#targets.set(url, found)
       if (this.#targets.size > MAX_TARGET_GROUPS) {
@@ -125,7 +125,7 @@ export class Groups {
         after[index] = old
       }
       // Numbers outlive the backend that had them.
-      else if (isNew && this.#context.clearsStates) backend.cells.clearStates()
+      else if (isNew && this.#context.clearsState) backend.cells.clear()
     }
     group.replace(after, isNew)
     for (const backend of after) this.#gone.delete(this.#nameOf(group.name, backend))
@@ -164,7 +164,7 @@ export class Groups {
       all.map(async (group) => {
         group.close()
         try {
-          heed(group.pool.destroy(), (error) => this.#tellPool(group.name, error))
+          catchRejection(group.pool.destroy(), (error) => this.#tellPool(group.name, error))
         } catch (error) {
           this.#tellPool(group.name, error)
         }
@@ -177,7 +177,7 @@ export class Groups {
     )
   }
 
-  #build(group: ResolvedGroup, memory: Memory): Group {
+  #build(group: ResolvedGroup, memory: StateMemory): Group {
     const { clock, logger } = this.#resolved
     const { namespace } = this.#context
     return new Group({
@@ -227,7 +227,7 @@ export class Groups {
     })
   }
 
-  #backend(group: string, init: BackendInit, memory: Memory): Backend {
+  #backend(group: string, init: BackendInit, memory: StateMemory): Backend {
     return new Backend(init, memory.cells(this.#nameOf(group, new Backend(init))))
   }
 
@@ -239,7 +239,7 @@ export class Groups {
   /** In the background: what runs may take long. */
   #drain({ name, pool }: Group, backend: Backend): void {
     try {
-      heed(pool.drain(backend), (error) => this.#tellPool(name, error))
+      catchRejection(pool.drain(backend), (error) => this.#tellPool(name, error))
     } catch (error) {
       this.#tellPool(name, error)
     }

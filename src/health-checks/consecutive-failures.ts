@@ -78,7 +78,7 @@ function isSuccess({ kind, status }: Outcome, statuses: ReadonlySet<number>): bo
 }
 
 function isFailure({ kind, status, error }: Outcome, statuses: ReadonlySet<number>): boolean {
-  if (kind === 'failed' || kind === 'cut') return error?.blamesBackend === true
+  if (kind === 'failed' || kind === 'truncated') return error?.blamesBackend === true
   return (kind === 'answered' || kind === 'upgraded') && statuses.has(status)
 }
 

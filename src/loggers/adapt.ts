@@ -1,6 +1,6 @@
 import type { Logger } from '../contracts/logger.ts'
 import { describeError } from '../model/errors.ts'
-import { heed } from '../runtime/callbacks.ts'
+import { catchRejection } from '../runtime/callbacks.ts'
 
 /** A logger that takes the message first and the fields after it: `console`, and with it winston, consola, log4js. */
 export interface ConsoleLike {
@@ -40,7 +40,7 @@ export function toLogger(value: Logger | ConsoleLike): Logger {
     return (fields, message) => {
       try {
         const returned = takesMessageFirst ? target[level](message, fields) : target[level](fields, message)
-        heed(returned, tell)
+        catchRejection(returned, tell)
       } catch (failure) {
         tell(failure)
       }

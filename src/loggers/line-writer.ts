@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { warnOf } from '../runtime/callbacks.ts'
+import { warnAbout } from '../runtime/callbacks.ts'
 
 /** What a {@link lineWriter} needs of a stream: `done` is called when the text has gone, or with what went wrong. */
 export interface LineStream {
@@ -157,7 +157,7 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     try {
       onError?.(error)
     } catch (thrown) {
-      warnOf('onError of a line writer')(thrown)
+      warnAbout('onError of a line writer')(thrown)
     }
     settle(batch, lost)
   }

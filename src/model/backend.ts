@@ -1,4 +1,4 @@
-import { Cells } from '../runtime/backend-state.ts'
+import { BackendState } from '../runtime/backend-state.ts'
 import { resolved } from './path.ts'
 
 /** How to verify a backend's certificate and how to identify ourselves to it. Verified by default. */
@@ -52,13 +52,13 @@ export class Backend {
   readonly host: string
   /** Path that goes before each request's path; empty or `/without/trailing/slash`. */
   readonly basePath: string
-  /** Live numbers; `Cells` may lie in memory that threads share. */
-  readonly cells: Cells
+  /** Live numbers; `BackendState` may lie in memory that threads share. */
+  readonly cells: BackendState
   #weight: number
   #metadata: Readonly<Record<string, unknown>>
 
   /** @throws TypeError where the URL cannot be a backend's. */
-  constructor(init: BackendInit | string | URL, cells = new Cells()) {
+  constructor(init: BackendInit | string | URL, cells = new BackendState()) {
     const given = typeof init === 'string' || init instanceof URL ? { url: init } : init
     const { url, socketPath, basePath } = parseBackendUrl(String(given.url))
     this.url = url

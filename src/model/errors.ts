@@ -47,7 +47,7 @@ export const FAULTS = {
   ERR_PROXY_BAD_RESPONSE: { side: 'backend', phase: 'headers', status: 502, blames: true },
   ERR_PROXY_IDLE_TIMEOUT: { side: 'backend', phase: 'body', status: 504, blames: false },
   ERR_PROXY_TOTAL_TIMEOUT: { side: 'backend', phase: 'headers', status: 504, blames: false },
-  ERR_PROXY_CUT: { side: 'backend', phase: 'body', status: 502, blames: true },
+  ERR_PROXY_TRUNCATED: { side: 'backend', phase: 'body', status: 502, blames: true },
   ERR_PROXY_BODY_CONSUMED: { side: 'proxy', phase: 'request', status: 500, blames: false },
   ERR_PROXY_UPGRADE: { side: 'backend', phase: 'upgrade', status: 502, blames: true },
   ERR_PROXY_UPGRADE_IDLE_TIMEOUT: { side: 'backend', phase: 'upgrade', status: 504, blames: false },

@@ -4,12 +4,12 @@ import type { ProxyError } from './errors.ts'
  * How an attempt or an exchange ended; a closed union.
  * - `answered`: a complete response went to the client (whatever its status).
  * - `failed`: it failed before any of the response was passed on.
- * - `cut`: it failed in the middle of the response; the client sees it cut.
+ * - `truncated`: it failed in the middle of the response; the client sees it cut.
  * - `aborted`: the client went away.
  * - `upgraded`: the connection was switched to another protocol and has ended since.
  * - `local`: no backend was involved; the answer is our own (exchanges only).
  */
-export type OutcomeKind = 'answered' | 'failed' | 'cut' | 'aborted' | 'upgraded' | 'local'
+export type OutcomeKind = 'answered' | 'failed' | 'truncated' | 'aborted' | 'upgraded' | 'local'
 
 /** The end of an attempt or of an exchange. Read it at once: on the hot path the object is the attempt itself. */
 export interface Outcome {

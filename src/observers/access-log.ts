@@ -2,7 +2,7 @@ import type { ResolvedOptions } from '../config/options.ts'
 import { lineWriter, recordFormatter } from '../loggers/index.ts'
 import { describeError } from '../model/errors.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import { heed } from '../runtime/callbacks.ts'
+import { catchRejection } from '../runtime/callbacks.ts'
 
 /** Where the records of exchanges go. What a function of the user's throws, or rejects with, is logged. */
 export interface AccessLog {
@@ -21,7 +21,7 @@ const QUIET_MS = 60_000
  * @param writeLine takes lines that are for standard output; `null`: they are written here.
  */
 export function openAccessLog(
-  { accessLog, clock, closeGraceMs, logger }: ResolvedOptions,
+  { accessLog, clock, drainTimeoutMs, logger }: ResolvedOptions,
   writeLine: ((line: string) => void) | null,
 ): AccessLog | null {
   if (accessLog.format === 'off') return null
@@ -31,7 +31,7 @@ export function openAccessLog(
     const tell = (error: unknown): void => logger.error({ err: error }, `the access log threw: ${describeError(error)}`)
     const write = (line: string): void => {
       try {
-        heed(given(line), tell)
+        catchRejection(given(line), tell)
       } catch (error) {
         tell(error)
       }
@@ -51,7 +51,7 @@ export function openAccessLog(
     write: (record) => writer.write(format(record)),
     writeLine: (line) => writer.write(line),
     async close() {
-      await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(closeGraceMs, resolve))])
+      await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(drainTimeoutMs, resolve))])
       if (writer.dropped > 0) logger.warn({ dropped: writer.dropped }, `${writer.dropped} access log lines were lost`)
     },
   }

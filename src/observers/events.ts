@@ -5,7 +5,7 @@ import type { Backend } from '../model/backend.ts'
 import { describeError, type ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import { heed } from '../runtime/callbacks.ts'
+import { catchRejection } from '../runtime/callbacks.ts'
 
 /** The events of a proxy. They inform and carry no control: what a listener throws is logged and changes nothing. */
 export interface ProxyEvents {
@@ -86,7 +86,7 @@ class GuardedEmitter extends EventEmitter<string> {
       const tell = (error: unknown): void => this.#tell(event, error)
       guard = (...args) => {
         try {
-          heed(listener(...args), tell)
+          catchRejection(listener(...args), tell)
         } catch (error) {
           tell(error)
         }

@@ -21,7 +21,7 @@ export interface Built {
 }
 
 /** Puts the rooms together. */
-export function buildParts(resolved: ResolvedOptions, context: ThreadContext): Built {
+export function assemble(resolved: ResolvedOptions, context: ThreadContext): Built {
   const { logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
   const { encodedSlashes } = resolved.routing
   const clock = inThisContext(resolved.clock)

@@ -15,7 +15,7 @@ import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/n
 import { serveWeb, type WebCall } from '../fronts/node/web.ts'
 import { peerLookup } from '../fronts/peer.ts'
 import { retireServer, stopAccepting } from '../fronts/retire.ts'
-import { createLane, type Lane } from '../fronts/socket/server.ts'
+import { createSocketServer, type SocketServer } from '../fronts/socket/server.ts'
 import { destroyGuarded } from '../fronts/tcp.ts'
 import type { Group } from '../groups/group.ts'
 import { fieldValue, isHost } from '../http1/fields.ts'
@@ -23,10 +23,10 @@ import type { Backend, BackendInit } from '../model/backend.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import type { Events, ProxyEvents } from '../observers/events.ts'
 import { assertCloneable } from '../runtime/cloneable.ts'
-import { privateMemory, SharedMemory } from '../runtime/state-memory.ts'
+import { privateStateMemory, SharedStateMemory } from '../runtime/state-memory.ts'
 import { FORWARDED, forwarder, fromPlain } from '../threads/bridge.ts'
 import { members, nextContext, type ThreadContext, type ThreadJob, type ThreadsChange } from '../threads/context.ts'
-import { buildParts } from './assemble.ts'
+import { assemble } from './assemble.ts'
 import { PastThreads, proxyStats } from './stats.ts'
 import type { CallOverrides, HttpServer, Proxy } from './types.ts'
 
@@ -42,13 +42,13 @@ export function createProxy(options: ProxyOptions): Proxy {
   const { executor } = resolved
   if (executor.maxThreads === 0) return makeProxy(resolved, nextContext(), null)
   // The calling thread is one of those that share the memory.
-  const buffer = SharedMemory.allocate(executor.maxThreads + 1)
+  const buffer = SharedStateMemory.allocate(executor.maxThreads + 1)
   const context: ThreadContext = {
     namespace: '0',
-    memory: new SharedMemory(buffer, 0),
-    counters: privateMemory.counters(''),
+    memory: new SharedStateMemory(buffer, 0),
+    counters: privateStateMemory.counters(''),
     thread: 0,
-    clearsStates: true,
+    clearsState: true,
     writeLine: null,
   }
   const { logger = 'silent' } = options
@@ -66,10 +66,10 @@ function makeProxy(
   job: Pick<Job, 'options' | 'memory'> | null,
 ): Proxy {
   const { clock, logger } = resolved
-  const { parts, groups, accessLog } = buildParts(resolved, context)
+  const { parts, groups, accessLog } = assemble(resolved, context)
   const { events, state } = parts
   const peerOf = peerLookup(parts.isTrusted)
-  const servers = new Set<Lane>()
+  const servers = new Set<SocketServer>()
   const running = new Set<Running>()
   /** What begins to listen. */
   const pending = new Set<Promise<Running>>()
@@ -88,11 +88,11 @@ function makeProxy(
     throw new RangeError(`group ${group.name} has no backend ${JSON.stringify(id)}; ${known}`)
   }
 
-  function openServer({ tls, fallback }: ListenOptions): Lane {
+  function openServer({ tls, fallback }: ListenOptions): SocketServer {
     const behind = createListener(parts)
     if (fallback === undefined) proxy.attach(behind)
     else attachWithFallback(behind, fallback)
-    const lane = createLane(parts, peerOf, behind, {
+    const lane = createSocketServer(parts, peerOf, behind, {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
       isShared: fallback !== undefined,
@@ -135,8 +135,8 @@ function makeProxy(
       hear() {},
       reload: () => Promise.resolve(),
       async close() {
-        await stopAccepting(server, [server], resolved.closeGraceMs)
-        await retireServer(server, resolved.closeGraceMs, server.openConnections, server.answers())
+        await stopAccepting(server, [server], resolved.drainTimeoutMs)
+        await retireServer(server, resolved.drainTimeoutMs, server.openConnections, server.answers())
       },
     }
   }
@@ -263,7 +263,7 @@ function makeProxy(
         changes,
         listen: options,
         serve: serveHere,
-        graceMs: resolved.closeGraceMs,
+        drainTimeoutMs: resolved.drainTimeoutMs,
         logger,
         observer,
       })
@@ -346,11 +346,11 @@ function makeProxy(
     const starting = Array.from(pending)
     let cancel = (): void => {}
     const graceIsOver = new Promise<void>((resolve) => {
-      cancel = clock.schedule(resolved.closeGraceMs, resolve)
+      cancel = clock.schedule(resolved.drainTimeoutMs, resolve)
     })
     // Before a response says that its connection ends: its client would come back, and find nobody.
     if (servers.size > 0) {
-      await Promise.all(Array.from(servers, (server) => stopAccepting(server, [server], resolved.closeGraceMs)))
+      await Promise.all(Array.from(servers, (server) => stopAccepting(server, [server], resolved.drainTimeoutMs)))
     }
     state.isClosing = true
     const closed = Array.from(running, (one) => one.close())

@@ -107,7 +107,7 @@ export interface Proxy extends AsyncDisposable {
   reload(): Promise<void>
   /**
    * Ends gracefully: serves the connections that wait to be accepted, stops listening, lets exchanges finish, asks WebSockets
-   * to close (1001), and after `closeGraceMs` ends what is left. Every response says that its connection ends; a client
+   * to close (1001), and after `drainTimeoutMs` ends what is left. Every response says that its connection ends; a client
    * connection of our own listeners on which nothing comes is ended after half a second, since a request may be on its way.
    * So it takes that long if such connections are open, and a few ms if none is. Calling it again returns the same promise.
    */

@@ -4,7 +4,7 @@ import { type Clock, systemClock } from '../runtime/clock.ts'
 /** When to repeat what can safely be repeated. */
 export interface RetryOptions {
   /** Further attempts of one exchange. Default 2. */
-  attempts?: number
+  maxRetries?: number
   /** Retries in relation to first attempts over the last ten seconds, percent. Default 20. */
   budgetPercent?: number
   /** Retries a second that are always allowed, as an average over ten seconds. Default 10. */
@@ -17,7 +17,7 @@ export interface RetryOptions {
 
 /** The defaults of {@link RetryOptions}; the only place that has them. */
 export const RETRY_DEFAULTS: Readonly<Required<RetryOptions>> = Object.freeze({
-  attempts: 2,
+  maxRetries: 2,
   budgetPercent: 20,
   minPerSecond: 10,
   baseDelayMs: 25,
@@ -32,7 +32,7 @@ export const RETRY_DEFAULTS: Readonly<Required<RetryOptions>> = Object.freeze({
  * Sources: tower's `TpsBudget` (budget); Envoy's router filter, `x-envoy-max-retries` (backoff).
  */
 export function budgetedRetries(options: RetryOptions = {}, clock: Clock = systemClock): RetryPolicy {
-  const attempts = options.attempts ?? RETRY_DEFAULTS.attempts
+  const maxRetries = options.maxRetries ?? RETRY_DEFAULTS.maxRetries
   const baseDelayMs = options.baseDelayMs ?? RETRY_DEFAULTS.baseDelayMs
   const maxDelayMs = options.maxDelayMs ?? RETRY_DEFAULTS.maxDelayMs
   const budget = tokenBudget(
@@ -47,7 +47,7 @@ export function budgetedRetries(options: RetryOptions = {}, clock: Clock = syste
     next(exchange) {
       const retry = exchange.attempts
       // The budget is asked last: what is given up for another reason must not cost a token.
-      if (retry > attempts || !budget.withdraw()) return -1
+      if (retry > maxRetries || !budget.withdraw()) return -1
       if (retry === 1) return 0
       return clock.random() * Math.min((2 ** retry - 1) * baseDelayMs, maxDelayMs)
     },

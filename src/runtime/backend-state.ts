@@ -27,7 +27,7 @@ const PROBED = 13
  * SharedArrayBuffer where several threads serve one proxy. All access is by `Atomics` (about 12 ns), so the
  * same code serves both.
  */
-export class Cells {
+export class BackendState {
   readonly #line: Int32Array
   /** What this thread alone has pending, at {@link #index}. */
   readonly #own: Int32Array
@@ -160,7 +160,7 @@ export class Cells {
   }
 
   /** Of a backend's line: nothing is known any more but what is pending. */
-  clearStates(): void {
+  clear(): void {
     for (let cell = PENDING + 1; cell <= PROBED; cell++) Atomics.store(this.#line, cell, 0)
   }
 

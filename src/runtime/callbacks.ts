@@ -4,7 +4,7 @@ import { describeError } from '../model/errors.ts'
  * A function of the user's that should have returned nothing may be `async` all the same, which no type forbids: the
  * rejection of its promise is told, or it would end the process.
  */
-export function heed(returned: unknown, tell: (error: unknown) => void): void {
+export function catchRejection(returned: unknown, tell: (error: unknown) => void): void {
   if (!isPromise(returned)) return
   try {
     returned.then(undefined, tell)
@@ -14,9 +14,9 @@ export function heed(returned: unknown, tell: (error: unknown) => void): void {
 }
 
 /** The same where it had to be done at once. @throws TypeError for a promise. */
-export function refusePromise(returned: unknown): void {
+export function assertSync(returned: unknown): void {
   if (!isPromise(returned)) return
-  heed(returned, ignore)
+  catchRejection(returned, ignore)
   throw new TypeError('it returned a promise, and must be synchronous')
 }
 
@@ -46,7 +46,7 @@ export function callEach<Item>(
 }
 
 /** Tells what `what` threw where there is no logger: as a process warning, since nothing of ours ends the process. */
-export function warnOf(what: string): (error: unknown) => void {
+export function warnAbout(what: string): (error: unknown) => void {
   return (error) => process.emitWarning(`${what} threw: ${describeError(error)}`, { code: 'HEDDLE_CALLBACK_THREW' })
 }
 

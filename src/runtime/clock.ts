@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import { heed, refusePromise } from './callbacks.ts'
+import { assertSync, catchRejection } from './callbacks.ts'
 
 /** The only source of time and chance. Tests hand in a manual one; see `heddle/testing`. */
 export interface Clock {
@@ -62,7 +62,7 @@ export function guardedClock(clock: Clock, tell: (error: unknown) => void): Cloc
     try {
       const value: unknown = clock[what]()
       if (typeof value === 'number' && isFine(value)) return value
-      refusePromise(value)
+      assertSync(value)
       throw new TypeError(`${what}() returned ${String(value)}`)
     } catch (error) {
       mistake(error)
@@ -85,7 +85,7 @@ export function guardedClock(clock: Clock, tell: (error: unknown) => void): Cloc
       try {
         const cancel: unknown = clock.schedule(delayMs, task)
         if (typeof cancel === 'function') return () => void cancel()
-        heed(cancel, mistake)
+        catchRejection(cancel, mistake)
         mistake(new TypeError('schedule() returned no function that cancels'))
         return nothing
       } catch (error) {

@@ -1,4 +1,4 @@
-import { warnOf } from './callbacks.ts'
+import { warnAbout } from './callbacks.ts'
 import type { Clock } from './clock.ts'
 
 /**
@@ -41,10 +41,10 @@ export class Deadlines {
   /** When the next tick should come. */
   #tickAt = 0
   /** For so long nobody is judged, ms. Counted in ticks: one that the process stood still for counts no more than another. */
-  #graceMs = 0
+  #drainTimeoutMs = 0
 
   /** @param onThrew told what an {@link Timed.onDeadline} has thrown. */
-  constructor(clock: Clock, onThrew: (error: unknown) => void = warnOf('a deadline')) {
+  constructor(clock: Clock, onThrew: (error: unknown) => void = warnAbout('a deadline')) {
     this.#clock = clock
     this.#onThrew = onThrew
   }
@@ -82,11 +82,11 @@ export class Deadlines {
   }
 
   readonly #tick = (): void => {
-    if (this.#graceMs > 0) this.#graceMs -= TICK_MS
+    if (this.#drainTimeoutMs > 0) this.#drainTimeoutMs -= TICK_MS
     else this.#judge(this.#clock.now())
     this.#cancelTick = null
     if (this.#entries.length > 0) this.#schedule()
-    else this.#graceMs = 0
+    else this.#drainTimeoutMs = 0
   }
 
   #judge(now: number): void {
@@ -104,6 +104,6 @@ export class Deadlines {
         this.#onThrew(error)
       }
     }
-    if (lateMs > TICK_MS) this.#graceMs = Math.min(lateMs, MAX_GRACE_MS)
+    if (lateMs > TICK_MS) this.#drainTimeoutMs = Math.min(lateMs, MAX_GRACE_MS)
   }
 }

@@ -1,11 +1,11 @@
-import { CELLS_PER_LINE, Cells } from './backend-state.ts'
+import { BackendState, CELLS_PER_LINE } from './backend-state.ts'
 
 /** Where a proxy keeps the numbers that must mean the same in every thread that serves it. */
-export interface Memory {
+export interface StateMemory {
   /** Other threads may write the same numbers. */
   readonly isShared: boolean
   /** The live numbers of the backend of this name. */
-  cells(name: string): Cells
+  cells(name: string): BackendState
   /** Counters of this name; seven of them, each written by one thread. */
   counters(name: string): Float64Array
   /** No thread has the numbers of this name any more, nor asks for them before another {@link cells} here. */
@@ -13,14 +13,14 @@ export interface Memory {
 }
 
 /** Numbers of one thread that are found by their name again, as those that threads share are, until they are released. */
-export class PrivateMemory implements Memory {
+export class PrivateStateMemory implements StateMemory {
   readonly isShared = false
-  readonly #cells = new Map<string, Cells>()
+  readonly #cells = new Map<string, BackendState>()
 
-  cells(name: string): Cells {
+  cells(name: string): BackendState {
     let cells = this.#cells.get(name)
     if (cells === undefined) {
-      cells = new Cells()
+      cells = new BackendState()
       this.#cells.set(name, cells)
     }
     return cells
@@ -36,9 +36,9 @@ export class PrivateMemory implements Memory {
 }
 
 /** Numbers of one thread; every call gives new ones. */
-export const privateMemory: Memory = {
+export const privateStateMemory: StateMemory = {
   isShared: false,
-  cells: () => new Cells(),
+  cells: () => new BackendState(),
   counters: () => new Float64Array(COUNTERS),
   release() {},
 }
@@ -58,7 +58,7 @@ const RELEASED = 1n
  * other (open addressing, a line is taken by one compare-and-exchange), and behind it, for each thread, what it has
  * pending at each line, so that it can be taken back when the thread dies.
  */
-export class SharedMemory implements Memory {
+export class SharedStateMemory implements StateMemory {
   readonly isShared = true
   readonly #buffer: SharedArrayBuffer
   readonly #owners: BigInt64Array
@@ -73,14 +73,19 @@ export class SharedMemory implements Memory {
     this.#thread = thread
   }
 
-  /** Memory for so many threads. */
+  /** StateMemory for so many threads. */
   static allocate(threads: number): SharedArrayBuffer {
     return new SharedArrayBuffer(LINES_PER_TABLE * (LINE_BYTES + threads * 4))
   }
 
-  cells(name: string): Cells {
+  cells(name: string): BackendState {
     const line = this.#line(name)
-    return new Cells(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE), this.#pending, line, this.#thread)
+    return new BackendState(
+      new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE),
+      this.#pending,
+      line,
+      this.#thread,
+    )
   }
 
   counters(name: string): Float64Array {
@@ -94,7 +99,7 @@ export class SharedMemory implements Memory {
       const count = pending[line] ?? 0
       if (count === 0) continue
       pending[line] = 0
-      new Cells(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE)).takeBack(count)
+      new BackendState(new Int32Array(this.#buffer, line * LINE_BYTES, CELLS_PER_LINE)).takeBack(count)
     }
   }
 

@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
-import { warnOf } from './callbacks.ts'
+import { warnAbout } from './callbacks.ts'
 
 /** Has something to write when the event loop's turn ends. */
 export interface Writer {
-  /** Called once for each {@link atEndOfTurn}. */
+  /** Called once for each {@link addToWriteBatch}. */
   writeOut(): void
   /** `writeOut()` threw this. What it was to write is lost, and nothing of the others'. */
   onWriteThrew(error: unknown): void
@@ -19,7 +19,7 @@ let turns = 0
  * How many turns of the event loop have had their writes made. When this is larger by two than it was, the sockets have
  * been polled in between: by one is not enough, since its end comes before the next poll.
  */
-export function turnsOver(): number {
+export function batchesWritten(): number {
   return turns
 }
 
@@ -29,7 +29,7 @@ export function turnsOver(): number {
  * asleep again at the next. Under load a request costs a fifth to a third less so (docs/performance.md); where nothing
  * else has come, the turn ends at once.
  */
-export function atEndOfTurn(writer: Writer): void {
+export function addToWriteBatch(writer: Writer): void {
   if (writers.push(writer) === 1) scope.runInAsyncScope(setImmediate, null, writeAll)
 }
 
@@ -52,6 +52,6 @@ function tell(writer: Writer, error: unknown): void {
   try {
     writer.onWriteThrew(error)
   } catch (another) {
-    warnOf('a writer')(another)
+    warnAbout('a writer')(another)
   }
 }

@@ -347,7 +347,7 @@ const FAILED: Outcome = {
 const BAD_ENDS: readonly Outcome[] = [
   FAILED,
   { kind: 'failed', status: 0, error: new ProxyError('ERR_PROXY_POOL_FULL', 'full'), firstByteMs: -1, totalMs: 0 },
-  { kind: 'cut', status: 200, error: new ProxyError('ERR_PROXY_CUT', 'cut'), firstByteMs: 3, totalMs: 9 },
+  { kind: 'truncated', status: 200, error: new ProxyError('ERR_PROXY_TRUNCATED', 'cut'), firstByteMs: 3, totalMs: 9 },
   { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 50 },
   { kind: 'aborted', status: 200, error: null, firstByteMs: 4, totalMs: 50 },
   { kind: 'answered', status: 503, error: null, firstByteMs: 1, totalMs: 1 },

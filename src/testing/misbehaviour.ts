@@ -7,7 +7,7 @@ export const neverAnswer: MockHandler = () => {}
 export const resetOnRequest: MockHandler = (_request, reply) => reply.reset()
 
 /** FIN as soon as a request's head is there. */
-export const cutOnRequest: MockHandler = (_request, reply) => reply.cut()
+export const cutOnRequest: MockHandler = (_request, reply) => reply.abort()
 
 /** Half of a head, then RST. */
 export const resetMidHead: MockHandler = (_request, reply) => {
@@ -18,7 +18,7 @@ export const resetMidHead: MockHandler = (_request, reply) => {
 /** Half of a head, then FIN. */
 export const cutMidHead: MockHandler = (_request, reply) => {
   reply.raw('HTTP/1.1 200 OK\r\nContent-Ty')
-  reply.cut()
+  reply.abort()
 }
 
 /** A good head and the start of a body in chunks, then RST. */
@@ -32,19 +32,19 @@ export const resetMidBody: MockHandler = (_request, reply) => {
 export const cutMidBody: MockHandler = (_request, reply) => {
   reply.head()
   reply.chunk('the first half')
-  reply.cut()
+  reply.abort()
 }
 
 /** Bytes that are no HTTP. */
 export const garbage: MockHandler = (_request, reply) => {
   reply.raw('\x16\x03\x01\x02\0 this is not HTTP\r\n\r\n')
-  reply.cut()
+  reply.abort()
 }
 
 /** Announces 100 bytes, sends 10, then FIN. */
 export const shortBody: MockHandler = (_request, reply) => {
   reply.raw('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789')
-  reply.cut()
+  reply.abort()
 }
 
 /** Announces 10 bytes, sends 100 and keeps the connection: the rest looks like the start of another answer. */
@@ -62,7 +62,7 @@ export const twoFramings: MockHandler = (_request, reply) => {
 /** A chunk size that is no number, in the middle of a body. */
 export const badChunk: MockHandler = (_request, reply) => {
   reply.raw('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n')
-  reply.cut()
+  reply.abort()
 }
 
 /** Answers well before it has read the body, and reads it no further. */
@@ -80,7 +80,7 @@ export function closeIdleInRace(how: 'reset' | 'fin' = 'reset'): MockHandler {
   return (request, reply) => {
     if (seen.has(request.connection)) {
       if (how === 'reset') reply.reset()
-      else reply.cut()
+      else reply.abort()
       return
     }
     seen.add(request.connection)

@@ -106,7 +106,7 @@ export class Conversation {
     this.#run(this.#house.nextStep(), request, reply).catch((error: unknown) => {
       // That the peer went away is no fault of the script's.
       if (error !== request.loss) this.#house.onScriptError(error)
-      reply.cut()
+      reply.abort()
     })
   }
 
@@ -209,7 +209,7 @@ class Reply implements MockReply {
     this.#conversation.reset()
   }
 
-  cut(): void {
+  abort(): void {
     this.#isOver = true
     this.#conversation.socket.destroySoon()
   }

@@ -81,7 +81,7 @@ export interface MockReply {
   /** Closes the connection by RST, at once. A unix socket has none and is just closed. */
   reset(): void
   /** Closes the connection by FIN after what was written, wherever in the answer that is. */
-  cut(): void
+  abort(): void
   /** FIN after what was written, but goes on reading. */
   halfClose(): void
   /** Closes the connection after the answer without a word about it in the head. */

@@ -297,7 +297,7 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
         const got = await run(pool, backend)
         assert.equal(got.calls[0], 'head')
         assert.equal(got.calls.filter((call) => call === 'error' || call === 'end').join(), 'error')
-        assertError(got.error, backend, 'ERR_PROXY_CUT')
+        assertError(got.error, backend, 'ERR_PROXY_TRUNCATED')
       })
     }
 

@@ -2,21 +2,21 @@ import type { SecureContextOptions } from 'node:tls'
 import { workerData } from 'node:worker_threads'
 import type { AccessLogFormat, ProxyOptions } from '../config/options.ts'
 import type { ListenOptions } from '../contracts/executor.ts'
-import type { Lane } from '../fronts/socket/server.ts'
+import type { SocketServer } from '../fronts/socket/server.ts'
 import type { BackendInit } from '../model/backend.ts'
-import { type Memory, PrivateMemory, SharedMemory } from '../runtime/state-memory.ts'
+import { PrivateStateMemory, SharedStateMemory, type StateMemory } from '../runtime/state-memory.ts'
 import { countersName, type ThreadStart } from './protocol.ts'
 
 /** What a proxy needs of the thread that it is made in. */
 export interface ThreadContext {
   /** Distinguishes the proxies of a thread, alike in each thread that runs the same module. */
   readonly namespace: string
-  readonly memory: Memory
+  readonly memory: StateMemory
   readonly counters: Float64Array
   /** The thread's number; 0: none of an executor's. */
   readonly thread: number
   /** Clears what the numbers of backends that come say of earlier ones; where threads share them, one does it for all. */
-  readonly clearsStates: boolean
+  readonly clearsState: boolean
   /** Takes lines of an access log that are for standard output; `null`: they are written here. */
   readonly writeLine: ((line: string) => void) | null
 }
@@ -48,7 +48,7 @@ export interface ThreadJob {
 /** A proxy as its thread sees it. */
 export interface ThreadMember {
   /** A server of its own that does not listen yet. */
-  createServer(listen: ListenOptions): Lane
+  createServer(listen: ListenOptions): SocketServer
   /** Figures of its pools, as plain data. */
   pools(): unknown
   /** From now on answers say that their connection ends; WebSockets are asked to close. */
@@ -61,7 +61,7 @@ export interface ThreadMember {
 }
 
 const start = (workerData as { heddle?: ThreadStart } | null)?.heddle
-const memory = start === undefined ? null : new SharedMemory(start.memory, start.slot)
+const memory = start === undefined ? null : new SharedStateMemory(start.memory, start.slot)
 
 /** The proxies made in a thread of an executor, in order. */
 export const members: ThreadMember[] = []
@@ -72,17 +72,17 @@ let proxies = 0
 /** For the next proxy. In a thread of {@link workerThreads} its numbers are those of its siblings in other threads. */
 export function nextContext(): ThreadContext {
   if (start === undefined || memory === null) {
-    const memory = new PrivateMemory()
+    const memory = new PrivateStateMemory()
     const counters = memory.counters()
-    return { namespace: '', memory, counters, thread: 0, clearsStates: true, writeLine: null }
+    return { namespace: '', memory, counters, thread: 0, clearsState: true, writeLine: null }
   }
   const proxy = proxies++
   const counters = memory.counters(countersName(start.slot, proxy))
   counters.fill(0)
   const writeLine = (line: string): void => outlet.writeLine(line)
   // The thread that started us does not know of the proxies of an entry module.
-  const clearsStates = 'entry' in start.job
-  return { namespace: String(proxy), memory, counters, thread: start.thread, clearsStates, writeLine }
+  const clearsState = 'entry' in start.job
+  return { namespace: String(proxy), memory, counters, thread: start.thread, clearsState, writeLine }
 }
 
 /** How this thread was started, or `undefined` where no executor of ours did it. */

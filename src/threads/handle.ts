@@ -3,13 +3,13 @@ import { MessageChannel, Worker } from 'node:worker_threads'
 import type { ListenAddress, ThreadStats } from '../contracts/executor.ts'
 import type { ThreadSettings } from '../executors/worker-threads.ts'
 import { describeError } from '../model/errors.ts'
-import type { SharedMemory } from '../runtime/state-memory.ts'
+import type { SharedStateMemory } from '../runtime/state-memory.ts'
 import { countersName, type FromThread, slotName, type ThreadStart, type ToThread } from './protocol.ts'
 
 /** The module that every thread runs; the only thing of the composition root that is named here. */
 const THREAD_MODULE = new URL('../worker.js', import.meta.url)
 
-/** How much longer than `drainMs` a thread may take to end before it is terminated, ms. */
+/** How much longer than `drainTimeoutMs` a thread may take to end before it is terminated, ms. */
 const TERMINATE_MARGIN_MS = 1000
 
 /** Told what a {@link Thread} does. */
@@ -34,7 +34,7 @@ export class Thread {
   /** Why it ended, where nobody told it to. */
   fault: NodeJS.ErrnoException | null = null
   readonly #worker: Worker
-  readonly #memory: SharedMemory
+  readonly #memory: SharedStateMemory
   readonly #settings: ThreadSettings
   readonly #connections: Float64Array
   readonly #acknowledged = new Map<number, (fault: string | null) => void>()
@@ -45,7 +45,7 @@ export class Thread {
   #loop: ReturnType<Worker['performance']['eventLoopUtilization']>
   #utilization = 0
 
-  constructor(start: ThreadStart, memory: SharedMemory, settings: ThreadSettings, owner: ThreadOwner) {
+  constructor(start: ThreadStart, memory: SharedStateMemory, settings: ThreadSettings, owner: ThreadOwner) {
     this.id = start.thread
     this.slot = start.slot
     this.#memory = memory
@@ -207,8 +207,8 @@ export class Thread {
       this.wasTold = true
       this.state = 'retiring'
       this.#post({ type: 'retire' })
-      const { clock, drainMs } = this.#settings
-      const cancel = clock.schedule(drainMs + TERMINATE_MARGIN_MS, () => this.#terminate())
+      const { clock, drainTimeoutMs } = this.#settings
+      const cancel = clock.schedule(drainTimeoutMs + TERMINATE_MARGIN_MS, () => this.#terminate())
       void this.#ended.then(cancel)
     }
     await this.#ended

@@ -23,7 +23,7 @@ export interface ThreadStart {
   /** Changes made before it began. */
   readonly changes: readonly unknown[]
   readonly reportMs: number
-  readonly drainMs: number
+  readonly drainTimeoutMs: number
 }
 
 /** To a thread. */

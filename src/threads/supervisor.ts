@@ -4,10 +4,10 @@ import type { Logger } from '../contracts/logger.ts'
 import type { ThreadSettings } from '../executors/worker-threads.ts'
 import { listen as openServer } from '../fronts/listen.ts'
 import { describeError } from '../model/errors.ts'
-import { heed, warnOf } from '../runtime/callbacks.ts'
+import { catchRejection, warnAbout } from '../runtime/callbacks.ts'
 import { LONGEST_MS } from '../runtime/clock.ts'
 import { assertCloneable } from '../runtime/cloneable.ts'
-import { SharedMemory } from '../runtime/state-memory.ts'
+import { SharedStateMemory } from '../runtime/state-memory.ts'
 import { CrashGuard } from './crash-guard.ts'
 import { Thread, type ThreadOwner } from './handle.ts'
 import { countersName, type FromThread, slotName, type ThreadStart } from './protocol.ts'
@@ -55,7 +55,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   readonly #job: Job
   readonly #settings: ThreadSettings
   readonly #buffer: SharedArrayBuffer
-  readonly #memory: SharedMemory
+  readonly #memory: SharedStateMemory
   readonly #threads = new Set<Thread>()
   readonly #freeSlots: number[]
   readonly #scaler: Scaler
@@ -87,10 +87,10 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#job = job
     this.#settings = settings
     const slots = settings.max + 1
-    this.#buffer = job.memory ?? SharedMemory.allocate(slots + 1)
-    this.#memory = new SharedMemory(this.#buffer, 0)
+    this.#buffer = job.memory ?? SharedStateMemory.allocate(slots + 1)
+    this.#memory = new SharedStateMemory(this.#buffer, 0)
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - index)
-    // Before threads ask for them: later there may be no room, and only this thread takes places; see SharedMemory.release().
+    // Before threads ask for them: later there may be no room, and only this thread takes places; see SharedStateMemory.release().
     for (const slot of this.#freeSlots) {
       for (const name of [slotName(slot), countersName(slot, 0)]) this.#memory.counters(name)
     }
@@ -270,7 +270,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     const threw = (error: unknown): void =>
       this.#log('error', { err: error }, `an observer of the threads threw: ${describeError(error)}`)
     try {
-      heed(tell(), threw)
+      catchRejection(tell(), threw)
     } catch (error) {
       threw(error)
     }
@@ -291,9 +291,9 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
   /** The entry form has the application's own logger. */
   #log(level: keyof Logger, fields: object, message: string): void {
     try {
-      heed(this.#job.logger?.[level](fields, message), warnOf('the logger'))
+      catchRejection(this.#job.logger?.[level](fields, message), warnAbout('the logger'))
     } catch (error) {
-      warnOf('the logger')(error)
+      warnAbout('the logger')(error)
     }
   }
 
@@ -307,7 +307,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     const slot = this.#freeSlots.pop()
     if (slot === undefined) throw new Error('no place for another thread')
     this.#hold ??= setInterval(() => {}, LONGEST_MS)
-    const { entry, drainMs } = this.#settings
+    const { entry, drainTimeoutMs } = this.#settings
     const start: ThreadStart = {
       thread: ++this.#lastThread,
       slot,
@@ -319,7 +319,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
       heard: this.#heard,
       changes: Array.from(this.#changes.values()),
       reportMs: REPORT_MS,
-      drainMs,
+      drainTimeoutMs,
     }
     const thread = new Thread(start, this.#memory, this.#settings, this)
     this.#reasons.set(thread, reason)

@@ -66,7 +66,7 @@ const WAYS = [
       const outer = createProxy({
         target: 'http://127.0.0.1:1',
         routes: [{ host: 'nobody.invalid' }],
-        closeGraceMs: 100,
+        drainTimeoutMs: 100,
       })
       const { port } = await outer.listen({ port: 0, host: '127.0.0.1', fallback })
       return { port, close: () => outer.close() }
@@ -173,7 +173,7 @@ for (const [version, express] of [
     for (const { name, make, headers = {} } of MIDDLEWARE) {
       test(`${version}, ${name}, ${way}: each of 50 clients gets its own bytes`, async () => {
         await using backend = await mockBackend(answerByPath)
-        await using proxy = createProxy({ target: backend.url, pool: { maxConnections: 8 }, closeGraceMs: 100 })
+        await using proxy = createProxy({ target: backend.url, pool: { maxConnections: 8 }, drainTimeoutMs: 100 })
         const errors: string[] = []
         proxy.on('error', (error) => errors.push(error.message))
         const { handlers, check } = make()
@@ -216,7 +216,7 @@ for (const [version, express] of [
       reply.chunk('data: 2\n\n')
       reply.end()
     })
-    await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+    await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
     const app = express()
     app.use(compression({ threshold: 0, filter: () => true }), proxy.middleware())
     const server = http.createServer(app as RequestListener)
@@ -278,7 +278,7 @@ for (const [what, wrap] of WRAPPERS) {
       await using backend = await mockBackend((_request, reply) =>
         isChunked ? reply.send({ chunks: pieces }) : reply.send({ body: body.subarray(0, 400_000) }),
       )
-      await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+      await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
       const kept: [Buffer, string][] = []
       const server = http.createServer((req, res) => {
         wrap(res, (bytes) => kept.push([bytes, bytes.toString('latin1')]))
@@ -297,7 +297,7 @@ for (const [what, wrap] of WRAPPERS) {
 test('a connection that is not a socket gets bytes of its own', async () => {
   const body = bodyOf('/x', 300_000)
   await using backend = await mockBackend((_request, reply) => reply.send({ body }))
-  await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+  await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
   const server = http.createServer(proxy.web)
   const [client, far] = duplexPair()
   server.emit('connection', far)
@@ -320,7 +320,7 @@ for (const returned of [undefined, false, true]) {
   test(`a write that returns ${returned} does not stall a response whose client pauses`, async () => {
     const size = 8_000_000
     await using backend = await mockBackend((_request, reply) => reply.send({ body: Buffer.alloc(size, 'a') }))
-    await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+    await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
     let toClient: net.Socket | null = null
     const server = http.createServer((req, res) => {
       const write = res.write as (...args: unknown[]) => boolean
@@ -347,7 +347,7 @@ for (const returned of [undefined, false, true]) {
 test('pieces of one byte are written together', async () => {
   const pieces = Array.from({ length: 2000 }, (_, i) => String(i % 10))
   await using backend = await mockBackend((_request, reply) => reply.send({ chunks: pieces }))
-  await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+  await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
   let writes = 0
   const server = http.createServer((req, res) => {
     const { write, end } = res as { write: (...args: unknown[]) => unknown; end: (...args: unknown[]) => unknown }

@@ -167,7 +167,7 @@ test('failing fast is not being fast', () => {
   for (const [what, outcome] of [
     ['refused', { ...reset, error: new ProxyError('ERR_PROXY_CONNECT', 'refused'), firstByteMs: -1 }],
     ['reset', { ...reset, firstByteMs: -1 }],
-    ['cut', { kind: 'cut', status: 200, error: new ProxyError('ERR_PROXY_CUT', 'cut') }],
+    ['cut', { kind: 'truncated', status: 200, error: new ProxyError('ERR_PROXY_TRUNCATED', 'cut') }],
     ['500', { status: 500 }],
     ['503', { status: 503 }],
     ['429', { status: 429 }],

@@ -26,7 +26,7 @@ the subjects each time that they wake.
 
 WebSocket messages and new connections come from small processes of node's (test/bench/loads): wrk knows neither WebSocket nor
 a rate. New connections come at a fixed rate, whether or not those before have been answered, and their latency counts from
-when they were due. Memory per connection is what the resident memory of the process grew by while the connections were opened,
+when they were due. StateMemory per connection is what the resident memory of the process grew by while the connections were opened,
 each with one request, divided by their number; the kernel's own part, the sockets' buffers, is not in it.
 
 heddle runs with its defaults: balancing over both backends, passive health, retry state, X-Forwarded headers; in one row with

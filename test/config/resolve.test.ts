@@ -50,14 +50,14 @@ test('a target alone is a proxy, with every default', () => {
     maxRequestsPerConnection: 0,
     headTimeoutMs: 60_000,
     requestTimeoutMs: 0,
-    minBodyRate: 0,
-    minReadRate: 0,
+    minBodyBytesPerSecond: 0,
+    minReadBytesPerSecond: 0,
   })
   assert.deepEqual(options.trustedProxies, [])
   assert.equal(options.xfwd, true)
   assert.equal(options.hostHeader, 'client')
   assert.equal(options.via, '')
-  assert.equal(options.closeGraceMs, 10_000)
+  assert.equal(options.drainTimeoutMs, 10_000)
   assert.equal(options.clock, systemClock)
 })
 
@@ -117,12 +117,12 @@ test('what is given as undefined is not given', () => {
 })
 
 test('0 and false are values, not the lack of one', () => {
-  const { groups, closeGraceMs, xfwd } = resolveOptions({
+  const { groups, drainTimeoutMs, xfwd } = resolveOptions({
     target,
     pool: { keepAliveMs: 0, maxWaiting: 0 },
     healthCheck: false,
     retry: false,
-    closeGraceMs: 0,
+    drainTimeoutMs: 0,
     xfwd: false,
   })
   const group = groups.get('default')
@@ -135,7 +135,7 @@ test('0 and false are values, not the lack of one', () => {
   })
   assert.equal(group?.healthCheck, null)
   assert.equal(group?.retry, null)
-  assert.equal(closeGraceMs, 0)
+  assert.equal(drainTimeoutMs, 0)
   assert.equal(xfwd, false)
 })
 
@@ -273,7 +273,7 @@ test('every fault is reported at once, also those between options', () => {
     target,
     balancer: 'round-robbin',
     timeouts: { connect: -1, heders: 5 },
-    retry: { attempts: 1.5 },
+    retry: { maxRetries: 1.5 },
     groups: { api: {}, empty: { backends: [] } },
     routes: [{ path: 'api', group: 'apu' }],
     trustedProxies: ['10.0.0.0/8', '10.0.0.0/99'],
@@ -286,7 +286,7 @@ test('every fault is reported at once, also those between options', () => {
     'balancer',
     'groups.api.backends',
     'nonsense',
-    'retry.attempts',
+    'retry.maxRetries',
     'routes[0].group',
     'routes[0].path',
     'target',
@@ -426,7 +426,7 @@ test('wrong things of each kind', () => {
     [{ balancer: { name: 'consistent-hash', by: { cookie: '' } } }, 'balancer.by.cookie'],
     [{ balancer: null }, 'balancer'],
     [{ clock: { now: () => 0 } }, 'clock'],
-    [{ closeGraceMs: Number.POSITIVE_INFINITY }, 'closeGraceMs'],
+    [{ drainTimeoutMs: Number.POSITIVE_INFINITY }, 'drainTimeoutMs'],
     [{ healthCheck: { statuses: [42] } }, 'healthCheck.statuses[0]'],
     [{ healthCheck: true }, 'healthCheck'],
     [{ healthCheck: { probe: { path: 'healthz' } } }, 'healthCheck.probe.path'],
@@ -509,9 +509,9 @@ test('whatever is given: options or an OptionsError, whose faults are complete',
 
 test('the defaults that the docstrings name are those that apply', () => {
   const files = [
-    'src/options.ts',
+    'src/config/options.ts',
     'src/health-checks/consecutive-failures.ts',
-    'src/pools/http1-pool.ts',
+    'src/pools/http1/pool.ts',
     'src/retry-policies/budgeted.ts',
   ]
   const source = files.map((file) => readFileSync(file, 'utf8')).join('\n')
@@ -529,8 +529,8 @@ test('the defaults that the docstrings name are those that apply', () => {
 function allDefaults() {
   const options = resolveOptions({ target })
   const { pool } = options.groups.get('default') as ResolvedGroup
-  const { xfwd, hostHeader, closeGraceMs } = options
-  return { defaults: { ...options.timeouts, ...options.limits, ...pool, xfwd, closeGraceMs, hostHeader } }
+  const { xfwd, hostHeader, drainTimeoutMs } = options
+  return { defaults: { ...options.timeouts, ...options.limits, ...pool, xfwd, drainTimeoutMs, hostHeader } }
 }
 
 function errorOf(input: unknown): OptionsError {

@@ -145,10 +145,10 @@ for (const { name, run } of FRONTS) {
     })
 
     describe('slow bodies', () => {
-      test('limits.minBodyRate', async () => {
+      test('limits.minBodyBytesPerSecond', async () => {
         const clock = manualClock()
         // What comes last, from the client's first byte on: 5 s, and 10 ms for each byte.
-        await using on = await stage({ limits: { minBodyRate: 100 }, clock }, undefined, run)
+        await using on = await stage({ limits: { minBodyBytesPerSecond: 100 }, clock }, undefined, run)
         const client = rawClient(on.front.port)
         client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n')
         const request = await on.backend.nextRequestHead()
@@ -170,9 +170,9 @@ for (const { name, run } of FRONTS) {
         await on.backend.untilOpenConnections(0)
       })
 
-      test('limits.minBodyRate counts only while the client is waited for', async () => {
+      test('limits.minBodyBytesPerSecond counts only while the client is waited for', async () => {
         const clock = manualClock()
-        const options = { limits: { minBodyRate: 2 ** 30 }, timeouts: { idle: 100_000 }, clock }
+        const options = { limits: { minBodyBytesPerSecond: 2 ** 30 }, timeouts: { idle: 100_000 }, clock }
         await using on = await stage(
           options,
           (request) => request.pause(),

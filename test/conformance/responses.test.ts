@@ -249,7 +249,7 @@ for (const { name, run } of FRONTS) {
           const { text } = await converse(on.front.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
           assert.deepEqual(statuses(text), [200])
           assert.ok(!text.endsWith(LAST), text)
-          assert.equal(on.front.errors.at(-1)?.code, 'ERR_PROXY_CUT')
+          assert.equal(on.front.errors.at(-1)?.code, 'ERR_PROXY_TRUNCATED')
           const next = rawClient(on.front.port)
           next.write(NEXT)
           await next.until('GET /next')

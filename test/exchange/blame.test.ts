@@ -32,7 +32,7 @@ test('the document says of each code whose fault it is, its status, and whether 
   ])
   assert.deepEqual(documented.sort(), codes.sort())
 })
-const CUT = new Set(['ERR_PROXY_CUT', 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT', 'ERR_PROXY_THREADS'])
+const CUT = new Set(['ERR_PROXY_TRUNCATED', 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT', 'ERR_PROXY_THREADS'])
 
 test('only what says something about the backend counts, whatever its side', () => {
   for (const [code, { side, blames }] of Object.entries(FAULTS)) {
@@ -226,7 +226,7 @@ for (const front of FRONTS) {
   test(`what met our own lack of descriptors is tried again, whatever its method (${front.name})`, async (t) => {
     await using suspect = await mockBackend()
     await using other = await mockBackend({ body: 'made it' })
-    await using running = await inQuestion(front, suspect, other, { retry: { attempts: 1, baseDelayMs: 0 } })
+    await using running = await inQuestion(front, suspect, other, { retry: { maxRetries: 1, baseDelayMs: 0 } })
     const client = rawClient(running.port)
     await new Promise<void>((resolve) => client.socket.once('connect', () => resolve()))
     t.mock.method(net.Socket.prototype, 'connect', function connect(this: net.Socket) {

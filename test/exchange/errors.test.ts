@@ -125,7 +125,7 @@ test('a chunked body that grows over limits.maxBodyBytes while the response runs
   await client.ended
   assert.doesNotMatch(client.text, /\r\n0\r\n/)
   const record = await front.nextRecord()
-  assert.equal(record.outcome, 'cut')
+  assert.equal(record.outcome, 'truncated')
   assert.equal(record.errorCode, 'ERR_PROXY_BODY_TOO_LARGE')
 })
 

@@ -18,7 +18,7 @@ function diesOnWork(how: 'reset' | 'fin'): { handler: MockHandler; done: string[
       if (request.method === 'GET') return reply.send({ body: 'kept' })
       done.push(`${request.method} ${request.bodyBytes.length}`)
       if (how === 'reset') reply.reset()
-      else reply.cut()
+      else reply.abort()
     },
   }
 }

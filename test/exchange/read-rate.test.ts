@@ -10,7 +10,7 @@ import { FRONTS, type RunningProxy, rounds } from '../support/running-proxy.ts'
 
 /** So much that what has been taken makes up for milliseconds only: what is left is the grace of 5 s. */
 const RATE = 2 ** 30
-const OPTIONS = { limits: { minReadRate: RATE }, timeouts: { idle: 1_000_000 } }
+const OPTIONS = { limits: { minReadBytesPerSecond: RATE }, timeouts: { idle: 1_000_000 } }
 
 /** Sends as much as is taken, and counts it. */
 function flood(length: number) {
@@ -48,7 +48,7 @@ async function assertCut(front: RunningProxy, clock: ManualClock, left: number):
   assert.equal(front.proxy.stats().active, 1)
   clock.advance(1000)
   const record = await front.nextRecord()
-  assert.deepEqual([record.errorCode, record.outcome, record.status], ['ERR_PROXY_CLIENT_TIMEOUT', 'cut', 200])
+  assert.deepEqual([record.errorCode, record.outcome, record.status], ['ERR_PROXY_CLIENT_TIMEOUT', 'truncated', 200])
   const [error] = front.errors
   assert.equal(error?.side, 'client')
   assert.match(error?.message ?? '', /took less than 1073741824 bytes a second/)
@@ -57,7 +57,7 @@ async function assertCut(front: RunningProxy, clock: ManualClock, left: number):
 }
 
 for (const { name, run } of FRONTS) {
-  test(`limits.minReadRate cuts a response that the client does not take, and blames no backend, ${name}`, async () => {
+  test(`limits.minReadBytesPerSecond cuts a response that the client does not take, and blames no backend, ${name}`, async () => {
     const clock = manualClock()
     const source = flood(256 * MIB)
     await using backend = await mockBackend(source.handler)
@@ -70,7 +70,7 @@ for (const { name, run } of FRONTS) {
     client.socket.destroy()
   })
 
-  test(`limits.minReadRate adds up the times in which the client takes nothing, ${name}`, async () => {
+  test(`limits.minReadBytesPerSecond adds up the times in which the client takes nothing, ${name}`, async () => {
     const clock = manualClock()
     const source = flood(256 * MIB)
     await using backend = await mockBackend(source.handler)
@@ -86,7 +86,7 @@ for (const { name, run } of FRONTS) {
     client.socket.destroy()
   })
 
-  test(`limits.minReadRate does not count the time in which the backend sends nothing, ${name}`, async () => {
+  test(`limits.minReadBytesPerSecond does not count the time in which the backend sends nothing, ${name}`, async () => {
     const clock = manualClock()
     await using backend = await mockBackend((_request, reply) => {
       reply.head()

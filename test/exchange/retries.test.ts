@@ -159,7 +159,7 @@ for (const [what, handler] of [
     'the head',
     ((_request, reply) => {
       reply.head({ headers: ['Content-Length', '5'] })
-      reply.cut()
+      reply.abort()
     }) as MockHandler,
   ],
 ] as const) {

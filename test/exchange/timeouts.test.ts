@@ -104,7 +104,7 @@ test('a backend that stops in mid-body is ERR_PROXY_IDLE_TIMEOUT, and the client
   })
   await using front = await runProxy({ target: backend.url, timeouts: { idle: 50 } })
   await assert.rejects(async () => (await fetch(front.url)).text())
-  await assertTimedOut(front, 'ERR_PROXY_IDLE_TIMEOUT', { status: 200, phase: 'body', outcome: 'cut' })
+  await assertTimedOut(front, 'ERR_PROXY_IDLE_TIMEOUT', { status: 200, phase: 'body', outcome: 'truncated' })
   await backend.untilOpenConnections(0)
 })
 
@@ -150,7 +150,7 @@ for (const [what, length] of [
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     const record = await front.nextRecord()
     assert.equal(record.errorCode, 'ERR_PROXY_CLIENT_TIMEOUT')
-    assert.equal(record.outcome, 'cut')
+    assert.equal(record.outcome, 'truncated')
     assert.equal(front.errors[0]?.side, 'client')
     assert.equal(front.pending(), 0)
     client.socket.destroy()
@@ -183,7 +183,7 @@ test('an exchange that takes too long in its body is cut with ERR_PROXY_TOTAL_TI
   await client.until('<4>')
   clock.advance(150)
   await client.ended
-  await assertTimedOut(front, 'ERR_PROXY_TOTAL_TIMEOUT', { status: 200, phase: 'headers', outcome: 'cut' })
+  await assertTimedOut(front, 'ERR_PROXY_TOTAL_TIMEOUT', { status: 200, phase: 'headers', outcome: 'truncated' })
 })
 
 test('a wait for a connection ends with the total limit', async () => {

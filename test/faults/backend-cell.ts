@@ -270,7 +270,7 @@ export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell
     const answered = kind === 'upgrade' ? 'upgraded' : 'answered'
     assert.equal(
       record.outcome,
-      result === 'cut' ? 'cut' : result === 'tunnel' || isAnswered ? answered : 'failed',
+      result === 'cut' ? 'truncated' : result === 'tunnel' || isAnswered ? answered : 'failed',
       JSON.stringify(record),
     )
     client.socket.destroy()

@@ -275,7 +275,7 @@ for (const method of ['writeHead', 'write', 'end'] as const) {
     await client.ended
     const record = await front.nextRecord()
     assert.equal(record.errorCode, 'ERR_PROXY_HOOK')
-    assert.equal(record.outcome, method === 'writeHead' ? 'failed' : 'cut')
+    assert.equal(record.outcome, method === 'writeHead' ? 'failed' : 'truncated')
     assert.ok(
       logger.entries.some(({ level, message }) => level === 'error' && /the response threw: oops/.test(message)),
     )

@@ -13,7 +13,7 @@ test('3,000 requests and 200 upgrades that go wrong in every way leave nothing b
   assert.deepEqual([after.active, after.pending, after.connections, after.timers], [0, 0, 0, 0])
   assert.equal(found.doubles, 0)
   assert.deepEqual(found.warnings, [])
-  for (const kind of ['answered', 'failed', 'cut', 'aborted', 'upgraded'] as const) {
+  for (const kind of ['answered', 'failed', 'truncated', 'aborted', 'upgraded'] as const) {
     assert.ok((found.outcomes[kind] ?? 0) > 20, `${kind}: ${found.outcomes[kind]}`)
   }
   // The carrier of upgrades and the pools remember a last one.

@@ -29,7 +29,7 @@ const STALL: Row = [
   '504 ERR_PROXY_HEADERS_TIMEOUT',
   '504 ERR_PROXY_HEADERS_TIMEOUT',
 ]
-const CUT = 'cut ERR_PROXY_CUT'
+const CUT = 'cut ERR_PROXY_TRUNCATED'
 const STALE: Row = ['stale', '502 ERR_PROXY_RESET', '502 ERR_PROXY_RESET', '-']
 
 /** Combinations that are not here do not exist: what refuses connections never gets a request head. */

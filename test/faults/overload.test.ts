@@ -46,7 +46,7 @@ for (const { name, run } of FRONTS) {
         await request.body()
         reply.send({ body: request.path === '/large' ? large : 'fast' })
       })
-      await using front = await run({ target: backend.url, pool: { maxConnections: 400 }, closeGraceMs: 0 })
+      await using front = await run({ target: backend.url, pool: { maxConnections: 400 }, drainTimeoutMs: 0 })
       const clients: net.Socket[] = []
       const connect = (text: string): void => {
         const socket = net.connect(front.port, '127.0.0.1')

@@ -31,7 +31,7 @@ async function application(options: ProxyOptions, seen: Seen) {
   }
   const balancer = firstAvailable()
   const proxy = createProxy({
-    closeGraceMs: 100,
+    drainTimeoutMs: 100,
     healthCheck: false,
     balancer: {
       name: 'looks',
@@ -94,7 +94,7 @@ test('what a request causes runs in its async context, whoever opened the backen
     const body = await request.body()
     reply.send({ body: body.length > 0 ? body : 'x'.repeat(100_000) })
   })
-  await using app = await application({ target: backend.url, retry: { attempts: 2, baseDelayMs: 5 } }, seen)
+  await using app = await application({ target: backend.url, retry: { maxRetries: 2, baseDelayMs: 5 } }, seen)
   for (const round of ['a', 'b', 'c']) {
     // At once, so that several end in the same turn.
     const answers = ['/1', '/2', '/3', '/own/cut', '/own/4'].map(async (path) => {
@@ -120,7 +120,7 @@ test('an attempt that a timer begins, and one that it ends, run in the context o
   await using app = await application(
     {
       backends: [dead.url, silent.url],
-      retry: { attempts: 3, baseDelayMs: 5 },
+      retry: { maxRetries: 3, baseDelayMs: 5 },
       timeouts: { headers: 50 },
     },
     seen,

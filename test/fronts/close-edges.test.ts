@@ -71,7 +71,7 @@ for (const [place, listen] of PLACES) {
   ] as const) {
     test(`close() answers what was sent on kept connections before it: ${kind}, on ${place}`, async (t) => {
       await using backend = await mockBackend(Array(40).fill({ body: 'served' }))
-      const proxy = createProxy({ target: backend.url, closeGraceMs: 10_000 })
+      const proxy = createProxy({ target: backend.url, drainTimeoutMs: 10_000 })
       const where = listen(t)
       const { port } = await proxy.listen(where)
       const to = where.path === undefined ? { port, host: '127.0.0.1' } : { path: where.path }
@@ -92,7 +92,7 @@ for (const [place, listen] of PLACES) {
 
   test(`close() serves the connections that wait to be accepted, on ${place}`, async (t) => {
     await using backend = await mockBackend(Array(40).fill({ body: 'served' }))
-    const proxy = createProxy({ target: backend.url, closeGraceMs: 10_000 })
+    const proxy = createProxy({ target: backend.url, drainTimeoutMs: 10_000 })
     const where = listen(t)
     const { port } = await proxy.listen(where)
     const to = where.path === undefined ? { port, host: '127.0.0.1' } : { path: where.path }
@@ -110,7 +110,7 @@ for (const [place, listen] of PLACES) {
 
   test(`after close() an idle connection has time for a request, and is told that it was the last, on ${place}`, async (t) => {
     await using backend = await mockBackend(Array(40).fill({ body: 'served' }))
-    const proxy = createProxy({ target: backend.url, closeGraceMs: 10_000 })
+    const proxy = createProxy({ target: backend.url, drainTimeoutMs: 10_000 })
     const where = listen(t)
     const { port } = await proxy.listen(where)
     const to = where.path === undefined ? { port, host: '127.0.0.1' } : { path: where.path }
@@ -130,7 +130,7 @@ for (const [place, listen] of PLACES) {
 
 test('close() with several listeners serves what was sent on each', async () => {
   await using backend = await mockBackend(Array(40).fill({ body: 'served' }))
-  const proxy = createProxy({ target: backend.url, closeGraceMs: 10_000 })
+  const proxy = createProxy({ target: backend.url, drainTimeoutMs: 10_000 })
   const clients: Client[] = []
   for (let i = 0; i < 3; i++) {
     const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
@@ -189,7 +189,7 @@ test('an answer that had begun before close() leaves its connection time for one
     },
     { body: 'another' },
   ])
-  const proxy = createProxy({ target: backend.url, closeGraceMs: 10_000 })
+  const proxy = createProxy({ target: backend.url, drainTimeoutMs: 10_000 })
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
   const client = rawClient(port)
   client.write(GET)
@@ -204,7 +204,7 @@ test('an answer that had begun before close() leaves its connection time for one
 })
 
 test('close() of a proxy without connections waits for nothing', async (t) => {
-  const proxy = createProxy({ target: 'http://127.0.0.1:1', closeGraceMs: 3_600_000 })
+  const proxy = createProxy({ target: 'http://127.0.0.1:1', drainTimeoutMs: 3_600_000 })
   await proxy.listen({ port: 0, host: '127.0.0.1' })
   const looks = t.mock.method(globalThis, 'setTimeout').mock
   await proxy.close()
@@ -212,8 +212,8 @@ test('close() of a proxy without connections waits for nothing', async (t) => {
   assert.ok(looks.callCount() <= 1)
 })
 
-test('a connection that is not used holds close() up for a moment, not for closeGraceMs', async () => {
-  const proxy = createProxy({ target: 'http://127.0.0.1:1', closeGraceMs: 3_600_000 })
+test('a connection that is not used holds close() up for a moment, not for drainTimeoutMs', async () => {
+  const proxy = createProxy({ target: 'http://127.0.0.1:1', drainTimeoutMs: 3_600_000 })
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
   const client = rawClient(port)
   await once(client.socket, 'connect')
@@ -221,9 +221,9 @@ test('a connection that is not used holds close() up for a moment, not for close
   assert.equal(await client.ended, 'end')
 })
 
-test('closeGraceMs bounds close() whatever clients do', async () => {
+test('drainTimeoutMs bounds close() whatever clients do', async () => {
   await using backend = await mockBackend(answerAfter(new Promise(() => {}), {}))
-  const proxy = createProxy({ target: backend.url, closeGraceMs: 50 })
+  const proxy = createProxy({ target: backend.url, drainTimeoutMs: 50 })
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
   const clients = ['', 'GET / HT', GET, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf'].map((bytes) => {
     const client = rawClient(port)

@@ -8,7 +8,7 @@ import { gate, runInServer, runProxy } from '../support/running-proxy.ts'
 test('close() lets an exchange finish, and its response says Connection: close', async () => {
   const goOn = gate()
   await using backend = await mockBackend(answerAfter(goOn.promise, { body: 'done' }))
-  await using front = await runProxy({ target: backend.url, closeGraceMs: 10_000 })
+  await using front = await runProxy({ target: backend.url, drainTimeoutMs: 10_000 })
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await backend.nextRequest()
@@ -33,7 +33,7 @@ test('a response that failed says Connection: close too while the proxy closes',
     await goOn.promise
     await cutOnRequest(request, reply)
   })
-  await using front = await runProxy({ target: backend.url, retry: false, closeGraceMs: 10_000 })
+  await using front = await runProxy({ target: backend.url, retry: false, drainTimeoutMs: 10_000 })
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await backend.nextRequest()
@@ -59,7 +59,7 @@ test('close() closes idle connections on both sides', async () => {
 
 test('after the grace period close() ends what is left', async () => {
   await using backend = await mockBackend(neverAnswer)
-  await using front = await runProxy({ target: backend.url, closeGraceMs: 50 })
+  await using front = await runProxy({ target: backend.url, drainTimeoutMs: 50 })
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await backend.nextRequest()
@@ -76,7 +76,7 @@ test('a body that is cut by the end of the grace period is seen as cut', async (
     reply.head()
     reply.chunk('half')
   })
-  await using front = await runProxy({ target: backend.url, closeGraceMs: 50 })
+  await using front = await runProxy({ target: backend.url, drainTimeoutMs: 50 })
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await client.until('half')

@@ -168,7 +168,7 @@ for (const target of ['/', 'http://a/']) {
 test('with TLS, too: a client that ends its side gets its answers', async () => {
   const goOn = gate()
   await using backend = await mockBackend(echoAfter(goOn.promise))
-  await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+  await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', tls: { key, cert: certificate } })
   const socket = tls.connect({ port, host: '127.0.0.1', ca: certificate, servername: 'localhost' })
   socket.allowHalfOpen = true
@@ -185,7 +185,7 @@ test('with TLS, too: a client that ends its side gets its answers', async () => 
 
 test('with threads, too', { skip: skipThreads }, async () => {
   await using backend = await mockBackend(echoAfter(Promise.resolve()))
-  await using proxy = createProxy({ target: backend.url, closeGraceMs: 100, executor: workerThreads({ threads: 2 }) })
+  await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100, executor: workerThreads({ threads: 2 }) })
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
   const client = rawClient(port)
   client.socket.end('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n')

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { createProxy, type ListenOptions, workerThreads } from '../../src/index.ts'
 import { without } from '../threads/threaded.ts'
 
-const TARGET = { target: 'http://127.0.0.1:1', closeGraceMs: 50 }
+const TARGET = { target: 'http://127.0.0.1:1', drainTimeoutMs: 50 }
 const HERE = { port: 0, host: '127.0.0.1' } as const
 const skipThreads = await without('kernel')
 

@@ -107,7 +107,7 @@ test('onError is not called once something has been sent', async () => {
   await using backend = await mockBackend((_request, reply) => {
     reply.head()
     reply.chunk('half')
-    reply.cut()
+    reply.abort()
   })
   let called = 0
   await using front = await withOverrides({ target: backend.url }, { onError: () => void called++ })

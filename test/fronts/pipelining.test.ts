@@ -169,7 +169,7 @@ for (const { name, run, first } of WAYS) {
       if (request.path !== '/1') {
         reply.head({ headers: { 'content-length': '100' } })
         reply.chunk('part')
-        return reply.cut()
+        return reply.abort()
       }
       reply.head({ headers: { 'content-length': '4' } })
       reply.chunk('ab')

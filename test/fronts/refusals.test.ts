@@ -37,7 +37,7 @@ async function watched(options: ProxyOptions, listen: ListenOptions = {}): Promi
   const finished: ExchangeRecord[] = []
   const logger = recordingLogger()
   const accessLog = { format: 'json', write: (line: string) => void lines.push(JSON.parse(line)) } as const
-  const proxy = createProxy({ closeGraceMs: 100, logger, accessLog, ...options })
+  const proxy = createProxy({ drainTimeoutMs: 100, logger, accessLog, ...options })
   proxy.on('error', (error: ProxyError, exchange) => errors.push([error.code, exchange !== null]))
   proxy.on('finish', (_exchange, record) => finished.push(record))
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', ...listen })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { test } from 'node:test'
-import { retireServer, stopListening, watchAnswers } from '../../src/fronts/retire.ts'
+import { retireServer, stopListening, watchResponses } from '../../src/fronts/retire.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { listening } from '../support/running-proxy.ts'
 
@@ -39,7 +39,7 @@ test('an idle connection has time for a request that is on its way; its answer s
   await retired
 })
 
-test('a connection that is stuck is destroyed after drainMs', async () => {
+test('a connection that is stuck is destroyed after drainTimeoutMs', async () => {
   const server = http.createServer(() => {})
   let open = 0
   server.on('connection', (socket) => {
@@ -63,7 +63,7 @@ test('answers that are under way say that they were the last; where they have be
     waiting.set(req.url ?? '', res)
   })
   server.keepAliveTimeout = 0
-  const answers = watchAnswers(server)
+  const answers = watchResponses(server)
   let open = 0
   server.on('connection', (socket) => {
     open++

@@ -36,7 +36,7 @@ for (const [name, listen] of SECURE) {
       if (isChunked) reply.send({ chunks: body.match(/[\s\S]{1,16000}/g) ?? [] })
       else reply.send({ body })
     })
-    await using proxy = createProxy({ target: backend.url, pool: { maxConnections: 4 }, closeGraceMs: 100 })
+    await using proxy = createProxy({ target: backend.url, pool: { maxConnections: 4 }, drainTimeoutMs: 100 })
     const port = await listen(proxy, { key, cert: certificate })
     await Promise.all(
       Array.from({ length: 12 }, async (_, i) => {
@@ -156,7 +156,7 @@ test('a client that never sends the body that it announced leaves the connection
     if (request.method === 'POST') reply.send({ status: 417, body: 'not wanted' })
     else reply.send({ body: 'next' })
   })
-  await using proxy = createProxy({ target: backend.url, closeGraceMs: 100 })
+  await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })
   const server = http.createServer()
   proxy.attach(server)
   const client = rawClient(await listening(server))

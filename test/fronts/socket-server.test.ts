@@ -17,7 +17,7 @@ import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse, type RawClient, rawClient } from '../support/raw-client.ts'
 import { gate, queue, rounds } from '../support/running-proxy.ts'
-import { type LaneOptions, type RunningLane, runLane } from '../support/running-socket-server.ts'
+import { type LaneOptions, type RunningSocketServer, runLane } from '../support/running-socket-server.ts'
 
 const GET = 'GET /1 HTTP/1.1\r\nHost: a\r\n\r\n'
 const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
@@ -330,7 +330,7 @@ describe('handing over', () => {
 describe('time', () => {
   async function still(
     options: ProxyOptions = {},
-  ): Promise<{ run: RunningLane; clock: ReturnType<typeof manualClock> }> {
+  ): Promise<{ run: RunningSocketServer; clock: ReturnType<typeof manualClock> }> {
     const clock = manualClock()
     const run = await runLane({ target: 'http://127.0.0.1:1', ...options, clock })
     return { run, clock }
@@ -439,7 +439,7 @@ describe('time', () => {
   })
 })
 
-function connections(run: RunningLane): Promise<number> {
+function connections(run: RunningSocketServer): Promise<number> {
   return new Promise((resolve) => run.lane.getConnections((_error, count) => resolve(count)))
 }
 
@@ -710,13 +710,13 @@ describe('answers', () => {
       await using run = await start({ target: backend.url })
       const { text } = await converse(run.port, GET)
       assert.match(text, rest)
-      assert.equal((await run.nextRecord()).outcome, 'cut')
+      assert.equal((await run.nextRecord()).outcome, 'truncated')
     })
   }
 })
 
 describe('close', () => {
-  async function close({ lane, parts }: RunningLane): Promise<void> {
+  async function close({ lane, parts }: RunningSocketServer): Promise<void> {
     await stopListening(lane)
     parts.state.isClosing = true
     await retireServer(lane, 10_000, lane.openConnections, lane.answers())
@@ -770,20 +770,20 @@ describe('close', () => {
 })
 
 describe('TLS', () => {
-  function openAt(run: RunningLane): Promise<number> {
+  function openAt(run: RunningSocketServer): Promise<number> {
     return new Promise((resolve, reject) => {
       run.lane.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
     })
   }
 
-  async function secure(own: LaneOptions['tls']): Promise<RunningLane> {
+  async function secure(own: LaneOptions['tls']): Promise<RunningSocketServer> {
     const backend = await mockBackend()
     const run = await runLane({ target: backend.url }, { tls: own })
     run.lane.once('close', () => void backend.close())
     return run
   }
 
-  async function ask(run: RunningLane, bytes: string, ca: string): Promise<string> {
+  async function ask(run: RunningSocketServer, bytes: string, ca: string): Promise<string> {
     const socket = tls.connect({ port: run.port, host: '127.0.0.1', ca, servername: 'localhost' })
     let text = ''
     socket.on('data', (chunk) => {

@@ -10,7 +10,7 @@ import { createProxy } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
 
-const TARGET = { target: 'http://127.0.0.1:1', closeGraceMs: 50 }
+const TARGET = { target: 'http://127.0.0.1:1', drainTimeoutMs: 50 }
 
 function directory(t: TestContext): string {
   const path = fs.mkdtempSync(join(tmpdir(), 'heddle-socket-'))

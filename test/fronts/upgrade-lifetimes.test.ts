@@ -246,7 +246,7 @@ describe('timeouts.upgradeIdle', () => {
     assert.equal(running.pending(), 1)
     clock.advance(200)
     const record = await running.nextRecord()
-    assert.equal(record.outcome, 'cut')
+    assert.equal(record.outcome, 'truncated')
     assert.equal(record.errorCode, 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT')
     client.socket.on('end', () => client.socket.end())
     await Promise.all([client.ended, upgrade.closed])
@@ -347,7 +347,7 @@ test('errors on sockets at any moment crash nothing', async () => {
 describe('close()', () => {
   test('both ends of a WebSocket get 1001, and it resolves when they have closed', async () => {
     await using backend = await webSocketBackend()
-    const running = await runProxy({ target: backend.url, closeGraceMs: 1_000_000 })
+    const running = await runProxy({ target: backend.url, drainTimeoutMs: 1_000_000 })
     const accepted = backend.nextSocket()
     const client = new WebSocket(running.url.replace('http', 'ws'))
     await once(client, 'open')
@@ -361,7 +361,7 @@ describe('close()', () => {
   })
 
   test('not in the middle of a frame, but right after it', async () => {
-    await using tunnel = await openTunnel({ closeGraceMs: 1_000_000 }, 'websocket')
+    await using tunnel = await openTunnel({ drainTimeoutMs: 1_000_000 }, 'websocket')
     const { running, client, upgrade } = tunnel
     const start = client.text.length
     client.socket.on('end', () => client.socket.end())
@@ -387,7 +387,7 @@ describe('close()', () => {
   })
 
   test('other protocols get no frame; what does not end is destroyed after the grace', async () => {
-    await using tunnel = await openTunnel({ closeGraceMs: 1 })
+    await using tunnel = await openTunnel({ drainTimeoutMs: 1 })
     const { running, client, upgrade } = tunnel
     client.socket.on('end', () => client.socket.end())
     await running.proxy.close()
@@ -399,7 +399,7 @@ describe('close()', () => {
 
   test('an upgrade while closing: 503; one that is under way goes on and gets 1001', async () => {
     await using backend = await rawBackend()
-    await using running = await runInServer({ target: backend.url, closeGraceMs: 1_000_000 }, (proxy) => {
+    await using running = await runInServer({ target: backend.url, drainTimeoutMs: 1_000_000 }, (proxy) => {
       const server = http.createServer()
       proxy.attach(server)
       return server

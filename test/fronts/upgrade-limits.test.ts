@@ -203,15 +203,15 @@ for (const { name, run } of FRONTS) {
       const [code] = await once(socket, 'close')
       assert.equal(code, 1006)
       const record = await running.nextRecord()
-      assert.deepEqual([record.outcome, record.errorCode], ['cut', 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT'])
+      assert.deepEqual([record.outcome, record.errorCode], ['truncated', 'ERR_PROXY_UPGRADE_IDLE_TIMEOUT'])
       await backend.untilOpen(0)
     })
 
     test('timeouts.total ends an upgrade in every phase', async () => {
       for (const [answer, outcome] of [
         ['', 'failed'],
-        ['HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n', 'cut'],
-        [switching('foo'), 'cut'],
+        ['HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n', 'truncated'],
+        [switching('foo'), 'truncated'],
       ] as const) {
         const clock = manualClock()
         await using backend = await rawBackend(({ socket }) => socket.write(answer))
@@ -249,7 +249,7 @@ for (const { name, run } of FRONTS) {
 
     test('after close() no socket is left, with WebSockets that are open, closing and forgotten', async () => {
       await using backend = await webSocketBackend()
-      await using running = await run({ target: backend.url, closeGraceMs: 50 })
+      await using running = await run({ target: backend.url, drainTimeoutMs: 50 })
       const sockets = await Promise.all(
         Array.from({ length: 12 }, async (_, i) => {
           const socket = new WebSocket(running.url.replace('http', 'ws'))
@@ -298,7 +298,7 @@ test('a pool of the application without bounds for upgrades carries any number',
   await using backend = await rawBackend((upgrade) => upgrade.accept())
   const { createProxy, http1Pool } = await import('../../src/index.ts')
   const { upgrades: _, ...pool } = http1Pool({ maxConnections: 1 })
-  await using proxy = createProxy({ target: backend.url, pool, closeGraceMs: 10 })
+  await using proxy = createProxy({ target: backend.url, pool, drainTimeoutMs: 10 })
   const server = http.createServer()
   proxy.attach(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -3,7 +3,7 @@ import http, { type IncomingMessage } from 'node:http'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
 import type { Parts } from '../../src/exchange/services.ts'
-import { answerClientError } from '../../src/fronts/node/client-error.ts'
+import { respondToClientError } from '../../src/fronts/node/client-error.ts'
 import type { Proxy } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -199,7 +199,7 @@ test('a stream that throws as a bad request is answered is destroyed, and the lo
       throw new Error('broken')
     },
   })
-  answerClientError(parts, new Error('no request'), stream)
+  respondToClientError(parts, new Error('no request'), stream)
   assert.match(errors.join('\n'), /could not be answered: broken/)
   assert.ok(stream.destroyed)
 })

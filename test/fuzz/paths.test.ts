@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { resolveOptions } from '../../src/config/resolve.ts'
 import type { RouteOptions } from '../../src/index.ts'
 import type { EncodedSlashes } from '../../src/model/path.ts'
-import { buildParts } from '../../src/proxy/assemble.ts'
+import { assemble } from '../../src/proxy/assemble.ts'
 import { nextContext } from '../../src/threads/context.ts'
 import { addPrefix, stripPrefix } from '../../src/transforms/index.ts'
 import { caseCount, seed } from './mutator.ts'
@@ -99,7 +99,7 @@ const runs = { seed, numRuns: caseCount(20_000) }
 
 function partsOf(encodedSlashes: EncodedSlashes, routes: RouteOptions[], backend = 'http://127.0.0.1:1') {
   const options = resolveOptions({ target: backend, routes, routing: { encodedSlashes } })
-  return buildParts(options, nextContext()).parts
+  return assemble(options, nextContext()).parts
 }
 
 for (const encodedSlashes of ['refuse', 'decode', 'pass'] as const) {

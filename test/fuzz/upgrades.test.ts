@@ -35,7 +35,7 @@ test('whatever a backend answers to an upgrade ends that exchange only, with one
   process.on('uncaughtException', onThrown).on('unhandledRejection', onThrown)
   t.after(() => process.off('uncaughtException', onThrown).off('unhandledRejection', onThrown))
 
-  const proxy = createProxy({ target: 'http://backend.test', pool: { maxConnections: 1000 }, closeGraceMs: 10 })
+  const proxy = createProxy({ target: 'http://backend.test', pool: { maxConnections: 1000 }, drainTimeoutMs: 10 })
   const server = http.createServer()
   proxy.attach(server)
   const records = new Map<number, number>()
@@ -111,7 +111,7 @@ test('whatever a backend answers to an upgrade ends that exchange only, with one
   }
   await proxy.close()
   assert.deepEqual(hooks, [])
-  for (const outcome of ['upgraded', 'answered', 'failed', 'cut']) {
+  for (const outcome of ['upgraded', 'answered', 'failed', 'truncated']) {
     assert.ok((outcomes[outcome] ?? 0) > count / 300, `${outcomes[outcome]} were ${outcome}`)
   }
 })

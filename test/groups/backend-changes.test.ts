@@ -24,7 +24,7 @@ interface Serving extends AsyncDisposable {
 async function serve(way: (typeof WAYS)[number], options: ProxyOptions): Promise<Serving> {
   const proxy = createProxy({
     ...way.options,
-    closeGraceMs: 100,
+    drainTimeoutMs: 100,
     retry: false,
     balancer: 'first-available',
     ...options,

@@ -98,9 +98,9 @@ for (const [what, handler] of inTheBody) {
     await using front = await runProxy({ target: backend.url })
     await assert.rejects(async () => (await fetch(front.url)).text())
     const record = await front.nextRecord()
-    assert.equal(record.outcome, 'cut')
+    assert.equal(record.outcome, 'truncated')
     assert.equal(record.attempts, 1)
-    assert.equal(record.errorCode, 'ERR_PROXY_CUT')
+    assert.equal(record.errorCode, 'ERR_PROXY_TRUNCATED')
     assert.equal(front.errors[0]?.side, 'backend')
     assert.equal(front.errors[0]?.phase, 'body')
     assert.equal(front.pending(), 0)
@@ -143,7 +143,7 @@ test('a reset in a body that ends with the connection is a cut', async () => {
   const response = await fetch(front.url)
   goOn.open()
   await assert.rejects(response.text())
-  assert.equal((await front.nextRecord()).outcome, 'cut')
+  assert.equal((await front.nextRecord()).outcome, 'truncated')
 })
 
 test('a body that is too long is passed on up to its length, and the connection is not used again', async () => {
@@ -184,7 +184,7 @@ test('a cut reaches an HTTP/1.0 client on a unix socket, where there is no RST',
     const ended = new Promise<string>((resolve) => proxy.on('finish', (_exchange, record) => resolve(record.outcome)))
     const client = rawClient(path)
     client.write('GET / HTTP/1.0\r\n\r\n')
-    assert.equal(await ended, 'cut')
+    assert.equal(await ended, 'truncated')
     await client.ended
   }
   await rm(folder, { recursive: true })
@@ -197,5 +197,5 @@ test('a cut is no clean end of TLS for an HTTP/1.0 client of an https server', {
   )
   const { code, stderr } = await curl(['--http1.0', '--no-alpn', '--insecure', `https://127.0.0.1:${front.port}/`])
   assert.equal(code, 56, stderr)
-  assert.equal((await front.nextRecord()).outcome, 'cut')
+  assert.equal((await front.nextRecord()).outcome, 'truncated')
 })

@@ -5,7 +5,7 @@ import type { HealthCheck } from '../../src/contracts/health-check.ts'
 import { Group } from '../../src/groups/group.ts'
 import { Backend } from '../../src/model/backend.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
-import { SharedMemory } from '../../src/runtime/state-memory.ts'
+import { SharedStateMemory } from '../../src/runtime/state-memory.ts'
 import { exchangeView, manualClock, mockPool } from '../../src/testing/index.ts'
 
 const view = exchangeView()
@@ -25,7 +25,7 @@ function shared(
     clocks = [],
     told = [],
     onThrew = () => {},
-    buffer = SharedMemory.allocate(3),
+    buffer = SharedStateMemory.allocate(3),
   }: {
     ids?: readonly string[]
     maxEjectedPercent?: number
@@ -38,7 +38,7 @@ function shared(
   } = {},
 ): [Group, Group] {
   return balancers.map((balancer, thread) => {
-    const memory = new SharedMemory(buffer, thread)
+    const memory = new SharedStateMemory(buffer, thread)
     return new Group({
       name: 'default',
       backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
@@ -330,8 +330,8 @@ test('of all threads one has the backends looked after; another takes over when 
 })
 
 test('a thread that has not said for the time of its lease that it leads can be replaced', () => {
-  const buffer = SharedMemory.allocate(2)
-  const [mine, others] = [0, 1].map((thread) => new SharedMemory(buffer, thread).cells('group'))
+  const buffer = SharedStateMemory.allocate(2)
+  const [mine, others] = [0, 1].map((thread) => new SharedStateMemory(buffer, thread).cells('group'))
   assert.equal(mine?.lead(0, 3000), true)
   assert.equal(others?.lead(2999, 3000), false)
   assert.equal(mine?.lead(2999, 3000), true)
@@ -346,9 +346,9 @@ test('a thread that has not said for the time of its lease that it leads can be 
 
 test('a thread that has lost the lead lets go when it hears of it, and begins anew when it has it again', () => {
   const { checks, watched } = watchers()
-  const buffer = SharedMemory.allocate(3)
+  const buffer = SharedStateMemory.allocate(3)
   const [one, other] = shared([least, least], { healthChecks: checks, buffer })
-  const third = new SharedMemory(buffer, 2).cells('group')
+  const third = new SharedStateMemory(buffer, 2).cells('group')
   assert.equal(watched[0]?.length, 2)
   assert.equal(third.lead(clock.now() + 3000, 3000), true)
   clock.advance(1000)

@@ -86,7 +86,7 @@ for (const [what, takeOut] of REASONS) {
     assert.deepEqual([group.hasUntried([backendOf(group, 'a')]), group.hasUntried([...group.backends])], [true, false])
     // They are still ejected: it is the lack of others that lets them serve.
     assert.equal(backendOf(group, 'a').isAvailable, false)
-    last.cells.clearStates()
+    last.cells.clear()
     setWeight(last, 1)
     group.changed()
     assert.deepEqual(candidateIds(group), ['c'])

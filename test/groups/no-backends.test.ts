@@ -52,7 +52,7 @@ test('with threads, an empty list holds in each of them, from the start and late
   skip: await without(),
 }, async () => {
   await using backend = await mockBackend({ body: 'here' })
-  await using proxy = createProxy({ backends: [], executor: workerThreads({ threads: 2 }), closeGraceMs: 100 })
+  await using proxy = createProxy({ backends: [], executor: workerThreads({ threads: 2 }), drainTimeoutMs: 100 })
   const { url } = await proxy.listen(LOOPBACK)
   const answers = async (): Promise<string[]> => {
     const found = new Set<string>()

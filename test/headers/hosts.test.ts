@@ -88,7 +88,7 @@ for (const { name, run } of FRONTS) {
 
 test('with a fallback the lane and the server behind it claim the same hosts', async () => {
   await using backend = await mockBackend()
-  await using proxy = createProxy({ target: backend.url, routes: [{ host: 'admin.example' }], closeGraceMs: 100 })
+  await using proxy = createProxy({ target: backend.url, routes: [{ host: 'admin.example' }], drainTimeoutMs: 100 })
   const fallback = http.createServer((_req, res) => res.writeHead(418).end())
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', fallback })
   // The second line is for the server behind the lane: the lane leaves Max-Forwards to it.

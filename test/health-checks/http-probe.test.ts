@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { HealthControl } from '../../src/contracts/health-check.ts'
 import { httpProbe, type ProbeOptions } from '../../src/health-checks/index.ts'
 import { Backend, type BackendInit } from '../../src/model/backend.ts'
-import { Cells } from '../../src/runtime/backend-state.ts'
+import { BackendState } from '../../src/runtime/backend-state.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { cutMidBody, garbage, neverAnswer, resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -15,7 +15,7 @@ const INTERVAL_MS = 1000
 const TIMEOUT_MS = 300
 
 /** A probe under way, on a clock of its own. */
-function watch(init: BackendInit | string, options: ProbeOptions = {}, cells = new Cells()) {
+function watch(init: BackendInit | string, options: ProbeOptions = {}, cells = new BackendState()) {
   const clock = manualClock()
   const delays = queue<number>()
   const told: string[] = []
@@ -85,7 +85,7 @@ test('the first probe decides by itself; after it three in a row must fail, and 
 
 test('who takes over from another thread goes on with what is known: its first probe decides nothing by itself', async () => {
   await using server = await mockBackend(passes)
-  const cells = new Cells()
+  const cells = new BackendState()
   const before = watch(server.url, {}, cells)
   await before.ended()
   before.stop()
@@ -98,7 +98,7 @@ test('who takes over from another thread goes on with what is known: its first p
   assert.deepEqual(probe.told, ['unhealthy: status 503'])
   probe.stop()
   // A backend that comes anew is not known.
-  cells.clearStates()
+  cells.clear()
   const anew = watch(server.url, {}, cells)
   await anew.ended()
   assert.deepEqual(anew.told, ['unhealthy: status 503'])

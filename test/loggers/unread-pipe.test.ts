@@ -17,7 +17,7 @@ if (process.send !== undefined && process.argv[2] === 'child') {
   for (let i = 0; i < LINES; i++) {
     logger.info({ i, FILLER }, 'a line')
     most = Math.max(most, process.stderr.writableLength)
-    // Turns of the event loop pass, as they do while requests are served.
+    // Rotation of the event loop pass, as they do while requests are served.
     if (i % 1000 === 0) await new Promise((resolve) => setImmediate(resolve))
   }
   process.send({ most })

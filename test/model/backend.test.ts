@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Backend } from '../../src/model/backend.ts'
-import { SharedMemory } from '../../src/runtime/state-memory.ts'
+import { SharedStateMemory } from '../../src/runtime/state-memory.ts'
 
 test('a backend URL says where to connect, what goes before the path, and its id', () => {
   const plain = new Backend('http://127.0.0.1:3001')
@@ -55,10 +55,10 @@ test('a backend is available unless one of the four states or its weight says ot
 })
 
 test('cells are seen by everyone who shares the memory, and no two backends share a line', () => {
-  const buffer = SharedMemory.allocate(2)
-  const here = new SharedMemory(buffer, 0).cells('a')
-  const there = new SharedMemory(buffer, 1).cells('a')
-  const other = new SharedMemory(buffer, 1).cells('b')
+  const buffer = SharedStateMemory.allocate(2)
+  const here = new SharedStateMemory(buffer, 0).cells('a')
+  const there = new SharedStateMemory(buffer, 1).cells('a')
+  const other = new SharedStateMemory(buffer, 1).cells('b')
   here.addPending(1)
   here.setRtt(12.345, 5000)
   assert.equal(there.pending, 1)

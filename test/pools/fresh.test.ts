@@ -49,7 +49,7 @@ for (const how of ['reset', 'fin'] as const) {
     const replies = queue<MockReply>()
     const used = new Set<number>()
     await using backend = await mockBackend((request, reply) => {
-      if (used.has(request.connection)) return how === 'reset' ? reply.reset() : reply.cut()
+      if (used.has(request.connection)) return how === 'reset' ? reply.reset() : reply.abort()
       used.add(request.connection)
       if (request.method === 'GET') replies.push(reply)
       else reply.send({ body: `PUT ${request.path}` })
@@ -211,7 +211,7 @@ test('a connection that is given back from within its last bytes is not kept whe
       onInformational() {},
       onHead() {},
       onData() {
-        connection.release({ ...ANSWERED, kind: 'cut' })
+        connection.release({ ...ANSWERED, kind: 'truncated' })
         setImmediate(resolve)
         return true
       },

@@ -253,7 +253,7 @@ test('a unix socket that is not there is 502 ERR_PROXY_CONNECT', async () => {
 test('close() of the proxy closes what is idle at once, and what is leased when its exchange ends', async () => {
   const { backend, replies } = await onDemand()
   await using _ = backend
-  await using front = await runProxy({ target: backend.url, closeGraceMs: 10_000 })
+  await using front = await runProxy({ target: backend.url, drainTimeoutMs: 10_000 })
   const both = [fetch(front.url), fetch(front.url)]
   const [[, one], [, two]] = [await replies.next(), await replies.next()]
   one.send()

@@ -9,7 +9,7 @@ import type { Clock } from '../../src/runtime/clock.ts'
 const error = new ProxyError('ERR_PROXY_CONNECT', 'refused')
 
 test('the first retry is at once; later ones wait below (2^N - 1) times the base', () => {
-  const { next, clock } = scene({ attempts: 4, baseDelayMs: 25, maxDelayMs: 1000 })
+  const { next, clock } = scene({ maxRetries: 4, baseDelayMs: 25, maxDelayMs: 1000 })
   assert.equal(next(1), 0)
   assert.equal(next(2), 0.5 * 75)
   assert.equal(next(3), 0.5 * 175)
@@ -20,21 +20,21 @@ test('the first retry is at once; later ones wait below (2^N - 1) times the base
 })
 
 test('no wait is longer than the longest', () => {
-  const { next, clock } = scene({ attempts: 100, baseDelayMs: 25, maxDelayMs: 250 })
+  const { next, clock } = scene({ maxRetries: 100, baseDelayMs: 25, maxDelayMs: 250 })
   clock.chance = 0.5
   assert.equal(next(4), 125)
   assert.equal(next(90), 125)
 })
 
 test('after so many attempts it gives up, and that costs nothing', () => {
-  const { next } = scene({ attempts: 2, budgetPercent: 0, minPerSecond: 0.1 })
+  const { next } = scene({ maxRetries: 2, budgetPercent: 0, minPerSecond: 0.1 })
   for (let i = 0; i < 10; i += 1) assert.equal(next(3), -1)
   assert.equal(next(1), 0)
   assert.equal(next(1), -1)
 })
 
 test('attempts: 0 never retries', () => {
-  const { next } = scene({ attempts: 0 })
+  const { next } = scene({ maxRetries: 0 })
   assert.equal(next(1), -1)
 })
 

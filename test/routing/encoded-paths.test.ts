@@ -289,7 +289,7 @@ test('a path that the application may have a route for is ours to refuse only wh
 
 test('with a fallback the lane claims the same paths as the server behind it', async () => {
   await using backend = await mockBackend()
-  await using proxy = createProxy({ target: backend.url, routes: [{ path: '/api' }], closeGraceMs: 100 })
+  await using proxy = createProxy({ target: backend.url, routes: [{ path: '/api' }], drainTimeoutMs: 100 })
   const fallback = http.createServer((_req, res) => res.writeHead(418).end())
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', fallback })
   for (const more of ['', 'Max-Forwards: 3\r\n']) {
@@ -311,8 +311,8 @@ test('of several proxies on one server each takes the upgrades of its own paths,
   await using two = await upgradeBackend()
   const server = http.createServer()
   const proxies = [
-    createProxy({ target: one.url, routes: [{ path: '/one' }], closeGraceMs: 100 }).attach(server),
-    createProxy({ target: two.url, routes: [{ path: '/two' }], closeGraceMs: 100 }).attach(server),
+    createProxy({ target: one.url, routes: [{ path: '/one' }], drainTimeoutMs: 100 }).attach(server),
+    createProxy({ target: two.url, routes: [{ path: '/two' }], drainTimeoutMs: 100 }).attach(server),
   ]
   const port = await listening(server)
   try {

@@ -114,7 +114,7 @@ function stallingClock() {
 }
 
 test('after the process has stood still nobody is judged for as long, a second at the most', () => {
-  for (const [stallMs, graceMs] of [
+  for (const [stallMs, drainTimeoutMs] of [
     [900, 900],
     [3_600_000, 1000],
   ] as const) {
@@ -124,7 +124,7 @@ test('after the process has stood still nobody is judged for as long, a second a
     deadlines.add(timed(clock.now() + 400, () => calls++))
     clock.advance(30)
     clock.stand(stallMs)
-    clock.advance(20 + graceMs)
+    clock.advance(20 + drainTimeoutMs)
     assert.equal(calls, 0)
     clock.advance(30)
     assert.equal(calls, 1)

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
-import { PrivateMemory, privateMemory, SharedMemory } from '../../src/runtime/state-memory.ts'
+import { PrivateStateMemory, privateStateMemory, SharedStateMemory } from '../../src/runtime/state-memory.ts'
 
 const LINE_BYTES = 64
 
 test('a name has the same numbers in every thread, another name has others', () => {
-  const buffer = SharedMemory.allocate(3)
-  const memories = [0, 1, 2].map((thread) => new SharedMemory(buffer, thread))
+  const buffer = SharedStateMemory.allocate(3)
+  const memories = [0, 1, 2].map((thread) => new SharedStateMemory(buffer, thread))
   const cells = memories.map((memory) => memory.cells('a'))
   cells[0]?.addPending(1)
   cells[2]?.addPending(1)
@@ -18,14 +18,14 @@ test('a name has the same numbers in every thread, another name has others', () 
 })
 
 test('what is made later, and by whomever, finds what is there', () => {
-  const buffer = SharedMemory.allocate(2)
-  new SharedMemory(buffer, 0).cells('a').isDraining = true
-  assert.equal(new SharedMemory(buffer, 1).cells('a').isDraining, true)
+  const buffer = SharedStateMemory.allocate(2)
+  new SharedStateMemory(buffer, 0).cells('a').isDraining = true
+  assert.equal(new SharedStateMemory(buffer, 1).cells('a').isDraining, true)
 })
 
 test('each name has 64 bytes of its own, none of which it gives away', () => {
   const names = Array.from({ length: 3000 }, (_, i) => `backend ${i}`)
-  const memory = new SharedMemory(SharedMemory.allocate(1), 0)
+  const memory = new SharedStateMemory(SharedStateMemory.allocate(1), 0)
   const offsets = new Set(names.map((name) => memory.counters(name).byteOffset))
   assert.equal(offsets.size, names.length)
   for (const offset of offsets) assert.equal(offset % LINE_BYTES, 0)
@@ -34,23 +34,23 @@ test('each name has 64 bytes of its own, none of which it gives away', () => {
 })
 
 test('the same names are found at the same places where they were asked for in another order', () => {
-  const buffer = SharedMemory.allocate(2)
+  const buffer = SharedStateMemory.allocate(2)
   const names = Array.from({ length: 500 }, (_, i) => `n${i}`)
-  const first = names.map((name) => new SharedMemory(buffer, 0).counters(name).byteOffset)
-  const second = names.toReversed().map((name) => new SharedMemory(buffer, 1).counters(name).byteOffset)
+  const first = names.map((name) => new SharedStateMemory(buffer, 0).counters(name).byteOffset)
+  const second = names.toReversed().map((name) => new SharedStateMemory(buffer, 1).counters(name).byteOffset)
   assert.deepEqual(second.toReversed(), first)
 })
 
 test('more names than there is room for are refused in a clear sentence, and the old ones still found', () => {
-  const memory = new SharedMemory(SharedMemory.allocate(1), 0)
+  const memory = new SharedStateMemory(SharedStateMemory.allocate(1), 0)
   for (let i = 0; i < 8192; i++) memory.counters(`n${i}`)
   assert.throws(() => memory.counters('one more'), /threads can share the numbers of 8192 backends/)
   assert.doesNotThrow(() => memory.counters('n8191'))
 })
 
 test('what is released makes room for another name, which begins with nothing; all others are found where they were', () => {
-  const buffer = SharedMemory.allocate(2)
-  const [here, there] = [new SharedMemory(buffer, 0), new SharedMemory(buffer, 1)]
+  const buffer = SharedStateMemory.allocate(2)
+  const [here, there] = [new SharedStateMemory(buffer, 0), new SharedStateMemory(buffer, 1)]
   const names = (letter: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${letter}${i}`)
   for (const name of names('a', 8192)) here.cells(name).addFailure()
   const [gone, left] = [names('a', 100), names('a', 8192).slice(100)]
@@ -64,9 +64,9 @@ test('what is released makes room for another name, which begins with nothing; a
 })
 
 test('what a thread had pending is taken back, at every backend, and nothing of the others', () => {
-  const buffer = SharedMemory.allocate(3)
-  const here = new SharedMemory(buffer, 0)
-  const [one, two] = [new SharedMemory(buffer, 1), new SharedMemory(buffer, 2)]
+  const buffer = SharedStateMemory.allocate(3)
+  const here = new SharedStateMemory(buffer, 0)
+  const [one, two] = [new SharedStateMemory(buffer, 1), new SharedStateMemory(buffer, 2)]
   for (const name of ['a', 'b']) {
     one.cells(name).addPending(1)
     one.cells(name).addPending(1)
@@ -78,13 +78,13 @@ test('what a thread had pending is taken back, at every backend, and nothing of 
   here.takeBack(1)
   assert.deepEqual([here.cells('a').pending, here.cells('b').pending], [1, 1])
   // The next thread in the same place begins with nothing.
-  new SharedMemory(buffer, 1).cells('a').addPending(1)
+  new SharedStateMemory(buffer, 1).cells('a').addPending(1)
   here.takeBack(1)
   assert.equal(here.cells('a').pending, 1)
 })
 
 test('cells of one thread are found by their name, until they are released', () => {
-  const memory = new PrivateMemory()
+  const memory = new PrivateStateMemory()
   memory.cells('a').addPending(1)
   assert.deepEqual([memory.cells('a').pending, memory.cells('b').pending], [1, 0])
   memory.release('a')
@@ -93,18 +93,18 @@ test('cells of one thread are found by their name, until they are released', () 
 })
 
 test('cells of one thread alone are new with each call', () => {
-  privateMemory.cells('a').addPending(1)
-  assert.equal(privateMemory.cells('a').pending, 0)
-  assert.equal(privateMemory.counters('a').length, 7)
+  privateStateMemory.cells('a').addPending(1)
+  assert.equal(privateStateMemory.cells('a').pending, 0)
+  assert.equal(privateStateMemory.counters('a').length, 7)
 })
 
 test('threads that count and claim lines at the same time lose nothing', async () => {
-  const buffer = SharedMemory.allocate(4)
+  const buffer = SharedStateMemory.allocate(4)
   const module = new URL('../../src/runtime/state-memory.js', import.meta.url).href
   const source = `
     const { workerData: { buffer, thread, module } } = require('node:worker_threads')
-    import(module).then(({ SharedMemory }) => {
-      const memory = new SharedMemory(buffer, thread)
+    import(module).then(({ SharedStateMemory }) => {
+      const memory = new SharedStateMemory(buffer, thread)
       const all = Array.from({ length: 200 }, (_, i) => memory.cells('backend ' + i))
       for (let round = 0; round < 100; round++) for (const cells of all) cells.addPending(1)
     })`
@@ -112,7 +112,7 @@ test('threads that count and claim lines at the same time lose nothing', async (
     (thread) => new Worker(source, { eval: true, workerData: { buffer, thread, module }, execArgv: [] }),
   )
   await Promise.all(workers.map((worker) => once(worker, 'exit')))
-  const memory = new SharedMemory(buffer, 0)
+  const memory = new SharedStateMemory(buffer, 0)
   for (let i = 0; i < 200; i++) assert.equal(memory.cells(`backend ${i}`).pending, 300)
   for (const thread of [1, 2, 3]) memory.takeBack(thread)
   for (let i = 0; i < 200; i++) assert.equal(memory.cells(`backend ${i}`).pending, 0)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { atEndOfTurn } from '../../src/runtime/write-batch.ts'
+import { addToWriteBatch } from '../../src/runtime/write-batch.ts'
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
@@ -11,9 +11,9 @@ test('writers write in order when the turn ends, each as often as it asked', asy
   const written: string[] = []
   const writer = (name: string) => ({ writeOut: () => void written.push(name), onWriteThrew: assert.ifError })
   const one = writer('one')
-  atEndOfTurn(one)
-  atEndOfTurn(writer('two'))
-  atEndOfTurn(one)
+  addToWriteBatch(one)
+  addToWriteBatch(writer('two'))
+  addToWriteBatch(one)
   await Promise.resolve()
   assert.deepEqual(written, [])
   await nextTurn()
@@ -24,11 +24,11 @@ test('what a writer asks for while it writes is for the turn after', async () =>
   let count = 0
   const again = {
     writeOut() {
-      if (++count < 3) atEndOfTurn(again)
+      if (++count < 3) addToWriteBatch(again)
     },
     onWriteThrew: assert.ifError,
   }
-  atEndOfTurn(again)
+  addToWriteBatch(again)
   await nextTurn()
   assert.equal(count, 1)
   await nextTurn()
@@ -48,10 +48,10 @@ test('a writer that throws is told, and takes nothing from the others of its tur
   })
   const writer = (name: string) => ({ writeOut: () => void written.push(name), onWriteThrew: assert.ifError })
   for (let turn = 1; turn <= 3; turn++) {
-    atEndOfTurn(fails(`first of ${turn}`))
-    atEndOfTurn(writer(`a${turn}`))
-    atEndOfTurn(fails(`second of ${turn}`))
-    atEndOfTurn(writer(`b${turn}`))
+    addToWriteBatch(fails(`first of ${turn}`))
+    addToWriteBatch(writer(`a${turn}`))
+    addToWriteBatch(fails(`second of ${turn}`))
+    addToWriteBatch(writer(`b${turn}`))
     await nextTurn()
   }
   assert.deepEqual(written, ['a1', 'b1', 'a2', 'b2', 'a3', 'b3'])
@@ -65,8 +65,8 @@ test('a writer that throws when it is told that it threw ends nothing either: it
   const oops = (): never => {
     throw new Error('oops')
   }
-  atEndOfTurn({ writeOut: oops, onWriteThrew: oops })
-  atEndOfTurn({ writeOut: () => void written.push('other'), onWriteThrew: assert.ifError })
+  addToWriteBatch({ writeOut: oops, onWriteThrew: oops })
+  addToWriteBatch({ writeOut: () => void written.push('other'), onWriteThrew: assert.ifError })
   const [{ message, code }] = (await warning) as [Error & { code: string }]
   assert.deepEqual([message, code], ['a writer threw: oops', 'HEDDLE_CALLBACK_THREW'])
   assert.deepEqual(written, ['other'])

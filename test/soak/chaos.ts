@@ -61,7 +61,7 @@ export async function chaos(load: Load): Promise<Findings> {
     timeouts: { upgradeIdle: 60_000 },
     // Else the backend of a client that has gone works on until it writes, and some of these never do.
     limits: { halfClose: 'abort' },
-    closeGraceMs: 0,
+    drainTimeoutMs: 0,
     clock,
   })
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })

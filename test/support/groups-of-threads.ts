@@ -3,7 +3,7 @@ import type { HealthCheck } from '../../src/contracts/health-check.ts'
 import { Group } from '../../src/groups/group.ts'
 import { Backend } from '../../src/model/backend.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
-import { SharedMemory } from '../../src/runtime/state-memory.ts'
+import { SharedStateMemory } from '../../src/runtime/state-memory.ts'
 import { type ManualClock, manualClock, mockPool } from '../../src/testing/index.ts'
 
 /** Always the first candidate. */
@@ -28,9 +28,9 @@ interface Setting {
 export function groupsOfThreads(setting: Setting): Group[] {
   const { ids, threads = 1, maxEjectedPercent = 100, slowStartMs = 0, balancer = first, told = [] } = setting
   const clock = setting.clock ?? manualClock()
-  const buffer = SharedMemory.allocate(threads)
+  const buffer = SharedStateMemory.allocate(threads)
   return Array.from({ length: threads }, (_, thread) => {
-    const memory = new SharedMemory(buffer, thread)
+    const memory = new SharedStateMemory(buffer, thread)
     return new Group({
       name: 'default',
       backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),

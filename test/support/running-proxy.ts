@@ -73,7 +73,7 @@ export async function listening(server: HttpServer): Promise<number> {
 }
 
 function makeProxy(options: ProxyOptions): Proxy {
-  return createProxy({ closeGraceMs: 100, ...options })
+  return createProxy({ drainTimeoutMs: 100, ...options })
 }
 
 function watch(proxy: Proxy, port: number, close: () => Promise<void>): RunningProxy {

@@ -7,15 +7,15 @@ import { attachUpgrades } from '../../src/fronts/node/attach.ts'
 import { createUpgrades } from '../../src/fronts/node/upgrade.ts'
 import { serveWeb } from '../../src/fronts/node/web.ts'
 import { peerLookup } from '../../src/fronts/peer.ts'
-import { createLane, type Lane, type LaneSettings } from '../../src/fronts/socket/server.ts'
+import { createSocketServer, type SocketServer, type SocketServerSettings } from '../../src/fronts/socket/server.ts'
 import type { ExchangeRecord, ProxyError, ProxyOptions } from '../../src/index.ts'
-import { buildParts } from '../../src/proxy/assemble.ts'
+import { assemble } from '../../src/proxy/assemble.ts'
 import { nextContext } from '../../src/threads/context.ts'
 import { queue } from './running-proxy.ts'
 
 /** A lane that listens, the server behind it, and all that they tell. */
-export interface RunningLane extends AsyncDisposable {
-  readonly lane: Lane
+export interface RunningSocketServer extends AsyncDisposable {
+  readonly lane: SocketServer
   readonly behind: http.Server
   readonly parts: Parts
   readonly port: number
@@ -28,7 +28,7 @@ export interface RunningLane extends AsyncDisposable {
 }
 
 /** {@link runLane}: besides the proxy's options, the lane's. */
-export interface LaneOptions extends Partial<LaneSettings> {
+export interface LaneOptions extends Partial<SocketServerSettings> {
   /** Listens with the server behind the lane alone: what the lane is compared with. */
   readonly isBare?: boolean
   /** Takes what no route matches. */
@@ -36,9 +36,9 @@ export interface LaneOptions extends Partial<LaneSettings> {
 }
 
 /** A proxy of the internal pieces, that listens with a lane. */
-export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningLane> {
+export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningSocketServer> {
   const resolved = resolveOptions({ retry: false, ...options })
-  const { parts, groups } = buildParts(resolved, nextContext())
+  const { parts, groups } = assemble(resolved, nextContext())
   const { deadlines, events, isTrusted } = parts
   const peerOf = peerLookup(isTrusted)
   const behind = createListener(parts)
@@ -61,8 +61,8 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
   const isShared = application !== undefined
   const lane =
     own.isBare === true
-      ? (behind as unknown as Lane)
-      : createLane(parts, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
+      ? (behind as unknown as SocketServer)
+      : createSocketServer(parts, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
   const errors: ProxyError[] = []
   const records = queue<ExchangeRecord>()
   events.emitter.on('error', (error) => errors.push(error))

@@ -54,7 +54,7 @@ test('killing one of three backends under load fails no GET but those cut in mid
   })
   let cut = 0
   proxy.on('finish', (_exchange, record) => {
-    if (record.outcome === 'cut') cut++
+    if (record.outcome === 'truncated') cut++
   })
   const events: string[] = []
   proxy.on('eject', (backend) => events.push(`eject ${backend.id}`))
@@ -93,7 +93,7 @@ test('an EventSource gets each event as it is sent', async () => {
     send = (data) => void reply.chunk(`data: ${data}\n\n`)
     send('first')
   })
-  await using proxy = createProxy({ target: backend.url, closeGraceMs: 50 })
+  await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 50 })
   const { url } = await proxy.listen({ port: 0, host: '127.0.0.1' })
   const source = new EventSource(url)
   const next = async (): Promise<string> => ((await once(source, 'message')) as [MessageEvent])[0].data

@@ -11,7 +11,7 @@ for (const threads of [1, 2]) {
     skip: threads > 1 && skipThreads,
   }, async (t) => {
     const backend = await loadedBackend(t)
-    const config = { target: backend.url, closeGraceMs: 1500 }
+    const config = { target: backend.url, drainTimeoutMs: 1500 }
     const flags = ['-l', '127.0.0.1:0', '--threads', String(threads), '--access-log', 'json', '--config', 'heddle.json']
     const heddle = start(t, flags, directory(t, { 'heddle.json': JSON.stringify(config) }))
     const { port } = new URL(await heddle.url())
@@ -33,7 +33,7 @@ for (const threads of [1, 2]) {
     // What has not ended by itself is cut, and told as that.
     const streams = lines.filter(({ target }) => target.startsWith('/stream'))
     assert.equal(streams.length, 2)
-    for (const { outcome } of streams) assert.ok(['cut', 'aborted'].includes(outcome), outcome)
+    for (const { outcome } of streams) assert.ok(['truncated', 'aborted'].includes(outcome), outcome)
     const sockets = lines.filter(({ target }) => target.startsWith('/ws'))
     assert.deepEqual(
       sockets.map(({ outcome }) => outcome),

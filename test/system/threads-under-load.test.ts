@@ -25,7 +25,7 @@ for (const how of ['is terminated', 'runs out of memory'] as const) {
       {
         entry: entryOf('deadly', [['backend', backend.url]]),
         threads: 2,
-        drainMs: 300,
+        drainTimeoutMs: 300,
         resourceLimits: { maxOldGenerationSizeMb: 48 },
       },
       { logger, observer: { onLines: none } },

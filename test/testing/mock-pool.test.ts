@@ -160,7 +160,7 @@ test('a chunk is overwritten after the call unless it is retained', async () => 
 
 test('an error comes in place of an answer, or after a part of it', async () => {
   const reset = new ProxyError('ERR_PROXY_RESET', 'reset', { backend })
-  const cut = new ProxyError('ERR_PROXY_CUT', 'cut', { backend })
+  const cut = new ProxyError('ERR_PROXY_TRUNCATED', 'cut', { backend })
   const pool = mockPool([reset, { chunks: ['a'], error: cut }, { body: 'fine' }])
   const all: string[][] = []
   for (let i = 0; i < 4; i++) {
@@ -170,7 +170,7 @@ test('an error comes in place of an answer, or after a part of it', async () => 
     all.push(calls)
   }
   assert.deepEqual(all[0], ['error ERR_PROXY_RESET'])
-  assert.deepEqual(all[1]?.slice(1), ['flush', 'data a', 'flush', 'error ERR_PROXY_CUT'])
+  assert.deepEqual(all[1]?.slice(1), ['flush', 'data a', 'flush', 'error ERR_PROXY_TRUNCATED'])
   assert.equal(all[2]?.at(-1), 'end')
   assert.deepEqual(all[3], all[2])
 })

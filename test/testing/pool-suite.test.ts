@@ -276,7 +276,7 @@ function headOf(response: http.IncomingMessage, method: string): ResponseHead {
 }
 
 function codeOf(cause: NodeJS.ErrnoException | undefined, hasHead: boolean): ProxyErrorCode {
-  if (hasHead) return 'ERR_PROXY_CUT'
+  if (hasHead) return 'ERR_PROXY_TRUNCATED'
   if (cause?.syscall === 'connect') return 'ERR_PROXY_CONNECT'
   return cause?.code?.startsWith('HPE_') ? 'ERR_PROXY_BAD_RESPONSE' : 'ERR_PROXY_RESET'
 }

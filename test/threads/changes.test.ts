@@ -22,7 +22,7 @@ import {
 const skip = await without()
 
 function threaded(options: ProxyOptions): ReturnType<typeof createProxy> {
-  return createProxy({ executor: workerThreads({ threads: 2 }), closeGraceMs: 100, ...options })
+  return createProxy({ executor: workerThreads({ threads: 2 }), drainTimeoutMs: 100, ...options })
 }
 
 test('setBackends has reached every thread when it resolves, in the order of the calls; later threads know of it', {

@@ -82,8 +82,8 @@ test('a WebSocket is carried by a thread, and told to go when the thread retires
     ['pages', backend.url],
   ])
   // At once, however long it may take.
-  const drainMs = Number.POSITIVE_INFINITY
-  const { running } = await startThreads(t, { entry, threads: 1, drainMs })
+  const drainTimeoutMs = Number.POSITIVE_INFINITY
+  const { running } = await startThreads(t, { entry, threads: 1, drainTimeoutMs })
   const socket = new WebSocket(running.address.url.replace('http', 'ws'))
   const echoed = new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
   socket.once('open', () => socket.send('hello'))
@@ -161,7 +161,7 @@ test('least-loaded: a server of an entry module gets whole bodies, and idle conn
     entry: entryOf('echo'),
     threads: 2,
     spread: 'least-loaded',
-    drainMs: Number.POSITIVE_INFINITY,
+    drainTimeoutMs: Number.POSITIVE_INFINITY,
   })
   const body = 'x'.repeat(300_000)
   const response = await fetch(running.address.url, { method: 'POST', body, headers: { connection: 'close' } })

@@ -122,8 +122,8 @@ test('a cut response, a connection that is none: what goes wrong outside of an a
   const { port } = await proxy.listen(LOOPBACK)
   const { text } = await converse(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   assert.match(text, /the first half\r\n$/)
-  assert.equal((await errors.next()).code, 'ERR_PROXY_CUT')
-  assert.equal((await records.next()).outcome, 'cut')
+  assert.equal((await errors.next()).code, 'ERR_PROXY_TRUNCATED')
+  assert.equal((await records.next()).outcome, 'truncated')
 })
 
 test('listeners may come and go; what nobody listens to is not sent', { skip }, async (t) => {
@@ -166,7 +166,7 @@ test('retries and upgrades are told, also of threads that come later', { skip },
     ],
     balancer: 'first-available',
     executor: workerThreads({ threads: 1 }),
-    closeGraceMs: 100,
+    drainTimeoutMs: 100,
   })
   const told = queue<unknown[]>()
   const { url } = await proxy.listen(LOOPBACK)

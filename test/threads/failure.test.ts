@@ -37,7 +37,7 @@ async function deadly(backend: { readonly url: string }, options: WorkerThreadsO
   const running = await workerThreads({
     entry: entryOf('deadly', [['backend', backend.url]]),
     threads: 2,
-    drainMs: 100,
+    drainTimeoutMs: 100,
     ...options,
   }).start({
     listen: LOOPBACK,
@@ -133,7 +133,7 @@ test('what a dead thread had pending is taken back, and the count of exchanges d
   await using proxy = createProxy({
     target: backend.url,
     executor: workerThreads({ threads: 2 }),
-    closeGraceMs: 100,
+    drainTimeoutMs: 100,
   })
   const log = threadLog()
   proxy.on('thread', log.onThread)
@@ -380,7 +380,7 @@ test('after close() no thread comes, neither for one that had died nor for one t
 
 test('a thread in an endless loop is ended when its time is over, once for all who close', { skip }, async (t) => {
   const clock = manualClock()
-  const { running, log } = await limited(t, 9, { threads: 1, clock, drainMs: 5000 })
+  const { running, log } = await limited(t, 9, { threads: 1, clock, drainTimeoutMs: 5000 })
   const client = await makeStuck(running)
   const closed = Promise.all([running.close(), running.close()])
   await log.next('retiring')
@@ -413,7 +413,7 @@ test('close() during a reload ends every thread, and no other one starts', { ski
 
 test('a thread that dies while it retires has died, and is told as such', { skip }, async () => {
   await using backend = await mockBackend(() => {})
-  const { running, log, logger } = await deadly(backend, { drainMs: 60_000 })
+  const { running, log, logger } = await deadly(backend, { drainTimeoutMs: 60_000 })
   // It retires first.
   const [held, dying] = await Promise.all(
     [1, 2].map(async () => {

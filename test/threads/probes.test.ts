@@ -64,7 +64,7 @@ test('threads with an entry: when the one that probes dies, another one does it'
     entry: entryOf('deadly', [['backend', backend.url]]),
     threads: 2,
     spread: 'kernel',
-  }).start({ listen: LOOPBACK, graceMs: 1000, logger: silentLogger() })
+  }).start({ listen: LOOPBACK, drainTimeoutMs: 1000, logger: silentLogger() })
   const clients = await clientsOfEntries(running.address.port, 2)
   const first = await probes.next()
   const [victim, dying] = Array.from(clients).find(([thread]) => first === `thread-${thread}`) ?? assert.fail(first)

@@ -80,7 +80,7 @@ test('least-loaded: connections that stay are spread exactly evenly', { skip: wi
   await using proxy = createProxy({
     target: backend.url,
     executor: workerThreads({ threads: 3, spread: 'least-loaded' }),
-    closeGraceMs: 100,
+    drainTimeoutMs: 100,
   })
   const { port } = await proxy.listen(LOOPBACK)
   const clients = Array.from({ length: 12 }, () => rawClient(port))

@@ -36,7 +36,7 @@ test('options that cannot be are refused at once, by name', () => {
     [{ scale: { forMs: -1 } }, /scale\.forMs is -1/],
     [{ scale: { shrinkUnder: 0.1 } }, /scale\.shrinkUnder is unknown/],
     [{ maxCrashes: 0 }, /maxCrashes is 0/],
-    [{ drainMs: -1 }, /drainMs is -1/],
+    [{ drainTimeoutMs: -1 }, /drainTimeoutMs is -1/],
     [{ startTimeoutMs: 0 }, /startTimeoutMs is 0; allowed: ms, more than 0/],
     [{ threads: null }, /threads is null/],
   ]
@@ -199,9 +199,9 @@ test('close lets what runs finish, in every thread, and takes nothing new', { sk
   await assert.rejects(proxy.listen(LOOPBACK), { code: 'ERR_PROXY_CLOSED' })
 })
 
-test('what does not finish is ended after closeGraceMs', { skip }, async () => {
+test('what does not finish is ended after drainTimeoutMs', { skip }, async () => {
   await using backend = await mockBackend(() => {})
-  const proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }), closeGraceMs: 50 })
+  const proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }), drainTimeoutMs: 50 })
   const { port } = await proxy.listen(LOOPBACK)
   const client = rawClient(port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -225,7 +225,7 @@ test('a thread that retires has any time to finish, where that is what it was gi
   ])
   await using proxy = createProxy({
     target: backend.url,
-    executor: workerThreads({ threads: 1, drainMs: Number.POSITIVE_INFINITY }),
+    executor: workerThreads({ threads: 1, drainTimeoutMs: Number.POSITIVE_INFINITY }),
   })
   const log = threadLog()
   proxy.on('thread', log.onThread)

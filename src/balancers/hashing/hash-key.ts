@@ -1,5 +1,5 @@
 import type { ExchangeView } from '../../model/exchange-view.ts'
-import { refusePromise } from '../../runtime/callbacks.ts'
+import { assertSync } from '../../runtime/callbacks.ts'
 
 /**
  * What exchanges are told apart by:
@@ -40,7 +40,7 @@ export function hashKey(by: HashBy): (exchange: ExchangeView) => string | undefi
 
 function checkKey(key: unknown): string | undefined {
   if (key === undefined || typeof key === 'string') return key
-  refusePromise(key)
+  assertSync(key)
   throw new TypeError(
     `the hash key is ${typeof key === 'object' ? 'an object' : String(key)}; return a string or undefined`,
   )

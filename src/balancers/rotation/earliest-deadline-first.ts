@@ -1,15 +1,15 @@
 import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 import { drawOnce } from '../sampling/draws.ts'
-import type { Turns } from './rotation.ts'
+import type { Rotation } from './rotation.ts'
 
 /**
  * Earliest deadline first, for large sets of unequal weights: a backend of weight w is due every 1/w, and a heap knows
- * who is due next. Logarithmic per turn, and the turns of each backend are as evenly spread as in {@link smoothTurns}.
+ * who is due next. Logarithmic per turn, and the turns of each backend are as evenly spread as in {@link smoothWeighted}.
  * Each begins at a random point of its first period: so that the heaviest do not all come first, and so that frequent
  * changes of the candidates, which begin anew, favour none. After Envoy's `EdfScheduler`.
  */
-export function deadlineTurns(random: () => number): Turns {
+export function earliestDeadlineFirst(random: () => number): Rotation {
   let candidates: readonly Backend[] = []
   let periods = new Float64Array()
   let deadlines = new Float64Array()

@@ -1,7 +1,7 @@
 import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 import { drawOnce } from '../sampling/draws.ts'
-import type { Turns } from './rotation.ts'
+import type { Rotation } from './rotation.ts'
 
 const FEW = 8
 
@@ -9,7 +9,7 @@ const FEW = 8
  * One after the other, for equal weights. Begins anywhere, so that many processes that start together do not all begin with the
  * same backend; goes on behind the one that was last when the candidates change.
  */
-export function rotation(random: () => number): Turns {
+export function rotation(random: () => number): Rotation {
   let candidates: readonly Backend[] = []
   let upcoming = 0
 

@@ -2,7 +2,7 @@ import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 
 /** Whose turn it is: an order of service over candidates. */
-export interface Turns {
+export interface Rotation {
   /** The candidates are now these. Linear work is all right. */
   begin(candidates: Candidates): void
   /** Whose turn it is, of those that {@link begin} was given. */

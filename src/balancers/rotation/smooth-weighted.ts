@@ -1,7 +1,7 @@
 import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 import { drawOnce } from '../sampling/draws.ts'
-import type { Turns } from './rotation.ts'
+import type { Rotation } from './rotation.ts'
 
 /** To begin with a drawn backend, at most so many turns are left out: the lightest of very unequal weights may be further away. */
 const MAX_LEFT_OUT = 1024
@@ -18,7 +18,7 @@ interface Standing {
  * Linear per turn. What a backend is owed outlives changes of the candidates. The order is always the same; where it begins is
  * chance, by weight.
  */
-export function smoothTurns(random: () => number): Turns {
+export function smoothWeighted(random: () => number): Rotation {
   const standings = new WeakMap<Backend, Standing>()
   let current: readonly Standing[] = []
 

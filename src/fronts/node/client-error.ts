@@ -31,7 +31,7 @@ export interface KnownRequest {
  * A request that could not be read: tell the log, and tell the client, behind the answers that it still has to get.
  * @param known of it; default: what node's parser knows.
  */
-export function answerClientError(
+export function respondToClientError(
   parts: Parts,
   cause: NodeJS.ErrnoException,
   duplex: Duplex,

@@ -8,7 +8,7 @@ import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { isName, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
-import { atEndOfTurn, type Writer } from '../../runtime/write-batch.ts'
+import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import { reset } from '../tcp.ts'
 import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
 
@@ -157,7 +157,7 @@ export class NodeFront implements Front, Writer {
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
     const res = this.#res
     // The application has answered by itself: what it has given whole is left to go out.
-    if (res.headersSent) return res.writableEnded ? this.#events?.onClientDone() : this.cut()
+    if (res.headersSent) return res.writableEnded ? this.#events?.onClientDone() : this.abort()
     this.#left = bodyBytes
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
@@ -176,7 +176,7 @@ export class NodeFront implements Front, Writer {
     const { length } = chunk
     if (this.#left >= 0) {
       if (length > this.#left) {
-        this.cut()
+        this.abort()
         return true
       }
       this.#left -= length
@@ -252,7 +252,7 @@ export class NodeFront implements Front, Writer {
     this.#isOver = true
     if (trailers !== null) this.#res.addTrailers(pairs(trailers))
     if (this.#isCorked) this.#finish()
-    else atEndOfTurn(this)
+    else addToWriteBatch(this)
   }
 
   /** The response is complete. */
@@ -274,14 +274,14 @@ export class NodeFront implements Front, Writer {
 
   onWriteThrew(thrown: unknown): void {
     this.#events?.onFrontThrew(thrown)
-    this.cut()
+    this.abort()
   }
 
   refuse(status: number, headers: HeaderList, text: string): void {
     const res = this.#res
     // The application has given a whole response by itself.
     if (res.writableEnded) return
-    if (res.headersSent || res.destroyed) return this.cut()
+    if (res.headersSent || res.destroyed) return this.abort()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
     if (status === 400 || !this.#isRequestComplete) this.endAfterwards()
     writeHead(res, status, '', headers)
@@ -303,7 +303,7 @@ export class NodeFront implements Front, Writer {
     if (requests >= max) this.endAfterwards()
   }
 
-  cut(): void {
+  abort(): void {
     const res = this.#res
     const socket = res.socket
     if (socket !== null && !socket.destroyed && res.headersSent) {

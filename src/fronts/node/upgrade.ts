@@ -3,10 +3,10 @@ import http, { type ClientRequest, type IncomingMessage, ServerResponse } from '
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Slot, UpgradeBounds } from '../../contracts/pool.ts'
-import { excess, type OwnAnswer, ownAnswer } from '../../exchange/accept.ts'
+import { headLimitFault, type OwnResponse, ownResponse } from '../../exchange/accept.ts'
 import { BaseExchange } from '../../exchange/attempts.ts'
 import type { Peer } from '../../exchange/front.ts'
-import { localAnswer } from '../../exchange/local-response.ts'
+import { errorResponse } from '../../exchange/local-response.ts'
 import type { Destination, Parts } from '../../exchange/services.ts'
 import { responseHeaders } from '../../headers/response.ts'
 import { fieldValue, removeField } from '../../http1/fields.ts'
@@ -16,11 +16,11 @@ import { connectError, describeError, ProxyError, type ProxyErrorCode } from '..
 import type { HeaderList, Timeouts } from '../../model/exchange-view.ts'
 import type { OutcomeKind } from '../../model/outcome.ts'
 import { type Carrier, createCarrier, createHeadCheck } from '../../pools/upgrade/handshake.ts'
-import { callEach, heed, isPromise } from '../../runtime/callbacks.ts'
+import { callEach, catchRejection, isPromise } from '../../runtime/callbacks.ts'
 import { longerAttemptMs } from '../../runtime/slow-addresses.ts'
 import { destroyGuarded } from '../tcp.ts'
 import { Tunnel, type TunnelEvents } from '../tunnel/tunnel.ts'
-import { answerClientError } from './client-error.ts'
+import { respondToClientError } from './client-error.ts'
 import { isEnding } from './front.ts'
 import { receivedHeaders } from './received-headers.ts'
 
@@ -170,7 +170,7 @@ function serveOrdinary(
     .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, (again, res) =>
       handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
     )
-    .on('clientError', (error, client) => answerClientError(parts, error, client))
+    .on('clientError', (error, client) => respondToClientError(parts, error, client))
     .emit('connection', socket)
 }
 
@@ -227,7 +227,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   readonly #socket: Duplex
   readonly #call: UpgradeCall | null
   readonly #protocols: readonly string[]
-  readonly #own: OwnAnswer | null
+  readonly #own: OwnResponse | null
   /** What the client has sent behind its request, for the tunnel. */
   #early: Buffer[]
   #earlyBytes = 0
@@ -267,7 +267,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.#socket = socket
     this.#call = call
     this.#protocols = protocols
-    this.#own = ownAnswer(request.method, sent)
+    this.#own = ownResponse(request.method, sent)
     this.#early = head.length > 0 ? [head] : []
   }
 
@@ -302,9 +302,9 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (this.isEnded) this.parts.logger.error({ exchange: this.id, err: thrown }, error.message)
     try {
       if (this.#tunnel === null && this.#answer?.headersSent !== true && !this.isEnded) this.#fail(error)
-      else this.#cut(error)
+      else this.#abort(error)
     } catch {
-      this.#cut(error)
+      this.#abort(error)
     }
   }
 
@@ -323,7 +323,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (this.#socket.destroyed) return this.#onClientClose()
     if (this.#call?.fault !== undefined) return this.#refuse('ERR_PROXY_HOOK', this.#call.fault)
     if (this.parts.state.isClosing) return this.#refuse('ERR_PROXY_CLOSED', 'the proxy is closing')
-    const tooMuch = excess(this.target, this.#req.rawHeaders, this.parts.limits)
+    const tooMuch = headLimitFault(this.target, this.#req.rawHeaders, this.parts.limits)
     if (tooMuch !== null) return this.#refuse(...tooMuch)
     if (this.#own !== null) return this.#answerOurselves(this.#own)
     const error = this.route(this.#call?.destination ?? null, this.#call?.timeouts)
@@ -381,7 +381,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #release(slot: Slot | null): void {
     if (slot === null) return
     try {
-      heed(slot.release(), (thrown) => this.tellPool(thrown))
+      catchRejection(slot.release(), (thrown) => this.tellPool(thrown))
     } catch (thrown) {
       this.tellPool(thrown)
     }
@@ -604,7 +604,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     response.on(
       'close',
       this.#guarded(() => {
-        if (!response.complete) this.#cut(this.#backendError('ERR_PROXY_CUT', 'closed the connection in mid-answer'))
+        if (!response.complete)
+          this.#abort(this.#backendError('ERR_PROXY_TRUNCATED', 'closed the connection in mid-answer'))
       }),
     )
     response.pipe(answer)
@@ -651,8 +652,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   }
 
   /** The client sees that there should have been more. */
-  #cut(error: ProxyError): void {
-    this.#end('cut', error)
+  #abort(error: ProxyError): void {
+    this.#end('truncated', error)
     this.#letGo()
     this.#destroy()
   }
@@ -691,11 +692,11 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     if (this.#tunnel !== null) {
       if (lateness === null && this.#tunnel.isHalfClosed) return this.#onTunnelLate(this.#tunnel)
       const what = `and the client moved no byte for ${upgradeIdle || idle} ms`
-      return this.#cut(lateness ?? this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', what))
+      return this.#abort(lateness ?? this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', what))
     }
     if (this.#answer !== null) {
       const isClients = this.#socket.writableNeedDrain
-      return this.#cut(
+      return this.#abort(
         lateness ??
           (isClients
             ? new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', `the client took no byte for ${idle} ms`)
@@ -720,7 +721,7 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
       return this.#destroy()
     }
     const ms = this.timeouts.upgradeIdle || this.timeouts.idle
-    this.#cut(
+    this.#abort(
       bytesToEndingClient > 0
         ? new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', `the client took no byte for ${ms} ms`)
         : this.#backendError('ERR_PROXY_UPGRADE_IDLE_TIMEOUT', `and the client moved no byte for ${ms} ms`),
@@ -748,16 +749,16 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
     this.endAttempt('failed', error)
     this.status = error.status
     this.#end(this.attempts > 0 ? 'failed' : 'local', error)
-    this.#send({ status: error.status, ...localAnswer(error) })
+    this.#send({ status: error.status, ...errorResponse(error) })
   }
 
-  #answerOurselves(own: OwnAnswer): void {
+  #answerOurselves(own: OwnResponse): void {
     this.status = own.status
     this.#end('local', null)
     this.#send(own)
   }
 
-  #send({ status, headers, text }: OwnAnswer): void {
+  #send({ status, headers, text }: OwnResponse): void {
     const answer = this.#beginAnswer()
     answer.writeHead(status, headers)
     answer.end(text)

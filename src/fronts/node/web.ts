@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { excess, ownAnswer } from '../../exchange/accept.ts'
+import { headLimitFault, ownResponse } from '../../exchange/accept.ts'
 import type { ExchangeOverrides } from '../../exchange/exchange.ts'
 import type { Peer } from '../../exchange/front.ts'
 import type { Destination, Parts } from '../../exchange/services.ts'
@@ -83,8 +83,8 @@ function begin(
   front.connect(exchange)
   if (headers.fault !== null || isUpgradeNotTaken(req)) front.endAfterwards()
   if (limits.maxRequestsPerConnection > 0) front.countRequest(limits.maxRequestsPerConnection)
-  const own = ownAnswer(front.method, headers)
-  const tooMuch = excess(front.target, front.headers, limits)
+  const own = ownResponse(front.method, headers)
+  const tooMuch = headLimitFault(front.target, front.headers, limits)
   if (tooMuch !== null) {
     front.endAfterwards()
     exchange.reject(...tooMuch)

@@ -9,10 +9,10 @@ import { mentionsConnection, mentionsFraming, NOT_PLAIN, type RequestParser } fr
 import type { HeaderList } from '../../model/exchange-view.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import type { KnownRequest } from '../node/client-error.ts'
-import { LaneBody, type LaneBodyOwner, LaneFront, type LaneOwner } from './front.ts'
+import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 
 /** What all connections of a lane share. */
-export interface LaneParts {
+export interface SocketConnectionDeps {
   readonly parts: Parts
   readonly parser: RequestParser
   /** For a request head to come whole, ms; 0: any time. */
@@ -27,10 +27,10 @@ export interface LaneParts {
   readonly find: ((method: string, target: string, host: string) => Destination | null) | null
   date(): string
   /** Another server takes the connection, beginning with these bytes; `hasEnded`: they are the last. */
-  onHandOver(connection: LaneConnection, bytes: Buffer, hasEnded: boolean): void
+  onHandOver(connection: SocketConnection, bytes: Buffer, hasEnded: boolean): void
   /** What came cannot be read; the connection is left to whoever answers. */
-  onFault(connection: LaneConnection, error: NodeJS.ErrnoException, known: KnownRequest): void
-  onClosed(connection: LaneConnection): void
+  onFault(connection: SocketConnection, error: NodeJS.ErrnoException, known: KnownRequest): void
+  onClosed(connection: SocketConnection): void
 }
 
 /** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
@@ -63,18 +63,18 @@ const LEFT = 4
  * A client's connection that the lane reads: one request at a time, the next when the answer to this one is out.
  * No listener, timer or promise for a request: the socket's listeners and the one deadline are the connection's.
  */
-export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
+export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwner {
   readonly socket: Socket
   deadline: number
   place = UNWATCHED
   readonly keepAliveText: string
-  readonly #lane: LaneParts
+  readonly #lane: SocketConnectionDeps
   readonly #peer: Peer
   #state = IDLE
   #requests = 0
-  #front: LaneFront | null = null
+  #front: SocketFront | null = null
   /** A request's body of which the end has not come. */
-  #body: LaneBody | null = null
+  #body: SocketBody | null = null
   /** Bytes of it that are still to come, where its length is known. */
   #left = 0
   #chunks: ChunkedDecoder | null = null
@@ -87,7 +87,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   #isReading = false
   readonly #onChunk = (chunk: Buffer): void => this.#body?.deliver(chunk)
 
-  constructor(lane: LaneParts, socket: Socket, peer: Peer) {
+  constructor(lane: SocketConnectionDeps, socket: Socket, peer: Peer) {
     const { clock, deadlines } = lane.parts
     this.socket = socket
     this.keepAliveText = lane.keepAliveText
@@ -204,7 +204,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
   }
 
   /** @returns how far it read, or -1 where that is the end of the connection. */
-  #readBody(body: LaneBody, bytes: Buffer, from: number): number {
+  #readBody(body: SocketBody, bytes: Buffer, from: number): number {
     const chunks = this.#chunks
     if (this.#front === null) this.deadline = this.#lane.parts.clock.now() + this.#lane.keepAliveMs
     if (chunks === null) {
@@ -224,7 +224,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     return -1
   }
 
-  #endBody(body: LaneBody): void {
+  #endBody(body: SocketBody): void {
     const trailers = this.#chunks?.trailers ?? null
     // It may have been taken from us from within.
     if (this.#body !== body) return
@@ -265,11 +265,11 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
     }
     const max = limits.maxRequestsPerConnection
     const isLast = ++this.#requests === max || !keepAlive
-    const front = new LaneFront(parser, this.#peer, this.socket, this, isLast)
-    let body: LaneBody | null = null
+    const front = new SocketFront(parser, this.#peer, this.socket, this, isLast)
+    let body: SocketBody | null = null
     this.deadline = Number.POSITIVE_INFINITY
     if (bodyBytes !== null) {
-      body = new LaneBody(bodyBytes, this)
+      body = new SocketBody(bodyBytes, this)
       this.#left = bodyBytes
       this.#chunks = bodyBytes < 0 ? new ChunkedDecoder() : null
       if (limits.requestTimeoutMs > 0) this.deadline = clock.now() + limits.requestTimeoutMs
@@ -333,7 +333,7 @@ export class LaneConnection implements Timed, LaneOwner, LaneBodyOwner {
 
   // After an answer:
 
-  onAnswered(front: LaneFront): void {
+  onAnswered(front: SocketFront): void {
     if (this.#front !== front) return
     this.#front = null
     if (front.isLast) return this.#linger()

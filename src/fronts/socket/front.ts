@@ -6,15 +6,15 @@ import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { contentLength, isName } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
-import { atEndOfTurn, type Writer } from '../../runtime/write-batch.ts'
+import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 
 /** Up to this size bytes are copied into one string with what stands before them: cheaper than a list of buffers. */
 const SMALL_BYTES = 8192
 /** Copied bytes that do not wait for more. */
 const MAX_TEXT = 65_536
 
-/** What a {@link LaneFront} asks of the connection that it answers on. */
-export interface LaneOwner {
+/** What a {@link SocketFront} asks of the connection that it answers on. */
+export interface SocketFrontOwner {
   /** The request's body has been read to its end (or there is none). */
   readonly isRequestComplete: boolean
   /** The server is closing: the connection ends with this answer. */
@@ -24,18 +24,18 @@ export interface LaneOwner {
   /** The current time as an HTTP date. */
   date(): string
   /** The system has the last byte of the answer. */
-  onAnswered(front: LaneFront): void
+  onAnswered(front: SocketFront): void
 }
 
 const WAITING = 0
 const ANSWERING = 1
 const ENDED = 2
 
-/** {@link LaneFront} of an answer in chunks. */
+/** {@link SocketFront} of an answer in chunks. */
 const CHUNKS = -1
 
 /** The client's side of one exchange on a raw socket. */
-export class LaneFront implements Front, Writer {
+export class SocketFront implements Front, Writer {
   readonly method: string
   readonly target: string
   readonly minorVersion = 1
@@ -44,7 +44,7 @@ export class LaneFront implements Front, Writer {
   /** The connection ends with this answer. */
   isLast: boolean
   readonly #socket: Socket
-  readonly #owner: LaneOwner
+  readonly #owner: SocketFrontOwner
   #events: FrontEvents | null = null
   #state = WAITING
   #hasBody = true
@@ -57,7 +57,7 @@ export class LaneFront implements Front, Writer {
     request: { readonly method: string; readonly target: string; readonly headers: Readonly<HeaderList> },
     peer: Peer,
     socket: Socket,
-    owner: LaneOwner,
+    owner: SocketFrontOwner,
     isLast: boolean,
   ) {
     this.method = request.method
@@ -93,7 +93,7 @@ export class LaneFront implements Front, Writer {
   }
 
   respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
-    if (this.#state !== WAITING) return this.cut()
+    if (this.#state !== WAITING) return this.abort()
     this.#state = ANSWERING
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if ((status >= 300 && !this.#owner.isRequestComplete) || this.#owner.isClosing) this.isLast = true
@@ -137,7 +137,7 @@ export class LaneFront implements Front, Writer {
     const isChunked = this.#left === CHUNKS
     if (!isChunked) {
       if (length > this.#left) {
-        this.cut()
+        this.abort()
         return true
       }
       this.#left -= length
@@ -172,16 +172,16 @@ export class LaneFront implements Front, Writer {
   end(trailers: HeaderList | null): void {
     if (this.#state !== ANSWERING) return
     if (this.#hasBody) {
-      if (this.#left > 0) return this.cut()
+      if (this.#left > 0) return this.abort()
       if (this.#left === CHUNKS) this.#text += trailers === null ? '0\r\n\r\n' : `0\r\n${fieldsText(trailers)}\r\n`
     }
     this.#state = ENDED
     if (this.#text === '') this.writeOut()
-    else atEndOfTurn(this)
+    else addToWriteBatch(this)
   }
 
   refuse(status: number, headers: HeaderList, text: string): void {
-    if (this.#state !== WAITING) return this.cut()
+    if (this.#state !== WAITING) return this.abort()
     // Whoever sends what cannot be understood may mean something else by what follows, too.
     if (status === 400 || !this.#owner.isRequestComplete) this.isLast = true
     this.respond(status, '', headers, text.length)
@@ -191,7 +191,7 @@ export class LaneFront implements Front, Writer {
     this.writeOut()
   }
 
-  cut(): void {
+  abort(): void {
     // What came before the cut is the client's: it must not take this for a connection that was never used.
     if (this.#state === ANSWERING) this.flush()
     this.#state = ENDED
@@ -222,7 +222,7 @@ export class LaneFront implements Front, Writer {
 
   onWriteThrew(thrown: unknown): void {
     this.#events?.onFrontThrew(thrown)
-    this.cut()
+    this.abort()
   }
 
   #done(): void {
@@ -233,20 +233,20 @@ export class LaneFront implements Front, Writer {
   }
 }
 
-/** What a {@link LaneBody} asks of the connection that it comes from. */
-export interface LaneBodyOwner {
+/** What a {@link SocketBody} asks of the connection that it comes from. */
+export interface SocketBodyOwner {
   /** Somebody reads on. */
   onBodyWanted(): void
 }
 
 /** A request's body, as the connection reads it. */
-export class LaneBody implements FrontBody {
+export class SocketBody implements FrontBody {
   readonly bytes: number
   readonly isDecoded = false
   readonly expectsContinue = false
   /** Takes bytes now. */
   isReading = false
-  readonly #owner: LaneBodyOwner
+  readonly #owner: SocketBodyOwner
   #sink: BodySink | null = null
   /** What came of one read behind the chunk at which the sink said stop. */
   #late: Buffer[] = []
@@ -254,7 +254,7 @@ export class LaneBody implements FrontBody {
   #trailers: HeaderList | null = null
 
   /** @param bytes announced length, or -1. */
-  constructor(bytes: number, owner: LaneBodyOwner) {
+  constructor(bytes: number, owner: SocketBodyOwner) {
     this.bytes = bytes
     this.#owner = owner
   }

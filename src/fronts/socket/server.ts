@@ -6,15 +6,15 @@ import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Parts } from '../../exchange/services.ts'
 import { RequestParser } from '../../http1/request-parser.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
-import { callEach, warnOf } from '../../runtime/callbacks.ts'
+import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
 import { watchConnections } from '../listen.ts'
 import { tcpOf } from '../tcp.ts'
 import { AddressLimit } from './address-limit.ts'
-import { LaneConnection, type LaneParts } from './connection.ts'
+import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
 
-/** Settings of a {@link createLane}. */
-export interface LaneSettings {
+/** Settings of a {@link createSocketServer}. */
+export interface SocketServerSettings {
   /** Idle connections are kept this long, ms. */
   readonly keepAliveMs: number
   /** Speaks TLS, with this certificate and key. `setSecureContext()` of the lane replaces what it is given for new connections. */
@@ -24,7 +24,7 @@ export interface LaneSettings {
 }
 
 /** A server that reads plain requests by itself, and gives every other connection to a node:http server behind it. */
-export interface Lane extends net.Server {
+export interface SocketServer extends net.Server {
   /** How many client connections are open. */
   openConnections(): number
   /** Reads nothing from the connections that it has, and gets, until the function is called that it returns. */
@@ -46,14 +46,14 @@ const KEEP_ALIVE_MARGIN_MS = 1_000
  * @param behind gets the connections that the lane does not want, beginning with the request that it did not want. It
  * never listens itself; its 'clientError' answers what cannot be read.
  */
-export function createLane(
+export function createSocketServer(
   parts: Parts,
   peerOf: (socket: Socket) => Peer,
   behind: http.Server,
-  settings: LaneSettings,
-): Lane {
+  settings: SocketServerSettings,
+): SocketServer {
   const { clock, limits, logger } = parts
-  const connections = new Set<LaneConnection>()
+  const connections = new Set<SocketConnection>()
   /** Those that were given away, with the last answer on each. */
   const others = new Map<Socket, http.ServerResponse | null>()
   /** TCP connections whose TLS handshake has not come to its end. */
@@ -64,7 +64,7 @@ export function createLane(
   let dateSecond = -1
   let dateText = ''
 
-  const lane: LaneParts = {
+  const lane: SocketConnectionDeps = {
     parts,
     parser: new RequestParser(limits.maxHeadBytes, limits.maxHeaders),
     // A whole request includes its head.
@@ -100,7 +100,7 @@ export function createLane(
     onClosed: (connection) => void connections.delete(connection),
   }
 
-  function giveAway(connection: LaneConnection): void {
+  function giveAway(connection: SocketConnection): void {
     const { socket } = connection
     connections.delete(connection)
     others.set(socket, null)
@@ -137,7 +137,7 @@ export function createLane(
   }
 
   function begin(socket: Socket): void {
-    const connection = new LaneConnection(lane, socket, peerOf(socket))
+    const connection = new SocketConnection(lane, socket, peerOf(socket))
     connections.add(connection)
     if (isHeld) connection.hold()
   }
@@ -157,7 +157,7 @@ export function createLane(
     socket.once('close', () => handshakes.delete(socket))
   }
 
-  function noteAnswer({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
+  function noteResponse({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
     if (lane.isClosing) res.shouldKeepAlive = false
     else if (others.has(socket)) others.set(socket, res)
   }
@@ -182,7 +182,7 @@ export function createLane(
 
   watchConnections(behind)
   for (const event of ['request', 'checkContinue']) {
-    if (behind.listenerCount(event) > 0) behind.prependListener(event, noteAnswer)
+    if (behind.listenerCount(event) > 0) behind.prependListener(event, noteResponse)
   }
   server.on('close', () => behind.close())
   server.on('error', (error) => {
@@ -212,12 +212,12 @@ export function createLane(
       destroyAll(others.keys())
       destroyAll(handshakes)
     },
-  }) as Lane
+  }) as SocketServer
 }
 
 /** Listeners that an application has put on a socket may throw. */
 function destroyAll(sockets: Iterable<Socket>): void {
-  callEach(sockets, (socket) => socket.destroy(), warnOf('a connection that was destroyed'))
+  callEach(sockets, (socket) => socket.destroy(), warnAbout('a connection that was destroyed'))
 }
 
 /** The smaller of two limits, of which 0 is none. */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { atEndOfTurn, type Writer } from '../../runtime/write-batch.ts'
+import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-frames.ts'
 
 /** What a tunnel tells the exchange that it belongs to. */
@@ -153,7 +153,7 @@ class Side implements Writer {
   onData(chunk: Buffer): void {
     if (this.#held === null) {
       this.#held = chunk
-      atEndOfTurn(this)
+      addToWriteBatch(this)
     } else this.#heldMore.push(chunk)
     if (this.#closeFrame !== null) this.#frames.follow(chunk)
     this.#heldBytes += chunk.length

@@ -20,7 +20,7 @@ import type { Outcome } from '../../model/outcome.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { longerAttemptMs } from '../../runtime/slow-addresses.ts'
-import { atEndOfTurn, turnsOver, type Writer } from '../../runtime/write-batch.ts'
+import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
 
 /** What a connection tells the pool that owns it. */
 export interface ConnectionOwner {
@@ -45,7 +45,7 @@ const READ_BUFFER_BYTES = 65536
 /** RFC 9110 section 10.1.1: do not wait for ever for a 100 that a backend may not know of. */
 const CONTINUE_WAIT_MS = 1000
 /** So many turns of the event loop end before it is certain that the sockets were polled in between. */
-const POLLED_TURNS = 2
+const POLLED_BATCHES = 2
 /** Pieces of a body up to this size wait for others that the same turn of the event loop brings. */
 const SMALL_PIECE_BYTES = 1024
 /** So many bytes of small pieces wait. */
@@ -82,9 +82,9 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #isUnsent = false
   /** The request's head until it is written. */
   #head = ''
-  /** The head is written when {@link turnsOver} has come so far. */
+  /** The head is written when {@link batchesWritten} has come so far. */
   #mayWriteAt = 0
-  /** {@link turnsOver} when the last lease ended. */
+  /** {@link batchesWritten} when the last lease ended. */
   #releasedAt = 0
   /** It was idle before this lease. */
   #wasIdle = false
@@ -224,8 +224,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     if (this.#wasIdle || this.isReused) {
       // A FIN or bytes that lie in the socket say that it cannot be used: they are read before anything is written. After
       // a response one poll is enough for a request that may be sent again; any other wants one just before it is sent.
-      const since = isIdempotent(request.method) ? this.#releasedAt : turnsOver()
-      this.#mayWriteAt = since + POLLED_TURNS
+      const since = isIdempotent(request.method) ? this.#releasedAt : batchesWritten()
+      this.#mayWriteAt = since + POLLED_BATCHES
     }
     this.#askToWrite()
     if (body === null) return
@@ -247,13 +247,13 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #askToWrite(): void {
     if (this.#isDue) return
     this.#isDue = true
-    atEndOfTurn(this)
+    addToWriteBatch(this)
   }
 
   #writeHead(): void {
     // The exchange has ended.
     if (this.#sink === null) return
-    if (turnsOver() < this.#mayWriteAt) return this.#askToWrite()
+    if (batchesWritten() < this.#mayWriteAt) return this.#askToWrite()
     const head = this.#head
     this.#head = ''
     if (!this.isUsable) return this.#lost('')
@@ -349,7 +349,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     const canGoOn = this.#parser.isDone && this.#parser.framing.keepAlive && this.#isRequestSent && this.isUsable
     if (!canGoOn || this.#isBound || this.#idleMs <= 0) return this.#owner.onSpent(this)
     this.resume()
-    this.#releasedAt = turnsOver()
+    this.#releasedAt = batchesWritten()
     if (this.#parser.framing.mayHaveStray) this.#owner.onSuspect(this)
     else this.#owner.onIdle(this)
   }
@@ -428,7 +428,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     // Also where the exchange has given the connection back from within.
     if (read >= 0 && read < bytes && parser.isDone) this.#isPoisoned = true
     if (read < 0) {
-      if (parser.hasHead) this.#fail('ERR_PROXY_CUT', `sent a body with ${parser.fault}`)
+      if (parser.hasHead) this.#fail('ERR_PROXY_TRUNCATED', `sent a body with ${parser.fault}`)
       else this.#fail('ERR_PROXY_BAD_RESPONSE', `sent ${parser.fault}`)
       return true
     }
@@ -509,7 +509,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   #lost(detail: string, cause?: unknown): void {
     if (!this.#isConnected) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up', cause)
     else if (this.#sink !== null && this.#parser.hasHead)
-      this.#fail('ERR_PROXY_CUT', `closed the connection in the middle of the response${detail}`, cause)
+      this.#fail('ERR_PROXY_TRUNCATED', `closed the connection in the middle of the response${detail}`, cause)
     else if (this.#isUnsent) this.#failWith(this.#resetError('closed the connection', detail, cause))
     else this.#fail('ERR_PROXY_RESET', `closed the connection before it answered${detail}`, cause)
   }

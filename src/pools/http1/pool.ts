@@ -3,7 +3,7 @@ import type { BackendPoolStats, Connection, Pool, PoolStats, Slot } from '../../
 import type { Backend } from '../../model/backend.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
 import type { ExchangeView } from '../../model/exchange-view.ts'
-import { callEach, warnOf } from '../../runtime/callbacks.ts'
+import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { Deadlines, type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { type ConnectionOwner, Http1Connection } from './connection.ts'
@@ -128,7 +128,7 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     },
     destroy() {
       isClosed = true
-      callEach(pools.values(), (pool) => pool.destroy(), warnOf('a pool that was destroyed'))
+      callEach(pools.values(), (pool) => pool.destroy(), warnAbout('a pool that was destroyed'))
     },
   }
 }
@@ -341,7 +341,7 @@ class BackendPool implements ConnectionOwner {
 
   destroy(): void {
     this.#isDraining = true
-    callEach(this.#connections, (connection) => connection.destroy(), warnOf('a connection that was destroyed'))
+    callEach(this.#connections, (connection) => connection.destroy(), warnAbout('a connection that was destroyed'))
     for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
   }
 

@@ -12,7 +12,7 @@ const proxy = await listen({
   accessLog: { format: 'combined', write: log.write },
   // A WebSocket server says 426 to a plain request.
   healthCheck: { consecutiveFailures: 5, probe: { path: '/', statuses: [200, 426] } },
-  retry: { attempts: 2 },
+  retry: { maxRetries: 2 },
 })
 const counts = {}
 for (const event of [
