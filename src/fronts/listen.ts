@@ -7,6 +7,7 @@ import { type RequestLine, recordRefusal } from '../exchange/refusals.ts'
 import type { Parts } from '../exchange/services.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import { type KnownRequest, respondToClientError } from './node/client-error.ts'
+import { setHalfOpen } from './node-internals.ts'
 import { addressOf } from './peer.ts'
 import { freeSocket } from './stale-socket.ts'
 
@@ -34,8 +35,7 @@ export function createListener(parts: Parts): http.Server {
   })
   // node drops what is over its limit without a word; ours is told by the number of lines.
   server.maxHeadersCount = 0
-  // Not in node's documentation; without it a client that ends its side gets no answer (lib/_http_server.js, socketOnEnd).
-  Object.assign(server, { httpAllowHalfOpen: halfClose === 'respond' })
+  setHalfOpen(server, halfClose === 'respond')
   server.on('clientError', (error, socket, ...[known]: [known?: KnownRequest]) =>
     respondToClientError(parts, error, socket, known),
   )
@@ -56,13 +56,6 @@ export function createListener(parts: Parts): http.Server {
 
 function lineOf({ method = '-', url = '-', httpVersion }: http.IncomingMessage): RequestLine {
   return { method, target: url, httpVersion }
-}
-
-/** node begins to watch connections, for its timeouts and to close idle ones, when a server listens; this one never will. */
-export function watchConnections(server: net.Server): void {
-  for (const listener of server.listeners('listening')) {
-    if (listener.name === 'setupConnectionsTracking') listener.call(server)
-  }
 }
 
 /** Not node's `maxConnections`, which counts only what the server has accepted by itself. */

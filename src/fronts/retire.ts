@@ -1,5 +1,7 @@
 import type http from 'node:http'
-import net, { type Socket } from 'node:net'
+import type net from 'node:net'
+import type { Socket } from 'node:net'
+import { closeAfter, closeListeningSocket } from './node-internals.ts'
 import type { SocketServer } from './socket/server.ts'
 
 /** How long connections that carry nothing are left alone, ms: a request may be on its way. */
@@ -33,8 +35,7 @@ export async function stopAccepting(
 export async function stopListening(server: net.Server, maxMs: number = ACCEPT_MS): Promise<void> {
   if (!server.listening) return
   await untilAllAccepted(server, Math.min(maxMs, ACCEPT_MS))
-  // node:http's own `close()` would close idle connections.
-  net.Server.prototype.close.call(server)
+  closeListeningSocket(server)
 }
 
 /** The last answer on each connection of a node:http server, for {@link retireServer}; a {@link SocketServer} knows its own. */
@@ -75,13 +76,11 @@ export async function retireServer(
     quietSince = performance.now()
   }
   for (const answer of answers) {
-    answer.shouldKeepAlive = false
+    closeAfter(answer)
     // Where its head is out it has said that the connection stays, and another request may follow.
     if (answer.headersSent) answer.once('close', note)
   }
-  onResponse(server, (_request, answer) => {
-    answer.shouldKeepAlive = false
-  })
+  onResponse(server, (_request, answer) => closeAfter(answer))
   while (connections() > 0) {
     const now = performance.now()
     if (now - begin >= drainTimeoutMs) break

@@ -1,9 +1,6 @@
 import type { Socket } from 'node:net'
-
-/** The TCP socket under a TLS one; itself, where it is one. */
-export function tcpOf(socket: Socket): Socket {
-  return (socket as { _parent?: Socket | null })._parent ?? socket
-}
+import { TLSSocket } from 'node:tls'
+import { tcpOf } from './node-internals.ts'
 
 /**
  * Resets the TCP connection at once; on one that is already sending its FIN, only lets it go: node answers such a reset with an
@@ -11,7 +8,8 @@ export function tcpOf(socket: Socket): Socket {
  */
 export function reset(socket: Socket): void {
   const tcp = tcpOf(socket)
-  if (tcp.writableEnded) tcp.destroy()
+  // Of a TLS socket whose own is not to be had, node would throw.
+  if (tcp.writableEnded || tcp instanceof TLSSocket) tcp.destroy()
   else tcp.resetAndDestroy()
 }
 

@@ -2,6 +2,7 @@ import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
 import type { Duplex } from 'node:stream'
+import { filterUpgrades } from '../node-internals.ts'
 import { endAfter, isUpgradeNotTaken } from './front.ts'
 import { protocolsOf } from './upgrade.ts'
 
@@ -42,10 +43,7 @@ function isOurs(listener: UpgradeListener): listener is OurListener {
  * the connection ends with its response, also if the application gives it.
  */
 function keepOrdinary(server: http.Server | https.Server): void {
-  const asking = server as { shouldUpgradeCallback?: (req: IncomingMessage) => boolean }
-  const before = asking.shouldUpgradeCallback
-  if (before === undefined) return
-  asking.shouldUpgradeCallback = (req) => before.call(server, req) && protocolsOf(req).length > 0
+  if (!filterUpgrades(server, (req) => protocolsOf(req).length > 0)) return
   const end = (req: IncomingMessage, res: ServerResponse): void => {
     if (isUpgradeNotTaken(req)) endAfter(req, res)
   }

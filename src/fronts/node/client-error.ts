@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { type RequestLine, recordRefusal, requestLineOf, tellRefusal } from '../../exchange/refusals.ts'
 import type { Parts } from '../../exchange/services.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
+import { bytesAtFault, currentResponse, requestBeingRead } from '../node-internals.ts'
 import { addressOf } from '../peer.ts'
 
 /** Statuses for what node:http's parser refuses. */
@@ -73,34 +74,31 @@ function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket,
   answer(parts, line, body, socket)
 }
 
-/** node's parser and the message that it reads, and the bytes that it was at. */
-interface NodesOwn {
-  readonly parser?: { readonly incoming: http.IncomingMessage | null } | null
-  readonly rawPacket?: Buffer
-}
-
 function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest {
-  const incoming = (duplex as NodesOwn).parser?.incoming ?? null
-  const { rawPacket } = cause as NodesOwn
-  const hasExchange = incoming !== null && !incoming.complete
-  // Where an earlier request may be in it as well, the line at its start may be that one's.
-  const isOwn = rawPacket !== undefined && (incoming === null || !rawPacket.includes('\r\n\r\n'))
-  return { request: isOwn && !hasExchange ? requestLineOf(rawPacket) : null, hasExchange }
+  const incoming = requestBeingRead(duplex)
+  const bytes = bytesAtFault(cause)
+  const hasExchange = incoming?.complete === false
+  if (bytes === undefined || incoming === undefined || hasExchange) return { request: null, hasExchange }
+  // If an earlier request may be in it as well, the line at its start may be that one's.
+  const isOwn = incoming === null || !bytes.includes('\r\n\r\n')
+  return { request: isOwn ? requestLineOf(bytes) : null, hasExchange }
 }
 
 function answer(parts: Parts, status: string, body: string, socket: Socket): void {
-  const response = (socket as { _httpMessage?: http.ServerResponse | null })._httpMessage ?? null
+  const response = currentResponse(socket)
   if (response?.req.complete === true && !response.destroyed) {
     // It answers a request that came whole, before the one that did not.
     response.once('close', () => guarded(parts, socket, () => answer(parts, status, body, socket)))
     return
   }
   if (!socket.writable) return
-  if (response?.headersSent === true) return void socket.destroy()
+  // If node does not say which response goes with a request that it has read, ours could get into the middle of it.
+  if (response?.headersSent === true || (response === undefined && requestBeingRead(socket)))
+    return void socket.destroy()
   const text =
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
     `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
-  if (response !== null) {
+  if (response) {
     // The exchange that waits for the rest of this request learns by the connection's end.
     socket.write(text)
     socket.destroy()

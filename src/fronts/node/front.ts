@@ -1,7 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
 import type { BodySink, ResponseHead } from '../../contracts/pool.ts'
 import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../../exchange/front.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
@@ -9,6 +8,15 @@ import { isName, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
+import {
+  closeAfter,
+  currentResponse,
+  endsConnection,
+  isKeptAfter,
+  isNodesOwn,
+  mayHaveBody,
+  needsDrain,
+} from '../node-internals.ts'
 import { reset } from '../tcp.ts'
 import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
 
@@ -26,15 +34,14 @@ interface Marked {
   [ENDS]?: true | IncomingMessage
   /** How many requests it has carried; counted where that is limited. */
   [REQUESTS]?: number
-  /** node's: the response that is being written. */
-  readonly _httpMessage?: (ServerResponse & { readonly _last: boolean }) | null
 }
 
 /** Whether a response, other than `own`, has said or will say that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
 export function isEnding(socket: Socket, own: ServerResponse | null = null): boolean {
-  const { [ENDS]: end, _httpMessage: response } = socket as Marked
+  const { [ENDS]: end } = socket as Marked
+  const response = currentResponse(socket)
   // node's own responses (400 where there is no Host), and the application's.
-  if ((end !== undefined && end !== own?.req) || (response?._last === true && response !== own)) return true
+  if ((end !== undefined && end !== own?.req) || (response && response !== own && endsConnection(response))) return true
   // It was said, and is out. Where the client has ended its side, node ends ours.
   return socket.writableEnded && !socket.readableEnded
 }
@@ -65,26 +72,14 @@ function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegEx
 /** The connection ends with the response to this request, whoever gives it. */
 export function endAfter(req: IncomingMessage, res: ServerResponse): void {
   const socket = req.socket as Marked
-  res.shouldKeepAlive = false
+  closeAfter(res)
   socket[ENDS] ??= req
 }
 
 /** Without a destroy hook, which would cost more than all the rest. */
 const SCOPE = { requireManualDestroy: true }
 
-const { write: nodeWrite, end: nodeEnd, on: nodeOn } = OutgoingMessage.prototype
-const { write: socketWrite } = Socket.prototype
-
-/**
- * Whether `res` writes straight to the kernel through node's own code alone. Only then may it have bytes that are the backend
- * connection's: whatever else gets them (a middleware's wrapper, a stream, an application's own Duplex) may keep them for
- * longer than we can know. Asked for each use, since a middleware may wrap late.
- */
-function isNodesOwn(res: ServerResponse, socket: Socket | null): socket is Socket {
-  if (socket === null || res.write !== nodeWrite || res.end !== nodeEnd || res.writableCorked > 0) return false
-  const kind: unknown = Object.getPrototypeOf(socket)
-  return (kind === Socket.prototype || kind === TLSSocket.prototype) && socket.write === socketWrite
-}
+const { on: nodeOn } = OutgoingMessage.prototype
 
 /** The client's side of an exchange on node:http's `IncomingMessage` and `ServerResponse`. */
 export class NodeFront implements Front, Writer {
@@ -140,11 +135,6 @@ export class NodeFront implements Front, Writer {
     return !this.#hasBody || this.#req.complete
   }
 
-  /** node decides by the method that it has read; the application may have changed it since. */
-  get #takesBody(): boolean {
-    return (this.#res as { _hasBody?: boolean })._hasBody ?? this.method !== 'HEAD'
-  }
-
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
     if (headersSent || socket === null || this.minorVersion === 0) return
@@ -162,12 +152,12 @@ export class NodeFront implements Front, Writer {
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
     if (status === 204) removeField(headers, 'content-length')
-    else if (bodyBytes === 0 && status !== 304 && this.#takesBody) announceNothing(headers)
+    else if (bodyBytes === 0 && status !== 304 && mayHaveBody(res, this.method)) announceNothing(headers)
     // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
     if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
     // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
     if (status === 426 && headers.includes('Connection'))
-      headers.push('Connection', res.shouldKeepAlive ? 'keep-alive' : 'close')
+      headers.push('Connection', isKeptAfter(res) ? 'keep-alive' : 'close')
     writeHead(res, status, reason, headers)
   }
 
@@ -189,7 +179,7 @@ export class NodeFront implements Front, Writer {
     this.#holdsHead = false
     const { socket } = res
     if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(chunk), this.#left === 0)
-    const wasBlocked = res.writableNeedDrain
+    const wasBlocked = needsDrain(res)
     // node would hold what it gets until the next tick; so do we, but only to the end of what has arrived.
     if (!this.#isCorked) {
       this.#isCorked = true
@@ -206,7 +196,7 @@ export class NodeFront implements Front, Writer {
       res.end(chunk)
     }
     this.#uncork()
-    return this.#isOver || this.#waitUnless(socket.writableLength === 0 || !res.writableNeedDrain)
+    return this.#isOver || this.#waitUnless(socket.writableLength === 0 || !needsDrain(res))
   }
 
   /** Writes the pieces that have been joined (or the head alone). @returns whether more may follow. */
@@ -221,7 +211,7 @@ export class NodeFront implements Front, Writer {
     socket.cork()
     res.write(text, 'latin1')
     socket.uncork()
-    return this.#waitUnless(socket.writableLength === 0 || !res.writableNeedDrain)
+    return this.#waitUnless(socket.writableLength === 0 || !needsDrain(res))
   }
 
   /** Gives bytes of its own to a `res.write` that is not node's. @returns whether more may follow. */
@@ -235,10 +225,10 @@ export class NodeFront implements Front, Writer {
     const taken: unknown = res.write(bytes)
     if (this.#left < 0) flushStream(res)
     // Where a wrapper says nothing, what counts is how full node's own is.
-    const isFull = taken === false || (taken !== true && res.writableNeedDrain === true)
+    const isFull = taken === false || (taken !== true && needsDrain(res))
     const goOn = this.#waitUnless(!isFull)
     // It says that it is full, but neither has turned the listeners to itself nor filled node's: no 'drain' need follow.
-    if (isFull && res.on === nodeOn && !res.writableNeedDrain) setImmediate(() => this.#drained())
+    if (isFull && res.on === nodeOn && !needsDrain(res)) setImmediate(() => this.#drained())
     return goOn
   }
 
@@ -291,7 +281,7 @@ export class NodeFront implements Front, Writer {
   /** The connection ends with this response, whoever gives it. */
   endAfterwards(): void {
     const socket = this.#req.socket as Marked
-    this.#res.shouldKeepAlive = false
+    closeAfter(this.#res)
     socket[ENDS] = true
   }
 
@@ -481,10 +471,9 @@ function writeHead(res: ServerResponse, status: number, reason: string, headers:
   else res.writeHead(status, reason, list)
 }
 
-/** A middleware that compresses holds what it gets until it has more; `flush()` is its own, and not node's old name of `flushHeaders()`. */
+/** A middleware that compresses holds what it gets until it has more; `flush()` is its own: node has none since version 14. */
 function flushStream(res: ServerResponse & { flush?: unknown }): void {
-  const { flush } = res
-  if (typeof flush === 'function' && flush !== (ServerResponse.prototype as { flush?: unknown }).flush) flush.call(res)
+  if (typeof res.flush === 'function') res.flush()
 }
 
 function ignore(): void {}

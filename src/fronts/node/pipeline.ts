@@ -1,21 +1,15 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { currentResponse, keepPaused, onSocketAssigned, pauseReading, resumeReading } from '../node-internals.ts'
 
 /** So many requests may wait on a connection before no more is read from it. Below, it is read, so as to hear that the client goes. */
 const MAX_WAITING = 16
 
 const LINE = Symbol('line')
 
-/** What node and we keep on a client's connection. */
+/** What we keep on a client's connection. */
 interface Marked {
   [LINE]?: Line
-  readonly _httpMessage?: unknown
-}
-
-/** What node:http's server keeps on the socket while it reads from it: not written in its documentation, the same since node 4. */
-interface Reading {
-  _paused?: boolean
-  readonly parser?: { resume(): void } | null
 }
 
 /** What waits for its turn. Exactly one of the two is called, once. */
@@ -28,7 +22,7 @@ export interface Waiting {
 
 /** Whether the response before `res` on its connection is not out yet: node's server hands out requests as it reads them. */
 export function isBehindAnother(socket: Socket, res: ServerResponse): boolean {
-  const before = (socket as Marked)._httpMessage ?? null
+  const before = currentResponse(socket) ?? null
   return res.socket === null && before !== null && before !== res && !res.writableFinished && !res.destroyed
 }
 
@@ -41,7 +35,7 @@ export function waitForTurn(socket: Socket, res: ServerResponse, waiting: Waitin
 
 /** The requests of one connection that wait. */
 class Line {
-  readonly #socket: Socket & Reading
+  readonly #socket: Socket
   readonly #waiting = new Set<Waiting>()
   #isPaused = false
 
@@ -49,8 +43,8 @@ class Line {
     this.#socket = socket
     socket
       .on('drain', () => {
-        // node reads on now, whatever it has been paused for; `_paused` makes it stop again.
-        if (this.#isPaused) this.#socket._paused = true
+        // node reads on now, whatever it has been paused for.
+        if (this.#isPaused) keepPaused(socket)
       })
       .once('close', () => {
         for (const waiting of this.#waiting) waiting.onGone()
@@ -61,8 +55,7 @@ class Line {
   add(res: ServerResponse, waiting: Waiting): void {
     this.#waiting.add(waiting)
     if (this.#waiting.size > MAX_WAITING) this.#pause()
-    // node's response gets its socket when the one before it is out.
-    res.once('socket', () => {
+    onSocketAssigned(res, () => {
       if (!this.#waiting.delete(waiting)) return
       if (this.#waiting.size === 0) this.#resume()
       waiting.onTurn()
@@ -73,18 +66,13 @@ class Line {
   #pause(): void {
     if (this.#isPaused) return
     this.#isPaused = true
-    this.#socket._paused = true
-    this.#socket.pause()
+    pauseReading(this.#socket)
   }
 
   #resume(): void {
     if (!this.#isPaused) return
     this.#isPaused = false
-    const { parser, writableNeedDrain } = this.#socket
-    // Where the client reads too slowly, node reads on when it has read. Without a parser somebody else reads (an upgrade).
-    if (writableNeedDrain || !parser) return
-    this.#socket._paused = false
-    parser.resume()
-    this.#socket.resume()
+    // If the client reads too slowly, node reads on when it has read.
+    if (!this.#socket.writableNeedDrain) resumeReading(this.#socket)
   }
 }

@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import http, { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http'
+import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Slot, UpgradeBounds } from '../../contracts/pool.ts'
@@ -18,6 +18,7 @@ import type { OutcomeKind } from '../../model/outcome.ts'
 import { type Carrier, createCarrier, createHeadCheck } from '../../pools/upgrade/handshake.ts'
 import { callEach, catchRejection, isPromise } from '../../runtime/callbacks.ts'
 import { longerAttemptMs } from '../../runtime/slow-addresses.ts'
+import { currentResponse, emitDrain, responseOn } from '../node-internals.ts'
 import { destroyGuarded } from '../tcp.ts'
 import { Tunnel, type TunnelEvents } from '../tunnel/tunnel.ts'
 import { respondToClientError } from './client-error.ts'
@@ -71,10 +72,10 @@ export function createUpgrades(parts: Parts): Upgrades {
 
   function begin(...args: Parameters<Upgrades['serve']>): void {
     const [peer, req, given, head, call, ordinary] = args
-    const earlier = (req.socket as { _httpMessage?: ServerResponse | null })._httpMessage
+    const earlier = currentResponse(req.socket)
     if (earlier) {
       // The response to the request before it in the pipeline is still on its way.
-      const onDrain = (): void => drained(earlier)
+      const onDrain = (): void => emitDrain(earlier)
       const onTurn = AsyncResource.bind(() => {
         given.off('drain', onDrain)
         guarded(given, () => begin(...args))
@@ -184,17 +185,6 @@ function ignore(): void {}
 
 function isSlot(value: unknown): value is Slot {
   return typeof (value as Slot | null | undefined)?.release === 'function'
-}
-
-/**
- * The client takes more of a response: node has taken off what would have told it so when it handed over the connection. Where
- * `writableNeedDrain` comes from is not in its documentation (lib/_http_outgoing.js).
- */
-function drained(response: ServerResponse): void {
-  if (!response.writableNeedDrain) return
-  const flag = Object.getOwnPropertySymbols(response).find(({ description }) => description === 'kNeedDrain')
-  if (flag !== undefined) (response as unknown as Record<symbol, boolean>)[flag] = false
-  response.emit('drain')
 }
 
 /** What a client may send before it has its response, bytes; past so many we read no more. */
@@ -619,10 +609,8 @@ class UpgradeExchange extends BaseExchange implements TunnelEvents {
   #beginAnswer(): ServerResponse {
     if (this.#answer !== null) return this.#answer
     const socket = this.#socket
-    const answer = new ServerResponse(this.#req)
+    const answer = responseOn(socket as Socket, this.#req)
     this.#answer = answer
-    answer.shouldKeepAlive = false
-    answer.assignSocket(socket as Socket)
     answer.on('error', ignore).on(
       'finish',
       this.#guarded(() => this.#linger()),

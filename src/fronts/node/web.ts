@@ -5,6 +5,7 @@ import type { Peer } from '../../exchange/front.ts'
 import type { Destination, Parts } from '../../exchange/services.ts'
 import type { RequestHeaders } from '../../headers/request.ts'
 import type { Timeouts } from '../../model/exchange-view.ts'
+import { hasSentContinue } from '../node-internals.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
 import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from './front.ts'
 import { isBehindAnother, waitForTurn } from './pipeline.ts'
@@ -44,8 +45,7 @@ export function serveWeb(
       else fault = consumed.fault
     } else {
       // node has already answered `Expect: 100-continue` where the server has no `checkContinue` listener.
-      const wasContinued = (res as { _sent100?: boolean })._sent100 === true
-      body = new NodeBody(req, res, headers.bodyBytes, headers.expectsContinue && !wasContinued)
+      body = new NodeBody(req, res, headers.bodyBytes, headers.expectsContinue && !hasSentContinue(res))
     }
   }
   if (isBehindAnother(req.socket, res)) wait(res, req, parts, front, headers, body, call, fault)

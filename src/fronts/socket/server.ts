@@ -8,8 +8,7 @@ import { RequestParser } from '../../http1/request-parser.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
-import { watchConnections } from '../listen.ts'
-import { tcpOf } from '../tcp.ts'
+import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
 import { AddressLimit } from './address-limit.ts'
 import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
 
@@ -88,10 +87,7 @@ export function createSocketServer(
       giveAway(connection)
       if (bytes.length > 0 && !hasEnded) socket.unshift(bytes)
       behind.emit('connection', socket)
-      if (!hasEnded) return
-      // Nothing can be put back into a stream that has told its end.
-      socket.emit('data', bytes)
-      socket.emit('end')
+      if (hasEnded) emitLastBytes(socket, bytes)
     },
     onFault(connection, error, known) {
       giveAway(connection)
@@ -158,7 +154,7 @@ export function createSocketServer(
   }
 
   function noteResponse({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
-    if (lane.isClosing) res.shouldKeepAlive = false
+    if (lane.isClosing) closeAfter(res)
     else if (others.has(socket)) others.set(socket, res)
   }
 
