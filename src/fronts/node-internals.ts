@@ -22,7 +22,8 @@ interface ServerSocket {
 /**
  * The response that a connection writes now; those to later requests of its pipeline wait for it. `null`: none; `undefined`: it has
  * never had one. `socket._httpMessage`, set by `ServerResponse.prototype.assignSocket` (lib/_http_server.js).
- * Without it: `undefined`. Pipelined requests are then served at the same time (node still sends their responses in order).
+ * Without it: `undefined`. Pipelined requests are then served at the same time (node still sends their responses in order), an upgrade
+ * does not wait for the response before it, and a request that cannot be read after one that could ends its connection unanswered.
  */
 export function currentResponse(socket: object): ServerResponse | null | undefined {
   return (socket as ServerSocket)._httpMessage
@@ -166,7 +167,7 @@ export function emitLastBytes(socket: Socket, bytes: Buffer): void {
 
 /**
  * The TCP socket under a TLS one; itself, if it is one. `_parent`, set by `TLSSocket.prototype._init` (lib/internal/tls/wrap.js, in 22
- * lib/_tls_wrap.js). Without it: `socket`.
+ * lib/_tls_wrap.js). Without it: `socket`, so that a TLS connection counts as in its handshake until it closes, and is never reset.
  */
 export function tcpOf(socket: Socket): Socket {
   return (socket as { _parent?: Socket | null })._parent ?? socket
