@@ -1,6 +1,7 @@
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Executor } from '../contracts/executor.ts'
 import type { HealthCheck } from '../contracts/health-check.ts'
+import type { Interceptor } from '../contracts/interceptor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
@@ -30,6 +31,8 @@ export interface TimeoutOptions {
   total?: number
   /** Without a byte in either direction on an upgraded connection (WebSocket). Default 0: off. */
   upgradeIdle?: number
+  /** For the interceptors of a route, until they respond or send the request on. Default 10000. */
+  intercept?: number
 }
 
 /** A built-in balancer by name, with its options, for where only data fits (a configuration file). */
@@ -103,6 +106,8 @@ export interface RouteOptions {
   responseHeaders?: HeaderChanges
   /** Further transforms of your own, after the above. */
   transforms?: Transform[]
+  /** Stand around the way to a backend, the first one outermost: they may wait, respond, retry, and rewrite bodies. */
+  interceptors?: Interceptor[]
   /** Limits for this route, over the group's. */
   timeouts?: TimeoutOptions
 }
@@ -242,6 +247,7 @@ export interface ResolvedRoute {
   readonly methods: readonly string[]
   readonly group: string
   readonly transforms: readonly Transform[]
+  readonly interceptors: readonly Interceptor[]
   readonly timeouts: ResolvedTimeouts
 }
 

@@ -140,6 +140,7 @@ function resolveRoute(
     methods: Object.freeze(methods.map((method) => method.toUpperCase())),
     group,
     transforms: Object.freeze(transformsOf(route)),
+    interceptors: Object.freeze([...(route.interceptors ?? [])]),
     timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, route.timeouts),
   })
 }

@@ -1,5 +1,6 @@
 import { domainToASCII } from 'node:url'
 import * as v from 'valibot'
+import type { Interceptor } from '../contracts/interceptor.ts'
 import type { Transform } from '../contracts/transform.ts'
 import { headerNameFault, headerValueFault } from '../transforms/headers.ts'
 import { prefixFault } from '../transforms/prefix.ts'
@@ -44,6 +45,11 @@ const transform = v.custom<Transform>(
   says('a Transform: { name, request(), response() } with one of the two', { name: 'x' }),
 )
 
+const interceptor = v.custom<Interceptor>(
+  (input) => hasMethodOf(input, ['wrap']),
+  says('an Interceptor: { name, wrap(next) }', { name: 'x' }),
+)
+
 /** What to match and what to do with it. */
 export const route = closed(
   {
@@ -62,6 +68,10 @@ export const route = closed(
     requestHeaders: optional("Changes to the request's headers.", headerChanges),
     responseHeaders: optional("Changes to the response's headers.", headerChanges),
     transforms: optional('Further transforms.', codeOnly(list(transform, 'a list of transforms', []))),
+    interceptors: optional(
+      'Stand around the way to a backend, the first one outermost.',
+      codeOnly(list(interceptor, 'a list of interceptors', [])),
+    ),
     timeouts: optional("Limits for this route, over the group's.", timeouts),
   },
   { example: { path: '/api', group: 'api' } },

@@ -9,6 +9,7 @@ export const TIMEOUT_DEFAULTS = Object.freeze({
   idle: 60_000,
   total: 0,
   upgradeIdle: 0,
+  intercept: 10_000,
 })
 
 /** Time limits by phase. */
@@ -20,6 +21,10 @@ export const timeouts = closed(
     idle: optional('Without a byte of body in either direction, ms.', millis('0: no limit', 60_000)),
     total: optional('For the whole exchange, all attempts included, ms.', millis('0: no limit', 120_000)),
     upgradeIdle: optional('Without a byte on an upgraded connection, ms.', millis('0: no limit', 300_000)),
+    intercept: optional(
+      'For the interceptors of a route, until they respond or go on, ms.',
+      millis('0: no limit', 10_000),
+    ),
   },
   { example: { connect: 5000, headers: 30_000 } },
 )

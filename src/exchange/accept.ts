@@ -1,38 +1,59 @@
 import { STATUS_CODES } from 'node:http'
-import type { RequestHeaders } from '../headers/request.ts'
-import type { ProxyErrorCode } from '../model/errors.ts'
+import { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
-import { type Answer, textResponse } from './local-response.ts'
-import type { Parts } from './services.ts'
+import type { Exchange } from './exchange.ts'
+import { type LocalResponse, textResponse } from './local-response.ts'
+import type { Services } from './services.ts'
+import type { Snapshot } from './snapshot.ts'
 
-/** An answer of ours to a request that is not for a backend. */
-export interface OwnResponse extends Answer {
-  readonly status: number
-}
-
-/**
- * What we say to a request by ourselves, or `null`: yes to OPTIONS whose `Max-Forwards` is spent (RFC 9110 section 7.6.2), and no
- * to TRACE, which goes to no backend: it sends back what proxies have added, and cookies that a script may not read
- * (RFC 9110 section 9.3.8).
- */
-export function ownResponse(method: string, { fault, isOurs }: RequestHeaders): OwnResponse | null {
-  if (fault !== null) return null
-  if (method === 'TRACE') return { status: 405, ...textResponse(`405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED]) }
-  return isOurs ? { status: 200, ...textResponse('') } : null
-}
-
-/** What we let through, of the methods that everybody knows; a backend may take less, or more. */
+/** Common methods that we let through; a backend may take fewer, or more. */
 const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 
-/** What of a request's head is past the limits, as the arguments of `reject()`, or `null`. */
-export function headLimitFault(
+/**
+ * Step 1, the same and in the same order for every front: may the request be carried at all?
+ * @returns why not, or our own response to it, or `null`.
+ */
+export function accept(exchange: Exchange): ProxyError | LocalResponse | null {
+  const { services, snapshot, request, method, target, call } = exchange
+  const { fault, misuse, isOurs } = request
+  const closed = closedFault(services, exchange.upgrade !== null)
+  if (closed !== null) return closed
+  const limit = headLimitFault(target, request.counted, snapshot.limits)
+  if (limit !== null) return limit
+  if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
+  if (misuse !== null) {
+    return new ProxyError('ERR_PROXY_HOOK', `the application has changed req.headers, and ${misuse}`)
+  }
+  // It goes to no backend: it sends back what proxies have added, and cookies that a script may not read (RFC 9110 section 9.3.8).
+  if (method === 'TRACE') return textResponse(405, `405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED])
+  // OPTIONS whose `Max-Forwards` is spent (RFC 9110 section 7.6.2).
+  if (isOurs) return textResponse(200, '')
+  return call?.fault ?? null
+}
+
+function closedFault({ activity }: Services, isUpgrade: boolean): ProxyError | null {
+  if (activity.isClosed) return new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed')
+  // What runs may finish; a tunnel would only begin.
+  if (isUpgrade && activity.isClosing) return new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closing')
+  return null
+}
+
+function headLimitFault(
   target: string,
   headers: Readonly<HeaderList>,
-  { maxTargetBytes, maxHeaders }: Parts['limits'],
-): readonly [ProxyErrorCode, string] | null {
-  if (headers.length > 2 * maxHeaders)
-    return ['ERR_PROXY_HEAD_TOO_LARGE', `the request has more than ${maxHeaders} headers`]
-  if (target.length > maxTargetBytes)
-    return ['ERR_PROXY_TARGET_TOO_LONG', `the request target is longer than ${maxTargetBytes} bytes`]
+  { maxTargetBytes, maxHeaders }: Snapshot['limits'],
+): ProxyError | null {
+  if (headers.length > 2 * maxHeaders) {
+    return new ProxyError('ERR_PROXY_HEAD_TOO_LARGE', `the request has more than ${maxHeaders} headers`)
+  }
+  if (target.length > maxTargetBytes) {
+    return new ProxyError('ERR_PROXY_TARGET_TOO_LONG', `the request target is longer than ${maxTargetBytes} bytes`)
+  }
   return null
+}
+
+/** A request body that is announced, or has grown, larger than the limit. */
+export function bodyLimitFault(bytes: number, { maxBodyBytes }: Snapshot['limits']): ProxyError | null {
+  if (maxBodyBytes === 0 || bytes <= maxBodyBytes) return null
+  return new ProxyError('ERR_PROXY_BODY_TOO_LARGE', `the request body is larger than ${maxBodyBytes} bytes`)
 }

@@ -1,499 +1,259 @@
-import type { Connection, ResponseHead, ResponseSink } from '../contracts/pool.ts'
+import type { BodySource, ResponseSink } from '../contracts/pool.ts'
+import { clientAddressOf } from '../headers/client-address.ts'
 import type { RequestHeaders } from '../headers/request.ts'
-import { responseHeaders } from '../headers/response.ts'
-import { passableTrailers } from '../headers/trailers.ts'
-import { hasBoundChallenge } from '../http1/connection-auth.ts'
-import { removeField } from '../http1/fields.ts'
-import { describeError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
-import type { HeaderList, Timeouts } from '../model/exchange-view.ts'
-import type { Outcome, OutcomeKind } from '../model/outcome.ts'
-import { catchRejection, isPromise } from '../runtime/callbacks.ts'
-import { BaseExchange } from './attempts.ts'
-import type { Front, FrontBody, FrontEvents, Retainable } from './front.ts'
-import { errorResponse } from './local-response.ts'
-import { type BodyWatcher, ReplayableBody } from './replayable-body.ts'
-import type { Destination, Parts } from './services.ts'
+import { fieldValue, removeField } from '../http1/fields.ts'
+import type { Backend } from '../model/backend.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
+import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.ts'
+import type { RequestHead } from '../model/message.ts'
+import type { OutcomeKind } from '../model/outcome.ts'
+import type { Resolution } from '../routing/resolve.ts'
+import { catchRejection } from '../runtime/callbacks.ts'
+import { accept, bodyLimitFault } from './accept.ts'
+import type { Attempt } from './attempt.ts'
+import { Attempts } from './attempts.ts'
+import { ClientWatch } from './client-watch.ts'
+import type { Front, FrontBody } from './front.ts'
+import { decideLast, errorResponse, type LocalResponse, sendLocally } from './local-response.ts'
+import { routedHead } from './outgoing.ts'
+import { recordExchange } from './record.ts'
+import { ReplayableBody } from './replayable-body.ts'
+import { Responder } from './responder.ts'
+import type { Core, Services } from './services.ts'
+import type { Route, Snapshot } from './snapshot.ts'
 
 /** What one call may say differently. */
-export interface ExchangeOverrides {
+export interface ExchangeCall {
+  /** Goes there in place of asking the router. */
+  readonly route?: Route | undefined
   readonly timeouts?: Partial<Timeouts> | undefined
-  /** Called in place of our own answer, when nothing has been sent to the client yet. */
+  /** Called in place of our own response, if nothing has been sent to the client yet. */
   readonly onError?: ((error: ProxyError) => void) | undefined
+  /** What is wrong with the call itself. */
+  readonly fault?: ProxyError | undefined
 }
 
-/** What the exchange waits for; decides what an idle or late exchange is called. */
-const WAITING = 0
-const SENDING = 1
-const AWAITING_HEAD = 2
-const RECEIVING = 3
-const ENDED = 4
-
-/** What `limits.minBodyBytesPerSecond` and `limits.minReadBytesPerSecond` let a client be late at first, ms. */
-const RATE_GRACE_MS = 5000
+/** Why `signal` is aborted; as node makes it, but once: a stack trace of its own would cost each exchange 5 us. */
+const OVER = new DOMException('This operation was aborted', 'AbortError')
 
 /**
- * One client request and all that becomes of it.
+ * One client request and all that becomes of it:
  *
- *     1 accept -> 2 route -> 3 pick -> 4 lease -> 5 forward -> 6 respond -> 7 record
- *                              ^______ another attempt ______|
+ *     1 accept -> 2 resolve -> [ interceptors ] -> 3 pick -> 4 lease -> 5 send -> 6 judge -> 7 respond -> 8 record
+ *                                                    ^________ again _____________|
  *
- * One object for the whole way, no promise and no closure where a connection is at hand. Whatever happens, it ends
- * once, in {@link Exchange.#end}.
+ * This class is its identity, its limits of time, and its one end. Steps 3 to 6 are {@link Attempts}, step 7 is {@link Responder}.
+ * No promise, timer or closure is made for a request that finds an idle connection.
  */
-export class Exchange extends BaseExchange implements ResponseSink, FrontEvents, BodyWatcher, Retainable {
-  declare readonly front: Front
-  readonly #overrides: ExchangeOverrides | null
-  readonly #requestBodyBytes: number | null
-  readonly #body: ReplayableBody | null
-  #connection: Connection | null = null
-  /** Whose bytes the front was given last; it may still use them when the connection has gone back. */
-  #lender: Connection | null = null
-  #phase = WAITING
-  #isClientBlocked = false
-  /** When this attempt's request began to be sent; once all of it is, when that was. */
-  #sentAt = 0
-  /** When the client was asked for what it sends now, and how much has come since. */
-  #awaitedAt = 0
-  #awaitedBytes = 0
-  /** Since when the client takes no more of the response, and how long it did so before; kept for `limits.minReadBytesPerSecond`. */
-  #blockedAt = -1
-  #blockedMs = 0
-
-  // 1 accept
+export class Exchange implements ExchangeView {
+  readonly id: number
+  readonly method: string
+  readonly target: string
+  readonly headers: Readonly<HeaderList>
+  readonly upgrade: string | null
+  readonly startedAt: number
+  readonly services: Services
+  readonly snapshot: Snapshot
+  readonly front: Front
+  readonly request: RequestHeaders
+  readonly body: ReplayableBody | null
+  readonly call: ExchangeCall | null
+  readonly client: ClientWatch
+  timeouts: Timeouts
+  attempts = 0
+  backend: Backend | null = null
+  requestBytes = 0
+  responseBytes = 0
+  status = 0
+  firstByteMs = -1
+  backendMs = 0
+  /** The latest attempt, while it runs. */
+  attempt: Attempt | null = null
+  isEnded = false
+  /** Known from step 2 on. */
+  route: Route | null = null
+  /** Told by the front what becomes of its client. */
+  readonly events: Responder
+  #running: Attempts | null = null
+  #abort: AbortController | null = null
 
   constructor(
-    parts: Parts,
+    { services, snapshot }: Core,
     front: Front,
-    headers: RequestHeaders,
+    request: RequestHeaders,
     body: FrontBody | null,
-    overrides: ExchangeOverrides | null,
+    call: ExchangeCall | null,
+    upgrade: string | null = null,
   ) {
-    super(parts, front, front.peer, headers)
-    this.#overrides = overrides
-    this.#requestBodyBytes = headers.bodyBytes
-    if (body?.isDecoded === true) removeField(headers.list, 'content-encoding')
-    if (body?.expectsContinue === true) headers.list.push('Expect', '100-continue')
-    this.#body = body === null ? null : new ReplayableBody(body, parts.limits.replayBytes, this)
+    this.id = services.activity.begin()
+    this.method = front.method
+    this.target = front.target
+    this.headers = request.counted
+    this.upgrade = upgrade
+    this.startedAt = services.clock.now()
+    this.services = services
+    this.snapshot = snapshot
+    this.front = front
+    this.request = request
+    this.call = call
+    this.timeouts = snapshot.timeouts
+    if (body?.isDecoded === true) removeField(request.list, 'content-encoding')
+    if (body?.expectsContinue === true) request.list.push('Expect', '100-continue')
+    this.client = new ClientWatch(this)
+    this.body = body === null ? null : new ReplayableBody(body, snapshot.limits.replayBytes, this.client)
+    this.events = new Responder(this)
+    services.deadlines.add(this.client)
+    if (services.events.has('request')) services.events.emit('request', this)
   }
 
-  /** Goes the whole way. @param override goes there in place of asking the routes. */
-  begin(override: Destination | null): void {
-    const { state, limits } = this.parts
-    if (state.isClosed) return this.reject('ERR_PROXY_CLOSED', 'the proxy is closed')
-    // 2 route
-    const error = this.route(override, this.#overrides?.timeouts)
-    if (error !== null) return this.#fail(error)
-    const { maxBodyBytes } = limits
-    if (maxBodyBytes > 0 && this.#requestBodyBytes !== null && this.#requestBodyBytes > maxBodyBytes) {
-      return this.reject('ERR_PROXY_BODY_TOO_LARGE', `the request body is larger than ${maxBodyBytes} bytes`)
+  get host(): string {
+    return this.request.host
+  }
+
+  get clientAddress(): string {
+    return clientAddressOf(this.front.peer, this.request.forwardedFor, this.snapshot.forwarding.isTrusted)
+  }
+
+  get group(): string {
+    return this.route?.group.name ?? ''
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController()
+    if (this.isEnded) this.#abort.abort(OVER)
+    return this.#abort.signal
+  }
+
+  header(name: string): string | undefined {
+    return fieldValue(this.headers, name)
+  }
+
+  /** Calls in the async context of the request. Not for what is called for every piece of a body: it makes an array. */
+  enter<Args extends unknown[]>(call: (...args: Args) => void, self: object, ...args: Args): void {
+    const { scope } = this.front
+    if (scope === null) call.apply(self, args)
+    else scope.runInAsyncScope(call, self, ...args)
+  }
+
+  /** Goes the whole way. @param found the front has resolved the request's target already. */
+  begin(found: Resolution<Route> | null = null): void {
+    // 1 accept
+    const refused = accept(this)
+    if (refused instanceof ProxyError) return this.fail(refused)
+    if (refused !== null) return this.#respondLocally(refused)
+    // 2 resolve
+    const head = this.#resolve(found)
+    if (head instanceof ProxyError) return this.fail(head)
+    const handler = this.route?.handler ?? null
+    if (handler === null) return this.forward(head, this.body, this.events)
+    this.client.awaitInterceptors()
+    handler(this, head, this.body, this.events)
+  }
+
+  #resolve(found: Resolution<Route> | null): RequestHead | ProxyError {
+    const { call, request, snapshot } = this
+    const resolution = found ?? snapshot.router.resolve(this.method, this.target, request.host, request.isHostSet)
+    if (resolution.fault !== null) {
+      return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${resolution.fault}`)
     }
-    this.attempt()
+    const route = call?.route ?? resolution.route
+    if (route === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
+    this.route = route
+    this.timeouts = call?.timeouts === undefined ? route.timeouts : { ...route.timeouts, ...call.timeouts }
+    this.client.beginTotal()
+    return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
   }
 
-  protected attempt(): void {
-    // 3 pick
-    this.#phase = WAITING
-    const error = this.pick()
-    if (error !== null) return this.#fail(error)
-    // 4 lease
-    let leased: Connection | Promise<Connection>
-    try {
-      leased = this.pool.acquire(this.backend as NonNullable<typeof this.backend>, this)
-    } catch (thrown) {
-      return this.#onLeaseFailed(thrown)
-    }
-    if (isPromise(leased)) this.#await(leased)
-    else this.#onLeased(leased)
+  /** Steps 3 to 6: what all interceptors of a route stand around. */
+  forward(request: RequestHead, body: BodySource | null, sink: ResponseSink): void {
+    if (this.isEnded) return
+    this.client.stopAwaiting()
+    const attempts = new Attempts(this, this.route as Route, request, body, sink)
+    attempts.earlier = this.#running
+    this.#running = attempts
+    attempts.next()
   }
 
-  #await(leased: PromiseLike<Connection>): void {
-    try {
-      leased.then(
-        (connection) => this.#onLeased(connection),
-        (thrown) => this.#onLeaseFailed(thrown),
-      )
-    } catch (thrown) {
-      this.#onLeaseFailed(thrown)
-    }
+  onAttempt(attempt: Attempt): void {
+    this.attempt = attempt
+    this.attempts = attempt.number
+    this.backend = attempt.backend
   }
 
-  #onLeased(connection: Connection): void {
-    if (!isConnection(connection)) this.#onLeaseFailed(new TypeError('acquire() gave no connection'))
-    else if (this.#phase === WAITING) this.#forward(connection)
-    else this.#release(connection, ABORTED)
+  onAttemptEnd(attempt: Attempt): void {
+    this.backendMs += attempt.totalMs
+    if (this.attempt === attempt) this.attempt = null
   }
 
-  #onLeaseFailed(error: unknown): void {
-    if (this.#phase !== WAITING) return
-    if (error instanceof ProxyError && error.code === 'ERR_PROXY_NO_BACKEND' && this.pickAgain(error)) return
-    if (error instanceof ProxyError) this.onError(error)
-    else this.onError(this.hookError('pool', error))
+  onAttemptsOver(over: Attempts): void {
+    if (this.#running === over) this.#running = over.earlier
+    else
+      for (let one = this.#running; one !== null; one = one.earlier)
+        if (one.earlier === over) one.earlier = over.earlier
+    // They may try again, or are not through with the response.
+    if (this.#running === null && this.route?.handler != null) this.client.awaitInterceptors()
   }
 
-  // 5 forward
-
-  #forward(connection: Connection): void {
-    const body = this.#body
-    this.#connection = connection
-    this.#lender = connection
-    const now = this.parts.clock.now()
-    this.#phase = body === null ? AWAITING_HEAD : SENDING
-    this.#sentAt = now
-    this.extend(body === null ? this.timeouts.headers : this.timeouts.idle, now)
-    try {
-      const returned: unknown = connection.send(this.outgoingHead(), body, this)
-      if (isPromise(returned)) catchRejection(returned, (error) => this.onPoolThrew(error))
-    } catch (error) {
-      this.#fail(this.hookError('pool', error))
-    }
-  }
-
-  onBodyProgress(bytes: number): void {
-    this.requestBytes += bytes
-    const { maxBodyBytes } = this.parts.limits
-    if (maxBodyBytes > 0 && this.requestBytes > maxBodyBytes) {
-      this.reject('ERR_PROXY_BODY_TOO_LARGE', `the request body is larger than ${maxBodyBytes} bytes`)
-    } else if (this.#phase === SENDING) {
-      this.#awaitedBytes += bytes
-      this.#awaitBody(this.parts.clock.now())
-    } else if (this.#phase === RECEIVING) this.extend(this.timeouts.idle)
-  }
-
-  onBodyAwaited(): void {
-    this.#awaitedAt = this.parts.clock.now()
-    this.#awaitedBytes = 0
-    if (this.#phase === SENDING) this.#awaitBody(this.#awaitedAt)
-  }
-
-  onBodyHeld(): void {
-    if (this.#phase === SENDING) this.extend(this.timeouts.idle)
-  }
-
-  #awaitBody(now: number): void {
-    this.extend(this.timeouts.idle, now)
-    if (this.parts.limits.minBodyBytesPerSecond > 0) this.deadline = Math.min(this.deadline, this.#slowAt)
-  }
-
-  /** When the client is too slow if nothing more comes. */
-  get #slowAt(): number {
-    return this.#awaitedAt + RATE_GRACE_MS + (this.#awaitedBytes * 1000) / this.parts.limits.minBodyBytesPerSecond
-  }
-
-  onBodyComplete(): void {
-    if (this.#phase !== SENDING) return
-    this.#phase = AWAITING_HEAD
-    this.#sentAt = this.parts.clock.now()
-    this.extend(this.timeouts.headers, this.#sentAt)
-  }
-
-  // 6 respond
-
-  onInformational(head: ResponseHead): void {
-    if (this.#phase === ENDED) return
-    try {
-      this.front.inform(head)
-    } catch (thrown) {
-      this.onFrontThrew(thrown)
-    }
-  }
-
-  onHead(head: ResponseHead): void {
-    if (this.#phase === ENDED) return
-    const { clock, events, via } = this.parts
-    const now = clock.now()
-    this.firstByteMs = now - this.startedAt
-    this.status = head.status
-    this.#phase = RECEIVING
-    this.extend(this.timeouts.idle, now)
-    this.#body?.forget()
-    if (head.status === 401 && hasBoundChallenge(head.headers)) return this.#refuseBoundChallenge()
-    const isBodiless = this.method === 'HEAD' || head.status === 304
-    const bodyBytes = head.status === 204 ? -1 : head.bodyBytes
-    const headers = responseHeaders(head.headers, {
-      bodyBytes,
-      isBodiless,
-      takesTrailers: head.bodyBytes < 0 && !isBodiless && this.front.minorVersion === 1,
-      via,
-      isUpgradeRequired: head.status === 426,
-    })
-    const status = this.transformResponse(head.status, headers)
-    if (status instanceof ProxyError) return this.#fail(status)
-    this.status = status
-    if (events.has('response')) events.emit('response', this, status)
-    if (this.parts.state.isClosing) headers.push('Connection', 'close')
-    try {
-      this.front.respond(status, status === head.status ? head.reason : '', headers, head.bodyBytes)
-    } catch (thrown) {
-      this.#fail(this.hookError('the response', thrown))
-    }
-  }
-
-  /** Its other half could come over another connection, and what it authenticates would be another client's, too. */
-  #refuseBoundChallenge(): void {
-    const { backend, group } = this
-    const message =
-      `backend ${backend?.id} of group ${group} asks for NTLM or Negotiate authentication, which cannot pass a proxy that ` +
-      'shares connections: have it offer another scheme instead (Basic, Bearer), or let clients reach it directly'
-    // It has answered, and nothing is wrong with it.
-    this.endAttempt('answered', null)
-    this.#fail(new ProxyError('ERR_PROXY_BAD_RESPONSE', message, { backend, attempt: this.attempts }))
-  }
-
-  onData(chunk: Buffer): boolean {
-    if (this.#phase === ENDED) return true
-    this.responseBytes += chunk.length
-    this.extend(this.timeouts.idle)
-    let goOn = true
-    try {
-      goOn = this.front.write(chunk, this)
-    } catch (thrown) {
-      this.onFrontThrew(thrown)
-    }
-    this.#isClientBlocked = !goOn
-    if (!goOn || this.#blockedAt >= 0) this.#awaitReader()
-    return goOn
-  }
-
-  /** The front still uses the chunk that was just delivered. */
-  retain(): void {
-    const returned: unknown = this.#lender?.retain()
-    if (isPromise(returned)) catchRejection(returned, (thrown) => this.onPoolThrew(thrown))
-  }
-
-  #awaitReader(): void {
-    if (this.parts.limits.minReadBytesPerSecond === 0 || this.#phase !== RECEIVING) return
-    if (this.#blockedAt < 0) this.#blockedAt = this.parts.clock.now()
-    this.deadline = Math.min(this.deadline, this.#unreadAt)
-  }
-
-  /** When the client has read too slowly if it takes nothing more. Time in which it waits for the backend is not counted. */
-  get #unreadAt(): number {
-    const { minReadBytesPerSecond } = this.parts.limits
-    return this.#blockedAt - this.#blockedMs + RATE_GRACE_MS + (this.responseBytes * 1000) / minReadBytesPerSecond
-  }
-
-  onFlush(): void {
-    if (this.#phase !== RECEIVING) return
-    try {
-      this.front.flush()
-    } catch (thrown) {
-      this.onFrontThrew(thrown)
-    }
-  }
-
-  onEnd(trailers: HeaderList | null): void {
-    if (this.#phase === ENDED) return
-    this.endAttempt('answered', null)
-    // Whatever is late from now on, it is not the backend.
-    this.#isClientBlocked = true
-    try {
-      this.front.end(trailers === null ? null : passableTrailers(trailers))
-    } catch (thrown) {
-      this.onFrontThrew(thrown)
-    }
-  }
-
-  onClientDrain(): void {
-    this.#isClientBlocked = false
-    if (this.#phase !== RECEIVING) return
-    const now = this.parts.clock.now()
-    if (this.#blockedAt >= 0) {
-      this.#blockedMs += now - this.#blockedAt
-      this.#blockedAt = -1
-    }
-    this.extend(this.timeouts.idle, now)
-    try {
-      const returned: unknown = this.#connection?.resume()
-      if (isPromise(returned)) catchRejection(returned, (thrown) => this.onPoolThrew(thrown))
-    } catch (thrown) {
-      this.onPoolThrew(thrown)
-    }
-  }
-
-  onClientDone(): void {
-    if (this.#phase === RECEIVING && !this.isAttempting) return this.#end('answered', null)
-    // The application has answered by itself.
-    this.endAttempt('aborted', null)
-    this.#end('local', null)
-  }
-
-  onClientGone(): void {
-    if (this.#phase === ENDED) return
-    const error = new ProxyError('ERR_PROXY_CLIENT_GONE', 'the client closed the connection before it had the answer', {
-      backend: this.backend,
-      attempt: this.attempts,
-    })
-    this.endAttempt('aborted', error)
-    this.#end('aborted', error)
+  /** The client, and not the backend, has to move next. @param isSending the backend has not had all of the request's body. */
+  isWaitingForClient(isSending: boolean): boolean {
+    return isSending ? (this.body?.isWaitingForClient ?? false) : this.events.isClientBlocked
   }
 
   // What goes wrong:
 
-  onFrontThrew(thrown: unknown): void {
-    this.onError(this.hookError('the response', thrown))
-  }
-
-  onPoolThrew(thrown: unknown): void {
-    this.onError(this.hookError('pool', thrown))
-  }
-
-  onError(error: ProxyError): void {
-    if (this.#phase === ENDED) return
-    if (this.#phase === RECEIVING) {
-      this.endAttempt('truncated', error)
-      this.#abort()
-      this.#end('truncated', error)
-      return
-    }
-    const isReplayable = this.#body === null || this.#body.isReplayable
-    if (!this.tryAgain(error, isReplayable, this.#connection?.isReused ?? false)) this.#fail(error)
-  }
-
-  onDeadline(): void {
-    // The list has let go of it; an attempt that fails may be followed by another.
-    this.parts.deadlines.add(this)
-    const { headers, idle, total } = this.timeouts
-    const now = this.parts.clock.now()
-    if (now >= this.totalAt) {
-      // It counts as no head in time where the backend has had the whole request for most of it.
-      const isBackends = this.#phase === AWAITING_HEAD && (now - this.#sentAt) * 2 >= total
-      return this.#timeOut('ERR_PROXY_TOTAL_TIMEOUT', `the exchange took more than ${total} ms`, true, isBackends)
-    }
-    if (this.#phase === AWAITING_HEAD) {
-      return this.#timeOut(
-        'ERR_PROXY_HEADERS_TIMEOUT',
-        `backend ${this.backend?.id} did not answer within ${headers} ms`,
-        false,
-      )
-    }
-    const isClients = this.#phase === SENDING ? this.#body?.isWaitingForClient : this.#isClientBlocked
-    const { minBodyBytesPerSecond, minReadBytesPerSecond } = this.parts.limits
-    if (isClients && this.#phase === SENDING && minBodyBytesPerSecond > 0 && now >= this.#slowAt) {
-      return this.#timeOut(
-        'ERR_PROXY_CLIENT_TIMEOUT',
-        `the client sent less than ${minBodyBytesPerSecond} bytes a second`,
-        true,
-      )
-    }
-    if (this.#blockedAt >= 0 && now >= this.#unreadAt) {
-      return this.#timeOut(
-        'ERR_PROXY_CLIENT_TIMEOUT',
-        `the client took less than ${minReadBytesPerSecond} bytes a second`,
-        true,
-      )
-    }
-    if (isClients) return this.#timeOut('ERR_PROXY_CLIENT_TIMEOUT', `the client moved no byte for ${idle} ms`, true)
-    // A backend that takes no more of a body counts; one that has nothing to say for a while, in a stream of events, does not.
-    const isBackends = this.#phase === SENDING
-    this.#timeOut(
-      'ERR_PROXY_IDLE_TIMEOUT',
-      `backend ${this.backend?.id} moved no byte for ${idle} ms`,
-      false,
-      isBackends,
-    )
-  }
-
-  /**
-   * @param isFinal no other attempt would help.
-   * @param blamesBackend where it is not as the code says by itself.
-   */
-  #timeOut(code: ProxyErrorCode, message: string, isFinal: boolean, blamesBackend?: boolean): void {
-    const details = { backend: this.backend, attempt: this.attempts }
-    const error = new ProxyError(code, message, blamesBackend === undefined ? details : { ...details, blamesBackend })
-    if (!isFinal || this.#phase === RECEIVING) this.onError(error)
-    else {
-      this.endAttempt(error.side === 'client' ? 'aborted' : 'failed', error)
-      this.#fail(error)
-    }
-  }
-
-  /** Ends it without another attempt, for a reason that lies in the request. */
-  reject(code: ProxyErrorCode, message: string): void {
-    const error = new ProxyError(code, message)
-    if (this.#phase === RECEIVING) return this.onError(error)
-    this.endAttempt('aborted', error)
-    this.#fail(error)
-  }
-
-  /** Answers with an error; the attempt, if any, has ended. */
-  #fail(error: ProxyError): void {
-    if (this.#phase === ENDED) return
-    this.endAttempt('failed', error)
-    const { onError } = this.#overrides ?? {}
+  /** No response of a backend has begun: the client gets our own. @param attemptKind how an attempt ends that still runs. */
+  fail(error: ProxyError, attemptKind: OutcomeKind = 'failed'): void {
+    if (this.isEnded) return
+    if (this.events.hasBegun) return this.truncate(error)
     this.status = error.status
-    this.#end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error)
-    if (onError !== undefined) {
-      try {
-        catchRejection(onError(error), (thrown) => this.#onErrorThrew(thrown, error))
-      } catch (thrown) {
-        this.#onErrorThrew(thrown, error)
-      }
-    } else this.#answer(error)
-  }
-
-  #onErrorThrew(thrown: unknown, error: ProxyError): void {
-    this.parts.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
-    this.#answer(error)
-  }
-
-  /** The exchange has ended. */
-  #answer(error: ProxyError): void {
-    const answer = errorResponse(error)
-    if (this.parts.state.isClosing) answer.headers.push('Connection', 'close')
+    decideLast(this, error.status)
+    this.end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error, attemptKind)
+    const { onError } = this.call ?? {}
+    if (onError === undefined) return sendLocally(this, errorResponse(error))
+    const onThrew = (thrown: unknown): void => {
+      this.services.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
+      sendLocally(this, errorResponse(error))
+    }
     try {
-      this.front.refuse(error.status, answer.headers, answer.text)
+      catchRejection(onError(error), onThrew)
     } catch (thrown) {
-      this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
-      this.#abort()
+      onThrew(thrown)
     }
   }
 
-  #abort(): void {
+  /** Some of the response may have reached the client: it sees that there should have been more. */
+  truncate(error: ProxyError): void {
+    if (!this.end('truncated', error)) return
+    this.abortClient()
+  }
+
+  /** Ends the client's connection. */
+  abortClient(): void {
     try {
       this.front.abort()
     } catch (thrown) {
-      this.parts.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
+      this.services.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
     }
   }
 
-  /** Gives the connection back, too. */
-  protected override endAttempt(kind: OutcomeKind, error: ProxyError | null, wasKept = false): Outcome | null {
-    const outcome = super.endAttempt(kind, error, wasKept)
-    const connection = this.#connection
-    if (outcome === null) return null
-    this.#connection = null
-    if (kind !== 'answered') this.#body?.detach()
-    if (connection !== null) this.#release(connection, outcome)
-    return outcome
+  #respondLocally(response: LocalResponse): void {
+    this.status = response.status
+    decideLast(this, response.status)
+    this.end('local', null)
+    sendLocally(this, response)
   }
 
-  #release(connection: Connection, outcome: Outcome): void {
-    try {
-      const returned: unknown = connection.release(outcome)
-      if (isPromise(returned)) catchRejection(returned, (thrown) => this.tellPool(thrown))
-    } catch (thrown) {
-      this.tellPool(thrown)
-    }
-  }
+  // 8 record
 
-  // 7 record
-
-  /** The one end of every exchange. */
-  #end(kind: OutcomeKind, error: ProxyError | null): void {
-    if (this.#phase === ENDED) return
-    this.#phase = ENDED
-    this.#body?.abandon()
-    this.end(kind, error)
-  }
-}
-
-const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 0 }
-
-/** A pool of the user's may give anything. */
-function isConnection(leased: Connection | null | undefined): leased is Connection {
-  try {
-    return typeof leased?.send === 'function'
-  } catch {
-    return false
+  /** The one end of every exchange. @returns `false` if it had ended before. */
+  end(kind: OutcomeKind, error: ProxyError | null, attemptKind: OutcomeKind = kind): boolean {
+    if (this.isEnded) return false
+    this.isEnded = true
+    for (let one = this.#running; one !== null; one = one.earlier) one.abort(attemptKind, error)
+    this.body?.abandon()
+    this.services.deadlines.remove(this.client)
+    this.#abort?.abort(OVER)
+    recordExchange(this, kind, error)
+    return true
   }
 }

@@ -1,44 +1,27 @@
 import { describeError, type ProxyError } from '../model/errors.ts'
-import type { ExchangeView } from '../model/exchange-view.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { ExchangeRecord } from '../model/record.ts'
-import type { Parts } from './services.ts'
+import type { Exchange } from './exchange.ts'
 
-/** What an exchange must tell of itself to be recorded. */
-export interface Recordable extends ExchangeView {
-  readonly startedAt: number
-  readonly requestBytes: number
-  readonly responseBytes: number
-  readonly status: number
-  readonly firstByteMs: number
-  readonly backendMs: number
-  readonly backend: { readonly id: string } | null
-  readonly front: { readonly minorVersion: number }
-}
-
-/** Step 7, once an exchange: counters, the log, events. Nothing comes out of it: what throws in it is logged. */
-export function recordExchange(
-  parts: Parts,
-  exchange: Recordable,
-  outcome: OutcomeKind,
-  error: ProxyError | null,
-): void {
-  const { state, events } = parts
-  state.end()
+/** Step 8, once an exchange: counters, the log, events. Nothing comes out of it: whatever throws in it is logged. */
+export function recordExchange(exchange: Exchange, outcome: OutcomeKind, error: ProxyError | null): void {
+  const { accessLog, activity, events, logger } = exchange.services
+  activity.end()
   try {
-    if (error !== null) tellError(parts, exchange, error)
-    if (parts.accessLog !== null || events.has('finish')) {
-      const record = makeRecord(parts, exchange, outcome, error)
-      parts.accessLog?.(record)
+    if (error !== null) noteError(exchange, error)
+    if (accessLog !== null || events.has('finish')) {
+      const record = makeRecord(exchange, outcome, error)
+      accessLog?.(record)
       if (events.has('finish')) events.emit('finish', exchange, record)
     }
   } catch (thrown) {
-    parts.logger.error({ err: thrown }, `exchange ${exchange.id} could not be recorded: ${describeError(thrown)}`)
+    logger.error({ err: thrown }, `exchange ${exchange.id} could not be recorded: ${describeError(thrown)}`)
   }
-  if (state.active === 0) state.onIdle?.()
+  if (activity.active === 0) activity.onIdle?.()
 }
 
-function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void {
+function noteError(exchange: Exchange, error: ProxyError): void {
+  const { events, logger, refusals } = exchange.services
   const fields = {
     exchange: exchange.id,
     code: error.code,
@@ -52,24 +35,20 @@ function tellError(parts: Parts, exchange: Recordable, error: ProxyError): void 
     ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
   }
   // A client that goes away is nobody's business.
-  if (error.code === 'ERR_PROXY_CLIENT_GONE') parts.logger.debug(fields, error.message)
-  else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') parts.refusals.tell(fields, error.message)
-  else if (error.code === 'ERR_PROXY_HOOK') parts.logger.error({ ...fields, err: error.cause }, error.message)
-  else parts.logger.warn(fields, error.message)
-  if (parts.events.has('error')) parts.events.emit('error', error, exchange)
+  if (error.code === 'ERR_PROXY_CLIENT_GONE') logger.debug(fields, error.message)
+  else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') refusals.tell(fields, error.message)
+  else if (error.code === 'ERR_PROXY_HOOK') logger.error({ ...fields, err: error.cause }, error.message)
+  else logger.warn(fields, error.message)
+  if (events.has('error')) events.emit('error', error, exchange)
 }
 
-function makeRecord(
-  parts: Parts,
-  exchange: Recordable,
-  outcome: OutcomeKind,
-  error: ProxyError | null,
-): ExchangeRecord {
-  const totalMs = parts.clock.now() - exchange.startedAt
+function makeRecord(exchange: Exchange, outcome: OutcomeKind, error: ProxyError | null): ExchangeRecord {
+  const { clock, thread } = exchange.services
+  const totalMs = clock.now() - exchange.startedAt
   return {
     id: exchange.id,
-    thread: parts.thread,
-    epochMs: parts.clock.epoch() - totalMs,
+    thread,
+    epochMs: clock.epoch() - totalMs,
     clientAddress: exchange.clientAddress,
     user: basicUser(exchange.header('authorization')),
     method: exchange.method,

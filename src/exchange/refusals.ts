@@ -1,7 +1,7 @@
 import type { Logger } from '../contracts/logger.ts'
 import type { ProxyError } from '../model/errors.ts'
 import type { Clock } from '../runtime/clock.ts'
-import type { Parts } from './services.ts'
+import type { Services } from './services.ts'
 
 /** Lines at `info` in a second. Clients must not be able to fill a disk. */
 const LINES_PER_SECOND = 10
@@ -58,15 +58,15 @@ export interface Refusal {
 }
 
 /** The record of a refusal: a line in the access log, a diagnostic and an `error` event. There is no exchange, and so no `finish`. */
-export function recordRefusal(parts: Parts, refusal: Refusal): void {
+export function recordRefusal(services: Services, refusal: Refusal): void {
   const { error, clientAddress, request, status, responseBytes } = refusal
-  tellRefusal(parts, error, clientAddress)
-  if (parts.accessLog === null) return
+  tellRefusal(services, error, clientAddress)
+  if (services.accessLog === null) return
   const { method, target, httpVersion } = request ?? UNREAD
-  parts.accessLog({
+  services.accessLog({
     id: 0,
-    thread: parts.thread,
-    epochMs: parts.clock.epoch(),
+    thread: services.thread,
+    epochMs: services.clock.epoch(),
     clientAddress,
     user: '',
     method,
@@ -90,11 +90,11 @@ export function recordRefusal(parts: Parts, refusal: Refusal): void {
 }
 
 /** Tells of it without a line in the access log: that is the exchange's, which is under way. */
-export function tellRefusal(parts: Parts, error: ProxyError, clientAddress: string): void {
+export function tellRefusal(services: Services, error: ProxyError, clientAddress: string): void {
   const { code, status, cause } = error
   const causeCode = (cause as NodeJS.ErrnoException | undefined)?.code
-  parts.refusals.tell({ code, status, client: clientAddress, cause: causeCode }, error.message)
-  if (parts.events.has('error')) parts.events.emit('error', error, null)
+  services.refusals.tell({ code, status, client: clientAddress, cause: causeCode }, error.message)
+  if (services.events.has('error')) services.events.emit('error', error, null)
 }
 
 const UNREAD: RequestLine = { method: '-', target: '-', httpVersion: '-' }

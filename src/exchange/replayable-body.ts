@@ -8,6 +8,8 @@ import type { FrontBody } from './front.ts'
 const SMALL_BYTES = 1024
 const BLOCK_BYTES = 4096
 
+const GONE = 'the request body was read before and is not kept any more'
+
 /** What a {@link ReplayableBody} tells its exchange. */
 export interface BodyWatcher {
   /** Bytes have come from the client. */
@@ -18,7 +20,7 @@ export interface BodyWatcher {
   /** From now on it is not: the backend takes no more. */
   onBodyHeld(): void
   /** Whoever reads the body, a connection of the user's pool perhaps, threw. */
-  onPoolThrew(thrown: unknown): void
+  onBodyThrew(thrown: unknown): void
 }
 
 /**
@@ -63,6 +65,8 @@ export class ReplayableBody implements BodySource, BodySink {
   }
 
   start(sink: BodySink): void {
+    // An interceptor may ask too late: there is nothing any more that could be sent.
+    if (this.#hasStarted && this.#kept === null) return this.#watcher.onBodyThrew(new Error(GONE))
     this.#sink = sink
     if (!this.#hasStarted) {
       this.#hasStarted = true
@@ -73,8 +77,10 @@ export class ReplayableBody implements BodySource, BodySink {
     let goOn = true
     this.#endBlock()
     for (const chunk of this.#kept ?? []) goOn = sink.onBody(chunk)
-    if (this.#isEnded) sink.onBodyEnd(this.#trailers)
-    else if (goOn) this.resume()
+    if (this.#isEnded) {
+      this.#watcher.onBodyComplete()
+      sink.onBodyEnd(this.#trailers)
+    } else if (goOn) this.resume()
   }
 
   resume(): void {
@@ -90,8 +96,7 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#source.whenArrived?.(call)
   }
 
-  /** The attempt that read it is over. */
-  detach(): void {
+  stop(): void {
     this.#sink = null
     if (this.#hasStarted && !this.#isEnded) {
       this.#isPaused = true
@@ -157,19 +162,19 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#watcher.onBodyComplete()
     try {
       const returned: unknown = this.#sink?.onBodyEnd(this.#trailers)
-      if (isPromise(returned)) catchRejection(returned, (thrown) => this.#watcher.onPoolThrew(thrown))
+      if (isPromise(returned)) catchRejection(returned, (thrown) => this.#watcher.onBodyThrew(thrown))
     } catch (thrown) {
-      this.#watcher.onPoolThrew(thrown)
+      this.#watcher.onBodyThrew(thrown)
     }
   }
 
   #give(chunk: Buffer): boolean {
     try {
       const goOn: unknown = this.#sink?.onBody(chunk) ?? false
-      if (isPromise(goOn)) catchRejection(goOn, (thrown) => this.#watcher.onPoolThrew(thrown))
+      if (isPromise(goOn)) catchRejection(goOn, (thrown) => this.#watcher.onBodyThrew(thrown))
       return goOn !== false
     } catch (thrown) {
-      this.#watcher.onPoolThrew(thrown)
+      this.#watcher.onBodyThrew(thrown)
       return false
     }
   }

@@ -4,6 +4,8 @@ import { isIdempotent } from '../model/idempotent.ts'
 /** What is known of a failed attempt when it is asked whether another may follow. */
 export interface FailedAttempt {
   readonly method: string
+  /** It asks for another protocol: its handshake opens a session, and is like a POST. */
+  readonly isUpgrade: boolean
   readonly error: ProxyError
   /** All of the request can be sent again: it has no body, or its body is kept or unread. */
   readonly isReplayable: boolean
@@ -42,7 +44,7 @@ export function retrySafety(attempt: FailedAttempt): RetrySafety {
   if (!attempt.isReplayable) return 'never'
   if (NOT_SENT.has(code)) return 'policy'
   const isUnsent = code === 'ERR_PROXY_RESET' && phase === 'acquire'
-  if (!isUnsent && !isIdempotent(attempt.method)) return 'never'
+  if (!isUnsent && (attempt.isUpgrade || !isIdempotent(attempt.method))) return 'never'
   if (code === 'ERR_PROXY_RESET' && attempt.wasReused && !attempt.hasReconnected) return 'reconnect'
   return NO_ANSWER.has(code) ? 'policy' : 'never'
 }

@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import tls from 'node:tls'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 import { type RequestLine, recordRefusal } from '../exchange/refusals.ts'
-import type { Parts } from '../exchange/services.ts'
+import type { Core, Services } from '../exchange/services.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
 import { type KnownRequest, respondToClientError } from './node/client-error.ts'
 import { setHalfOpen } from './node-internals.ts'
@@ -18,8 +18,8 @@ export const CLIENT_KEEP_ALIVE_MS = 65_000
 const CHECK_MS = 30_000
 
 /** A node:http server of our own, with our limits, its errors answered and told. */
-export function createListener(parts: Parts): http.Server {
-  const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs, halfClose } = parts.limits
+export function createListener({ services, snapshot }: Core): http.Server {
+  const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs, halfClose } = snapshot.limits
   const times = [headTimeoutMs, requestTimeoutMs].filter((ms) => ms > 0)
   const server = http.createServer({
     keepAliveTimeout: CLIENT_KEEP_ALIVE_MS,
@@ -37,20 +37,20 @@ export function createListener(parts: Parts): http.Server {
   server.maxHeadersCount = 0
   setHalfOpen(server, halfClose === 'respond')
   server.on('clientError', (error, socket, ...[known]: [known?: KnownRequest]) =>
-    respondToClientError(parts, error, socket, known),
+    respondToClientError(services, error, socket, known),
   )
   server.on('connect', (req, socket) => {
     const known = { request: lineOf(req), hasExchange: false }
-    respondToClientError(parts, new Error('CONNECT is for forward proxies'), socket, known)
+    respondToClientError(services, new Error('CONNECT is for forward proxies'), socket, known)
   })
   // As node does where nobody listens, and told.
   server.on('checkExpectation', (req, res) => {
     const error = new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request expects something else than 100-continue')
     const clientAddress = addressOf(req.socket)
-    recordRefusal(parts, { error, clientAddress, request: lineOf(req), status: 417, responseBytes: 0 })
+    recordRefusal(services, { error, clientAddress, request: lineOf(req), status: 417, responseBytes: 0 })
     res.writeHead(417).end()
   })
-  if (maxConnections > 0) limitConnections(server, maxConnections, parts)
+  if (maxConnections > 0) limitConnections(server, maxConnections, services)
   return server
 }
 
@@ -59,7 +59,7 @@ function lineOf({ method = '-', url = '-', httpVersion }: http.IncomingMessage):
 }
 
 /** Not node's `maxConnections`, which counts only what the server has accepted by itself. */
-function limitConnections(server: http.Server, max: number, { logger }: Parts): void {
+function limitConnections(server: http.Server, max: number, { logger }: Services): void {
   let open = 0
   server.on('connection', (socket: Socket) => {
     open++

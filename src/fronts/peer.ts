@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { Peer } from '../exchange/front.ts'
 import { parseAddress } from '../headers/address.ts'
+import type { Peer } from '../model/peer.ts'
 
 /** Looks up what is known of a client's connection; once a connection, since asking the system costs a call. */
 export function peerLookup(isTrusted: (address: string) => boolean): (socket: Socket) => Peer {

@@ -1,7 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isDeepStrictEqual } from 'node:util'
-import type { ResolvedGroup, ResolvedOptions } from '../config/options.ts'
-import type { Destination } from '../exchange/services.ts'
+import type { ResolvedGroup, ResolvedOptions, ResolvedRoute } from '../config/options.ts'
 import { Backend, type BackendInit } from '../model/backend.ts'
 import { describeError } from '../model/errors.ts'
 import type { Events } from '../observers/events.ts'
@@ -14,6 +13,12 @@ import { Group } from './group.ts'
 
 /** Single-backend groups made for `target` overrides are kept for their connections, this many. */
 const MAX_TARGET_GROUPS = 256
+
+/** Where an override sends a request. */
+export interface Destination {
+  readonly route: ResolvedRoute
+  readonly group: Group
+}
 
 /** The groups of a proxy: those of its options, and those that overrides ask for. */
 export class Groups {
@@ -253,5 +258,5 @@ export class Groups {
 const ONLY: ResolvedGroup['balancer'] = { name: 'only', pick: ([only]) => only }
 
 function everything(group: string, timeouts: ResolvedGroup['timeouts']): Destination['route'] {
-  return { host: '', path: '/', exact: false, methods: [], group, transforms: [], timeouts }
+  return { host: '', path: '/', exact: false, methods: [], group, transforms: [], interceptors: [], timeouts }
 }

@@ -1,4 +1,4 @@
-import type { Peer } from '../exchange/front.ts'
+import type { Peer } from '../model/peer.ts'
 import { parseAddress } from './address.ts'
 
 /**

@@ -1,4 +1,3 @@
-import type { Peer } from '../exchange/front.ts'
 import {
   contentLength,
   fieldValue,
@@ -11,6 +10,7 @@ import {
   removeFields,
 } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { Peer } from '../model/peer.ts'
 import type { HeaderEdits } from './edits.ts'
 import { forwardingName, plainName, WRITTEN } from './facts.ts'
 

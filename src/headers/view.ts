@@ -1,5 +1,5 @@
 import type { HeaderView } from '../contracts/transform.ts'
-import { fieldValue, isFieldValue, isToken, removeField } from '../http1/fields.ts'
+import { fieldValue, fieldValues, isFieldValue, isToken, removeField } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 
 /** Framing is rebuilt from what was parsed; a transform cannot change it. */
@@ -10,12 +10,7 @@ export function headerView(list: HeaderList): HeaderView {
   return {
     get: (name) => fieldValue(list, name.toLowerCase()),
     has: (name) => fieldValue(list, name.toLowerCase()) !== undefined,
-    getAll(name) {
-      const lower = name.toLowerCase()
-      const values: string[] = []
-      for (let i = 0; i < list.length; i += 2) if (list[i]?.toLowerCase() === lower) values.push(list[i + 1] as string)
-      return values
-    },
+    getAll: (name) => fieldValues(list, name.toLowerCase()),
     set(name, value) {
       check(name, value)
       removeField(list, name.toLowerCase())

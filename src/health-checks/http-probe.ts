@@ -1,6 +1,5 @@
 import http from 'node:http'
 import https from 'node:https'
-import net from 'node:net'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import { describeError, isShortage } from '../model/errors.ts'
@@ -144,7 +143,7 @@ class Watch {
 
   #send(attemptMs: number): http.ClientRequest {
     const { basePath, host, endpoint } = this.#backend
-    const { hostname, port, socketPath, isSecure, tls } = endpoint
+    const { hostname, port, socketPath, isSecure, servername, tls } = endpoint
     const { path, method } = this.#settings
     const request: http.RequestOptions = {
       ...(socketPath === null ? { host: hostname, port } : { socketPath }),
@@ -156,7 +155,6 @@ class Watch {
       ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
     }
     if (!isSecure) return http.request(request)
-    const servername = tls.servername ?? (net.isIP(hostname) === 0 ? hostname : '')
     return https.request({ ...request, ...(tls as https.RequestOptions), servername })
   }
 

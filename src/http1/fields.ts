@@ -109,6 +109,15 @@ export function fieldValue(headers: Readonly<HeaderList>, lowerName: string): st
   return undefined
 }
 
+/** All values of a header, by lower-case name. */
+export function fieldValues(headers: Readonly<HeaderList>, lowerName: string): string[] {
+  const values: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isName(headers[i] as string, lowerName)) values.push(headers[i + 1] as string)
+  }
+  return values
+}
+
 /** Whether a comma-separated list holds `token`, without regard to case. */
 export function hasListToken(list: string, token: string): boolean {
   if (!list.includes(',')) return isName(list.trim(), token)

@@ -1,5 +1,5 @@
-import type { RequestHead } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { RequestHead } from '../model/message.ts'
 
 /**
  * A request head as it goes over the wire (RFC 9112 section 3), for `socket.write(head, 'latin1')`.

@@ -1,5 +1,5 @@
-import type { ResponseHead } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { ResponseHead } from '../model/message.ts'
 import { ChunkedDecoder } from './chunked.ts'
 import { isFieldValue, readFields } from './fields.ts'
 import { CHUNKED, type Framing, hasTabInCoding, responseFraming, UNTIL_CLOSE } from './framing.ts'

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { BackendState } from '../runtime/backend-state.ts'
 import { resolved } from './path.ts'
 
@@ -37,6 +38,8 @@ export interface Endpoint {
   readonly port: number
   /** Path of a unix socket, or `null`. */
   readonly socketPath: string | null
+  /** Name to ask for (SNI) and to verify; empty for an address. */
+  readonly servername: string
   readonly tls: BackendTls
 }
 
@@ -68,11 +71,13 @@ export class Backend {
     this.basePath = basePath
     this.host = socketPath === null ? url.host : 'localhost'
     const isSecure = url.protocol === 'https:'
+    const hostname = url.hostname.replace(/^\[|\]$/g, '')
     this.endpoint = {
       isSecure,
-      hostname: url.hostname.replace(/^\[|\]$/g, ''),
+      hostname,
       port: url.port === '' ? (isSecure ? 443 : 80) : Number(url.port),
       socketPath,
+      servername: given.tls?.servername ?? (isIP(hostname) === 0 ? hostname : ''),
       tls: given.tls ?? {},
     }
     this.cells = cells

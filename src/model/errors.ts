@@ -7,6 +7,7 @@ export type Phase =
   | 'listen'
   | 'accept'
   | 'route'
+  | 'intercept'
   | 'pick'
   | 'acquire'
   | 'connect'
@@ -34,6 +35,7 @@ export const FAULTS = {
   ERR_PROXY_CONNECTION_LIMIT: { side: 'client', phase: 'accept', status: 503, blames: false },
   ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false },
   ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404, blames: false },
+  ERR_PROXY_INTERCEPT_TIMEOUT: { side: 'proxy', phase: 'intercept', status: 504, blames: false },
   ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503, blames: false },
   ERR_PROXY_POOL_FULL: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
   ERR_PROXY_ACQUIRE_TIMEOUT: { side: 'backend', phase: 'acquire', status: 504, blames: false },
@@ -85,7 +87,8 @@ export class ProxyError extends Error {
   /** HTTP status that the client was or would have been given. */
   readonly status: number
   readonly backend: Backend | null
-  readonly attempt: number
+  /** 1 for the first try; 0 if it happened in none. The exchange writes it into an error of its pool. */
+  attempt: number
   /**
    * Whether it is evidence against the backend, for health checks: the connection was refused, reset or not made in time, what
    * came is garbage, or no head came in time. `false` where {@link side} is `backend` and it could be as healthy as any: a limit
@@ -134,6 +137,11 @@ export function connectError(backend: Backend | null, cause: unknown, details: P
   const isResolvers = (cause as NodeJS.ErrnoException | undefined)?.code === 'EAI_AGAIN'
   const message = `backend ${backend?.id} could not be connected to: ${text}`
   return new ProxyError('ERR_PROXY_CONNECT', message, { ...details, cause, backend, blamesBackend: !isResolvers })
+}
+
+/** A function of the application's, or a pool of its own, has thrown. @param whose in words. */
+export function hookError(whose: string, cause: unknown, backend: Backend | null = null): ProxyError {
+  return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend })
 }
 
 /** The message of anything thrown, with the system's error code where there is one. Whatever that is, it throws nothing itself. */

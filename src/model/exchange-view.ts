@@ -9,6 +9,7 @@ export interface Timeouts {
   readonly idle: number
   readonly total: number
   readonly upgradeIdle: number
+  readonly intercept: number
 }
 
 /** What policies may know of the request that is being served. */
@@ -32,6 +33,8 @@ export interface ExchangeView {
   readonly timeouts: Timeouts
   /** Aborted when the exchange needs no answer any more. Made on first use: not for the hot path. */
   readonly signal: AbortSignal
+  /** The protocols that the client asks to switch to (`websocket`), as in `Upgrade`; `null` for an ordinary request. */
+  readonly upgrade: string | null
   /** First value of a header, by lower-case name. */
   header(name: string): string | undefined
 }

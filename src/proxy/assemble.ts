@@ -1,38 +1,36 @@
-import type { ResolvedOptions } from '../config/options.ts'
+import type { ResolvedOptions, ResolvedRoute } from '../config/options.ts'
+import { compose } from '../exchange/intercept.ts'
 import { RefusalLog } from '../exchange/refusals.ts'
-import { type Parts, ProxyState } from '../exchange/services.ts'
+import { Activity, type Core, type Services } from '../exchange/services.ts'
+import type { Route, Snapshot } from '../exchange/snapshot.ts'
 import { Groups } from '../groups/registry.ts'
 import { trustMatcher } from '../headers/trust.ts'
 import { describeError } from '../model/errors.ts'
-import { confinePath, withSlashesDecoded } from '../model/path.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { Events } from '../observers/events.ts'
-import { createRouter } from '../routing/router.ts'
-import { readTarget } from '../routing/target.ts'
+import { createResolver } from '../routing/resolve.ts'
 import { inThisContext } from '../runtime/clock.ts'
 import { Deadlines } from '../runtime/deadlines.ts'
 import type { ThreadContext } from '../threads/context.ts'
 
-/** What a proxy is made of, before anything serves it. */
-export interface Built {
-  readonly parts: Parts
+/** The parts of a proxy, before anything serves it. */
+export interface Assembled {
+  readonly core: Core
   readonly groups: Groups
   readonly accessLog: AccessLog | null
 }
 
 /** Puts the rooms together. */
-export function assemble(resolved: ResolvedOptions, context: ThreadContext): Built {
-  const { logger, xfwd, via, forwarded, hostHeader, limits, timeouts } = resolved
-  const { encodedSlashes } = resolved.routing
+export function assemble(resolved: ResolvedOptions, context: ThreadContext): Assembled {
+  const { logger } = resolved
   const clock = inThisContext(resolved.clock)
   const events = new Events(logger)
   const deadlines = new Deadlines(clock, (error) =>
-    logger.error({ err: error }, `what was to end at its time threw: ${describeError(error)}`),
+    logger.error({ err: error }, `an action at its deadline threw: ${describeError(error)}`),
   )
   const groups = new Groups({ ...resolved, clock }, context, events, deadlines)
-  const router = createRouter(resolved.routes)
   const accessLog = openAccessLog(resolved, context.writeLine)
-  const parts: Parts = {
+  const services: Services = {
     thread: context.thread,
     clock,
     deadlines,
@@ -40,28 +38,39 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Bui
     logger,
     refusals: new RefusalLog(clock, logger),
     accessLog: accessLog?.write ?? null,
-    read: (method, target) => readTarget(method, target, resolved.looksAtPaths ? encodedSlashes : null),
-    confine: (path) => confinePath(path, encodedSlashes),
-    find(method, host, path) {
-      const route = router.match(method, host, path)
-      return route === null ? null : { route, group: groups.get(route.group) }
-    },
-    claim(method, target, host, isHostSet) {
-      const read = parts.read(method, target)
-      // What cannot be read is ours to refuse.
-      if (read === null) return parts.find(method, '', '/')
-      const { matched, fault } = read
-      const name = isHostSet ? host : (read.host ?? host)
-      const decoded = fault === null ? null : parts.find(method, name, withSlashesDecoded(matched))
-      return decoded ?? parts.find(method, name, matched)
-    },
-    headerPolicy: { xfwd, via, pass: new Set(forwarded.pass) },
-    hostHeader,
-    via,
+    activity: new Activity(context.counters),
+  }
+  return { core: { services, snapshot: takeSnapshot(1, resolved, groups) }, groups, accessLog }
+}
+
+/** The configuration that exchanges are carried by, with the groups that its routes lead to. */
+function takeSnapshot(version: number, resolved: ResolvedOptions, groups: Groups): Snapshot {
+  const { forwarded, hostHeader, limits, looksAtPaths, routing, timeouts, trustedProxies, via, xfwd } = resolved
+  const routes = resolved.routes.map((route) => routeOf(route, groups))
+  return {
+    version,
+    router: createResolver(routes, routing.encodedSlashes, looksAtPaths),
     limits,
     timeouts,
-    isTrusted: trustMatcher(resolved.trustedProxies),
-    state: new ProxyState(context.counters),
+    forwarding: {
+      requestHeaders: { xfwd, via, pass: new Set(forwarded.pass) },
+      hostHeader,
+      via,
+      isTrusted: trustMatcher(trustedProxies),
+    },
   }
-  return { parts, groups, accessLog }
+}
+
+function routeOf(route: ResolvedRoute, groups: Groups): Route {
+  const { host, path, exact, methods, transforms, timeouts, interceptors } = route
+  return {
+    host,
+    path,
+    exact,
+    methods,
+    group: groups.get(route.group),
+    transforms,
+    timeouts,
+    handler: compose(interceptors),
+  }
 }

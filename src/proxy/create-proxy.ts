@@ -8,7 +8,8 @@ import type { ProxyOptions, ResolvedOptions } from '../config/options.ts'
 import { resolveOptions } from '../config/resolve.ts'
 import { threadOptions } from '../config/thread-options.ts'
 import type { Job, ListenOptions, Running } from '../contracts/executor.ts'
-import type { Destination } from '../exchange/services.ts'
+import type { ExchangeCall } from '../exchange/exchange.ts'
+import type { Route } from '../exchange/snapshot.ts'
 import { CLIENT_KEEP_ALIVE_MS, createListener, listen, listenOptions } from '../fronts/listen.ts'
 import { attachUpgrades } from '../fronts/node/attach.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/node/upgrade.ts'
@@ -66,9 +67,9 @@ function makeProxy(
   job: Pick<Job, 'options' | 'memory'> | null,
 ): Proxy {
   const { clock, logger } = resolved
-  const { parts, groups, accessLog } = assemble(resolved, context)
-  const { events, state } = parts
-  const peerOf = peerLookup(parts.isTrusted)
+  const { core, groups, accessLog } = assemble(resolved, context)
+  const { activity, deadlines, events } = core.services
+  const peerOf = peerLookup((address) => core.snapshot.forwarding.isTrusted(address))
   const servers = new Set<SocketServer>()
   const running = new Set<Running>()
   /** What begins to listen. */
@@ -89,10 +90,10 @@ function makeProxy(
   }
 
   function openServer({ tls, fallback }: ListenOptions): SocketServer {
-    const behind = createListener(parts)
+    const behind = createListener(core)
     if (fallback === undefined) proxy.attach(behind)
     else attachWithFallback(behind, fallback)
-    const lane = createSocketServer(parts, peerOf, behind, {
+    const lane = createSocketServer(core, peerOf, behind, {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
       isShared: fallback !== undefined,
@@ -104,18 +105,18 @@ function makeProxy(
   /** The server behind a lane serves what the lane leaves of our routes, and gives everything else to the application's. */
   function attachWithFallback(behind: http.Server, fallback: http.Server): void {
     const serve = (req: IncomingMessage, res: ServerResponse): void => {
-      if (matches(req) !== null || fallback.listenerCount('request') === 0) return web(req, res)
+      if (resolve(req) !== null || fallback.listenerCount('request') === 0) return web(req, res)
       fallback.emit('request', req, res)
     }
     behind.on('request', serve).on('checkContinue', (req, res) => {
-      if (matches(req) !== null) return web(req, res)
+      if (resolve(req) !== null) return web(req, res)
       if (fallback.emit('checkContinue', req, res)) return
       // As node does where nobody listens.
       res.writeContinue()
       serve(req, res)
     })
     behind.on('upgrade', (req, socket, head) => {
-      if (matches(req) === null && fallback.emit('upgrade', req, socket, head)) return
+      if (resolve(req) === null && fallback.emit('upgrade', req, socket, head)) return
       upgrade(req, socket, head, undefined, serve)
     })
   }
@@ -185,13 +186,15 @@ function makeProxy(
   }
 
   /** Where the overrides send it. A mistake in them ends the one exchange, not the application. */
-  function routed({ target, group, timeouts }: CallOverrides): Pick<WebCall, 'destination' | 'timeouts' | 'fault'> {
+  function routed({ target, group, timeouts }: CallOverrides): ExchangeCall {
     if (target === undefined && group === undefined) return { timeouts }
     try {
-      if (target !== undefined) return { destination: groups.target(String(target)), timeouts }
-      return { destination: groups.everythingTo(group as string), timeouts }
+      const found = target === undefined ? groups.everythingTo(group as string) : groups.target(String(target))
+      const route: Route = { ...found.route, group: found.group, handler: null }
+      return { route, timeouts }
     } catch (error) {
-      return { fault: `the override ${target === undefined ? 'group' : 'target'}: ${describeError(error)}` }
+      const message = `the override ${target === undefined ? 'group' : 'target'}: ${describeError(error)}`
+      return { fault: new ProxyError('ERR_PROXY_HOOK', message) }
     }
   }
 
@@ -200,7 +203,7 @@ function makeProxy(
     const isOurs = typeof overrides === 'object' && overrides !== null
     try {
       const call = isOurs ? { ...routed(overrides), body: overrides.body, onError: overrides.onError } : null
-      serveWeb(parts, peerOf(req.socket), req, res, call)
+      serveWeb(core, peerOf(req.socket), req, res, call)
     } catch (error) {
       tellFault(error)
       destroyGuarded(res)
@@ -220,7 +223,7 @@ function makeProxy(
     ordinary: OrdinaryHandler,
   ): void => {
     try {
-      upgrades ??= createUpgrades(parts)
+      upgrades ??= createUpgrades(core)
       const call = typeof overrides === 'object' && overrides !== null ? routed(overrides) : null
       upgrades.serve(peerOf(req.socket), req, socket, head, call, ordinary)
     } catch (error) {
@@ -231,13 +234,13 @@ function makeProxy(
   const ws: Proxy['ws'] = (req, socket, head, overrides) =>
     upgrade(req, socket, head, overrides, (request, response) => web(request, response, overrides))
 
-  function matches(req: IncomingMessage): Destination | null {
+  function resolve(req: IncomingMessage): Route | null {
     const { method = 'GET', url = '/' } = req
     const given: unknown = req.headers.host
     // What is no host is ours to refuse, too.
     const host = typeof given === 'string' && isHost(given) ? given : ''
     const isHostSet = host !== '' && host !== fieldValue(req.rawHeaders, 'host')
-    return parts.claim(method, url, host, isHostSet)
+    return core.snapshot.router.resolve(method, url, host, isHostSet).route
   }
 
   const proxy: Proxy = {
@@ -249,7 +252,7 @@ function makeProxy(
       if (server.listenerCount('request') === 0) server.on('request', web).on('checkContinue', web)
       attachUpgrades(
         server,
-        (req) => matches(req) !== null,
+        (req) => resolve(req) !== null,
         (req, socket, head) =>
           upgrade(req, socket, head, undefined, (request, response) => server.emit('request', request, response)),
       )
@@ -281,10 +284,10 @@ function makeProxy(
     },
     middleware({ passErrors = false } = {}) {
       return (req, res, next) => {
-        const destination = matches(req)
-        if (destination === null) return next()
-        const call: WebCall = passErrors ? { destination, onError: next } : { destination }
-        serveWeb(parts, peerOf(req.socket), req, res, call)
+        const route = resolve(req)
+        if (route === null) return next()
+        const call: WebCall = passErrors ? { route, onError: next } : { route }
+        serveWeb(core, peerOf(req.socket), req, res, call)
       }
     },
     on(event, listener) {
@@ -302,7 +305,7 @@ function makeProxy(
       tellHeard()
       return proxy
     },
-    stats: () => proxyStats(state, groups.named, running, past),
+    stats: () => proxyStats(activity, groups.named, running, past),
     async setBackends(backends, name = UNNAMED) {
       const group = groups.find(name)
       const inits = resolveBackends(backends)
@@ -352,18 +355,18 @@ function makeProxy(
     if (servers.size > 0) {
       await Promise.all(Array.from(servers, (server) => stopAccepting(server, [server], resolved.drainTimeoutMs)))
     }
-    state.isClosing = true
+    activity.isClosing = true
     const closed = Array.from(running, (one) => one.close())
     // Where one cannot begin, whoever asked for it is told.
     for (const one of starting) closed.push(one.then((started) => started.close(), ignore))
     upgrades?.goAway()
     await Promise.race([graceIsOver, untilDrained(closed)])
     cancel()
-    state.isClosed = true
+    activity.isClosed = true
     upgrades?.destroy()
     for (const server of servers) server.closeAllConnections()
     await Promise.all([...closed, groups.close()])
-    parts.deadlines.close()
+    deadlines.close()
     await accessLog?.close()
     events.emit('close')
   }
@@ -371,9 +374,9 @@ function makeProxy(
   /** Resolves when our listeners have no connection, and no exchange runs anywhere. */
   async function untilDrained(closed: readonly Promise<void>[]): Promise<void> {
     await Promise.allSettled(closed)
-    while (state.active > 0) {
+    while (activity.active > 0) {
       await new Promise<void>((resolve) => {
-        state.onIdle = resolve
+        activity.onIdle = resolve
       })
     }
   }
@@ -383,7 +386,7 @@ function makeProxy(
       createServer: openServer,
       pools: () => groups.named.map((group) => ({ group: group.name, pool: group.poolStats() })),
       goAway() {
-        state.isClosing = true
+        activity.isClosing = true
         upgrades?.goAway()
       },
       close: () => proxy.close(),

@@ -1,6 +1,6 @@
 import type { Running, ThreadStats } from '../contracts/executor.ts'
 import type { BackendPoolStats, PoolStats } from '../contracts/pool.ts'
-import type { ProxyState } from '../exchange/services.ts'
+import type { Activity } from '../exchange/services.ts'
 import type { Group } from '../groups/group.ts'
 import type { ProxyStats } from './types.ts'
 
@@ -31,7 +31,7 @@ const NOTHING_NOW = { connections: 0, idle: 0, connecting: 0, waiting: 0 }
 
 /** The figures of this thread, those of the threads of `running` and of those that are gone, added up. */
 export function proxyStats(
-  state: ProxyState,
+  state: Activity,
   groups: Iterable<Group>,
   running: Iterable<Running>,
   past: PastThreads,

@@ -1,16 +1,26 @@
 import { domainToASCII } from 'node:url'
-import type { ResolvedRoute } from '../config/options.ts'
+
+/** The part of a route that a request is compared with. */
+export interface RouteRule {
+  /** Lower case; empty: any; `*.example.com`: any name below. */
+  readonly host: string
+  /** In the form of `normalPath()`. */
+  readonly path: string
+  readonly exact: boolean
+  /** Upper case; empty: any. */
+  readonly methods: readonly string[]
+}
 
 /** Finds the route of a request; see {@link createRouter}. */
-export interface Router {
-  /** @param path without the query, as `normalPath()` writes it. @returns `null` where nothing matches. */
-  match(method: string, host: string, path: string): ResolvedRoute | null
+export interface Router<R> {
+  /** @param path without the query, as `normalPath()` writes it. @returns `null` if nothing matches. */
+  match(method: string, host: string, path: string): R | null
 }
 
 /** The routes of one host: by whole path, and by prefix without its trailing slash. */
-interface PathTable {
-  readonly exact: Map<string, ResolvedRoute[]>
-  readonly prefix: Map<string, ResolvedRoute[]>
+interface PathTable<R> {
+  readonly exact: Map<string, R[]>
+  readonly prefix: Map<string, R[]>
   /** Of the keys of `prefix`: what has another length is not cut out and looked up. A path may have thousands of slashes. */
   readonly lengths: Set<number>
   longest: number
@@ -22,8 +32,8 @@ interface PathTable {
  * match falls back to the next best host. A look-up costs one map access per label and per segment, whatever the
  * number of routes.
  */
-export function createRouter(routes: readonly ResolvedRoute[]): Router {
-  const hosts = new Map<string, PathTable>()
+export function createRouter<R extends RouteRule>(routes: readonly R[]): Router<R> {
+  const hosts = new Map<string, PathTable<R>>()
   for (const route of routes) {
     let table = hosts.get(route.host)
     if (table === undefined) {
@@ -68,7 +78,7 @@ export function createRouter(routes: readonly ResolvedRoute[]): Router {
   }
 }
 
-function matchIn(table: PathTable | undefined, method: string, path: string): ResolvedRoute | null {
+function matchIn<R extends RouteRule>(table: PathTable<R> | undefined, method: string, path: string): R | null {
   if (table === undefined) return null
   const exact = byMethod(table.exact.get(path), method)
   if (exact !== null) return exact
@@ -84,7 +94,7 @@ function matchIn(table: PathTable | undefined, method: string, path: string): Re
   }
 }
 
-function byMethod(routes: readonly ResolvedRoute[] | undefined, method: string): ResolvedRoute | null {
+function byMethod<R extends RouteRule>(routes: readonly R[] | undefined, method: string): R | null {
   if (routes === undefined) return null
   for (const route of routes) if (route.methods.length === 0 || route.methods.includes(method)) return route
   return null

@@ -1,16 +1,10 @@
 import { isHost, isToken } from '../http1/fields.ts'
-import { type EncodedSlashes, isPlain, type PathReading, pathOf, readPath } from '../model/path.ts'
 
 /** A request target, understood. */
 export interface Target {
   /** Path and query in origin form, or `*`. */
   readonly path: string
   /** The host that an absolute-form target names; it replaces the Host header (RFC 9112 section 3.2.2). Else `null`. */
-  readonly host: string | null
-}
-
-/** A {@link Target} whose path has been read. */
-export interface ReadTarget extends PathReading {
   readonly host: string | null
 }
 
@@ -40,20 +34,6 @@ export function parseTarget(method: string, given: string): Target | null {
   const [, host = '', rest = ''] = absolute
   const path = rest.startsWith('/') ? rest : `/${rest}`
   return isHost(host) && isOriginForm(path) ? { path, host } : null
-}
-
-/**
- * Reads a request target for routes and backends.
- * @param encodedSlashes `null`: nobody looks at paths, and they pass byte by byte.
- * @returns `null` for one that cannot be passed on.
- */
-export function readTarget(method: string, target: string, encodedSlashes: EncodedSlashes | null): ReadTarget | null {
-  const parsed = parseTarget(method, target)
-  if (parsed === null) return null
-  const { path, host } = parsed
-  const matched = pathOf(path)
-  if (encodedSlashes === null || isPlain(matched)) return { path, matched, fault: null, host }
-  return { ...readPath(path, encodedSlashes), host }
 }
 
 /** Can stand in a request line as it is: some clients send bytes beyond ASCII. Not without regard to case, by which letters of other bytes are like them. */

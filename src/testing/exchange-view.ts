@@ -16,7 +16,8 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
     headers,
     group: 'default',
     attempts: 1,
-    timeouts: { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0 },
+    timeouts: { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0, intercept: 0 },
+    upgrade: null,
     signal: new AbortController().signal,
     header(name) {
       for (let at = 0; at + 1 < headers.length; at += 2) {

@@ -1,15 +1,8 @@
-import type {
-  BackendPoolStats,
-  BodySource,
-  Connection,
-  Pool,
-  RequestHead,
-  ResponseHead,
-  ResponseSink,
-} from '../contracts/pool.ts'
+import type { BackendPoolStats, BodySource, Flow, Lease, Pool, ResponseSink } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
+import type { RequestHead, ResponseHead } from '../model/message.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { flatHeaders, type MockHeaders } from './mock-headers.ts'
 
@@ -139,7 +132,7 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
     backend: Backend,
     exchange: ExchangeView,
     verdict: ProxyError | null | Promise<ProxyError | null>,
-  ): Promise<Connection> {
+  ): Promise<Lease> {
     const { signal } = exchange
     let onAbort = (): void => {}
     const aborted = new Promise<ProxyError>((resolve) => {
@@ -216,7 +209,7 @@ interface House {
 /** What is left in a chunk that was not retained. */
 const POISON = 0xdd
 
-class MockConnection implements Connection {
+class MockConnection implements Lease, Flow {
   readonly backend: Backend
   readonly exchange: ExchangeView
   readonly isReused: boolean
@@ -240,7 +233,7 @@ class MockConnection implements Connection {
     this.#isSent = true
     this.#sink = sink
     this.#house.onSend(this.backend, this.exchange)
-    const head = { method: request.method, path: request.path, headers: [...request.headers] }
+    const head = { ...request, headers: [...request.headers] }
     // Not caught: what a sink or the script throws is a bug of the test's or the proxy's, and has to be seen.
     void this.#exchange(head, this.#house.readsBody ? body : null)
   }
@@ -306,7 +299,7 @@ class MockConnection implements Connection {
       .filter((one) => one.length > 0)
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
     const bodyBytes = addFraming(headers, answer.chunks !== undefined || trailers !== undefined, bytes, status)
-    this.#sink?.onHead(responseHead(status, reason, headers, isBodiless ? 0 : bodyBytes))
+    this.#sink?.onHead(responseHead(status, reason, headers, isBodiless ? 0 : bodyBytes), this)
     if (!isBodiless && chunks.length > 0) {
       this.#sink?.onFlush()
       for (const chunk of chunks) await this.#deliverChunk(chunk)

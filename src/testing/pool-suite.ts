@@ -1,17 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type {
-  BackendPoolStats,
-  BodySource,
-  Connection,
-  Pool,
-  RequestHead,
-  ResponseHead,
-  ResponseSink,
-} from '../contracts/pool.ts'
+import type { BackendPoolStats, BodySource, Flow, Lease, Pool, ResponseSink } from '../contracts/pool.ts'
 import { Backend } from '../model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
+import type { RequestHead, ResponseHead } from '../model/message.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { exchangeView } from './exchange-view.ts'
 import {
@@ -248,7 +241,7 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
         assert.equal(sink.body().length, before)
         assert.ok(before < 4 * 1024 * 1024)
         sink.onChunk = () => true
-        connection.resume()
+        sink.flow.resume()
         await sink.done
         assert.equal(sink.body().length, 4 * 1024 * 1024)
         connection.release(ANSWERED)
@@ -264,7 +257,7 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
         const kept: Buffer[] = []
         const copies: string[] = []
         sink.onChunk = (chunk) => {
-          connection.retain()
+          sink.flow.retain()
           kept.push(chunk)
           copies.push(chunk.toString())
           return true
@@ -532,7 +525,7 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
           const fourth = pool.acquire(backend, view())
           await assert.rejects(Promise.resolve(fourth), { code: 'ERR_PROXY_POOL_FULL', status: 503 })
           const order: string[] = []
-          const finish = (name: string) => (connection: Connection) => {
+          const finish = (name: string) => (connection: Lease) => {
             order.push(name)
             const { connections, connecting } = figuresOf(pool, backend)
             assert.ok(connections + connecting <= 1)
@@ -608,7 +601,7 @@ interface Scene {
   readonly backend: Backend
 }
 
-const GET: RequestHead = { method: 'GET', path: '/', headers: ['Host', 'a'] }
+const GET: RequestHead = { method: 'GET', path: '/', authority: 'a', headers: ['Host', 'a'], upgrade: null }
 const EXPECT = ['Host', 'a', 'Expect', '100-continue']
 const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
 const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 1 }
@@ -619,7 +612,7 @@ const LIMIT = 10_000
 function view(signal = new AbortController().signal): ExchangeView {
   return exchangeView({
     headers: GET.headers,
-    timeouts: { connect: LIMIT, acquire: LIMIT, headers: LIMIT, idle: LIMIT, total: 0, upgradeIdle: 0 },
+    timeouts: { connect: LIMIT, acquire: LIMIT, headers: LIMIT, idle: LIMIT, total: 0, upgradeIdle: 0, intercept: 0 },
     signal,
   })
 }
@@ -643,7 +636,7 @@ async function run(
 ): Promise<Result> {
   const { body = null, ...head } = options
   const sink = collector()
-  let connection: Connection
+  let connection: Lease
   try {
     connection = await pool.acquire(backend, view())
   } catch (error) {
@@ -675,6 +668,7 @@ interface Collector extends ResponseSink {
   readonly calls: string[]
   readonly informational: ResponseHead[]
   head: ResponseHead | null
+  flow: Flow
   trailers: HeaderList | null
   error: ProxyError | null
   /** Resolves after `onEnd` or `onError`; rejects for a call that is out of order. */
@@ -696,6 +690,7 @@ function collector(): Collector {
     calls: [],
     informational: [],
     head: null,
+    flow: { resume() {}, retain() {} },
     trailers: null,
     error: null,
     done: end.opened,
@@ -707,9 +702,10 @@ function collector(): Collector {
       // Continue is the connection's own affair as much as the client's.
       if (head.status !== 100) sink.informational.push(head)
     },
-    onHead(head) {
+    onHead(head, flow) {
       note('head', sink.head === null)
       sink.head = head
+      sink.flow = flow
     },
     onData(chunk) {
       note('data', sink.head !== null)
@@ -726,6 +722,10 @@ function collector(): Collector {
       isOver = true
       sink.trailers = trailers
       end.open()
+    },
+    onUpgrade(_head, stream) {
+      note('upgrade', false)
+      stream.destroy()
     },
     onError(error) {
       note('error', true)
@@ -769,6 +769,7 @@ function bodyOf(
   return {
     bytes,
     expectsContinue,
+    isReplayable: false,
     held: held.opened,
     get isStarted() {
       return sink !== null
@@ -781,6 +782,9 @@ function bodyOf(
       deliver()
     },
     resume: deliver,
+    stop() {
+      sink = null
+    },
   }
 }
 

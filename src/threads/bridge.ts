@@ -33,6 +33,7 @@ interface PlainView {
   readonly host: string
   readonly clientAddress: string
   readonly headers: HeaderList
+  readonly upgrade: string | null
   readonly group: string
   readonly attempts: number
   readonly timeouts: Timeouts
@@ -58,8 +59,8 @@ export function toPlain(value: unknown): Plain {
     return { kind: 'error', error }
   }
   if (isView(value)) {
-    const { id, method, target, host, clientAddress, headers, group, attempts, timeouts } = value
-    const view = { id, method, target, host, clientAddress, headers: [...headers], group, attempts, timeouts }
+    const { id, method, target, host, clientAddress, headers, upgrade, group, attempts, timeouts } = value
+    const view = { id, method, target, host, clientAddress, headers: [...headers], upgrade, group, attempts, timeouts }
     return { kind: 'exchange', view }
   }
   return { kind: 'value', value }
@@ -97,6 +98,7 @@ class RemoteExchange implements ExchangeView {
   readonly host: string
   readonly clientAddress: string
   readonly headers: Readonly<HeaderList>
+  readonly upgrade: string | null
   readonly group: string
   readonly attempts: number
   readonly timeouts: Timeouts
@@ -108,6 +110,7 @@ class RemoteExchange implements ExchangeView {
     this.host = view.host
     this.clientAddress = view.clientAddress
     this.headers = view.headers
+    this.upgrade = view.upgrade
     this.group = view.group
     this.attempts = view.attempts
     this.timeouts = view.timeouts

@@ -32,10 +32,27 @@ test('a target alone is a proxy, with every default', () => {
     maxResponseHeadBytes: 65_536,
     maxInterimResponses: 100,
   })
-  const timeouts = { connect: 5000, acquire: 3000, headers: 30_000, idle: 60_000, total: 0, upgradeIdle: 0 }
+  const timeouts = {
+    connect: 5000,
+    acquire: 3000,
+    headers: 30_000,
+    idle: 60_000,
+    total: 0,
+    upgradeIdle: 0,
+    intercept: 10_000,
+  }
   assert.deepEqual(options.timeouts, timeouts)
   assert.deepEqual(group?.timeouts, timeouts)
-  const route = { host: '', path: '/', exact: false, methods: [], group: 'default', transforms: [], timeouts }
+  const route = {
+    host: '',
+    path: '/',
+    exact: false,
+    methods: [],
+    group: 'default',
+    transforms: [],
+    interceptors: [],
+    timeouts,
+  }
   assert.deepEqual(options.routes, [route])
   assert.deepEqual(options.accessLog, { format: 'off', write: null })
   assert.deepEqual(options.limits, {
@@ -96,7 +113,15 @@ test('timeouts go from the proxy to its groups, and from a group to its routes',
     groups: { api: { target, timeouts: { headers: 3, idle: undefined } as { headers: number } } },
     routes: [{ path: '/' }, { path: '/api', group: 'api', timeouts: { total: 4 } }],
   })
-  assert.deepEqual(timeouts, { connect: 1, acquire: 3000, headers: 2, idle: 0, total: 0, upgradeIdle: 0 })
+  assert.deepEqual(timeouts, {
+    connect: 1,
+    acquire: 3000,
+    headers: 2,
+    idle: 0,
+    total: 0,
+    upgradeIdle: 0,
+    intercept: 10_000,
+  })
   assert.deepEqual(groups.get('default')?.timeouts, timeouts)
   assert.deepEqual(groups.get('api')?.timeouts, { ...timeouts, headers: 3 })
   assert.deepEqual(routes[0]?.timeouts, timeouts)

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import type { LimitOptions } from '../../src/config/options.ts'
 import { resolveOptions } from '../../src/config/resolve.ts'
-import type { Parts } from '../../src/exchange/services.ts'
+import type { Core } from '../../src/exchange/services.ts'
 import { createListener } from '../../src/fronts/listen.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
@@ -294,7 +294,7 @@ describe('slow clients: 408, and the connection ends', () => {
 
   test('limits.headTimeoutMs by default', () => {
     const { limits } = resolveOptions({ target: 'http://127.0.0.1:1' })
-    const server = createListener({ limits } as Parts)
+    const server = createListener({ snapshot: { limits } } as Core)
     assert.equal(server.headersTimeout, 60_000)
     assert.equal(server.requestTimeout, 0)
   })

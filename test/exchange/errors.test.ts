@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
-  type Connection,
   createProxy,
   firstAvailable,
+  type Lease,
   type Pool,
   type ProxyOptions,
   type Transform,
@@ -313,7 +313,7 @@ test('every exchange tells request once and finish once, whatever becomes of it'
 })
 
 test("a connection that a pool hands out but that never answers is the client's to end", async () => {
-  const connection: Connection = { isReused: false, send() {}, resume() {}, retain() {}, release() {} }
+  const connection: Lease = { isReused: false, send() {}, release() {} }
   await using front = await runProxy({
     target: 'http://127.0.0.1:1',
     pool: { ...rejectingPool, acquire: () => connection },

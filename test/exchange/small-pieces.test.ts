@@ -72,7 +72,7 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
     resume() {},
     abandon() {},
   }
-  const watcher = { onBodyProgress() {}, onBodyComplete() {}, onBodyAwaited() {}, onBodyHeld() {}, onPoolThrew() {} }
+  const watcher = { onBodyProgress() {}, onBodyComplete() {}, onBodyAwaited() {}, onBodyHeld() {}, onBodyThrew() {} }
   const body = new ReplayableBody(source, 65_536, watcher)
   const taken: Buffer[][] = [[], [], []]
   const sinkOf = (index: number): BodySink => ({
@@ -86,12 +86,12 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
   }
   feed(0, 5000, 1)
   // A second attempt takes what is there, and what comes afterwards belongs to a third one, too.
-  body.detach()
+  body.stop()
   body.start(sinkOf(1))
   feed(5000, 9000, 1)
   feed(9000, 13_000, 2000)
   feed(13_000, 20_000, 3)
-  body.detach()
+  body.stop()
   body.start(sinkOf(2))
   assert.deepEqual(Buffer.concat(taken[1] as Buffer[]), bytes)
   assert.deepEqual(Buffer.concat(taken[2] as Buffer[]), bytes)

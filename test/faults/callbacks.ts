@@ -4,13 +4,13 @@ import { after, before, test } from 'node:test'
 import {
   type BodySink,
   type Clock,
-  type Connection,
+  type Flow,
   type GroupOptions,
   http1Pool,
+  type Lease,
   type Pool,
   type ProxyOptions,
-  type Slot,
-  type UpgradeBounds,
+  type ResponseSink,
 } from '../../src/index.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -57,13 +57,18 @@ const logger = (part: object): Broken => ({
 const clock = (part: Partial<Clock>): Broken => ({ proxy: { clock: { ...systemClock, ...part } } })
 
 /** Ours, with a part of it replaced, or of its connections. */
-function pool(part: object, ofConnection: object = {}, ofSink: Partial<BodySink> | null = null): Broken {
+function pool(
+  part: object,
+  ofLease: object = {},
+  ofSink: Partial<BodySink> | null = null,
+  ofFlow: object = {},
+): Broken {
   const inner = http1Pool()
   const broken: Pool = {
     ...inner,
     async acquire(backend, exchange) {
       const connection = await inner.acquire(backend, exchange)
-      const whole: Connection = {
+      const whole: Lease = {
         isReused: connection.isReused,
         send(request, body, sink) {
           const wrapped: typeof body =
@@ -72,6 +77,8 @@ function pool(part: object, ofConnection: object = {}, ofSink: Partial<BodySink>
               : {
                   bytes: body.bytes,
                   expectsContinue: body.expectsContinue,
+                  isReplayable: body.isReplayable,
+                  stop: () => body.stop(),
                   resume: () => body.resume(),
                   start: (theirs) =>
                     body.start({
@@ -80,12 +87,10 @@ function pool(part: object, ofConnection: object = {}, ofSink: Partial<BodySink>
                       ...ofSink,
                     }),
                 }
-          connection.send(request, wrapped, sink)
+          connection.send(request, wrapped, withFlow(sink, ofFlow))
         },
-        resume: () => connection.resume(),
-        retain: () => connection.retain(),
         release: (outcome) => connection.release(outcome),
-        ...ofConnection,
+        ...ofLease,
       }
       return whole
     },
@@ -94,12 +99,18 @@ function pool(part: object, ofConnection: object = {}, ofSink: Partial<BodySink>
   return { group: { pool: broken } }
 }
 
-/** Ours, with slots for upgrades of which the function that `make` gets is a part. */
-function slots(make: (slot: Slot) => Slot | Promise<Slot>): Broken {
-  const { upgrades } = http1Pool()
-  assert.ok(upgrades)
-  const reserve: UpgradeBounds['reserve'] = (backend, exchange) => make(upgrades.reserve(backend, exchange) as Slot)
-  return pool({ upgrades: { ...upgrades, reserve } })
+/** Gives a sink a flow of which a part is replaced. */
+function withFlow(sink: ResponseSink, part: object): ResponseSink {
+  return {
+    onInformational: (head) => sink.onInformational(head),
+    onHead: (head, flow) =>
+      sink.onHead(head, { resume: () => flow.resume(), retain: () => flow.retain(), ...part } as Flow),
+    onData: (chunk) => sink.onData(chunk),
+    onFlush: () => sink.onFlush(),
+    onEnd: (trailers) => sink.onEnd(trailers),
+    onUpgrade: (head, stream, rest) => sink.onUpgrade(head, stream, rest),
+    onError: (error) => sink.onError(error),
+  }
 }
 
 const transform = (part: object): Broken => ({
@@ -148,13 +159,10 @@ const CALLBACKS: Readonly<Record<string, (bad: Bad) => Broken>> = {
   'pool.close': (bad) => pool({ close: bad }),
   'pool.destroy': (bad) => pool({ destroy: bad }),
   'pool.repick': (bad) => pool({ repick: bad }),
-  'pool.upgrades.reserve': (bad) => slots(bad),
-  'slot.release': (bad) => slots(() => ({ release: bad })),
-  'release of a slot that was waited for': (bad) => slots(async () => ({ release: bad })),
-  'connection.send': (bad) => pool({}, { send: bad }),
-  'connection.resume': (bad) => pool({}, { resume: bad }),
-  'connection.retain': (bad) => pool({}, { retain: bad }),
-  'connection.release': (bad) => pool({}, { release: bad }),
+  'lease.send': (bad) => pool({}, { send: bad }),
+  'flow.resume': (bad) => pool({}, {}, null, { resume: bad }),
+  'flow.retain': (bad) => pool({}, {}, null, { retain: bad }),
+  'lease.release': (bad) => pool({}, { release: bad }),
   'sink.onBody': (bad) => pool({}, {}, { onBody: bad }),
   'sink.onBodyEnd': (bad) => pool({}, {}, { onBodyEnd: bad }),
   'accessLog.write': (bad) => ({ proxy: { accessLog: { format: 'json', write: bad } } }),

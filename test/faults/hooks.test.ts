@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import http from 'node:http'
 import { after, before, test } from 'node:test'
 import {
-  type Connection,
   firstAvailable,
   http1Pool,
+  type Lease,
   type Pool,
   type ProxyOptions,
   type RetryPolicy,
@@ -164,7 +164,7 @@ for (const { name, run } of FRONTS) {
 }
 
 /** Ours, with a part of it replaced. */
-function brokenPool(part: Partial<Pool>, ofConnection: Partial<Connection> = {}): Pool {
+function brokenPool(part: Partial<Pool>, ofConnection: Partial<Lease> = {}): Pool {
   const pool = http1Pool()
   return {
     ...pool,
@@ -173,8 +173,6 @@ function brokenPool(part: Partial<Pool>, ofConnection: Partial<Connection> = {})
       return {
         isReused: connection.isReused,
         send: connection.send.bind(connection),
-        resume: connection.resume.bind(connection),
-        retain: connection.retain.bind(connection),
         release: connection.release.bind(connection),
         ...ofConnection,
       }

@@ -58,7 +58,7 @@ describe('connections', () => {
     await running.nextRecord()
     begun.write(GET)
     await begun.until('begun')
-    running.parts.state.isClosing = true
+    running.core.services.activity.isClosing = true
     open.open()
     assert.doesNotMatch(await begun.until('0\r\n\r\n'), /connection: close/i)
     await running.nextRecord()
@@ -716,9 +716,9 @@ describe('answers', () => {
 })
 
 describe('close', () => {
-  async function close({ lane, parts }: RunningSocketServer): Promise<void> {
+  async function close({ lane, core }: RunningSocketServer): Promise<void> {
     await stopListening(lane)
-    parts.state.isClosing = true
+    core.services.activity.isClosing = true
     await retireServer(lane, 10_000, lane.openConnections, lane.answers())
   }
 

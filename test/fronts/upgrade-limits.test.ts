@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import { describe, test } from 'node:test'
 import WebSocket from 'ws'
+import { type Pool, ProxyError } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { randomBytes, sha256 } from '../support/bytes.ts'
@@ -294,17 +295,44 @@ for (const { name, run } of FRONTS) {
   })
 }
 
-test('a pool of the application without bounds for upgrades carries any number', async () => {
+test('a pool of the application is asked for upgrades, and bounds them', async () => {
   await using backend = await rawBackend((upgrade) => upgrade.accept())
   const { createProxy, http1Pool } = await import('../../src/index.ts')
-  const { upgrades: _, ...pool } = http1Pool({ maxConnections: 1 })
-  await using proxy = createProxy({ target: backend.url, pool, drainTimeoutMs: 10 })
+  const inner = http1Pool()
+  const asked: (string | null)[] = []
+  let out = 0
+  const pool: Pool = {
+    ...inner,
+    async acquire(backend, exchange) {
+      asked.push(exchange.upgrade)
+      if (out === 2) throw new ProxyError('ERR_PROXY_POOL_FULL', 'two are enough', { backend })
+      out++
+      const lease = await inner.acquire(backend, exchange)
+      return {
+        isReused: lease.isReused,
+        send: lease.send.bind(lease),
+        release(outcome) {
+          out--
+          lease.release(outcome)
+        },
+      }
+    },
+  }
+  await using proxy = createProxy({ target: backend.url, pool, retry: false, drainTimeoutMs: 10 })
   const server = http.createServer()
   proxy.attach(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
-  const clients = Array.from({ length: 3 }, () => ask({ port } as RunningProxy))
-  for (const client of clients) await client.until('101')
-  for (const client of clients) client.socket.destroy()
+  const [one, two] = [ask({ port } as RunningProxy), ask({ port } as RunningProxy)]
+  for (const client of [one, two]) await client.until('101')
+  const third = ask({ port } as RunningProxy)
+  await third.until('503')
+  assert.deepEqual(asked, ['foo', 'foo', 'foo'])
+  assert.equal(proxy.stats().groups[0]?.pool.backends[0]?.connections, 2)
+  one.socket.destroy()
+  while (out === 2) await new Promise(setImmediate)
+  const fourth = ask({ port } as RunningProxy)
+  await fourth.until('101')
+  for (const client of [two, third, fourth]) client.socket.destroy()
   server.close()
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { channel } from 'node:diagnostics_channel'
 import http from 'node:http'
-import type { Socket } from 'node:net'
+import net, { type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describe, type TestContext, test } from 'node:test'
 import { manualClock } from '../../src/testing/manual-clock.ts'
@@ -135,8 +135,10 @@ test('whoever takes some within the idle limit is not cut off, however long all 
 
 test('a backend that reads no more is cut off after the idle limit, and is to blame', async (t) => {
   const clock = manualClock()
-  const stream = new SlowStream()
-  t.mock.method(http.Agent.prototype as unknown as { createConnection(): Duplex }, 'createConnection', () => {
+  const stream = Object.assign(new SlowStream(), { setNoDelay: () => stream })
+  const { connect } = net
+  t.mock.method(net as unknown as { connect(where: object): Duplex }, 'connect', (where: { host?: string }) => {
+    if (where.host !== 'backend.test') return connect(where as net.NetConnectOpts)
     process.nextTick(() => stream.emit('connect'))
     return stream
   })

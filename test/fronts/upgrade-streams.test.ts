@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import http, { type IncomingMessage } from 'node:http'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
-import type { Parts } from '../../src/exchange/services.ts'
+import type { Services } from '../../src/exchange/services.ts'
 import { respondToClientError } from '../../src/fronts/node/client-error.ts'
 import type { Proxy } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
@@ -192,7 +192,7 @@ test('a stream that throws as a bad request is answered is destroyed, and the lo
     refusals: { tell() {} },
     accessLog: null,
     logger: { debug() {}, error: (_fields: object, text: string) => errors.push(text) },
-  } as unknown as Parts
+  } as unknown as Services
   const stream = new SlowStream()
   Object.assign(stream, {
     end() {

@@ -3,7 +3,7 @@ import http from 'node:http'
 import { test } from 'node:test'
 import { ChunkedDecoder } from '../../src/http1/chunked.ts'
 import { mentionsConnection, mentionsFraming, RequestParser } from '../../src/http1/request-parser.ts'
-import type { Connection, HeaderList, Pool } from '../../src/index.ts'
+import type { HeaderList, Lease, Pool } from '../../src/index.ts'
 import { runLane } from '../support/running-socket-server.ts'
 import { caseCount, corpus, FakeSocket, inBatches, mutator, seed } from './mutator.ts'
 
@@ -117,10 +117,12 @@ interface Received {
   isComplete: boolean
 }
 
+const FREE = { resume() {}, retain() {} }
+
 /** A pool whose backend answers every request as soon as it has it. */
 function recordingPool(received: Received[]): Pool {
   return {
-    acquire: (): Connection => ({
+    acquire: (): Lease => ({
       isReused: false,
       send({ method, path, headers }, body, sink) {
         const one: Received = {
@@ -134,7 +136,7 @@ function recordingPool(received: Received[]): Pool {
           one.isComplete = true
           one.trailers = trailers
           process.nextTick(() => {
-            sink.onHead({ status: 200, reason: 'OK', headers: ['Content-Length', '2'], bodyBytes: 2 })
+            sink.onHead({ status: 200, reason: 'OK', headers: ['Content-Length', '2'], bodyBytes: 2 }, FREE)
             sink.onData(Buffer.from('ok'))
             sink.onEnd(null)
           })
@@ -148,8 +150,6 @@ function recordingPool(received: Received[]): Pool {
           onBodyEnd: answer,
         })
       },
-      resume() {},
-      retain() {},
       release() {},
     }),
     stats: () => ({ backends: [] }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import net from 'node:net'
 import { test } from 'node:test'
 import { createProxy, type ProxyError } from '../../src/index.ts'
 import { seededRandom } from '../../src/testing/random.ts'
@@ -23,8 +24,7 @@ test('whatever a backend answers to an upgrade ends that exchange only, with one
   const random = seededRandom(seed)
   const below = (limit: number): number => Math.floor(random() * limit)
   let made: FakeSocket[] = []
-  // http-proxy-3 connects by node's agent.
-  t.mock.method(http.Agent.prototype as unknown as { createConnection(): FakeSocket }, 'createConnection', () => {
+  t.mock.method(net as unknown as { connect(): FakeSocket }, 'connect', () => {
     const socket = new FakeSocket()
     made.push(socket)
     setImmediate(() => socket.emit('connect'))

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { ResponseHead } from '../../src/contracts/pool.ts'
 import { ResponseParser } from '../../src/http1/response-parser.ts'
+import type { ResponseHead } from '../../src/model/message.ts'
 
 interface Read {
   informational: ResponseHead[]

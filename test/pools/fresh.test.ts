@@ -4,9 +4,9 @@ import { test } from 'node:test'
 import {
   Backend,
   type BodySource,
-  type Connection,
   firstAvailable,
   http1Pool,
+  type Lease,
   type Outcome,
   type Pool,
 } from '../../src/index.ts'
@@ -25,13 +25,14 @@ const first = exchangeView({ attempts: 1 })
 const repeated = exchangeView({ attempts: 2 })
 
 /** Lets it carry a request, so that it can be kept. */
-async function use(connection: Connection, body: BodySource | null = null): Promise<Connection> {
+async function use(connection: Lease, body: BodySource | null = null): Promise<Lease> {
   await new Promise<void>((resolve, reject) => {
-    connection.send({ method: 'GET', path: '/', headers: ['Host', 'a'] }, body, {
+    connection.send({ method: 'GET', path: '/', authority: 'a', headers: ['Host', 'a'], upgrade: null }, body, {
       onInformational() {},
       onHead() {},
       onData: () => true,
       onFlush() {},
+      onUpgrade() {},
       onEnd: () => resolve(),
       onError: reject,
     })
@@ -149,6 +150,8 @@ test('a place is free as soon as its connection cannot go on, though nobody may 
 const HELLO: BodySource = {
   bytes: 5,
   expectsContinue: false,
+  isReplayable: true,
+  stop() {},
   start(sink) {
     sink.onBody(Buffer.from('hello'))
     sink.onBodyEnd(null)
@@ -207,7 +210,7 @@ test('a connection that is given back from within its last bytes is not kept whe
   const target = new Backend({ url: backend.url })
   const connection = await pool.acquire(target, first)
   await new Promise<void>((resolve, reject) => {
-    connection.send({ method: 'GET', path: '/', headers: ['Host', 'a'] }, null, {
+    connection.send({ method: 'GET', path: '/', authority: 'a', headers: ['Host', 'a'], upgrade: null }, null, {
       onInformational() {},
       onHead() {},
       onData() {
@@ -216,6 +219,7 @@ test('a connection that is given back from within its last bytes is not kept whe
         return true
       },
       onFlush() {},
+      onUpgrade() {},
       onEnd() {},
       onError: reject,
     })

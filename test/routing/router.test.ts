@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ResolvedRoute } from '../../src/config/options.ts'
-import { createRouter } from '../../src/routing/router.ts'
+import { createRouter, type RouteRule } from '../../src/routing/router.ts'
 import { parseTarget } from '../../src/routing/target.ts'
 
-const timeouts = { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0 }
-
-function route(group: string, match: Partial<ResolvedRoute>): ResolvedRoute {
-  return { host: '', path: '/', exact: false, methods: [], transforms: [], timeouts, ...match, group }
+interface TestRoute extends RouteRule {
+  readonly group: string
 }
 
-function matcher(...routes: ResolvedRoute[]): (method: string, host: string, path: string) => string | undefined {
+function route(group: string, match: Partial<RouteRule>): TestRoute {
+  return { host: '', path: '/', exact: false, methods: [], ...match, group }
+}
+
+function matcher(...routes: TestRoute[]): (method: string, host: string, path: string) => string | undefined {
   const router = createRouter(routes)
   return (method, host, path) => router.match(method, host, path)?.group
 }

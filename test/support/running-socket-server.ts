@@ -1,7 +1,7 @@
 import type http from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import { resolveOptions } from '../../src/config/resolve.ts'
-import type { Parts } from '../../src/exchange/services.ts'
+import type { Core } from '../../src/exchange/services.ts'
 import { createListener } from '../../src/fronts/listen.ts'
 import { attachUpgrades } from '../../src/fronts/node/attach.ts'
 import { createUpgrades } from '../../src/fronts/node/upgrade.ts'
@@ -17,7 +17,7 @@ import { queue } from './running-proxy.ts'
 export interface RunningSocketServer extends AsyncDisposable {
   readonly lane: SocketServer
   readonly behind: http.Server
-  readonly parts: Parts
+  readonly core: Core
   readonly port: number
   readonly url: string
   readonly errors: ProxyError[]
@@ -38,19 +38,19 @@ export interface LaneOptions extends Partial<SocketServerSettings> {
 /** A proxy of the internal pieces, that listens with a lane. */
 export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningSocketServer> {
   const resolved = resolveOptions({ retry: false, ...options })
-  const { parts, groups } = assemble(resolved, nextContext())
-  const { deadlines, events, isTrusted } = parts
-  const peerOf = peerLookup(isTrusted)
-  const behind = createListener(parts)
+  const { core, groups } = assemble(resolved, nextContext())
+  const { deadlines, events } = core.services
+  const peerOf = peerLookup(core.snapshot.forwarding.isTrusted)
+  const behind = createListener(core)
   const { application } = own
   const web: http.RequestListener = (req, res) => {
     const { method = '', url = '', headers } = req
-    const isOurs = parts.claim(method, url, headers.host ?? '') !== null
+    const isOurs = core.snapshot.router.resolve(method, url, headers.host ?? '').route !== null
     if (application !== undefined && !isOurs) application(req, res)
-    else serveWeb(parts, peerOf(req.socket), req, res, null)
+    else serveWeb(core, peerOf(req.socket), req, res, null)
   }
   behind.on('request', web).on('checkContinue', web)
-  const upgrades = createUpgrades(parts)
+  const upgrades = createUpgrades(core)
   attachUpgrades(
     behind,
     () => true,
@@ -62,7 +62,7 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
   const lane =
     own.isBare === true
       ? (behind as unknown as SocketServer)
-      : createSocketServer(parts, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
+      : createSocketServer(core, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
   const errors: ProxyError[] = []
   const records = queue<ExchangeRecord>()
   events.emitter.on('error', (error) => errors.push(error))
@@ -72,7 +72,7 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
   return {
     lane,
     behind,
-    parts,
+    core,
     port,
     url: `${own.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     errors,

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { BodySource, Connection, RequestHead, ResponseSink } from '../../src/contracts/pool.ts'
+import type { BodySource, Flow, Lease, ResponseSink } from '../../src/contracts/pool.ts'
 import { Backend } from '../../src/model/backend.ts'
 import { ProxyError } from '../../src/model/errors.ts'
+import type { RequestHead } from '../../src/model/message.ts'
 import type { Outcome } from '../../src/model/outcome.ts'
 import { exchangeView } from '../../src/testing/exchange-view.ts'
 import { mockPool } from '../../src/testing/mock-pool.ts'
 
-const GET: RequestHead = { method: 'GET', path: '/', headers: ['Host', 'a'] }
+const GET: RequestHead = { method: 'GET', path: '/', authority: 'a', headers: ['Host', 'a'], upgrade: null }
 const DONE: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 2 }
 const backend = new Backend('http://127.0.0.1:1')
 const other = new Backend('http://127.0.0.1:2')
@@ -17,21 +18,27 @@ function noting(onChunk: (chunk: Buffer) => boolean = () => true): {
   sink: ResponseSink
   calls: string[]
   done: Promise<void>
+  /** Of the response. */
+  own: { flow: Flow }
 } {
   const calls: string[] = []
+  const own = { flow: { resume() {}, retain() {} } }
   let finish = (): void => {}
   const done = new Promise<void>((resolve) => {
     finish = resolve
   })
   const sink: ResponseSink = {
     onInformational: ({ status, headers }) => void calls.push(`${status} ${headers.join(' ')}`.trim()),
-    onHead: ({ status, reason, headers, bodyBytes }) =>
-      void calls.push(`${status} ${reason} [${headers.join(' ')}] ${bodyBytes}`),
+    onHead: ({ status, reason, headers, bodyBytes }, flow) => {
+      own.flow = flow
+      calls.push(`${status} ${reason} [${headers.join(' ')}] ${bodyBytes}`)
+    },
     onData(chunk) {
       calls.push(`data ${chunk}`)
       return onChunk(chunk)
     },
     onFlush: () => void calls.push('flush'),
+    onUpgrade: () => void calls.push('upgrade'),
     onEnd(trailers) {
       calls.push(`end ${trailers?.join(' ') ?? ''}`.trim())
       finish()
@@ -41,10 +48,10 @@ function noting(onChunk: (chunk: Buffer) => boolean = () => true): {
       finish()
     },
   }
-  return { sink, calls, done }
+  return { sink, calls, done, own }
 }
 
-function lease(pool: ReturnType<typeof mockPool>, from = backend): Connection {
+function lease(pool: ReturnType<typeof mockPool>, from = backend): Lease {
   const connection = pool.acquire(from, exchangeView())
   assert.ok(!(connection instanceof Promise))
   return connection
@@ -54,6 +61,8 @@ function bodyOf(text: string, expectsContinue = false): BodySource {
   return {
     bytes: text.length,
     expectsContinue,
+    isReplayable: true,
+    stop() {},
     start(sink) {
       for (const char of text) sink.onBody(Buffer.from(char))
       sink.onBodyEnd(['X-T', '1'])
@@ -106,7 +115,7 @@ test('the script is asked with the request and its whole body', async () => {
     body: `${head.method} ${head.path} ${body} ${trailers} ${backend.id}`,
   }))
   const { sink, calls, done } = noting()
-  const head = { method: 'POST', path: '/p', headers: ['Host', 'a'] }
+  const head = { ...GET, method: 'POST', path: '/p', headers: ['Host', 'a'] }
   lease(pool).send(head, bodyOf('body'), sink)
   // What the proxy does with its list afterwards is not seen.
   head.headers.push('Late', '1')
@@ -131,26 +140,24 @@ test('a body that waits is told to go on; one that is not read never starts', as
 })
 
 test('after onData said false it waits for resume()', async () => {
-  const { sink, calls, done } = noting((chunk) => String(chunk) !== 'a')
-  const connection = lease(mockPool({ chunks: ['a', 'b'] }))
-  connection.send(GET, null, sink)
+  const { sink, calls, done, own } = noting((chunk) => String(chunk) !== 'a')
+  lease(mockPool({ chunks: ['a', 'b'] })).send(GET, null, sink)
   await new Promise(setImmediate)
   assert.deepEqual(calls.slice(2), ['data a', 'flush'])
-  connection.resume()
+  own.flow.resume()
   await done
   assert.deepEqual(calls.slice(4), ['data b', 'flush', 'end'])
 })
 
 test('a chunk is overwritten after the call unless it is retained', async () => {
   const pool = mockPool({ chunks: ['aa', 'bb'] })
-  const connection = lease(pool)
   const kept: Buffer[] = []
-  const { sink, done } = noting((chunk) => {
-    if (kept.length === 0) connection.retain()
+  const { sink, done, own } = noting((chunk) => {
+    if (kept.length === 0) own.flow.retain()
     kept.push(chunk)
     return true
   })
-  connection.send(GET, null, sink)
+  lease(pool).send(GET, null, sink)
   await done
   assert.deepEqual(
     kept.map((chunk) => chunk.toString('hex')),
@@ -253,7 +260,7 @@ test('a lease can be refused, or made to wait, and waiting ends with the exchang
   })
   const pool = mockPool({}, { acquire: () => gate })
   const abort = new AbortController()
-  const aborted = pool.acquire(backend, exchangeView({ signal: abort.signal })) as Promise<Connection>
+  const aborted = pool.acquire(backend, exchangeView({ signal: abort.signal })) as Promise<Lease>
   const patient = pool.acquire(backend, exchangeView())
   assert.equal(pool.stats().backends[0]?.waiting, 2)
   abort.abort()

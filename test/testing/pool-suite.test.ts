@@ -1,9 +1,10 @@
 import http from 'node:http'
 import type net from 'node:net'
-import type { BodySource, Connection, Pool, RequestHead, ResponseHead, ResponseSink } from '../../src/contracts/pool.ts'
+import type { BodySource, Flow, Lease, Pool, ResponseSink } from '../../src/contracts/pool.ts'
 import type { Backend } from '../../src/model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../../src/model/errors.ts'
 import type { ExchangeView } from '../../src/model/exchange-view.ts'
+import type { RequestHead, ResponseHead } from '../../src/model/message.ts'
 import { poolSuite } from '../../src/testing/pool-suite.ts'
 
 // A small pool on node:http, as a user might write one: the suite has to be passable by more than our own.
@@ -13,7 +14,7 @@ poolSuite('a pool on node:http', () => nodePool(Number.POSITIVE_INFINITY, 0), {
 
 interface Waiter {
   readonly backend: Backend
-  readonly give: (connection: Connection) => void
+  readonly give: (connection: Lease) => void
 }
 
 /** Each connection is an agent that may have one socket. */
@@ -26,7 +27,7 @@ function nodePool(maxConnections: number, maxWaiting: number): Pool {
   let isClosed = false
   const of = (backend: Backend) => Array.from(all).filter((connection) => connection.backend === backend)
 
-  function lease(backend: Backend): Connection | null {
+  function lease(backend: Backend): Lease | null {
     let connection = of(backend).find((one) => one.isIdle)
     if (connection === undefined) {
       if (of(backend).length >= maxConnections) return null
@@ -134,10 +135,9 @@ class NodeConnection {
     return !this.isLeased && !this.#isGone && Object.keys(this.#agent.freeSockets).length > 0
   }
 
-  lease(): Connection {
+  lease(): Lease {
     this.isLeased = true
     const isReused = this.#leases++ > 0
-    let response: http.IncomingMessage | null = null
     let isReleased = false
     let isComplete = false
     let isEnded = false
@@ -160,13 +160,8 @@ class NodeConnection {
             isComplete = true
             end(() => sink.onEnd(trailers))
           },
-          respond: (incoming) => {
-            response = incoming
-          },
         })
       },
-      resume: () => void response?.resume(),
-      retain: () => {},
       release: () => {
         if (isReleased) return
         isReleased = true
@@ -221,8 +216,8 @@ class NodeConnection {
       })
       .on('response', (response) => {
         incoming = response
-        ends.respond(response)
-        ends.only(() => sink.onHead(headOf(response, method)))
+        const flow: Flow = { resume: () => void response.resume(), retain() {} }
+        ends.only(() => sink.onHead(headOf(response, method), flow))
         response
           .on('data', (chunk: Buffer) =>
             ends.only(() => {
@@ -264,7 +259,6 @@ interface Ends {
   only(call: () => void): void
   fail(error: ProxyError): void
   complete(trailers: string[] | null): void
-  respond(response: http.IncomingMessage): void
 }
 
 function headOf(response: http.IncomingMessage, method: string): ResponseHead {

@@ -181,7 +181,7 @@ test('retries and upgrades are told, also of threads that come later', { skip },
   await proxy.reload()
   const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`)
   socket.once('open', () => socket.close())
-  const retry = ['retry', '/chat', 1, 'ERR_PROXY_CONNECT', 'upgrade', 1, 'dead', 'number']
+  const retry = ['retry', '/chat', 1, 'ERR_PROXY_CONNECT', 'connect', 1, 'dead', 'number']
   assert.deepEqual(await inTime(t, told.next()), retry)
   assert.deepEqual(await inTime(t, told.next()), ['upgrade', 'default', 2, 'good'])
   assert.deepEqual(await inTime(t, told.next()), ['finish', 2, 'upgraded'])

@@ -2,7 +2,7 @@ import http from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type RequestLine, recordRefusal, requestLineOf, tellRefusal } from '../../exchange/refusals.ts'
-import type { Parts } from '../../exchange/services.ts'
+import type { Services } from '../../exchange/services.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
 import { bytesAtFault, currentResponse, requestBeingRead } from '../node-internals.ts'
 import { addressOf } from '../peer.ts'
@@ -33,7 +33,7 @@ export interface KnownRequest {
  * @param known of it; default: what node's parser knows.
  */
 export function respondToClientError(
-  parts: Parts,
+  services: Services,
   cause: NodeJS.ErrnoException,
   duplex: Duplex,
   known: KnownRequest = knownToNode(cause, duplex),
@@ -41,20 +41,20 @@ export function respondToClientError(
   const socket = duplex as Socket & { [FAILED]?: true }
   if (socket[FAILED] === true) return
   socket[FAILED] = true
-  guarded(parts, socket, () => answerFirst(parts, cause, socket, known))
+  guarded(services, socket, () => answerFirst(services, cause, socket, known))
 }
 
 /** What a stream of the application's throws ends its connection, not the process. */
-function guarded(parts: Parts, socket: Socket, call: () => void): void {
+function guarded(services: Services, socket: Socket, call: () => void): void {
   try {
     call()
   } catch (thrown) {
-    parts.logger.error({ err: thrown }, `a client's connection could not be answered: ${describeError(thrown)}`)
+    services.logger.error({ err: thrown }, `a client's connection could not be answered: ${describeError(thrown)}`)
     socket.destroy()
   }
 }
 
-function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket, known: KnownRequest): void {
+function answerFirst(services: Services, cause: NodeJS.ErrnoException, socket: Socket, known: KnownRequest): void {
   // It has gone: no request that could be bad, and an exchange that is under way learns it by itself.
   if (cause.code === 'ECONNRESET') return void socket.destroy()
   const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
@@ -64,14 +64,14 @@ function answerFirst(parts: Parts, cause: NodeJS.ErrnoException, socket: Socket,
   const clientAddress = addressOf(socket)
   const line = `${status} ${http.STATUS_CODES[status]}`
   const body = `${line} (${error.code})\n`
-  if (known.hasExchange) tellRefusal(parts, error, clientAddress)
+  if (known.hasExchange) tellRefusal(services, error, clientAddress)
   else {
     const { request } = known
     const isTold = socket.writable
     const told = isTold ? { status, responseBytes: body.length } : { status: 0, responseBytes: 0 }
-    recordRefusal(parts, { error, clientAddress, request, ...told })
+    recordRefusal(services, { error, clientAddress, request, ...told })
   }
-  answer(parts, line, body, socket)
+  answer(services, line, body, socket)
 }
 
 function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest {
@@ -84,11 +84,11 @@ function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest
   return { request: isOwn ? requestLineOf(bytes) : null, hasExchange }
 }
 
-function answer(parts: Parts, status: string, body: string, socket: Socket): void {
+function answer(services: Services, status: string, body: string, socket: Socket): void {
   const response = currentResponse(socket)
   if (response?.req.complete === true && !response.destroyed) {
     // It answers a request that came whole, before the one that did not.
-    response.once('close', () => guarded(parts, socket, () => answer(parts, status, body, socket)))
+    response.once('close', () => guarded(services, socket, () => answer(services, status, body, socket)))
     return
   }
   if (!socket.writable) return
@@ -108,7 +108,7 @@ function answer(parts: Parts, status: string, body: string, socket: Socket): voi
   socket.on('error', ignore).resume().end(text)
   socket.on(
     'close',
-    parts.clock.schedule(LINGER_MS, () => socket.destroy()),
+    services.clock.schedule(LINGER_MS, () => socket.destroy()),
   )
 }
 

@@ -1,12 +1,14 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { BodySink, ResponseHead } from '../../contracts/pool.ts'
-import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../../exchange/front.ts'
+import type { BodySink } from '../../contracts/pool.ts'
+import type { Front, FrontBody, FrontEvents, Retainable } from '../../exchange/front.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { isName, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
+import type { ResponseHead } from '../../model/message.ts'
+import type { Peer } from '../../model/peer.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import {
   closeAfter,
@@ -109,6 +111,8 @@ export class NodeFront implements Front, Writer {
   #last: Buffer | null = null
   /** `res.end()` was called. */
   #isOver = false
+  /** The application has responded by itself, or the connection is gone: nothing more is written. */
+  #isLeft = false
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
     this.#req = req
@@ -130,8 +134,7 @@ export class NodeFront implements Front, Writer {
     else res.on('close', () => (res.writableFinished ? events.onClientDone() : events.onClientGone()))
   }
 
-  /** The request's body has been read to its end (or there is none). */
-  get #isRequestComplete(): boolean {
+  get isRequestComplete(): boolean {
     return !this.#hasBody || this.#req.complete
   }
 
@@ -144,17 +147,18 @@ export class NodeFront implements Front, Writer {
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 
-  respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
+  respond({ status, reason, headers, bodyBytes }: ResponseHead): void {
     const res = this.#res
-    // The application has answered by itself: what it has given whole is left to go out.
-    if (res.headersSent) return res.writableEnded ? this.#events?.onClientDone() : this.abort()
+    if (res.headersSent || res.destroyed) {
+      this.#isLeft = true
+      // The application has responded by itself: a whole response is left to go out.
+      return res.writableEnded ? this.#events?.onClientDone() : this.abort()
+    }
     this.#left = bodyBytes
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
     if (status === 204) removeField(headers, 'content-length')
     else if (bodyBytes === 0 && status !== 304 && mayHaveBody(res, this.method)) announceNothing(headers)
-    // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
-    if (status >= 300 && !this.#isRequestComplete) this.endAfterwards()
     // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
     if (status === 426 && headers.includes('Connection'))
       headers.push('Connection', isKeptAfter(res) ? 'keep-alive' : 'close')
@@ -162,6 +166,7 @@ export class NodeFront implements Front, Writer {
   }
 
   write(chunk: Buffer, owner: Retainable): boolean {
+    if (this.#isLeft) return true
     const res = this.#res
     const { length } = chunk
     if (this.#left >= 0) {
@@ -233,12 +238,13 @@ export class NodeFront implements Front, Writer {
   }
 
   flush(): void {
+    if (this.#isLeft) return
     if (this.#text !== '' || this.#holdsHead) this.#writeText()
     if (this.#isCorked) this.#uncork()
   }
 
   end(trailers: HeaderList | null): void {
-    if (this.#isOver) return
+    if (this.#isOver || this.#isLeft) return
     this.#isOver = true
     if (trailers !== null) this.#res.addTrailers(pairs(trailers))
     if (this.#isCorked) this.#finish()
@@ -267,19 +273,13 @@ export class NodeFront implements Front, Writer {
     this.abort()
   }
 
-  refuse(status: number, headers: HeaderList, text: string): void {
-    const res = this.#res
-    // The application has given a whole response by itself.
-    if (res.writableEnded) return
-    if (res.headersSent || res.destroyed) return this.abort()
-    // Whoever sends what cannot be understood may mean something else by what follows, too.
-    if (status === 400 || !this.#isRequestComplete) this.endAfterwards()
-    writeHead(res, status, '', headers)
-    res.end(text)
+  get isLast(): boolean {
+    return (this.#req.socket as Marked)[ENDS] === true
   }
 
   /** The connection ends with this response, whoever gives it. */
-  endAfterwards(): void {
+  set isLast(isLast: boolean) {
+    if (!isLast) return
     const socket = this.#req.socket as Marked
     closeAfter(this.#res)
     socket[ENDS] = true
@@ -290,7 +290,7 @@ export class NodeFront implements Front, Writer {
     const socket = this.#req.socket as Marked
     const requests = (socket[REQUESTS] ?? 0) + 1
     socket[REQUESTS] = requests
-    if (requests >= max) this.endAfterwards()
+    if (requests >= max) this.isLast = true
   }
 
   abort(): void {

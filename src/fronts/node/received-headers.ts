@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import type { Peer } from '../../exchange/front.ts'
 import { headerEdits } from '../../headers/edits.ts'
 import {
   editedRequestHeaders,
@@ -7,6 +6,7 @@ import {
   type RequestHeaders,
   requestHeaders,
 } from '../../headers/request.ts'
+import type { Peer } from '../../model/peer.ts'
 
 /** The headers of a request that node has read, as the application has left them. */
 export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: RequestHeaderPolicy): RequestHeaders {

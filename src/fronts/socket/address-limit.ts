@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Logger } from '../../contracts/logger.ts'
-import type { Peer } from '../../exchange/front.ts'
+import type { Peer } from '../../model/peer.ts'
 
 /** Counts the open connections of each client address. */
 export class AddressLimit {

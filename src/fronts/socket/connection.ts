@@ -1,19 +1,19 @@
 import type { Socket } from 'node:net'
 import { Exchange } from '../../exchange/exchange.ts'
-import type { Peer } from '../../exchange/front.ts'
 import { requestLineOf } from '../../exchange/refusals.ts'
-import type { Destination, Parts } from '../../exchange/services.ts'
+import type { Core } from '../../exchange/services.ts'
 import { requestHeaders } from '../../headers/request.ts'
 import { ChunkedDecoder, EXTENSIONS_TOO_LARGE, TRAILERS_TOO_LARGE } from '../../http1/chunked.ts'
 import { mentionsConnection, mentionsFraming, NOT_PLAIN, type RequestParser } from '../../http1/request-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
+import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import type { KnownRequest } from '../node/client-error.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 
 /** What all connections of a lane share. */
 export interface SocketConnectionDeps {
-  readonly parts: Parts
+  readonly core: Core
   readonly parser: RequestParser
   /** For a request head to come whole, ms; 0: any time. */
   readonly headMs: number
@@ -23,8 +23,8 @@ export interface SocketConnectionDeps {
   readonly keepAliveText: string
   /** Answers say that their connection ends. */
   readonly isClosing: boolean
-  /** Where a request goes; `null`: not to us. Without it all are ours, and the exchange looks for the way. */
-  readonly find: ((method: string, target: string, host: string) => Destination | null) | null
+  /** Requests that no route matches are for the server behind us, and not ours to refuse. */
+  readonly isShared: boolean
   date(): string
   /** Another server takes the connection, beginning with these bytes; `hasEnded`: they are the last. */
   onHandOver(connection: SocketConnection, bytes: Buffer, hasEnded: boolean): void
@@ -68,7 +68,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   deadline: number
   place = UNWATCHED
   readonly keepAliveText: string
-  readonly #lane: SocketConnectionDeps
+  readonly #server: SocketConnectionDeps
   readonly #peer: Peer
   #state = IDLE
   #requests = 0
@@ -87,13 +87,13 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   #isReading = false
   readonly #onChunk = (chunk: Buffer): void => this.#body?.deliver(chunk)
 
-  constructor(lane: SocketConnectionDeps, socket: Socket, peer: Peer) {
-    const { clock, deadlines } = lane.parts
+  constructor(server: SocketConnectionDeps, socket: Socket, peer: Peer) {
+    const { clock, deadlines } = server.core.services
     this.socket = socket
-    this.keepAliveText = lane.keepAliveText
-    this.#lane = lane
+    this.keepAliveText = server.keepAliveText
+    this.#server = server
     this.#peer = peer
-    this.deadline = lane.headMs > 0 ? clock.now() + lane.headMs : Number.POSITIVE_INFINITY
+    this.deadline = server.headMs > 0 ? clock.now() + server.headMs : Number.POSITIVE_INFINITY
     deadlines.add(this)
     socket
       .on('data', this.#onData)
@@ -110,19 +110,15 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   /** It became idle while the server was closing, and ends by itself: its last answer may have said that it stays. */
   get endsSoon(): boolean {
-    return this.deadline <= this.#lane.parts.clock.now() + LAST_REQUEST_MS
+    return this.deadline <= this.#server.core.services.clock.now() + LAST_REQUEST_MS
   }
 
   get isRequestComplete(): boolean {
     return this.#body === null
   }
 
-  get isClosing(): boolean {
-    return this.#lane.isClosing
-  }
-
   date(): string {
-    return this.#lane.date()
+    return this.#server.date()
   }
 
   // What the socket says:
@@ -137,7 +133,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   /** Whether the client has gone, or only has no more requests, cannot be told before something is written to it. */
   readonly #onEnd = (): void => {
     this.#hasEnded = true
-    const isAborted = this.#lane.parts.limits.halfClose === 'abort' && this.#front?.isComplete === false
+    const isAborted = this.#server.core.snapshot.limits.halfClose === 'abort' && this.#front?.isComplete === false
     if (isAborted && !(this.#isRead && this.#isCutShort)) {
       this.#leaveExchange()
       this.#linger()
@@ -169,7 +165,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   readonly #onClose = (): void => {
     this.#leave()
     this.#leaveExchange()
-    this.#lane.onClosed(this)
+    this.#server.onClosed(this)
   }
 
   onDeadline(): void {
@@ -206,7 +202,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   /** @returns how far it read, or -1 where that is the end of the connection. */
   #readBody(body: SocketBody, bytes: Buffer, from: number): number {
     const chunks = this.#chunks
-    if (this.#front === null) this.deadline = this.#lane.parts.clock.now() + this.#lane.keepAliveMs
+    if (this.#front === null) this.deadline = this.#server.core.services.clock.now() + this.#server.keepAliveMs
     if (chunks === null) {
       const take = Math.min(this.#left, bytes.length - from)
       this.#left -= take
@@ -243,26 +239,23 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   /** @returns the length of the head, or 0 or less where there is no request to go on with. */
   #readHead(bytes: Buffer, from: number): number {
-    const { parser, parts, find } = this.#lane
-    const { clock, limits, headerPolicy } = parts
+    const { parser, core, isShared } = this.#server
+    const { limits, forwarding, router } = core.snapshot
     const length = parser.parse(bytes, from, bytes.length)
     if (length === 0) {
       if (this.#state === IDLE) {
         // What has come of a first request counts from when the client came.
-        if (this.#requests > 0) this.#expect(this.#lane.headMs)
+        if (this.#requests > 0) this.#expect(this.#server.headMs)
         this.#state = HEAD
       }
       return 0
     }
     if (length < 0) return this.#handOver(bytes, from)
     const { method, target, bodyBytes, keepAlive } = parser
-    const headers = requestHeaders(parser.headers, method, 1, this.#peer, headerPolicy)
+    const headers = requestHeaders(parser.headers, method, 1, this.#peer, forwarding.requestHeaders)
     if (headers.fault !== null || target.length > limits.maxTargetBytes) return this.#handOver(bytes, from)
-    let destination: Destination | null = null
-    if (find !== null) {
-      destination = find(method, target, headers.host)
-      if (destination === null) return this.#handOver(bytes, from)
-    }
+    const found = isShared ? router.resolve(method, target, headers.host) : null
+    if (found !== null && found.route === null) return this.#handOver(bytes, from)
     const max = limits.maxRequestsPerConnection
     const isLast = ++this.#requests === max || !keepAlive
     const front = new SocketFront(parser, this.#peer, this.socket, this, isLast)
@@ -272,19 +265,19 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       body = new SocketBody(bodyBytes, this)
       this.#left = bodyBytes
       this.#chunks = bodyBytes < 0 ? new ChunkedDecoder() : null
-      if (limits.requestTimeoutMs > 0) this.deadline = clock.now() + limits.requestTimeoutMs
+      if (limits.requestTimeoutMs > 0) this.deadline = core.services.clock.now() + limits.requestTimeoutMs
     }
     this.#state = BUSY
     this.#front = front
     this.#body = body
-    const exchange = new Exchange(parts, front, headers, body, null)
-    front.connect(exchange)
-    exchange.begin(destination)
+    const exchange = new Exchange(core, front, headers, body, null)
+    front.connect(exchange.events)
+    exchange.begin(found)
     return length
   }
 
   #expect(ms: number): void {
-    this.deadline = ms > 0 ? this.#lane.parts.clock.now() + ms : Number.POSITIVE_INFINITY
+    this.deadline = ms > 0 ? this.#server.core.services.clock.now() + ms : Number.POSITIVE_INFINITY
   }
 
   #hold(bytes: Buffer): void {
@@ -338,12 +331,12 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#front = null
     if (front.isLast) return this.#linger()
     if (this.#body === null) this.#becomeIdle()
-    else this.#expect(this.#lane.keepAliveMs)
+    else this.#expect(this.#server.keepAliveMs)
     this.#goOn()
   }
 
   #becomeIdle(): void {
-    const { isClosing, keepAliveMs } = this.#lane
+    const { isClosing, keepAliveMs } = this.#server
     this.#state = IDLE
     this.#expect(isClosing ? Math.min(LAST_REQUEST_MS, keepAliveMs) : keepAliveMs)
   }
@@ -354,7 +347,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#held = null
     this.#expect(LINGER_MS)
     // Where its time was up before, it is watched no more.
-    this.#lane.parts.deadlines.add(this)
+    this.#server.core.services.deadlines.add(this)
     this.#unpause()
     this.socket.end()
   }
@@ -363,7 +356,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   #handOver(bytes: Buffer, from: number): typeof NOT_PLAIN {
     this.#leave()
-    this.#lane.onHandOver(this, bytes.subarray(from), this.#hasEnded)
+    this.#server.onHandOver(this, bytes.subarray(from), this.#hasEnded)
     return NOT_PLAIN
   }
 
@@ -374,11 +367,11 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     const held = this.#held
     this.#leave()
     if (hasBegun) {
-      this.#lane.onClosed(this)
+      this.#server.onClosed(this)
       socket.destroy()
     } else {
       const request = hasExchange || held === null ? null : requestLineOf(held)
-      this.#lane.onFault(this, Object.assign(new Error(message), { code }), { request, hasExchange })
+      this.#server.onFault(this, Object.assign(new Error(message), { code }), { request, hasExchange })
     }
     this.#leaveExchange()
   }
@@ -395,7 +388,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#state = LEFT
     this.#held = null
     this.#isReading = false
-    this.#lane.parts.deadlines.remove(this)
+    this.#server.core.services.deadlines.remove(this)
     // Whoever gets it does not know that it waits.
     if (this.#isOnHold) this.release()
     this.#unpause()

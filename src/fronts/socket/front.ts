@@ -1,11 +1,13 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import type { BodySink, ResponseHead } from '../../contracts/pool.ts'
-import type { Front, FrontBody, FrontEvents, Peer, Retainable } from '../../exchange/front.ts'
+import type { BodySink } from '../../contracts/pool.ts'
+import type { Front, FrontBody, FrontEvents, Retainable } from '../../exchange/front.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { contentLength, isName } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
+import type { ResponseHead } from '../../model/message.ts'
+import type { Peer } from '../../model/peer.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 
 /** Up to this size bytes are copied into one string with what stands before them: cheaper than a list of buffers. */
@@ -17,8 +19,6 @@ const MAX_TEXT = 65_536
 export interface SocketFrontOwner {
   /** The request's body has been read to its end (or there is none). */
   readonly isRequestComplete: boolean
-  /** The server is closing: the connection ends with this answer. */
-  readonly isClosing: boolean
   /** Header lines that tell the client how long the connection lives on. */
   readonly keepAliveText: string
   /** The current time as an HTTP date. */
@@ -41,7 +41,7 @@ export class SocketFront implements Front, Writer {
   readonly minorVersion = 1
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
-  /** The connection ends with this answer. */
+  readonly scope = null
   isLast: boolean
   readonly #socket: Socket
   readonly #owner: SocketFrontOwner
@@ -79,6 +79,10 @@ export class SocketFront implements Front, Writer {
     return this.#state === ENDED
   }
 
+  get isRequestComplete(): boolean {
+    return this.#owner.isRequestComplete
+  }
+
   /** Tells `events` what becomes of the client from now on. */
   connect(events: FrontEvents): void {
     this.#events = events
@@ -92,11 +96,9 @@ export class SocketFront implements Front, Writer {
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 
-  respond(status: number, reason: string, headers: HeaderList, bodyBytes: number): void {
+  respond({ status, reason, headers, bodyBytes }: ResponseHead): void {
     if (this.#state !== WAITING) return this.abort()
     this.#state = ANSWERING
-    // What the client still uploads is for nobody: it may stop, and the connection cannot be used again.
-    if ((status >= 300 && !this.#owner.isRequestComplete) || this.#owner.isClosing) this.isLast = true
     this.#hasBody = this.method !== 'HEAD' && status !== 204 && status !== 304
     if (bodyBytes === 0 && this.#hasBody) announceNothing(headers)
     let text = `HTTP/1.1 ${status} ${reason === '' ? (STATUS_CODES[status] ?? 'unknown') : reason}\r\n`
@@ -110,11 +112,8 @@ export class SocketFront implements Front, Writer {
           if (isName(name, 'date')) hasDate = true
           break
         case 10:
-          // Only we say it: the proxy is closing, or `upgrade` in a 426.
-          if (isName(name, 'connection') && value !== 'upgrade') {
-            this.isLast = true
-            continue
-          }
+          // Only we say it, but for `upgrade` in a 426.
+          if (isName(name, 'connection') && value !== 'upgrade') continue
           break
         case 14:
           if (isName(name, 'content-length')) {
@@ -178,17 +177,6 @@ export class SocketFront implements Front, Writer {
     this.#state = ENDED
     if (this.#text === '') this.writeOut()
     else addToWriteBatch(this)
-  }
-
-  refuse(status: number, headers: HeaderList, text: string): void {
-    if (this.#state !== WAITING) return this.abort()
-    // Whoever sends what cannot be understood may mean something else by what follows, too.
-    if (status === 400 || !this.#owner.isRequestComplete) this.isLast = true
-    this.respond(status, '', headers, text.length)
-    if (this.#hasBody) this.#text += text
-    this.#state = ENDED
-    // At once: the exchange has ended, and a proxy that closes waits for no other.
-    this.writeOut()
   }
 
   abort(): void {

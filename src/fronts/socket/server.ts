@@ -1,11 +1,11 @@
 import type http from 'node:http'
 import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
-import type { Peer } from '../../exchange/front.ts'
 import { recordRefusal } from '../../exchange/refusals.ts'
-import type { Parts } from '../../exchange/services.ts'
+import type { Core } from '../../exchange/services.ts'
 import { RequestParser } from '../../http1/request-parser.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
+import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
@@ -46,12 +46,14 @@ const KEEP_ALIVE_MARGIN_MS = 1_000
  * never listens itself; its 'clientError' answers what cannot be read.
  */
 export function createSocketServer(
-  parts: Parts,
+  core: Core,
   peerOf: (socket: Socket) => Peer,
   behind: http.Server,
   settings: SocketServerSettings,
 ): SocketServer {
-  const { clock, limits, logger } = parts
+  const { services } = core
+  const { activity, clock, logger } = services
+  const { limits } = core.snapshot
   const connections = new Set<SocketConnection>()
   /** Those that were given away, with the last answer on each. */
   const others = new Map<Socket, http.ServerResponse | null>()
@@ -63,17 +65,17 @@ export function createSocketServer(
   let dateSecond = -1
   let dateText = ''
 
-  const lane: SocketConnectionDeps = {
-    parts,
+  const deps: SocketConnectionDeps = {
+    core,
     parser: new RequestParser(limits.maxHeadBytes, limits.maxHeaders),
     // A whole request includes its head.
     headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
     keepAliveText: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(settings.keepAliveMs / 1000)}\r\n\r\n`,
     get isClosing() {
-      return parts.state.isClosing
+      return activity.isClosing
     },
-    find: settings.isShared === true ? parts.claim : null,
+    isShared: settings.isShared === true,
     date() {
       const second = Math.floor(clock.epoch() / 1000)
       if (second !== dateSecond) {
@@ -114,7 +116,7 @@ export function createSocketServer(
     const message = `closed a connection: ${open} are open, and limits.maxConnections is ${maxConnections}`
     const error = new ProxyError('ERR_PROXY_CONNECTION_LIMIT', message)
     const clientAddress = peerOf(socket).address
-    recordRefusal(parts, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
+    recordRefusal(services, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
     socket.destroy()
     return false
   }
@@ -133,7 +135,7 @@ export function createSocketServer(
   }
 
   function begin(socket: Socket): void {
-    const connection = new SocketConnection(lane, socket, peerOf(socket))
+    const connection = new SocketConnection(deps, socket, peerOf(socket))
     connections.add(connection)
     if (isHeld) connection.hold()
   }
@@ -154,7 +156,7 @@ export function createSocketServer(
   }
 
   function noteResponse({ socket }: http.IncomingMessage, res: http.ServerResponse): void {
-    if (lane.isClosing) closeAfter(res)
+    if (deps.isClosing) closeAfter(res)
     else if (others.has(socket)) others.set(socket, res)
   }
 

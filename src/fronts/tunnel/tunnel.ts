@@ -1,19 +1,8 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TunnelEvents, Tunnelled } from '../../exchange/front.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-frames.ts'
-
-/** What a tunnel tells the exchange that it belongs to. */
-export interface TunnelEvents {
-  onClientBytes(bytes: number): void
-  onBackendBytes(bytes: number): void
-  /** Something else has moved: one side has ended, or has taken the last that was written to it. */
-  onProgress(): void
-  /** Both connections are closed. */
-  onTunnelClosed(): void
-  /** A stream, or what listens to the tunnel, threw. */
-  onThrown(thrown: unknown): void
-}
 
 /** What is held for the end of a turn is written at once past this, bytes: as much as node reads at a time. */
 const HOLD_BYTES = 65_536
@@ -22,7 +11,7 @@ const HOLD_BYTES = 65_536
  * Two joined connections. Their ends are passed on one by one, so that one side may finish after the other
  * has (RFC 9293 section 3.6); when one connection is closed, the other follows once it has what was meant for it.
  */
-export class Tunnel {
+export class Tunnel implements Tunnelled {
   readonly isWebSocket: boolean
   readonly #client: Side
   readonly #backend: Side

@@ -1,12 +1,10 @@
-import net from 'node:net'
-import tls from 'node:tls'
-import type { BodySink, BodySource, Connection, RequestHead, ResponseHead, ResponseSink } from '../../contracts/pool.ts'
+import type net from 'node:net'
+import type { BodySink, BodySource, Flow, Lease, ResponseSink, SetupTimes } from '../../contracts/pool.ts'
 import { hasBoundCredentials } from '../../http1/connection-auth.ts'
 import { fieldsText, requestHeadText } from '../../http1/head-writer.ts'
 import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../../http1/response-parser.ts'
 import type { Backend } from '../../model/backend.ts'
 import {
-  connectError,
   describeError,
   isShortage,
   type Phase,
@@ -16,13 +14,14 @@ import {
 } from '../../model/errors.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import { isIdempotent } from '../../model/idempotent.ts'
+import type { RequestHead, ResponseHead } from '../../model/message.ts'
 import type { Outcome } from '../../model/outcome.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
-import { longerAttemptMs } from '../../runtime/slow-addresses.ts'
 import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
+import { dial } from '../dial.ts'
 
-/** What a connection tells the pool that owns it. */
+/** Told by a connection, the pool that owns it. */
 export interface ConnectionOwner {
   onConnected(connection: Http1Connection): void
   /** It never came to be. */
@@ -56,21 +55,20 @@ const CHUNK_END = Buffer.from('\r\n')
  * One raw socket to a backend that speaks HTTP/1.1: one request at a time, kept alive between them.
  * Reads into its own reusable buffer (`onread`), which spares the stream machinery: about 3 us a request.
  */
-export class Http1Connection implements Connection, BodySink, ResponseHandler, Timed, Writer {
+export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, Timed, Writer {
   readonly backend: Backend
   /** When to give up connecting, or when it has been idle for too long; `Infinity` while leased. */
   deadline = Number.POSITIVE_INFINITY
   place = UNWATCHED
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
-  #socket: net.Socket
+  #socket!: net.Socket
+  #setup: SetupTimes | null = null
   readonly #parser: ResponseParser
   readonly #keepAliveMs: number
   #buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
   #isBufferRetained = false
   #isConnected = false
-  /** Addresses of the backend's name have been given up for others, and had a second chance. */
-  #hasRedialled = false
   #leases = 0
   #isLeased = false
   #sink: ResponseSink | null = null
@@ -127,29 +125,17 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     this.#keepAliveMs = settings.keepAliveMs
     this.#idleMs = settings.keepAliveMs
     this.#parser = new ResponseParser(this, settings)
-    this.#socket = this.#dial({})
+    dial(backend, settings.clock, {
+      onread: { buffer: () => this.#nextBuffer(), callback: (bytes) => this.#receive(bytes) },
+      leftMs: () => (this.#failure === null ? this.deadline - this.#clock.now() : -1),
+      onSocket: (socket) => this.#attach(socket),
+      onConnected: (setup) => this.#connected(setup),
+      onSetupFailed: (error) => this.#failWith(error),
+    })
   }
 
-  #dial(attempts: { readonly autoSelectFamilyAttemptTimeout?: number }): net.Socket {
-    const { isSecure, hostname, port, socketPath, tls: tlsOptions } = this.backend.endpoint
-    const onread: net.OnReadOpts = {
-      buffer: () => this.#nextBuffer(),
-      callback: (bytes) => this.#receive(bytes),
-    }
-    const where = socketPath === null ? { host: hostname, port, ...attempts } : { path: socketPath }
-    let socket: net.Socket
-    if (isSecure) {
-      const servername = tlsOptions.servername ?? (net.isIP(hostname) === 0 ? hostname : '')
-      // `onread` is documented for tls.connect; its type lacks it.
-      const options: tls.ConnectionOptions & { onread: net.OnReadOpts } = {
-        ...where,
-        ...(tlsOptions as tls.ConnectionOptions),
-        servername,
-        ALPNProtocols: ['http/1.1'],
-        onread,
-      }
-      socket = tls.connect(options).on('secureConnect', () => this.#connected())
-    } else socket = net.connect({ ...where, onread }, () => this.#connected())
+  /** Puts our listeners on a socket that is being set up. */
+  #attach(socket: net.Socket): void {
     const destroy = socket.destroy.bind(socket)
     socket.destroy = (error) => {
       if (isWriteError(error) && this.#sink !== null && !this.#isWriteBroken) {
@@ -158,8 +144,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       } else destroy(error)
       return socket
     }
-    return socket
-      .setNoDelay(true)
+    this.#socket = socket
+    socket
       .on('error', (error) => this.#onSocketError(error))
       .on('end', () => this.#onEndOfInput())
       .on('close', () => {
@@ -168,14 +154,9 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
       .on('drain', () => this.#onDrain())
   }
 
-  /** Tries once more where an address was cut short: {@link longerAttemptMs}. @returns whether there is anything to wait for. */
-  #redial(error: Error): boolean {
-    if (this.#hasRedialled || this.#failure !== null) return false
-    const attemptMs = longerAttemptMs(error, this.deadline - this.#clock.now())
-    if (attemptMs === 0) return false
-    this.#hasRedialled = true
-    this.#socket = this.#dial({ autoSelectFamilyAttemptTimeout: attemptMs })
-    return true
+  /** Of its own first lease. */
+  get setup(): SetupTimes | null {
+    return this.#leases === 1 ? this.#setup : null
   }
 
   get isReused(): boolean {
@@ -383,7 +364,7 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
     // A final answer in place of 100: the body is not wanted, and the connection has an unfinished request.
     this.#awaitsContinue = false
     this.deadline = Number.POSITIVE_INFINITY
-    this.#sink?.onHead(head)
+    this.#sink?.onHead(head, this)
   }
 
   onData(chunk: Buffer): void {
@@ -395,8 +376,9 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
 
   // What the socket says:
 
-  #connected(): void {
+  #connected(setup: SetupTimes): void {
     this.#isConnected = true
+    this.#setup = setup
     this.deadline = Number.POSITIVE_INFINITY
     this.#owner.onConnected(this)
   }
@@ -487,11 +469,8 @@ export class Http1Connection implements Connection, BodySink, ResponseHandler, T
   }
 
   #onSocketError(error: Error): void {
-    if (!this.#isConnected) {
-      if (this.#redial(error)) return
-      if (!isTlsError(error)) this.#failWith(connectError(this.backend, error))
-      else this.#fail('ERR_PROXY_TLS', `could not be connected to: ${describeError(error)}`, error)
-    } else this.#lost(`: ${describeError(error)}`, error)
+    // Until then whoever dials is told.
+    if (this.#isConnected) this.#lost(`: ${describeError(error)}`, error)
   }
 
   #onEndOfInput(): void {
@@ -560,9 +539,4 @@ function isWriteError(error: NodeJS.ErrnoException | undefined): boolean {
 
 function chunksEnd(trailers: HeaderList | null): string {
   return trailers === null ? '0\r\n\r\n' : `0\r\n${fieldsText(trailers)}\r\n`
-}
-
-/** OpenSSL's and node's certificate errors, against the system's (`ECONNREFUSED` and the like, which have a `syscall`). */
-function isTlsError(error: NodeJS.ErrnoException): boolean {
-  return error.syscall === undefined && error.code !== 'ECONNRESET' && !(error instanceof AggregateError)
 }

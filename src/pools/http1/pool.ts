@@ -1,11 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { BackendPoolStats, Connection, Pool, PoolStats, Slot } from '../../contracts/pool.ts'
+import type { BackendPoolStats, Lease, Pool, PoolStats } from '../../contracts/pool.ts'
 import type { Backend } from '../../model/backend.ts'
 import { describeError, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
 import type { ExchangeView } from '../../model/exchange-view.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { Deadlines, type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { UpgradeConnection, type UpgradeOwner } from '../upgrade/connection.ts'
+import { type Carrier, createCarrier } from '../upgrade/handshake.ts'
 import { type ConnectionOwner, Http1Connection } from './connection.ts'
 
 /** Bounds of {@link http1Pool}; all are per backend. */
@@ -52,6 +54,7 @@ interface Settings extends Required<PoolOptions> {
   /** The async context of whoever made the pool. Connections are opened in it: they outlive the request that needed them first. */
   readonly scope: AsyncResource
   readonly offers: Offers
+  readonly carry: Carrier
 }
 
 /** What backends of one pool tell each other: one is free, while exchanges wait for another. Each exchange is offered that once. */
@@ -74,6 +77,10 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     ...options,
     clock,
     deadlines: deps.deadlines ?? new Deadlines(clock),
+    carry(...args) {
+      carrier ??= createCarrier()
+      return carrier(...args)
+    },
     scope: new AsyncResource('heddle.pool', { requireManualDestroy: true }),
     offers: {
       waiting: 0,
@@ -84,6 +91,7 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     },
   }
   const pools = new Map<Backend, BackendPool>()
+  let carrier: Carrier | null = null
   let isClosed = false
 
   async function drain(backend: Backend): Promise<void> {
@@ -105,14 +113,6 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
     acquire(backend, exchange) {
       if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
       return poolOf(backend).acquire(exchange)
-    },
-    upgrades: {
-      maxResponseHeadBytes: settings.maxResponseHeadBytes,
-      maxInterimResponses: settings.maxInterimResponses,
-      reserve(backend, exchange) {
-        if (isClosed) return Promise.reject(new ProxyError('ERR_PROXY_CLOSED', 'the pool is closed', { backend }))
-        return poolOf(backend).reserve(exchange)
-      },
     },
     repick(isOut, hasMore) {
       for (const [backend, pool] of pools) {
@@ -137,7 +137,7 @@ function isRepeated(exchange: ExchangeView): boolean {
   return exchange.attempts > 1
 }
 
-/** One exchange that waits for a connection, or for the slot of one. */
+/** One exchange that waits for a connection. */
 class Waiter implements Timed {
   /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
   deadline = Number.POSITIVE_INFINITY
@@ -148,26 +148,18 @@ class Waiter implements Timed {
   /** An earlier attempt has failed: a kept connection could be as stale as the one before, and may not be repeated again. */
   readonly wantsFresh: boolean
   readonly exchange: ExchangeView
-  readonly wantsSlot: boolean
-  readonly promise: Promise<Connection | Slot>
-  #resolve!: (lease: Connection | Slot) => void
+  readonly promise: Promise<Lease>
+  #resolve!: (lease: Lease) => void
   #reject!: (error: ProxyError) => void
   readonly #onSettled: (waiter: Waiter) => void
   readonly #backend: Backend
   readonly #maxConnections: number
   readonly #onAbort = (): void => this.fail('ERR_PROXY_CLIENT_GONE', 'is not needed any more')
 
-  constructor(
-    backend: Backend,
-    exchange: ExchangeView,
-    maxConnections: number,
-    wantsSlot: boolean,
-    onSettled: (waiter: Waiter) => void,
-  ) {
+  constructor(backend: Backend, exchange: ExchangeView, maxConnections: number, onSettled: (waiter: Waiter) => void) {
     this.#backend = backend
     this.#maxConnections = maxConnections
     this.exchange = exchange
-    this.wantsSlot = wantsSlot
     this.wantsFresh = isRepeated(exchange)
     this.#onSettled = onSettled
     this.promise = new Promise((resolve, reject) => {
@@ -184,7 +176,12 @@ class Waiter implements Timed {
     this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `${what}; ${remedy}`)
   }
 
-  give(lease: Connection | Slot): void {
+  /** It wants a connection of its own: for an upgrade. */
+  get isUpgrade(): boolean {
+    return this.exchange.upgrade !== null
+  }
+
+  give(lease: Lease): void {
     this.#settle()
     this.#resolve(lease)
   }
@@ -206,27 +203,27 @@ class Waiter implements Timed {
   }
 }
 
+type Connection = Http1Connection | UpgradeConnection
+
 /** The connections to one backend. */
-class BackendPool implements ConnectionOwner {
+class BackendPool implements ConnectionOwner, UpgradeOwner {
   readonly #backend: Backend
   readonly #settings: Settings
   /** Most recently used last. */
   readonly #idle: Http1Connection[] = []
   /** Not used before {@link STRAY_MS} have passed; the oldest first. */
   readonly #suspects = new Set<Http1Connection>()
-  readonly #connections = new Set<Http1Connection>()
+  readonly #connections = new Set<Connection>()
   /** Connections that are being set up, and for whom. */
-  readonly #opening = new Map<Http1Connection, Waiter>()
+  readonly #opening = new Map<Connection, Waiter>()
   /** Those of them that are being closed, and take up no room. */
-  readonly #closing = new Set<Http1Connection>()
+  readonly #closing = new Set<Connection>()
   /** In order of arrival. */
   readonly #waiters = new Set<Waiter>()
   /** Waiters without a connection being set up for them. */
   #queued = 0
   /** Those of them that have not been offered another backend. */
   readonly #mayChoose = new Set<Waiter>()
-  /** Slots given to upgrades. */
-  #slots = 0
   #opened = 0
   #reused = 0
   #isDraining = false
@@ -237,22 +234,16 @@ class BackendPool implements ConnectionOwner {
     this.#settings = settings
   }
 
-  acquire(exchange: ExchangeView): Connection | Promise<Connection> {
-    if (!isRepeated(exchange)) {
+  acquire(exchange: ExchangeView): Lease | Promise<Lease> {
+    if (exchange.upgrade === null && !isRepeated(exchange)) {
       const idle = this.#takeIdle()
       if (idle !== null) return this.#lease(idle)
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
     if (!this.#hasRoom) this.#discardSuspect()
-    return this.#wait(exchange, false) as Promise<Connection>
+    return this.#wait(exchange)
   }
 
-  reserve(exchange: ExchangeView): Slot | Promise<Slot> {
-    if (!this.#hasRoom) this.#discard(this.#idle.shift())
-    if (!this.#hasRoom) this.#discardSuspect()
-    return this.#hasRoom ? this.#takeSlot() : (this.#wait(exchange, true) as Promise<Slot>)
-  }
-
-  #wait(exchange: ExchangeView, wantsSlot: boolean): Promise<Connection | Slot> {
+  #wait(exchange: ExchangeView): Promise<Lease> {
     const { maxConnections, maxWaiting, clock, deadlines } = this.#settings
     const mayOpen = this.#hasRoom
     if (!mayOpen && this.#queued >= maxWaiting) {
@@ -261,7 +252,7 @@ class BackendPool implements ConnectionOwner {
       const message = `${what}; ${remedy}`
       return Promise.reject(new ProxyError('ERR_PROXY_POOL_FULL', message, { backend: this.#backend }))
     }
-    const waiter = new Waiter(this.#backend, exchange, maxConnections, wantsSlot, this.#onWaiterSettled)
+    const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
     this.#waiters.add(waiter)
     if (mayOpen) this.#open(waiter)
     else {
@@ -275,7 +266,7 @@ class BackendPool implements ConnectionOwner {
   stats(): BackendPoolStats {
     return {
       backend: this.#backend.id,
-      connections: this.#connections.size - this.#opening.size + this.#slots,
+      connections: this.#connections.size - this.#opening.size,
       idle: this.#idle.length,
       connecting: this.#opening.size,
       waiting: this.#queued,
@@ -345,24 +336,27 @@ class BackendPool implements ConnectionOwner {
     for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
   }
 
-  onConnected(connection: Http1Connection): void {
+  onConnected(connection: Connection): void {
     const opener = this.#opening.get(connection)
     this.#opening.delete(connection)
     // Its own, also where another has waited for longer: that one has a connection of its own on the way, and if this were given
     // to it and the other failed, nobody would tell the opener.
     if (opener?.isSettled === false) opener.give(this.#lease(connection))
-    else this.onIdle(connection)
+    else if (connection instanceof Http1Connection) this.onIdle(connection)
+    else this.onSpent(connection)
   }
 
-  onConnectFailed(connection: Http1Connection, error: ProxyError): void {
+  onConnectFailed(connection: Connection, error: ProxyError): void {
     const opener = this.#opening.get(connection)
     this.#opening.delete(connection)
+    // Its place is free at once.
+    if (this.#connections.has(connection)) this.#closing.add(connection)
     opener?.reject(error)
   }
 
   onIdle(connection: Http1Connection): void {
     for (const waiter of this.#waiters) {
-      const isFit = !waiter.wantsSlot && (!waiter.wantsFresh || !connection.isUsed)
+      const isFit = !waiter.isUpgrade && (!waiter.wantsFresh || !connection.isUsed)
       if (isFit) return waiter.give(this.#lease(connection))
       if (waiter.hasOpening) continue
       this.#discard(connection)
@@ -390,7 +384,7 @@ class BackendPool implements ConnectionOwner {
     this.onIdle(connection)
   }
 
-  onSpent(connection: Http1Connection): void {
+  onSpent(connection: Connection): void {
     this.#discard(connection)
     this.#openForQueued()
     this.#offer()
@@ -400,25 +394,29 @@ class BackendPool implements ConnectionOwner {
     this.#settings.deadlines.add(connection)
   }
 
-  onClosed(connection: Http1Connection): void {
+  onClosed(connection: Connection): void {
     const { deadlines } = this.#settings
     deadlines.remove(connection)
     this.#opening.delete(connection)
     this.#connections.delete(connection)
     this.#closing.delete(connection)
-    this.#suspects.delete(connection)
-    const index = this.#idle.lastIndexOf(connection)
-    if (index >= 0) this.#idle.splice(index, 1)
+    if (connection instanceof Http1Connection) this.#forget(connection)
     this.#openForQueued()
     if (this.#connections.size === 0) this.#onDrained?.()
   }
 
+  #forget(connection: Http1Connection): void {
+    this.#suspects.delete(connection)
+    const index = this.#idle.lastIndexOf(connection)
+    if (index >= 0) this.#idle.splice(index, 1)
+  }
+
   get #hasRoom(): boolean {
-    return this.#connections.size - this.#closing.size + this.#slots < this.#settings.maxConnections
+    return this.#connections.size - this.#closing.size < this.#settings.maxConnections
   }
 
   /** Closes what is not leased; its place is free at once. */
-  #discard(connection: Http1Connection | undefined): void {
+  #discard(connection: Connection | undefined): void {
     if (connection === undefined) return
     connection.destroy()
     if (this.#connections.has(connection)) this.#closing.add(connection)
@@ -440,7 +438,7 @@ class BackendPool implements ConnectionOwner {
     }
   }
 
-  #lease(connection: Http1Connection): Http1Connection {
+  #lease(connection: Connection): Lease {
     connection.lease()
     if (connection.isReused) this.#reused++
     else this.#opened++
@@ -450,10 +448,13 @@ class BackendPool implements ConnectionOwner {
   #open(waiter: Waiter): void {
     const { clock, deadlines, scope } = this.#settings
     waiter.hasOpening = true
-    if (waiter.wantsSlot) return waiter.give(this.#takeSlot())
-    let connection: Http1Connection
+    let connection: Connection
     try {
-      connection = scope.runInAsyncScope(() => new Http1Connection(this.#backend, this, this.#settings))
+      connection = scope.runInAsyncScope(() =>
+        waiter.isUpgrade
+          ? new UpgradeConnection(this.#backend, this, this.#settings)
+          : new Http1Connection(this.#backend, this, this.#settings),
+      )
     } catch (thrown) {
       // A certificate that cannot be read, perhaps. Whoever waits is told; the caller may be an event of another connection.
       const code = this.#backend.endpoint.isSecure ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT'
@@ -464,20 +465,6 @@ class BackendPool implements ConnectionOwner {
     const limit = waiter.exchange.timeouts.connect
     if (limit > 0) connection.deadline = clock.now() + limit
     deadlines.add(connection)
-  }
-
-  #takeSlot(): Slot {
-    let isHeld = true
-    this.#slots++
-    return {
-      release: () => {
-        if (!isHeld) return
-        isHeld = false
-        this.#slots--
-        this.#openForQueued()
-        this.#offer()
-      },
-    }
   }
 
   /** A place has become free: set up connections for those who only wait for others to finish. */

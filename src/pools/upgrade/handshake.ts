@@ -1,31 +1,36 @@
 import { EventEmitter } from 'node:events'
-import type { ClientRequest, IncomingMessage } from 'node:http'
-import { isIP, type Socket } from 'node:net'
+import { Agent, type ClientRequest, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { createProxyServer } from 'http-proxy-3'
-import type { RequestHead } from '../../contracts/pool.ts'
 import { type ResponseBounds, ResponseParser } from '../../http1/response-parser.ts'
-import type { Endpoint } from '../../model/backend.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
+import type { RequestHead } from '../../model/message.ts'
 
 /**
- * Asks a backend for an upgrade. @param upgrade what it is asked to switch to.
- * @param attemptMs for each address of a name, or 0 for as long as node likes.
+ * Asks a backend for an upgrade over `socket`, which is connected.
  * @returns the request, without listeners: its `upgrade`, `response` and `error` are the caller's.
- * Throws if the connection cannot even be attempted (an invalid certificate, an invalid header).
+ * Throws for a head that cannot be sent.
  */
-export type Carrier = (
-  head: RequestHead,
-  upgrade: string,
-  endpoint: Endpoint,
-  bounds: ResponseBounds,
-  attemptMs: number,
-) => ClientRequest
+export type Carrier = (head: RequestHead, socket: Socket, bounds: ResponseBounds) => ClientRequest
+
+/** Gives out one connection that is there already. */
+class OneConnection extends Agent {
+  readonly #socket: Socket
+
+  constructor(socket: Socket) {
+    super()
+    this.#socket = socket
+  }
+
+  override createConnection(): Socket {
+    return this.#socket
+  }
+}
 
 /**
- * The only user of http-proxy-3, which connects to the backend and asks for the upgrade. It gets private copies of all
- * it could write to, and a stand-in for the client's connection: what it would do there on failure (close it without a
- * response), with a refusal (send it on without backpressure, cut or not) and with the head of a 101 (write it in UTF-8)
- * is done by the exchange.
+ * The only user of http-proxy-3, which asks for the upgrade. It gets private copies of all that it could write to, and a stand-in
+ * for the client's connection: what it would do there on failure (close it without a response), with a refusal (send it on without
+ * backpressure, truncated or not) and with the head of a 101 (write it in UTF-8) is done by the exchange. Connections are the pool's.
  */
 export function createCarrier(): Carrier {
   const carrier = createProxyServer({})
@@ -41,7 +46,7 @@ export function createCarrier(): Carrier {
     request.maxHeadersCount = 0
   })
 
-  return (head, upgrade, endpoint, { maxResponseHeadBytes }, attemptMs) => {
+  return (head, socket, { maxResponseHeadBytes }) => {
     const standIn = Object.assign(new EventEmitter(), { setTimeout() {}, setNoDelay() {}, setKeepAlive() {} })
     // It lets only GET and WebSocket through: all come under these names, and have their own in the options.
     const view = {
@@ -53,30 +58,14 @@ export function createCarrier(): Carrier {
       socket: standIn,
       connection: standIn,
     }
-    const { tls, hostname, port, socketPath } = endpoint
     const options = {
-      target: {
-        protocol: endpoint.isSecure ? 'https:' : 'http:',
-        host: hostname,
-        hostname,
-        port,
-        ...(socketPath === null ? {} : { socketPath }),
-        ca: tls.ca,
-        cert: tls.cert,
-        key: tls.key,
-      },
-      // The base of the request's options; it writes into it, so it is new each time. Without a name node would
-      // ask for, and verify, the one in the Host header, which is the client's to choose.
-      ssl: {
-        allowHalfOpen: true,
-        servername: tls.servername ?? (isIP(hostname) === 0 ? hostname : ''),
-        maxHeaderSize: maxResponseHeadBytes,
-        insecureHTTPParser: false,
-        ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
-      },
-      secure: tls.rejectUnauthorized ?? true,
+      // TLS is the connection's business, as its address is.
+      target: { protocol: 'http:', host: 'localhost', hostname: 'localhost', port: 80 },
+      agent: new OneConnection(socket),
+      // The base of the request's options; it writes into it, so it is new each time.
+      ssl: { maxHeaderSize: maxResponseHeadBytes, insecureHTTPParser: false },
       method: head.method,
-      headers: { upgrade },
+      headers: { upgrade: head.upgrade },
     }
     begun = null
     path = head.path

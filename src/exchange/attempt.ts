@@ -1,0 +1,222 @@
+import type { Lease } from '../contracts/pool.ts'
+import type { Backend } from '../model/backend.ts'
+import { hookError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import type { Outcome, OutcomeKind } from '../model/outcome.ts'
+import { catchRejection, isPromise } from '../runtime/callbacks.ts'
+import { type Timed, UNWATCHED } from '../runtime/deadlines.ts'
+import { AttemptResponse } from './attempt-response.ts'
+import type { Attempts } from './attempts.ts'
+import type { Exchange } from './exchange.ts'
+
+/** What an attempt waits for; decides the name of a limit that is reached. */
+const LEASE = 0
+const BODY = 1
+const HEAD = 2
+const RESPONSE = 3
+const TUNNEL = 4
+const ENDED = 5
+
+/** One try at one backend: its lease, its limits of time and its accounts. It ends exactly once, and is its own outcome. */
+export class Attempt implements Timed, Outcome {
+  readonly backend: Backend
+  /** 1 for the first try. */
+  readonly number: number
+  kind: OutcomeKind = 'aborted'
+  status = 0
+  error: ProxyError | null = null
+  firstByteMs = -1
+  totalMs = 0
+  deadline = Number.POSITIVE_INFINITY
+  place = UNWATCHED
+  #phase = LEASE
+  readonly #attempts: Attempts
+  readonly #exchange: Exchange
+  readonly #startedAt: number
+  #lease: Lease | null = null
+  /** When this attempt's request began to be sent; once all of it is, when that was. */
+  #sentAt = 0
+
+  constructor(attempts: Attempts, backend: Backend, number: number, startedAt: number) {
+    this.#attempts = attempts
+    this.#exchange = attempts.exchange
+    this.backend = backend
+    this.number = number
+    this.#startedAt = startedAt
+  }
+
+  /** The backend has not been given all of the request's body. */
+  get isSending(): boolean {
+    return this.#phase === BODY
+  }
+
+  /** Its response has begun, and has not ended. */
+  get isResponding(): boolean {
+    return this.#phase === RESPONSE
+  }
+
+  get isEnded(): boolean {
+    return this.#phase === ENDED
+  }
+
+  get wasReused(): boolean {
+    return this.#lease?.isReused ?? false
+  }
+
+  /** The backend has had the whole request for most of a limit that is reached, without a head of a response. */
+  hasAwaitedHeadFor(limitMs: number, now: number): boolean {
+    return this.#phase === HEAD && (now - this.#sentAt) * 2 >= limitMs
+  }
+
+  // 4 lease
+
+  awaitLease(leased: PromiseLike<Lease>): void {
+    try {
+      leased.then(
+        (lease) => this.onLeased(lease),
+        (thrown) => this.onLeaseFailed(thrown),
+      )
+    } catch (thrown) {
+      this.onLeaseFailed(thrown)
+    }
+  }
+
+  onLeased(lease: Lease): void {
+    if (!isLease(lease)) this.onLeaseFailed(new TypeError('acquire() gave no lease'))
+    else if (this.#phase === LEASE) this.#send(lease)
+    else this.#release(lease)
+  }
+
+  onLeaseFailed(thrown: unknown): void {
+    if (this.#phase !== LEASE) return
+    const error = thrown instanceof ProxyError ? thrown : hookError('pool', thrown, this.backend)
+    if (error.code === 'ERR_PROXY_NO_BACKEND' && this.#attempts.pickAgain(this, error)) return
+    this.onError(error)
+  }
+
+  // 5 send
+
+  #send(lease: Lease): void {
+    const { services, timeouts } = this.#exchange
+    const { body } = this.#attempts
+    const now = services.clock.now()
+    this.#lease = lease
+    this.#sentAt = now
+    this.#phase = body === null ? HEAD : BODY
+    this.extend(body === null ? timeouts.headers : timeouts.idle, now)
+    services.deadlines.add(this)
+    try {
+      const response = new AttemptResponse(this.#attempts, this)
+      const returned: unknown = lease.send(this.#attempts.headFor(this.backend), body, response)
+      if (isPromise(returned)) catchRejection(returned, (error) => this.onPoolThrew(error))
+    } catch (error) {
+      this.#exchange.fail(hookError('pool', error, this.backend))
+    }
+  }
+
+  onBodyProgress(now: number): void {
+    if (this.#phase === BODY || this.#phase === RESPONSE) this.extend(this.#exchange.timeouts.idle, now)
+  }
+
+  onBodyComplete(): void {
+    if (this.#phase !== BODY) return
+    const { services, timeouts } = this.#exchange
+    this.#phase = HEAD
+    this.#sentAt = services.clock.now()
+    this.extend(timeouts.headers, this.#sentAt)
+  }
+
+  /** The response begins. */
+  onStatus(status: number): void {
+    const exchange = this.#exchange
+    const now = exchange.services.clock.now()
+    exchange.firstByteMs = now - exchange.startedAt
+    this.firstByteMs = now - this.#startedAt
+    this.status = status
+    this.#phase = RESPONSE
+    this.extend(exchange.timeouts.idle, now)
+  }
+
+  /** The response, or the client that takes it, has moved. */
+  onResponseProgress(): void {
+    if (this.#phase === RESPONSE) this.extend(this.#exchange.timeouts.idle, this.#exchange.services.clock.now())
+  }
+
+  onUpgraded(): void {
+    this.#phase = TUNNEL
+    this.deadline = Number.POSITIVE_INFINITY
+  }
+
+  // Failures:
+
+  onError(error: ProxyError): void {
+    if (this.#phase === ENDED) return
+    if (error.attempt === 0) error.attempt = this.number
+    if (this.#phase < RESPONSE) return this.#attempts.judge(this, error)
+    this.end('truncated', error)
+    this.#attempts.giveUp(error)
+  }
+
+  onPoolThrew(thrown: unknown): void {
+    this.#exchange.enter(this.onError, this, hookError('pool', thrown, this.backend))
+  }
+
+  extend(ms: number, now: number): void {
+    this.deadline = ms > 0 ? now + ms : Number.POSITIVE_INFINITY
+  }
+
+  onDeadline(): void {
+    this.#exchange.enter(this.#onLate, this)
+  }
+
+  #onLate(): void {
+    // The list has let go of it; an attempt that is late because of the client goes on to its end.
+    this.#exchange.services.deadlines.add(this)
+    const { headers, idle } = this.#exchange.timeouts
+    const { id } = this.backend
+    if (this.#phase === HEAD) {
+      return this.#timeOut('ERR_PROXY_HEADERS_TIMEOUT', `backend ${id} did not respond within ${headers} ms`, true)
+    }
+    const isSending = this.#phase === BODY
+    if (this.#exchange.isWaitingForClient(isSending)) return this.#exchange.client.onIdle()
+    // A backend that takes no more of a body counts; one that is silent for a while, in a stream of events, does not.
+    this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${id} moved no byte for ${idle} ms`, isSending)
+  }
+
+  #timeOut(code: ProxyErrorCode, message: string, blamesBackend: boolean): void {
+    this.onError(new ProxyError(code, message, { backend: this.backend, attempt: this.number, blamesBackend }))
+  }
+
+  /** Returns the lease and the backend's count. @param isNoEvidence it says nothing about the backend. */
+  end(kind: OutcomeKind, error: ProxyError | null, isNoEvidence = false): void {
+    if (this.#phase === ENDED) return
+    const { services } = this.#exchange
+    this.#phase = ENDED
+    this.kind = kind
+    this.error = error
+    this.totalMs = services.clock.now() - this.#startedAt
+    services.deadlines.remove(this)
+    this.#exchange.onAttemptEnd(this)
+    this.#attempts.account(this, isNoEvidence)
+    if (kind !== 'answered') this.#attempts.stopBody()
+    if (this.#lease !== null) this.#release(this.#lease)
+  }
+
+  #release(lease: Lease): void {
+    const note = (thrown: unknown): void => this.#attempts.notePoolThrew(thrown)
+    try {
+      const returned: unknown = lease.release(this)
+      if (isPromise(returned)) catchRejection(returned, note)
+    } catch (thrown) {
+      note(thrown)
+    }
+  }
+}
+
+/** A pool of the user's may give anything. */
+function isLease(leased: Lease | null | undefined): leased is Lease {
+  try {
+    return typeof leased?.send === 'function'
+  } catch {
+    return false
+  }
+}

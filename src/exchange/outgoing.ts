@@ -1,0 +1,92 @@
+import type { OutgoingRequest } from '../contracts/transform.ts'
+import { headerView } from '../headers/view.ts'
+import { fieldValue } from '../http1/fields.ts'
+import type { Backend } from '../model/backend.ts'
+import { hookError, ProxyError } from '../model/errors.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+import type { RequestHead } from '../model/message.ts'
+import { below } from '../model/path.ts'
+import type { Resolution } from '../routing/resolve.ts'
+import { assertSync } from '../runtime/callbacks.ts'
+import type { Exchange } from './exchange.ts'
+import type { Route } from './snapshot.ts'
+
+/** Step 2: the request as its route sends it. The host of an absolute-form target replaces `Host` (RFC 9112 section 3.2.2). */
+export function routedHead(
+  exchange: Exchange,
+  route: Route,
+  { path, host }: Resolution<Route>,
+): RequestHead | ProxyError {
+  const { method, request, upgrade } = exchange
+  const { list } = request
+  if (host !== null) setHosts(list, request.host, host)
+  if (route.transforms.length > 0) return transformed(exchange, route, path)
+  return { method, path, authority: host ?? request.host, headers: list, upgrade }
+}
+
+function transformed(exchange: Exchange, { transforms }: Route, given: string): RequestHead | ProxyError {
+  // A prefix that is put before a path must stay before it.
+  const { path, fault } = exchange.snapshot.router.confine(given)
+  if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
+  const { method, upgrade } = exchange
+  const headers = exchange.request.list
+  const request: OutgoingRequest = { method, path, headers: headerView(headers) }
+  for (const transform of transforms) {
+    try {
+      assertSync(transform.request?.(request, exchange))
+      if (!isPath(request.path)) throw new TypeError(`${JSON.stringify(request.path)} is not a path`)
+    } catch (error) {
+      return hookError(`transform ${transform.name}`, error)
+    }
+  }
+  return { method, path: request.path, authority: request.headers.get('host') ?? '', headers, upgrade }
+}
+
+/** Whether it may stand as a path in a request line: no spaces, no control characters, one byte each. */
+export function isPath(path: string): boolean {
+  return PATH.test(path)
+}
+
+const PATH = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
+
+/** The head for one backend. @param target what the client asked for. */
+export function outgoingHead(
+  head: RequestHead,
+  backend: Backend,
+  hostHeader: 'client' | 'backend',
+  target: string,
+): RequestHead {
+  const lacksHost = head.authority === '' && fieldValue(head.headers, 'host') === undefined
+  const showsBackend = lacksHost || hostHeader === 'backend'
+  if (!showsBackend && backend.basePath === '') return head
+  return {
+    method: head.method,
+    path: below(backend.basePath, head.path, target),
+    authority: showsBackend ? backend.host : head.authority,
+    headers: showsBackend ? withHost(head.headers, backend.host) : head.headers,
+    upgrade: head.upgrade,
+  }
+}
+
+function withHost(headers: HeaderList, host: string): HeaderList {
+  const copy = headers.slice()
+  for (let i = 0; i < copy.length; i += 2) {
+    if (copy[i]?.length !== 4 || copy[i]?.toLowerCase() !== 'host') continue
+    copy[i + 1] = host
+    return copy
+  }
+  copy.unshift('Host', host)
+  return copy
+}
+
+/** Also in what we tell of the host. */
+function setHosts(headers: HeaderList, before: string, host: string): void {
+  let hasHost = false
+  for (let i = 0; i < headers.length; i += 2) {
+    const lower = headers[i]?.toLowerCase()
+    if (lower === 'host') hasHost = true
+    else if (lower !== 'x-forwarded-host' || headers[i + 1] !== before) continue
+    headers[i + 1] = host
+  }
+  if (!hasHost) headers.unshift('Host', host)
+}

@@ -1,0 +1,214 @@
+import type { Duplex } from 'node:stream'
+import type { Flow, ResponseSink } from '../contracts/pool.ts'
+import type { OutgoingResponse } from '../contracts/transform.ts'
+import { responseHeaders } from '../headers/response.ts'
+import { passableTrailers } from '../headers/trailers.ts'
+import { headerView } from '../headers/view.ts'
+import { fieldValues } from '../http1/fields.ts'
+import type { Backend } from '../model/backend.ts'
+import { hookError, ProxyError } from '../model/errors.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+import type { ResponseHead } from '../model/message.ts'
+import { assertSync } from '../runtime/callbacks.ts'
+import type { Exchange } from './exchange.ts'
+import type { FrontEvents } from './front.ts'
+import { UpgradedConnection } from './upgraded-connection.ts'
+
+const WAITING = 0
+const RESPONDING = 1
+/** All of the response is with the front. */
+const COMPLETE = 2
+
+/** Step 7 of an exchange: the response on its way to the client. The last sink, outside of all interceptors. */
+export class Responder implements ResponseSink, FrontEvents {
+  readonly #exchange: Exchange
+  #state = WAITING
+  #flow: Flow | null = null
+  #isClientBlocked = false
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange
+  }
+
+  /** Some of a response may have reached the client. */
+  get hasBegun(): boolean {
+    return this.#state !== WAITING
+  }
+
+  /** The client, and not the backend, has to move next. */
+  get isClientBlocked(): boolean {
+    return this.#isClientBlocked
+  }
+
+  onInformational(head: ResponseHead): void {
+    if (this.#exchange.isEnded || this.#state !== WAITING) return
+    try {
+      this.#exchange.front.inform(head)
+    } catch (thrown) {
+      this.#failWith(thrown)
+    }
+  }
+
+  onHead(head: ResponseHead, flow: Flow): void {
+    const exchange = this.#exchange
+    if (exchange.isEnded) return
+    const { front, method, services, snapshot } = exchange
+    this.#flow = flow
+    exchange.body?.forget()
+    exchange.client.stopAwaiting()
+    const isBodiless = method === 'HEAD' || head.status === 304
+    const headers = responseHeaders(head.headers, {
+      bodyBytes: head.status === 204 ? -1 : head.bodyBytes,
+      isBodiless,
+      takesTrailers: head.bodyBytes < 0 && !isBodiless && front.minorVersion === 1,
+      via: snapshot.forwarding.via,
+      isUpgradeRequired: head.status === 426,
+    })
+    exchange.status = head.status
+    const status = this.#transform(head.status, headers)
+    if (status instanceof ProxyError) return exchange.fail(status)
+    exchange.status = status
+    this.#state = RESPONDING
+    if (services.events.has('response')) services.events.emit('response', exchange, status)
+    // The client may stop what it still uploads, and the connection cannot be used again.
+    if (services.activity.isClosing || (status >= 300 && !front.isRequestComplete)) front.isLast = true
+    try {
+      front.respond({ status, reason: status === head.status ? head.reason : '', headers, bodyBytes: head.bodyBytes })
+    } catch (thrown) {
+      this.#state = WAITING
+      exchange.fail(hookError('the response', thrown, exchange.backend))
+    }
+  }
+
+  /** Lets the route's transforms at the head of the response. @returns the status to send, or why there is none. */
+  #transform(status: number, headers: HeaderList): number | ProxyError {
+    const transforms = this.#exchange.route?.transforms ?? []
+    if (transforms.length === 0) return status
+    const response: OutgoingResponse = { status, headers: headerView(headers) }
+    for (const transform of transforms) {
+      try {
+        assertSync(transform.response?.(response, this.#exchange))
+        if (response.status !== status && !isFinalStatus(response.status))
+          throw new TypeError(`${response.status} is not the status of a response`)
+      } catch (error) {
+        return hookError(`transform ${transform.name}`, error, this.#exchange.backend)
+      }
+    }
+    return response.status
+  }
+
+  onData(chunk: Buffer): boolean {
+    const exchange = this.#exchange
+    if (exchange.isEnded) return true
+    exchange.responseBytes += chunk.length
+    let goOn = true
+    try {
+      goOn = exchange.front.write(chunk, this.#flow as Flow)
+    } catch (thrown) {
+      this.#failWith(thrown)
+    }
+    this.#isClientBlocked = !goOn
+    exchange.client.onBlocked(!goOn)
+    return goOn
+  }
+
+  onFlush(): void {
+    if (this.#exchange.isEnded || this.#state !== RESPONDING) return
+    try {
+      this.#exchange.front.flush()
+    } catch (thrown) {
+      this.#failWith(thrown)
+    }
+  }
+
+  onEnd(trailers: HeaderList | null): void {
+    const exchange = this.#exchange
+    if (exchange.isEnded) return
+    this.#state = COMPLETE
+    this.#isClientBlocked = true
+    exchange.client.awaitLastBytes()
+    try {
+      exchange.front.end(trailers === null ? null : passableTrailers(trailers))
+    } catch (thrown) {
+      this.#failWith(thrown)
+    }
+  }
+
+  onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
+    const exchange = this.#exchange
+    const { front, services, snapshot } = exchange
+    if (exchange.isEnded || front.upgrade === undefined) return void stream.destroy()
+    exchange.status = head.status
+    const shape = { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: snapshot.forwarding.via }
+    const headers = responseHeaders(head.headers, shape)
+    const error = this.#transform(head.status, headers)
+    if (error instanceof ProxyError) {
+      stream.destroy()
+      return exchange.fail(error)
+    }
+    headers.push('Connection', 'Upgrade', 'Upgrade', fieldValues(head.headers, 'upgrade').join(', '))
+    this.#state = RESPONDING
+    try {
+      const upgraded = new UpgradedConnection(exchange)
+      exchange.client.tunnel = upgraded
+      const tunnel = front.upgrade(headers, stream, rest, upgraded)
+      upgraded.begin(tunnel)
+      if (services.activity.isClosing) tunnel.goAway()
+    } catch (thrown) {
+      stream.destroy()
+      return this.#failWith(thrown)
+    }
+    if (services.events.has('upgrade')) services.events.emit('upgrade', exchange, exchange.backend as Backend)
+  }
+
+  onError(error: ProxyError): void {
+    this.#exchange.fail(error)
+  }
+
+  // The client:
+
+  onClientDrain(): void {
+    this.#exchange.enter(this.#onClientDrain, this)
+  }
+
+  #onClientDrain(): void {
+    const exchange = this.#exchange
+    this.#isClientBlocked = this.#state === COMPLETE
+    if (exchange.isEnded || this.#state === WAITING) return
+    exchange.client.onDrain(this.#state === COMPLETE)
+    if (this.#state === RESPONDING) this.#flow?.resume()
+  }
+
+  onClientDone(): void {
+    this.#exchange.enter(this.#onClientDone, this)
+  }
+
+  #onClientDone(): void {
+    if (this.#state === COMPLETE) this.#exchange.end('answered', null)
+    // The application has responded by itself.
+    else this.#exchange.end('local', null, 'aborted')
+  }
+
+  onClientGone(): void {
+    this.#exchange.enter(this.#onClientGone, this)
+  }
+
+  #onClientGone(): void {
+    const { backend, attempts } = this.#exchange
+    const message = 'the client closed the connection before it had the response'
+    this.#exchange.end('aborted', new ProxyError('ERR_PROXY_CLIENT_GONE', message, { backend, attempt: attempts }))
+  }
+
+  onFrontThrew(thrown: unknown): void {
+    this.#exchange.enter(this.#failWith, this, thrown)
+  }
+
+  #failWith(thrown: unknown): void {
+    this.#exchange.fail(hookError('the response', thrown, this.#exchange.backend))
+  }
+}
+
+/** A whole response's, of three digits. */
+function isFinalStatus(status: number): boolean {
+  return Number.isInteger(status) && status >= 200 && status <= 999
+}

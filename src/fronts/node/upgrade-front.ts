@@ -1,0 +1,211 @@
+import { AsyncResource } from 'node:async_hooks'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Front, FrontEvents, TunnelEvents } from '../../exchange/front.ts'
+import { fieldValue } from '../../http1/fields.ts'
+import { fieldsText } from '../../http1/head-writer.ts'
+import type { HeaderList } from '../../model/exchange-view.ts'
+import type { ResponseHead } from '../../model/message.ts'
+import type { Peer } from '../../model/peer.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import { needsDrain, responseOn } from '../node-internals.ts'
+import { destroyGuarded } from '../tcp.ts'
+import { Tunnel } from '../tunnel/tunnel.ts'
+
+/** Bytes that a client may send before it has its response; past so many we read no more. */
+const MAX_EARLY_BYTES = 65_536
+
+/** How long a connection that is over may wait for the other end to take note and go, ms. */
+const LINGER_MS = 2_000
+
+/**
+ * The client's side of an exchange that asks for an upgrade: a tunnel, or a last ordinary response. The stream is a socket, or
+ * whatever else the application has for one. Everything that it calls is guarded, and runs in the context of the request.
+ */
+export class UpgradeFront implements Front {
+  readonly method: string
+  readonly target: string
+  readonly minorVersion: number
+  readonly headers: Readonly<HeaderList>
+  readonly peer: Peer
+  readonly scope = new AsyncResource('heddle.upgrade', { requireManualDestroy: true })
+  readonly isRequestComplete = true
+  isLast = true
+  readonly #req: IncomingMessage
+  readonly #stream: Duplex
+  readonly #clock: Clock
+  #events: FrontEvents | null = null
+  /** Bytes that the client has sent after its request, for the tunnel. */
+  #early: Buffer[]
+  #earlyBytes = 0
+  #res: ServerResponse | null = null
+  #tunnel: Tunnel | null = null
+  #tunnelEvents: TunnelEvents | null = null
+  #awaitsDrain = false
+  readonly #onEarly = this.#guarded((chunk: Buffer) => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes >= MAX_EARLY_BYTES) this.#stream.pause()
+  })
+
+  constructor(req: IncomingMessage, stream: Duplex, head: Buffer, peer: Peer, clock: Clock) {
+    this.method = req.method ?? 'GET'
+    this.target = req.url ?? '/'
+    this.minorVersion = req.httpVersionMinor
+    this.headers = req.rawHeaders
+    this.peer = peer
+    this.#req = req
+    this.#stream = stream
+    this.#clock = clock
+    this.#early = head.length > 0 ? [head] : []
+  }
+
+  /** Tells `events` what becomes of the client from now on. @returns `false` if it is gone already. */
+  connect(events: FrontEvents): boolean {
+    this.#events = events
+    if (this.#stream.destroyed) {
+      events.onClientGone()
+      return false
+    }
+    this.#stream
+      .on(
+        'end',
+        this.#guarded(() => this.#onClientEnd()),
+      )
+      .on(
+        'close',
+        this.#guarded(() => this.#onClientClose()),
+      )
+    return true
+  }
+
+  /** Reads at once, since only then the end of the connection is noticed. */
+  read(): void {
+    this.#stream.on('data', this.#onEarly)
+  }
+
+  #guarded<Args extends unknown[]>(call: (...args: Args) => void): (...args: Args) => void {
+    return (...args) => {
+      try {
+        this.scope.runInAsyncScope(call, undefined, ...args)
+      } catch (thrown) {
+        this.#events?.onFrontThrew(thrown)
+        if (this.#res?.writableEnded !== true) this.abort()
+      }
+    }
+  }
+
+  /** A client that stops sending before it has its response has gone: node's server takes it so, too. */
+  #onClientEnd(): void {
+    if (this.#tunnel === null && this.#res?.writableEnded !== true) this.#stream.destroy()
+  }
+
+  #onClientClose(): void {
+    // A tunnel sees to it by itself.
+    if (this.#tunnel === null) this.#events?.onClientGone()
+  }
+
+  inform(): void {}
+
+  respond({ status, reason, headers }: ResponseHead): void {
+    const res = this.#begin()
+    // If there is a Connection (`upgrade`), node adds none.
+    if (headers.includes('Connection')) headers.push('Connection', 'close')
+    res.sendDate = !headers.some((name, i) => i % 2 === 0 && name.toLowerCase() === 'date')
+    if (reason === '') res.writeHead(status, headers)
+    else res.writeHead(status, reason, headers)
+    // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+    res.write('', 'latin1')
+  }
+
+  /** The last response on this connection. */
+  #begin(): ServerResponse {
+    const stream = this.#stream
+    const res = responseOn(stream as Socket, this.#req)
+    this.#res = res
+    res.on('error', ignore).on(
+      'finish',
+      this.#guarded(() => {
+        this.#events?.onClientDone()
+        this.#linger()
+      }),
+    )
+    stream.on(
+      'drain',
+      this.#guarded(() => {
+        res.emit('drain')
+        if (!this.#awaitsDrain) return
+        this.#awaitsDrain = false
+        this.#events?.onClientDrain()
+      }),
+    )
+    // The client's bytes are for nobody; that it goes must be noticed.
+    this.#early = []
+    stream.off('data', this.#onEarly).resume()
+    return res
+  }
+
+  write(chunk: Buffer): boolean {
+    const res = this.#res
+    if (res === null || res.destroyed) return true
+    res.write(Buffer.from(chunk))
+    this.#awaitsDrain = needsDrain(res)
+    return !this.#awaitsDrain
+  }
+
+  flush(): void {}
+
+  end(): void {
+    this.#res?.end()
+  }
+
+  abort(): void {
+    this.#tunnel?.destroy()
+    // Bytes before the abort are the client's; node holds them back until the next tick.
+    if (this.#res?.headersSent === true) while (this.#stream.writableCorked > 0) this.#stream.uncork()
+    destroyGuarded(this.#stream)
+  }
+
+  upgrade(headers: HeaderList, backend: Duplex, rest: Buffer, events: TunnelEvents): Tunnel {
+    const stream = this.#stream
+    if (rest.length > 0) backend.unshift(rest)
+    for (const one of [stream as Partial<Socket>, backend as Partial<Socket>]) {
+      one.setTimeout?.(0)
+      one.setNoDelay?.(true)
+      one.setKeepAlive?.(true)
+    }
+    stream.pause().off('data', this.#onEarly)
+    const isWebSocket = fieldValue(headers, 'upgrade')?.toLowerCase() === 'websocket'
+    const tunnel = new Tunnel(stream, backend, isWebSocket, events)
+    this.#tunnel = tunnel
+    this.#tunnelEvents = events
+    for (const chunk of this.#early.splice(0)) tunnel.onClientData(chunk)
+    stream.write(`HTTP/1.1 101 Switching Protocols\r\n${fieldsText(headers)}\r\n`, 'latin1')
+    return tunnel
+  }
+
+  /** Asks both ends of a WebSocket to close. */
+  goAway(): void {
+    this.#tunnel?.goAway()
+  }
+
+  /** Ends it now: whoever closes the proxy waits for no event of the sockets. */
+  close(): void {
+    if (this.#tunnel === null) this.#guarded(() => this.#onClientClose())()
+    else this.#tunnelEvents?.onTunnelClosed()
+    this.abort()
+  }
+
+  /** Whatever the client still sends is read and dropped, since closing on it would take the response away from it (RFC 9112 section 9.6). */
+  #linger(): void {
+    const stream = this.#stream
+    stream.end()
+    stream.on(
+      'close',
+      this.#clock.schedule(LINGER_MS, () => stream.destroy()),
+    )
+  }
+}
+
+function ignore(): void {}

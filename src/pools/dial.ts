@@ -1,0 +1,78 @@
+import net from 'node:net'
+import tls from 'node:tls'
+import type { SetupTimes } from '../contracts/pool.ts'
+import type { Backend, Endpoint } from '../model/backend.ts'
+import { connectError, describeError, ProxyError } from '../model/errors.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { longerAttemptMs } from '../runtime/slow-addresses.ts'
+
+/** A connection that is being set up. */
+export interface Dialled {
+  /** Reads into a buffer of its own. */
+  readonly onread?: net.OnReadOpts
+  /** Our side may go on after the backend has ended its own. */
+  readonly allowHalfOpen?: boolean
+  /** Time left of the limit on connecting, ms; below 0: the connection is not wanted any more. */
+  leftMs(): number
+  /** Called before anything happens on the socket; a second time if addresses were given up too early. */
+  onSocket(socket: net.Socket): void
+  onConnected(setup: SetupTimes): void
+  onSetupFailed(error: ProxyError): void
+}
+
+/**
+ * Connects to a backend, and tries once more if an address was cut short ({@link longerAttemptMs}).
+ * @throws what node throws for a certificate that cannot be read.
+ */
+export function dial(backend: Backend, clock: Clock, dialled: Dialled): void {
+  const startedAt = clock.now()
+  const attempt = (attemptMs: number): void => {
+    const socket = connect(backend.endpoint, dialled, attemptMs)
+    let connectedAt = startedAt
+    let isReady = false
+    dialled.onSocket(socket)
+    socket.once('connect', () => {
+      connectedAt = clock.now()
+    })
+    socket.once(backend.endpoint.isSecure ? 'secureConnect' : 'connect', () => {
+      isReady = true
+      dialled.onConnected({ connectMs: connectedAt - startedAt, tlsMs: clock.now() - connectedAt })
+    })
+    socket.on('error', (error) => {
+      if (isReady) return
+      const leftMs = attemptMs === 0 ? dialled.leftMs() : -1
+      const longerMs = leftMs < 0 ? 0 : longerAttemptMs(error, leftMs)
+      if (longerMs > 0) attempt(longerMs)
+      else dialled.onSetupFailed(setupError(backend, error))
+    })
+  }
+  attempt(0)
+}
+
+function connect(endpoint: Endpoint, { onread, allowHalfOpen }: Dialled, attemptMs: number): net.Socket {
+  const { isSecure, hostname, port, socketPath, servername, tls: settings } = endpoint
+  const where = socketPath === null ? { host: hostname, port } : { path: socketPath }
+  const options = {
+    ...where,
+    ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
+    ...(onread !== undefined && { onread }),
+    ...(allowHalfOpen === true && { allowHalfOpen }),
+  }
+  if (!isSecure) return net.connect(options).setNoDelay(true)
+  // `onread` is documented for tls.connect; its type lacks it.
+  const secure = { ...(settings as tls.ConnectionOptions), servername, ALPNProtocols: ['http/1.1'] }
+  return tls.connect({ ...options, ...secure } as tls.ConnectionOptions).setNoDelay(true)
+}
+
+function setupError(backend: Backend, error: NodeJS.ErrnoException): ProxyError {
+  if (!isTlsError(error)) return connectError(backend, error)
+  const message = `backend ${backend.id} could not be connected to: ${describeError(error)}`
+  return new ProxyError('ERR_PROXY_TLS', message, { backend, cause: error })
+}
+
+/** OpenSSL's and node's certificate errors, against the system's (`ECONNREFUSED` and the like, which have a `syscall`). */
+function isTlsError(error: NodeJS.ErrnoException): boolean {
+  // What is not TLS may show in the write that it fails.
+  if (error.code === 'EPROTO') return true
+  return error.syscall === undefined && error.code !== 'ECONNRESET' && !(error instanceof AggregateError)
+}
