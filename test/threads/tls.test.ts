@@ -49,7 +49,7 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
   test(`${spread}: the server of an entry module may be one of node:https`, {
     skip: await without(spread),
   }, async (t) => {
-    const { running } = await startThreads(t, { entry: entryOf('secure'), threads: 1, spread })
+    const { running } = await startThreads(t, entryOf('secure'), { threads: 1, spread })
     const dispatcher = new Agent({ connect: { ca: certificate } })
     const { body } = await request(`https://127.0.0.1:${running.address.port}`, { dispatcher })
     assert.equal(await body.text(), 'secret')
