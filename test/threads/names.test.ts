@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createProxy, OptionsError, serveModule, workerThreads } from '../../src/index.ts'
+import { createProxy, OptionsError, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, startThreads, until, without } from './threaded.ts'
@@ -14,7 +14,7 @@ test('proxies of the same name share their numbers, in whatever order a thread m
     ['backend', one.url],
     ['backend', two.url],
   ])
-  const { running } = await startThreads(t, entry, { threads: 2 })
+  const { running } = await startThreads(t, entry, { threads: 2, drainTimeoutMs: 100 })
   const byThread = await clientsOfEntries(running.address.port, 2)
   const clients = [byThread.get(1), byThread.get(2)] as [RawClient, RawClient]
   const answers = async (): Promise<string[]> => {
@@ -48,10 +48,10 @@ test('proxies of the same name share their numbers, in whatever order a thread m
   for (const client of clients) client.socket.destroy()
 })
 
-test('two proxies of one name in one thread are refused', { skip }, async () => {
+test('two proxies of one name in one thread are refused', { skip }, async (t) => {
   const entry = entryOf('named-proxies', [['same', '']])
   await assert.rejects(
-    serveModule(entry, { listen: LOOPBACK, threads: 1 }),
+    startThreads(t, entry, { threads: 1 }),
     /thread 1 could not start: .*name is the name of another proxy of this thread/s,
   )
 })
