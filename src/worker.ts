@@ -42,7 +42,7 @@ async function openServer(): Promise<http.Server | SocketServer> {
   if (isServer && !given.listening) return given as http.Server
   const what = isServer ? 'listens already; leave listen() to the executor' : 'is none, nor a function that returns one'
   throw new TypeError(
-    `${job.entry}: the default export of an entry module is a node:http server that does not listen yet, and this one ${what}`,
+    `${job.entry}: the default export of a module for serveModule() is a node:http server that does not listen yet, and this one ${what}`,
   )
 }
 

@@ -215,7 +215,7 @@ export class Thread {
 
   #startError(): Error {
     const { fault } = this
-    const why = fault === null ? 'it was told to end' : describeError(fault)
+    const why = fault === null ? 'it was asked to end' : describeError(fault)
     const code = fault?.code
     return Object.assign(new Error(`thread ${this.id} could not start: ${why}`, { cause: fault }), code && { code })
   }

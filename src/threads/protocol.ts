@@ -36,7 +36,7 @@ export interface ThreadedWork {
   readonly options: PlainOptions
   /** The threads' diagnostics go somewhere. */
   readonly isLogging: boolean
-  /** Of the proxy, in every thread; see `contextOf()`. */
+  /** Of the proxy, in every thread; see `nextContext()`. */
   readonly namespace: string
   /** Shared by the calling thread and {@link import('../contracts/executor.ts').Executor.maxThreads} others. */
   readonly memory: SharedArrayBuffer

@@ -10,8 +10,8 @@ import { startThreads } from './supervisor.ts'
 
 /** Options of {@link serveModule}. */
 export interface ServeModuleOptions extends WorkerThreadsOptions {
-  /** Where the threads listen: a port, or more. `fallback` and `path` are not for threads. */
-  listen: number | ListenOptions
+  /** Where the threads listen: a port, or more. */
+  listen: number | Omit<ListenOptions, 'fallback' | 'path'>
   /** Diagnostics of the threads as such; those of its proxies are the module's. Default: none. */
   logger?: Logger
   /** Notified of what happens to the threads. What it throws is logged. */

@@ -19,7 +19,9 @@ import { type SupervisedJob, ThreadSet } from './thread-set.ts'
 /** Starts the threads of a job. Rejects if one of them cannot serve. */
 export async function startThreads(job: SupervisedJob, settings: ThreadSettings): Promise<ServingThreads> {
   if (job.listen.fallback !== undefined) {
-    throw new Error('a fallback server belongs to this thread; with threads, each makes its own: use serveModule()')
+    throw new Error(
+      'a fallback server belongs to this thread; with threads, each makes its own in a module of serveModule()',
+    )
   }
   if (job.listen.path !== undefined) {
     throw new Error('threads cannot share a unix socket; listen on a port, or use one thread')

@@ -30,7 +30,7 @@ test('the schema accepts right configurations', (t) => {
       backends: ['http://a', { url: 'https://b', weight: 0.5, id: 'b', metadata: { any: [1] }, tls: { ca: ['x'] } }],
       balancer: { name: 'consistent-hash', by: { cookie: 'session' }, boundedLoad: 0 },
       healthCheck: false,
-      retry: { attempts: 0 },
+      retry: { maxRetries: 0 },
       pool: { maxConnections: 10 },
       groups: { api: { target: 'http://c', balancer: 'peak-ewma', timeouts: { idle: 0 } } },
       routes: [

@@ -144,7 +144,7 @@ test('a backend that has been there for long gets its whole share from a thread 
   assert.equal(await share(), 'aaaaabbbbb')
 })
 
-test('entry modules: a change is for the proxies that have the group, or for the one that it names', {
+test('modules: a change is for the proxies that have the group, or for the one that it names', {
   skip,
 }, async () => {
   await using old = await mockBackend({ body: 'old' })
@@ -192,7 +192,7 @@ test('entry modules: a change is for the proxies that have the group, or for the
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('entry modules: a backend that was taken out while it was drained is a new one when it comes again', {
+test('modules: a backend that was taken out while it was drained is a new one when it comes again', {
   skip,
 }, async () => {
   await using backend = await mockBackend({ body: 'again' })

@@ -465,7 +465,7 @@ for (const [way, fail] of [
   })
 }
 
-test('a logger of the entry form that fails ends nothing: it is a process warning', { skip }, async () => {
+test('a logger of serveModule() that fails ends nothing: it is a process warning', { skip }, async () => {
   const warnings: string[] = []
   const onWarning = ({ message }: Error): void => void warnings.push(message)
   process.on('warning', onWarning)

@@ -53,7 +53,7 @@ test('threads: when the main thread is busy for long another one probes, and wha
   assert.equal(await news.next(), 'sick: status 500')
 })
 
-test('threads with an entry: when the one that probes dies, another one does it', { skip }, async () => {
+test('serveModule: when the one that probes dies, another one does it', { skip }, async () => {
   await using backend = await mockBackend()
   const probes = queue<string>()
   backend.use((request, reply) => {

@@ -46,7 +46,7 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
     assert.deepEqual(await names(), ['heddle-renewed'])
   })
 
-  test(`${spread}: the server of an entry module may be one of node:https`, {
+  test(`${spread}: the server of a module may be one of node:https`, {
     skip: await without(spread),
   }, async (t) => {
     const { running } = await startThreads(t, entryOf('secure'), { threads: 1, spread })

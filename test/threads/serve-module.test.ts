@@ -26,7 +26,7 @@ import {
 const skip = await without()
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-test('an entry module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
+test('a module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
   await using backend = await mockBackend((request, reply) => reply.send({ body: request.header('x-signed') ?? '' }))
   await using page = await mockBackend({ body: 'a page' })
   const entry = entryOf('app', [
@@ -52,7 +52,7 @@ test('an entry module serves with its own application, hooks and balancers, in e
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('proxies of an entry module share their numbers with their siblings in other threads, and with no other', {
+test('proxies of a module share their numbers with their siblings in other threads, and with no other', {
   skip,
 }, async () => {
   const dead = await deadPort()
@@ -122,7 +122,7 @@ test('reload runs the module again in new threads', { skip }, async () => {
   assert.match((await get(running.address.url)).text, /^[34]$/)
 })
 
-test('the servers of an entry module leave their listening sockets to their successors', {
+test('the servers of a module leave their listening sockets to their successors', {
   skip: await withoutHandOver(),
 }, async () => {
   const entry = entryOf('limited', [['limit', '99']])
@@ -156,7 +156,7 @@ test('a successor whose predecessor dies before it could leave its socket listen
   )
 })
 
-test('least-loaded: a server of an entry module gets whole bodies, and idle connections end when its thread does', {
+test('least-loaded: a server of a module gets whole bodies, and idle connections end when its thread does', {
   skip: await without('least-loaded'),
 }, async (t) => {
   const { running } = await startThreads(t, entryOf('echo'), {
@@ -175,7 +175,10 @@ test('least-loaded: a server of an entry module gets whole bodies, and idle conn
 
 test('what is no server is refused in a clear sentence, and so is a module that is not there', { skip }, async () => {
   const start = (name: string) => serveModule(entryOf(name), { threads: 1, listen: 0 })
-  await assert.rejects(start('nothing'), /nothing\.js: the default export of an entry module is a node:http server/)
+  await assert.rejects(
+    start('nothing'),
+    /nothing\.js: the default export of a module for serveModule\(\) is a node:http server/,
+  )
   await assert.rejects(start('absent'), (error: NodeJS.ErrnoException) => {
     assert.equal(error.code, 'ERR_MODULE_NOT_FOUND')
     assert.match(error.message, /absent\.js/)
@@ -201,13 +204,13 @@ test('a module that does not serve is given up, in a sentence that says why', { 
   await assert.rejects(started, /could not start: it did not serve within 60000 ms \(startTimeoutMs\)$/)
 })
 
-test('an entry can be a path from the current folder', { skip }, async () => {
+test('the module can be a path from the current folder', { skip }, async () => {
   const entry = relative(process.cwd(), fileURLToPath(entryOf('deadly')))
   await using running = await serveModule(entry, { threads: 1, listen: LOOPBACK })
   assert.equal((await get(`${running.address.url}/who`)).text, '1')
 })
 
-test('a thread that is told to end while it starts tells nothing of a start', { skip }, async () => {
+test('a thread that is asked to end while it starts is not reported as started', { skip }, async () => {
   const log = threadLog()
   const running = await serveModule(entryOf('limited', [['limit', '9']]), {
     threads: 1,
@@ -222,6 +225,21 @@ test('a thread that is told to end while it starts tells nothing of a start', { 
     log.changes.filter(({ thread }) => thread === 2).map(({ what }) => what),
     ['retiring', 'ended'],
   )
+})
+
+test('serveModule() refuses invalid options by name', async () => {
+  const wrong: [options: object | undefined, message: RegExp][] = [
+    [undefined, /^serveModule: where to listen\? serveModule\(url, \{ listen: 8080 \}\)$/],
+    [{}, /^serveModule: where to listen\?/],
+    [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; there are: listen, logger, observer, threads/],
+    [{ listen: 0, entry: 'server.js' }, /^serveModule: entry is unknown/],
+    [{ listen: 0, threads: 0 }, /^serveModule: threads is 0; allowed: a whole number/],
+    [{ listen: '8080' }, /^listen: it was given "8080"; allowed: a port/],
+    [{ listen: { prot: 8080 } }, /^listen: prot is unknown/],
+  ]
+  for (const [options, message] of wrong) {
+    await assert.rejects(serveModule(entryOf('echo'), options as never), { name: 'TypeError', message })
+  }
 })
 
 /** A script of its own that starts `entry`; its end is the point. */
