@@ -4,7 +4,8 @@ import type { Requests } from './requests.ts'
 import type { Serving } from './serving.ts'
 
 /** What {@link Lifecycle} ends. */
-export interface LifecycleDeps extends Built {
+export interface LifecycleDeps {
+  readonly built: Built
   readonly requests: Requests
   readonly listeners: Listeners
   readonly serving: Serving
@@ -26,7 +27,8 @@ export class Lifecycle {
   }
 
   async #close(): Promise<void> {
-    const { parts, groups, accessLog, requests, listeners, serving, drainTimeoutMs } = this.#deps
+    const { built, requests, listeners, serving, drainTimeoutMs } = this.#deps
+    const { parts, groups, accessLog } = built
     const { state, clock } = parts
     const closeServing = serving.stop()
     let cancel = (): void => {}
@@ -51,7 +53,7 @@ export class Lifecycle {
 
   /** Resolves when our listeners have no connection, and no exchange runs anywhere. */
   async #untilDrained(closed: readonly Promise<void>[]): Promise<void> {
-    const { state } = this.#deps.parts
+    const { state } = this.#deps.built.parts
     await Promise.allSettled(closed)
     while (state.active > 0) {
       await new Promise<void>((resolve) => {

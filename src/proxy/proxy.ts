@@ -24,9 +24,9 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
   const { parts, groups } = built
   const requests = new Requests(parts, groups)
   const listeners = new Listeners(parts, requests, drainTimeoutMs)
-  const serving = new Serving({ ...built, executor, work, drainTimeoutMs }, listeners)
+  const serving = new Serving({ built, listeners, executor, work, drainTimeoutMs })
   const backends = new BackendChanges(parts.clock, groups, serving)
-  const lifecycle = new Lifecycle({ ...built, requests, listeners, serving, drainTimeoutMs })
+  const lifecycle = new Lifecycle({ built, requests, listeners, serving, drainTimeoutMs })
   const emitter = emitterOf(parts.events)
 
   const proxy: Proxy = {

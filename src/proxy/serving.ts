@@ -11,7 +11,9 @@ import type { Listeners } from './listeners.ts'
 import { PastThreads } from './stats.ts'
 
 /** What {@link Serving} needs. */
-export interface ServingDeps extends Built {
+export interface ServingDeps {
+  readonly built: Built
+  readonly listeners: Listeners
   readonly executor: Executor
   /** `null`: no threads serve the proxy. */
   readonly work: ThreadedWork | null
@@ -21,7 +23,6 @@ export interface ServingDeps extends Built {
 /** What the executor runs for the proxy: starts it, keeps its threads up to date, and hears from them. */
 export class Serving {
   readonly #deps: ServingDeps
-  readonly #listeners: Listeners
   readonly #running = new Set<Running>()
   /** What the executor is still starting. */
   readonly #starting = new Set<Promise<Running>>()
@@ -31,9 +32,8 @@ export class Serving {
   /** Figures of threads that are gone. */
   readonly past = new PastThreads()
 
-  constructor(deps: ServingDeps, listeners: Listeners) {
+  constructor(deps: ServingDeps) {
     this.#deps = deps
-    this.#listeners = listeners
   }
 
   /** Threads serve it, or will. */
@@ -42,7 +42,7 @@ export class Serving {
   }
 
   async listen(where: number | ListenOptions): Promise<ListenAddress> {
-    const { executor, parts } = this.#deps
+    const { executor, built } = this.#deps
     if (this.#isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
     const starting = executor.start(this.#job(listenOptions(where)))
     this.#starting.add(starting)
@@ -51,7 +51,7 @@ export class Serving {
     this.#running.add(started)
     this.updateSubscriptions()
     const { address } = started
-    parts.logger.info(
+    built.parts.logger.info(
       { url: address.url, host: address.host, port: address.port },
       `listening on ${address.url || address.host}`,
     )
@@ -65,7 +65,7 @@ export class Serving {
 
   /** Listeners for events have come or gone: threads forward those that somebody listens to. */
   updateSubscriptions(): void {
-    const { events } = this.#deps.parts
+    const { events } = this.#deps.built.parts
     for (const one of this.#threads()) one.subscribe(FORWARDED.filter((event) => events.has(event)))
   }
 
@@ -82,7 +82,7 @@ export class Serving {
   async setSecureContext(options: SecureContextOptions): Promise<void> {
     tls.createSecureContext(options)
     if (this.hasThreads) assertCloneable('the secure context', options)
-    this.#listeners.setSecureContext(options)
+    this.#deps.listeners.setSecureContext(options)
     await this.change({ secureContext: options })
   }
 
@@ -103,21 +103,21 @@ export class Serving {
   }
 
   #job(listen: ListenOptions): Job | ThreadedJob {
-    const { work, drainTimeoutMs, parts } = this.#deps
-    const job: Job = { listen, serve: (options) => this.#listeners.serve(options) }
+    const { work, drainTimeoutMs, built, listeners } = this.#deps
+    const job: Job = { listen, serve: (options) => listeners.serve(options) }
     if (work === null) return job
     return {
       ...job,
       ...work,
       changes: this.#changes,
       drainTimeoutMs,
-      logger: parts.logger,
+      logger: built.parts.logger,
       observer: this.#observer(),
     }
   }
 
   #observer(): ProxyObserver {
-    const { parts, groups, accessLog } = this.#deps
+    const { parts, groups, accessLog } = this.#deps.built
     const { events } = parts
     const { past } = this
     const updateSubscriptions = (): void => this.updateSubscriptions()

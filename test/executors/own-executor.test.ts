@@ -23,7 +23,7 @@ test('an executor of three lines serves in the calling thread', async () => {
   await assert.rejects(get(url))
 })
 
-test('it may say where to listen, and what is returned for what runs needs no more than an address and close()', async () => {
+test('it may change where to listen, and returns an address and close()', async () => {
   await using backend = await mockBackend({ body: 'served' })
   const steps: string[] = []
   const own: Executor = {
@@ -56,7 +56,7 @@ test('listen() rejects with what start() of an executor rejects with', async () 
   await assert.rejects(proxy.listen(LOOPBACK), /^Error: not today$/)
 })
 
-test('one from JavaScript that says nothing of threads has none', async () => {
+test('an executor without maxThreads has no threads', async () => {
   await using backend = await mockBackend({ body: 'served' })
   const own = { name: 'own', start: inline().start } as unknown as Executor
   await using proxy = createProxy({ target: backend.url, executor: own })
@@ -64,7 +64,7 @@ test('one from JavaScript that says nothing of threads has none', async () => {
   assert.equal((await get(url)).text, 'served')
 })
 
-test('one around workerThreads() keeps events, stats and changes', { skip }, async () => {
+test('an executor around workerThreads() keeps events, stats and changes', { skip }, async () => {
   await using backend = await mockBackend({ body: 'old' })
   await using other = await mockBackend({ body: 'new' })
   const inner = workerThreads({ threads: 2 })

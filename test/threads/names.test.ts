@@ -7,7 +7,7 @@ import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, startThread
 
 const skip = await without()
 
-test('proxies of the same name share their numbers, in whatever order a thread makes them', { skip }, async (t) => {
+test('proxies share their numbers by name, in whatever order a thread makes them', { skip }, async (t) => {
   await using one = await mockBackend({ body: 'one' })
   await using two = await mockBackend({ body: 'two' })
   const entry = entryOf('named-proxies', [
@@ -56,7 +56,7 @@ test('two proxies of one name in one thread are refused', { skip }, async (t) =>
   )
 })
 
-test('the name of a proxy that threads serve is its in each of them, and in stats()', { skip }, async () => {
+test('a proxy that threads serve has its name in each of them, and in stats()', { skip }, async () => {
   await using one = await mockBackend({ body: 'one' })
   await using two = await mockBackend({ body: 'two' })
   await using proxy = createProxy({
@@ -79,7 +79,7 @@ test('the name of a proxy that threads serve is its in each of them, and in stat
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('without threads a name is in stats(), and may be that of another proxy', async () => {
+test('without threads a name is in stats(), and two proxies may have the same', async () => {
   const options = { name: 'front', target: 'http://127.0.0.1:1' }
   await using proxy = createProxy(options)
   await using other = createProxy(options)
