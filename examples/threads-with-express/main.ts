@@ -1,15 +1,15 @@
-// Express in several threads: an entry module (server.ts) that each thread runs, with hooks that could not be sent there.
+// Express in several threads: a module (server.ts) that each thread runs, with hooks that could not be sent there.
 // Run: npm run build && node dist/examples/threads-with-express/main.js
 // Try: for i in 1 2 3 4; do curl -i http://127.0.0.1:8080/api/users; done
-import { workerThreads } from 'heddle'
+import { serveModule } from 'heddle'
 import { mockBackend } from 'heddle/testing'
 
 const backend = await mockBackend() // answers with what it was asked
 process.env.BACKEND = backend.url // threads begin with the environment as it is now
 
-const executor = workerThreads({ entry: new URL('./server.js', import.meta.url), threads: 2 })
-const running = await executor.start({
+const running = await serveModule(new URL('./server.js', import.meta.url), {
   listen: { port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' },
+  threads: 2,
   observer: {
     onThread: ({ thread, what, reason }) => console.log(`thread ${thread} ${what}: ${reason}`),
   },

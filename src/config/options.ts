@@ -184,6 +184,12 @@ export type AccessLogFormat = 'off' | 'common' | 'combined' | 'json'
 
 /** Options of `createProxy()`. One unnamed group (`backends` or `target`), or `groups` and `routes`, or both. */
 export interface ProxyOptions extends GroupOptions {
+  /**
+   * Which proxy this is, if a module that several threads run makes more than one: those of the same name share their numbers. Without
+   * names the first one that each thread makes is the same proxy, and the second one: if one of them is made only under a
+   * condition, threads may take one for another. Also in `stats()`. Letters, digits, `_ . -`. Default: none.
+   */
+  name?: string
   /** Named sets of backends for `routes`. */
   groups?: Record<string, GroupOptions>
   /** Which request goes to which group. Without routes everything goes to the unnamed group. */
@@ -253,6 +259,8 @@ export interface ResolvedRoute {
 
 /** {@link ProxyOptions}, checked, with every default filled in; frozen. */
 export interface ResolvedOptions {
+  /** Empty: none. */
+  readonly name: string
   /** By name; the unnamed group is `default`. */
   readonly groups: ReadonlyMap<string, ResolvedGroup>
   /** At least one; without routes, one that matches everything. */

@@ -87,6 +87,10 @@ const HINTS = new Map([
 export const proxySchema = closed(
   {
     ...GROUP,
+    name: optional(
+      'Which proxy this is, among those of a module that several threads run.',
+      text('a word of letters, digits and _ . -', 'api', (value) => (/^[\w.-]+$/.test(value) ? null : 'is no word')),
+    ),
     timeouts: optional(
       `Time limits by phase, ms; for all groups and routes. Default: ${limits(TIMEOUT_DEFAULTS)}.`,
       timeouts,

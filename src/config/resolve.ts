@@ -47,6 +47,7 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
   const given = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
   const routes = Object.freeze(given.map((route) => resolveRoute(route, groups, timeouts)))
   return Object.freeze<ResolvedOptions>({
+    name: options.name ?? '',
     groups,
     routes,
     routing: Object.freeze(options.routing),

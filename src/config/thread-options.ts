@@ -1,12 +1,12 @@
 import type { ProxyOptions } from './options.ts'
 import { type OptionFault, OptionsError } from './options-error.ts'
 
-/** What stays in the thread that makes the proxy. */
+/** Options that stay in the thread that makes the proxy. */
 const STAYS = new Set(['executor', 'logger', 'accessLog'])
 
 const ALLOWED =
   "plain data, and built-in policies by name ('least-connections'); for the rest a module of yours that each thread runs"
-const EXAMPLE = "workerThreads({ entry: new URL('./server.js', import.meta.url) })"
+const EXAMPLE = "serveModule(new URL('./server.js', import.meta.url), { listen: 8080 })"
 
 /**
  * The options as they can be sent to a thread: plain data.

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { TlsOptions } from 'node:tls'
-import type { Logger } from './logger.ts'
+import type { PoolStats } from './pool.ts'
 
 /** Where to listen. */
 export interface ListenOptions {
@@ -29,50 +29,35 @@ export interface ListenAddress {
   readonly url: string
 }
 
-/** Runs what serves connections: in the calling thread, or in several. */
+/** Runs what serves the connections of `proxy.listen()`: in the calling thread, or in several. */
 export interface Executor {
   /** Stable label for logs. */
   readonly name: string
-  /** Threads besides the calling one that may be alive at one time; 0: none, and nothing is shared. */
+  /** Threads besides the calling one that may be alive at one time. One of your own has 0, or that of the executor inside it. */
   readonly maxThreads: number
-  /** Serves until {@link Running.close}. Rejects where it cannot. */
+  /** Serves until {@link Running.close}. Rejects if it cannot. */
   start(job: Job): Promise<Running>
 }
 
-/** What to serve. */
+/** What to serve. The job that a proxy makes has more than this, which only the threads of `workerThreads()` understand: pass it on as it is. */
 export interface Job {
   readonly listen: ListenOptions
-  /** Serves in the calling thread. Not there where an entry module does it. */
-  readonly serve?: (listen: ListenOptions) => Promise<Running>
-  /** What a thread needs to serve the same; can be cloned. `null` where an entry module knows it. */
-  readonly options?: unknown
-  /** Changes made before, by what they are about; see {@link Running.change}. */
-  readonly changes?: ReadonlyMap<string, unknown>
-  /** StateMemory that all threads share, for {@link Executor.maxThreads} of them and the calling one. */
-  readonly memory?: SharedArrayBuffer
-  /** How long what runs may finish when serving ends, ms; where the executor was not told otherwise. */
-  readonly drainTimeoutMs?: number
-  readonly logger?: Logger
-  readonly observer?: ThreadObserver
+  /** Serves in the calling thread. */
+  serve(listen: ListenOptions): Promise<Running>
 }
 
-/** Told what happens in and to the threads, in the calling thread. */
-export interface ThreadObserver {
-  /** A thread began, ended, or is to be replaced. */
-  onThread?(change: ThreadChange): void
-  /** Lines of the access log. */
-  onLines?(lines: readonly string[]): void
-  /** An event of a proxy in a thread, as {@link Running.hear} asked for; `args` are plain data. */
-  onEvent?(thread: number, event: string, args: readonly unknown[]): void
-  /** Threads die one after another and are not replaced any more; those that are left go on. */
-  readonly onFailed?: ((error: Error) => void) | undefined
+/** Something that serves. What `workerThreads()` starts has more than this, for the proxy: return it as it is. */
+export interface Running {
+  readonly address: ListenAddress
+  /** Ends gracefully. */
+  close(): Promise<void>
 }
 
-/** Something that became of a thread. */
+/** A change in the life of a thread. */
 export interface ThreadChange {
   /** Counts up from 1; a thread that replaces another has a number of its own. */
   readonly thread: number
-  /** `started`: it serves. `retiring`: it finishes what it has. `ended`: as it was told to. `died`: by itself. */
+  /** `started`: it serves. `retiring`: it finishes what it has. `ended`: as it was asked to. `died`: by itself. */
   readonly what: 'started' | 'retiring' | 'ended' | 'died'
   /** In words. */
   readonly reason: string
@@ -94,24 +79,14 @@ export interface ThreadStats {
   readonly connections: number
   /** Share of the time in which its event loop was busy, 0 to 1, of the last half second. */
   readonly utilization: number
-  /** What the thread's proxies said of their pools last. */
-  readonly pools: readonly unknown[]
+  /** Pools of the thread's proxies, as last reported: twice a second. */
+  readonly pools: readonly ThreadPool[]
 }
 
-/** Something that serves. */
-export interface Running {
-  readonly address: ListenAddress
-  /** Of each thread that is alive. */
-  threads(): readonly ThreadStats[]
-  /**
-   * Brings a change to every thread, in the order of the calls; resolves when each has made it. Threads that begin later
-   * are told the last one of each `about`. Rejects where one cannot make it, and then later ones are not told of it.
-   */
-  change(about: string, change: unknown): Promise<void>
-  /** The events that {@link ThreadObserver.onEvent} is to be told. */
-  hear(events: readonly string[]): void
-  /** Replaces every thread by a new one, one at a time, without refusing or cutting a request. */
-  reload(): Promise<void>
-  /** Ends gracefully. */
-  close(): Promise<void>
+/** The pool of one group in one thread. */
+export interface ThreadPool {
+  /** The proxy's `name`; `#0`, `#1` for those without one, in the order in which the thread made them. */
+  readonly proxy: string
+  readonly group: string
+  readonly pool: PoolStats
 }

@@ -1,10 +1,2 @@
 export { inline } from './inline.ts'
-export {
-  type EntryJob,
-  type RunningThreads,
-  type ScaleOptions,
-  type Spread,
-  type WorkerThreads,
-  type WorkerThreadsOptions,
-  workerThreads,
-} from './worker-threads.ts'
+export { workerThreads } from './worker-threads.ts'

@@ -27,7 +27,7 @@ export interface ProxyEvents {
   eject: (backend: Backend, ms: number, reason: string) => void
   /** It is back. */
   uneject: (backend: Backend) => void
-  /** A probe says that a backend does not work: it is out of the balance. In an entry module: told in the thread that probes. */
+  /** A probe says that a backend does not work: it is out of the balance. In a module of `serveModule()`: only in the thread that probes. */
   unhealthy: (backend: Backend, reason: string) => void
   /** A probe says that it works again. */
   healthy: (backend: Backend, reason: string) => void

@@ -1,4 +1,4 @@
-import type { Running, ThreadStats } from '../contracts/executor.ts'
+import type { ThreadStats } from '../contracts/executor.ts'
 import type { BackendPoolStats, PoolStats } from '../contracts/pool.ts'
 import type { Activity } from '../exchange/services.ts'
 import type { Group } from '../groups/group.ts'
@@ -10,7 +10,7 @@ export class PastThreads {
   /** By group. */
   readonly #pools = new Map<string, PoolStats>()
 
-  /** One has gone, with these figures. Of backends that have gone as well nothing is kept. */
+  /** One has gone, with these figures. Nothing is kept of backends that have gone as well. */
   add({ exchanges, pools }: ThreadStats, groups: Iterable<Group>): void {
     this.exchanges += exchanges
     for (const { name, backends } of groups) {
@@ -29,17 +29,18 @@ export class PastThreads {
 /** Of a pool that is gone. */
 const NOTHING_NOW = { connections: 0, idle: 0, connecting: 0, waiting: 0 }
 
-/** The figures of this thread, those of the threads of `running` and of those that are gone, added up. */
+/** The figures of this thread, those of the threads that are alive, and of those that are gone, added up. */
 export function proxyStats(
-  state: Activity,
+  name: string,
+  activity: Activity,
   groups: Iterable<Group>,
-  running: Iterable<Running>,
+  threads: readonly ThreadStats[],
   past: PastThreads,
 ): ProxyStats {
-  const threads = Array.from(running).flatMap((one) => one.threads())
   return {
-    exchanges: threads.reduce((sum, thread) => sum + thread.exchanges, state.exchanges + past.exchanges),
-    active: threads.reduce((sum, thread) => sum + thread.active, state.active),
+    name,
+    exchanges: threads.reduce((sum, thread) => sum + thread.exchanges, activity.exchanges + past.exchanges),
+    active: threads.reduce((sum, thread) => sum + thread.active, activity.active),
     threads: threads.map(({ pools: _, ...thread }) => thread),
     groups: Array.from(groups, (group) => ({
       name: group.name,
@@ -55,10 +56,9 @@ export function proxyStats(
   }
 }
 
-/** What a thread told of its pools, of one group. */
+/** What a thread has reported of one group's pool. The proxy that its options make is its only one. */
 function poolsOf(pools: ThreadStats['pools'], group: string): PoolStats[] {
-  const [told] = pools as readonly (readonly { readonly group: string; readonly pool: PoolStats }[])[]
-  return (told ?? []).filter((one) => one.group === group).map((one) => one.pool)
+  return pools.filter((one) => one.group === group).map((one) => one.pool)
 }
 
 function addPools(all: readonly PoolStats[]): PoolStats {

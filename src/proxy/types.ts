@@ -53,11 +53,13 @@ export interface BackendStats {
 
 /** Figures of a proxy, those of its threads added up. */
 export interface ProxyStats {
+  /** The option `name`; empty without one. */
+  readonly name: string
   /** Exchanges since the start. */
   readonly exchanges: number
   /** Exchanges that have not ended, upgraded connections among them. */
   readonly active: number
-  /** Of each thread of the executor; none where the calling thread serves. */
+  /** Of each thread of the executor; none if the calling thread serves. */
   readonly threads: readonly Omit<ThreadStats, 'pools'>[]
   readonly groups: readonly {
     readonly name: string

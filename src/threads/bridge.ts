@@ -5,8 +5,8 @@ import { describeError, type Phase, ProxyError, type ProxyErrorCode } from '../m
 import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.ts'
 import type { Events, ProxyEvents } from '../observers/events.ts'
 
-/** Events of a proxy in a thread that are told in the one that started it. */
-export const FORWARDED: readonly (keyof ProxyEvents)[] = [
+/** Events of a proxy in a thread that come to the proxy in the main thread. */
+export const FORWARDED = [
   'request',
   'attempt',
   'retry',
@@ -18,13 +18,26 @@ export const FORWARDED: readonly (keyof ProxyEvents)[] = [
   'uneject',
   'unhealthy',
   'healthy',
-]
+] as const satisfies readonly (keyof ProxyEvents)[]
 
-type Plain =
+/** One of {@link FORWARDED}. */
+export type ForwardedEvent = (typeof FORWARDED)[number]
+
+/** An event as data that can be cloned. */
+export interface PlainEvent {
+  readonly event: ForwardedEvent
+  readonly args: readonly PlainValue[]
+}
+
+/** An argument of any of the events. */
+type EventArgument = Parameters<ProxyEvents[ForwardedEvent]>[number]
+
+type PlainValue =
   | { readonly kind: 'exchange'; readonly view: PlainView }
   | { readonly kind: 'backend'; readonly id: string; readonly url: string }
   | { readonly kind: 'error'; readonly error: PlainError }
-  | { readonly kind: 'value'; readonly value: unknown }
+  /** Plain already. */
+  | { readonly kind: 'value'; readonly value: Exclude<EventArgument, ExchangeView | Backend | ProxyError> }
 
 interface PlainView {
   readonly id: number
@@ -49,8 +62,38 @@ interface PlainError {
   readonly cause: string | null
 }
 
-/** An argument of an event as data that can be cloned. */
-export function toPlain(value: unknown): Plain {
+/**
+ * Makes the function by which another thread subscribes to a proxy's events: only those in `wanted` cost anything, and they
+ * go to `notify`.
+ */
+export function eventForwarder(
+  events: Events,
+): (wanted: readonly ForwardedEvent[], notify: (event: PlainEvent) => void) => void {
+  const listeners = new Map<ForwardedEvent, (...args: EventArgument[]) => void>()
+  const emitter = events.emitter as unknown as EventEmitter<string>
+  return (wanted, notify) => {
+    for (const [event, listener] of listeners) emitter.off(event, listener)
+    listeners.clear()
+    for (const event of wanted) {
+      const listener = (...args: EventArgument[]): void => notify({ event, args: args.map(toPlain) })
+      listeners.set(event, listener)
+      emitter.on(event, listener)
+    }
+  }
+}
+
+/** Emits an event of another thread; an exchange is as it was when the event happened. */
+export function emitForwarded(
+  events: Events,
+  { event, args }: PlainEvent,
+  findBackend: (id: string) => Backend | null,
+): void {
+  // The arguments are those of the event, which the types cannot follow through a name that is known at run time only.
+  const emit = events.emit.bind(events) as (event: ForwardedEvent, ...args: readonly EventArgument[]) => void
+  emit(event, ...args.map((arg) => fromPlain(arg, findBackend)))
+}
+
+function toPlain(value: EventArgument): PlainValue {
   if (value instanceof Backend) return { kind: 'backend', id: value.id, url: value.url.href }
   if (value instanceof ProxyError) {
     const { code, message, phase, backend, attempt, blamesBackend, cause } = value
@@ -66,8 +109,7 @@ export function toPlain(value: unknown): Plain {
   return { kind: 'value', value }
 }
 
-/** The argument again; an exchange is as it was when the event happened. */
-export function fromPlain(plain: Plain, findBackend: (id: string) => Backend | null): unknown {
+function fromPlain(plain: PlainValue, findBackend: (id: string) => Backend | null): EventArgument {
   switch (plain.kind) {
     case 'backend':
       // It may be gone by now.
@@ -88,6 +130,10 @@ export function fromPlain(plain: Plain, findBackend: (id: string) => Backend | n
     default:
       return plain.value
   }
+}
+
+function isView(value: Exclude<EventArgument, Backend | ProxyError>): value is ExchangeView {
+  return typeof value === 'object' && value !== null && 'clientAddress' in value && 'header' in value
 }
 
 /** An exchange of another thread, as it was at one moment. */
@@ -124,25 +170,4 @@ class RemoteExchange implements ExchangeView {
   header(name: string): string | undefined {
     return fieldValue(this.headers, name)
   }
-}
-
-/** Makes what lets another thread hear a proxy's events: only those that it asks for cost anything. */
-export function forwarder(
-  events: Events,
-): (wanted: readonly string[], tell: (event: string, args: readonly unknown[]) => void) => void {
-  const listeners = new Map<string, (...args: unknown[]) => void>()
-  const emitter = events.emitter as unknown as EventEmitter<string>
-  return (wanted, tell) => {
-    for (const [event, listener] of listeners) emitter.off(event, listener)
-    listeners.clear()
-    for (const event of wanted) {
-      const listener = (...args: unknown[]): void => tell(event, args.map(toPlain))
-      listeners.set(event, listener)
-      emitter.on(event, listener)
-    }
-  }
-}
-
-function isView(value: unknown): value is ExchangeView {
-  return typeof value === 'object' && value !== null && 'clientAddress' in value && 'header' in value
 }

@@ -1,22 +1,27 @@
 import type { Socket } from 'node:net'
 import { MessageChannel, Worker } from 'node:worker_threads'
-import type { ListenAddress, ThreadStats } from '../contracts/executor.ts'
-import type { ThreadSettings } from '../executors/worker-threads.ts'
+import type { ListenAddress, ThreadPool, ThreadStats } from '../contracts/executor.ts'
 import { describeError } from '../model/errors.ts'
 import type { SharedStateMemory } from '../runtime/state-memory.ts'
-import { countersName, type FromThread, slotName, type ThreadStart, type ToThread } from './protocol.ts'
+import type { ForwardedEvent } from './bridge.ts'
+import type { Batch, FromThread, ThreadStart, ThreadsChange, ToThread } from './protocol.ts'
+import type { ThreadSettings } from './settings.ts'
+import { ThreadCounters } from './thread-counters.ts'
 
 /** The module that every thread runs; the only thing of the composition root that is named here. */
-const THREAD_MODULE = new URL('../worker.js', import.meta.url)
+const WORKER_MODULE = new URL('../worker.js', import.meta.url)
 
 /** How much longer than `drainTimeoutMs` a thread may take to end before it is terminated, ms. */
 const TERMINATE_MARGIN_MS = 1000
 
-/** Told what a {@link Thread} does. */
+/** Settings that say how a thread starts and ends. */
+export type LifeSettings = Pick<ThreadSettings, 'clock' | 'startTimeoutMs' | 'resourceLimits'>
+
+/** Notified of what a {@link Thread} does. */
 export interface ThreadOwner {
   onServing(thread: Thread): void
-  onBatch(thread: Thread, batch: FromThread & { type: 'batch' }): void
-  /** It is gone; `error`: of itself. */
+  onBatch(thread: Thread, batch: Batch): void
+  /** It is gone; {@link Thread.fault} says whether by itself. */
   onEnded(thread: Thread): void
 }
 
@@ -25,34 +30,48 @@ export class Thread {
   readonly id: number
   readonly slot: number
   state: ThreadStats['state'] | 'ended' = 'starting'
+  /** Why it began, or ends, in words. */
+  reason: string
   /** When it began to serve, on the clock's scale. */
   servingSince = Number.POSITIVE_INFINITY
-  /** It was told to end. */
-  wasTold = false
+  /** It was asked to end. */
+  wasAsked = false
+  /** Why it ended, unless it was asked to. */
+  fault: NodeJS.ErrnoException | null = null
+  readonly counters: ThreadCounters
+  /** Resolves when it serves, with where it listens (`null`: it does not by itself); rejects if it cannot. */
+  readonly serving: Promise<ListenAddress | null>
+  /** Resolves when it is gone. */
+  readonly ended: Promise<void>
   /** It has nothing left, or was given up. */
   #isOver = false
-  /** Why it ended, where nobody told it to. */
-  fault: NodeJS.ErrnoException | null = null
   readonly #worker: Worker
-  readonly #memory: SharedStateMemory
-  readonly #settings: ThreadSettings
-  readonly #connections: Float64Array
+  readonly #settings: LifeSettings
+  readonly #drainTimeoutMs: number
+  readonly #owner: ThreadOwner
   readonly #acknowledged = new Map<number, (fault: string | null) => void>()
-  readonly #serving: Promise<ListenAddress | null>
-  readonly #ended: Promise<void>
-  #proxies = 1
-  #pools: readonly unknown[] = []
+  #onServing!: (address: ListenAddress | null) => void
+  #cancelStart: () => void
+  #pools: readonly ThreadPool[] = []
   #loop: ReturnType<Worker['performance']['eventLoopUtilization']>
   #utilization = 0
 
-  constructor(start: ThreadStart, memory: SharedStateMemory, settings: ThreadSettings, owner: ThreadOwner) {
+  constructor(
+    start: ThreadStart,
+    reason: string,
+    namespace: string,
+    memory: SharedStateMemory,
+    settings: LifeSettings,
+    owner: ThreadOwner,
+  ) {
     this.id = start.thread
     this.slot = start.slot
-    this.#memory = memory
+    this.reason = reason
     this.#settings = settings
-    this.#connections = memory.counters(slotName(start.slot))
-    this.#connections.fill(0)
-    this.#worker = new Worker(THREAD_MODULE, {
+    this.#drainTimeoutMs = start.drainTimeoutMs
+    this.#owner = owner
+    this.counters = new ThreadCounters(memory, start.slot, namespace)
+    this.#worker = new Worker(WORKER_MODULE, {
       name: `heddle ${start.thread}`,
       workerData: { heddle: start },
       resourceLimits: settings.resourceLimits,
@@ -60,86 +79,38 @@ export class Thread {
       ...(process.execArgv.some((arg) => arg.startsWith('--input-type')) && { execArgv: [] }),
     })
     this.#loop = this.#worker.performance.eventLoopUtilization()
-    let onServing!: (address: ListenAddress | null) => void
-    let onFailed!: (error: Error) => void
-    this.#serving = new Promise((resolve, reject) => {
-      onServing = resolve
-      onFailed = reject
-    })
-    // Who waits for it is told; where nobody does, the owner is.
-    this.#serving.catch(() => {})
     const { startTimeoutMs, clock } = settings
-    const cancelStart = clock.schedule(startTimeoutMs, () => {
+    this.#cancelStart = clock.schedule(startTimeoutMs, () => {
       this.fault ??= new Error(`it did not serve within ${startTimeoutMs} ms (startTimeoutMs)`)
       this.#terminate()
     })
-    this.#ended = new Promise((resolve) => {
+    let onFailed!: (error: Error) => void
+    this.serving = new Promise((resolve, reject) => {
+      this.#onServing = resolve
+      onFailed = reject
+    })
+    // Whoever waits for it gets the error; if nobody does, the owner is notified.
+    this.serving.catch(() => {})
+    this.ended = new Promise((resolve) => {
       this.#worker
-        .on('message', (message: FromThread) => {
-          switch (message.type) {
-            case 'serving':
-              cancelStart()
-              this.#proxies = message.proxies
-              onServing(message.address)
-              if (this.state !== 'starting') break
-              this.state = 'serving'
-              this.servingSince = clock.now()
-              owner.onServing(this)
-              break
-            case 'failed':
-              this.fault ??= errorOf(message.message, message.code, message.stack)
-              break
-            case 'changed':
-              this.#acknowledge(message.number, message.fault)
-              break
-            case 'batch':
-              owner.onBatch(this, message)
-              break
-            case 'report':
-              this.#proxies = message.proxies
-              this.#pools = message.pools
-              break
-            case 'retired':
-              this.#terminate()
-          }
-        })
+        .on('message', (message: FromThread) => this.#onMessage(message))
         .on('error', (error: NodeJS.ErrnoException) => {
           this.fault ??= error
         })
         .on('exit', (code) => {
-          cancelStart()
-          const isGood = this.#isOver || (this.wasTold && code === 0)
+          this.#cancelStart()
+          const isGood = this.#isOver || (this.wasAsked && code === 0)
           if (!isGood) this.fault ??= new Error(`it ended with code ${code}${hintOf(code)}`)
           this.state = 'ended'
           for (const acknowledge of this.#acknowledged.values()) acknowledge(null)
           this.#acknowledged.clear()
-          // Nobody hears it where it has served.
+          // Without effect if it has served.
           onFailed(this.#startError())
           memory.takeBack(this.slot)
           owner.onEnded(this)
           resolve()
         })
     })
-  }
-
-  /** Resolves when it serves, with where it listens (`null`: it does not by itself); rejects where it cannot. */
-  get serving(): Promise<ListenAddress | null> {
-    return this.#serving
-  }
-
-  /** Resolves when it is gone. */
-  get ended(): Promise<void> {
-    return this.#ended
-  }
-
-  /** Client connections that are open. */
-  get connections(): number {
-    return (this.#connections[0] ?? 0) - (this.#connections[1] ?? 0)
-  }
-
-  /** Sockets that it listens on. */
-  get listeners(): number {
-    return this.#connections[2] ?? 0
   }
 
   get utilization(): number {
@@ -154,26 +125,20 @@ export class Thread {
   }
 
   stats(): ThreadStats {
-    const [exchanges, active] = this.#counters()
-    const state = this.state === 'ended' ? 'retiring' : this.state
+    const { exchanges, active } = this.counters.exchanges()
     return {
       thread: this.id,
-      state,
+      state: this.state === 'ended' ? 'retiring' : this.state,
       exchanges,
       active,
-      connections: this.connections,
+      connections: this.counters.connections,
       utilization: this.#utilization,
       pools: this.#pools,
     }
   }
 
-  /** For the next thread in its place. */
-  clearCounters(): void {
-    for (let proxy = 0; proxy < this.#proxies; proxy++) this.#countersOf(proxy).fill(0)
-  }
-
   /** Resolves with what went wrong, or `null`; also when the thread ends. */
-  change(number: number, change: unknown): Promise<string | null> {
+  change(number: number, change: ThreadsChange): Promise<string | null> {
     if (this.state === 'ended') return Promise.resolve(null)
     return new Promise((resolve) => {
       this.#acknowledged.set(number, resolve)
@@ -181,42 +146,76 @@ export class Thread {
     })
   }
 
-  hear(events: readonly string[]): void {
-    this.#post({ type: 'hear', events })
+  subscribe(events: readonly ForwardedEvent[]): void {
+    this.#post({ type: 'subscribe', events })
   }
 
   /** Hands it a client's connection. */
   take(socket: Socket): void {
     this.#worker.postMessage({ type: 'socket', socket } satisfies ToThread, [socket as never])
-    this.#connections[0] = (this.#connections[0] ?? 0) + 1
+    this.counters.addConnection()
   }
 
   /** Hands `count` of its listening sockets to another thread. The kernel keeps what waits in their queues. */
-  give(count: number, heir: Thread): void {
+  handOverListeners(count: number, successor: Thread): void {
     const { port1, port2 } = new MessageChannel()
-    // The heir then finds that nothing comes.
+    // The successor then finds that nothing comes.
     if (this.state === 'ended') port1.close()
-    else this.#worker.postMessage({ type: 'give', count, to: port1 } satisfies ToThread, [port1])
-    heir.#worker.postMessage({ type: 'inherit', from: port2 } satisfies ToThread, [port2])
+    else this.#worker.postMessage({ type: 'handOverListeners', count, to: port1 } satisfies ToThread, [port1])
+    successor.#worker.postMessage({ type: 'adoptListeners', from: port2 } satisfies ToThread, [port2])
   }
 
   /** Lets it finish what it has, and end. */
   async retire(): Promise<void> {
     if (this.state === 'ended') return
-    if (!this.wasTold) {
-      this.wasTold = true
+    if (!this.wasAsked) {
+      this.wasAsked = true
       this.state = 'retiring'
       this.#post({ type: 'retire' })
-      const { clock, drainTimeoutMs } = this.#settings
-      const cancel = clock.schedule(drainTimeoutMs + TERMINATE_MARGIN_MS, () => this.#terminate())
-      void this.#ended.then(cancel)
+      const cancel = this.#settings.clock.schedule(this.#drainTimeoutMs + TERMINATE_MARGIN_MS, () => this.#terminate())
+      void this.ended.then(cancel)
     }
-    await this.#ended
+    await this.ended
+  }
+
+  #onMessage(message: FromThread): void {
+    switch (message.type) {
+      case 'serving':
+        this.#cancelStart()
+        this.counters.proxies = message.proxies
+        this.#onServing(message.address)
+        if (this.state !== 'starting') break
+        this.state = 'serving'
+        this.servingSince = this.#settings.clock.now()
+        this.#owner.onServing(this)
+        break
+      case 'failed':
+        this.fault ??= errorOf(message.message, message.code, message.stack)
+        break
+      case 'changed':
+        this.#acknowledge(message.number, message.fault)
+        break
+      case 'batch':
+        this.#owner.onBatch(this, message)
+        break
+      case 'report':
+        this.counters.proxies = message.proxies
+        this.#pools = message.pools
+        break
+      case 'retired':
+        this.#terminate()
+    }
+  }
+
+  #acknowledge(number: number, fault: string | null): void {
+    const acknowledge = this.#acknowledged.get(number)
+    this.#acknowledged.delete(number)
+    acknowledge?.(fault)
   }
 
   #startError(): Error {
     const { fault } = this
-    const why = fault === null ? 'it was told to end' : describeError(fault)
+    const why = fault === null ? 'it was asked to end' : describeError(fault)
     const code = fault?.code
     return Object.assign(new Error(`thread ${this.id} could not start: ${why}`, { cause: fault }), code && { code })
   }
@@ -228,27 +227,6 @@ export class Thread {
 
   #post(message: ToThread): void {
     this.#worker.postMessage(message)
-  }
-
-  #acknowledge(number: number, fault: string | null): void {
-    const acknowledge = this.#acknowledged.get(number)
-    this.#acknowledged.delete(number)
-    acknowledge?.(fault)
-  }
-
-  #counters(): [exchanges: number, active: number] {
-    let exchanges = 0
-    let active = 0
-    for (let proxy = 0; proxy < this.#proxies; proxy++) {
-      const counters = this.#countersOf(proxy)
-      exchanges += counters[0] ?? 0
-      active += counters[1] ?? 0
-    }
-    return [exchanges, active]
-  }
-
-  #countersOf(proxy: number): Float64Array {
-    return this.#memory.counters(countersName(this.slot, proxy))
   }
 }
 

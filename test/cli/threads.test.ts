@@ -73,7 +73,7 @@ test('a policy that is code cannot go to threads: one message that names it, exi
     const { code, stderr } = await run(t, args, cwd)
     assert.equal(code, 2)
     assert.match(stderr, /^heddle: One option is wrong:\n {2}balancer is an object with functions and cannot be sent/)
-    assert.match(stderr, /workerThreads\(\{ entry: /)
+    assert.match(stderr, /serveModule\(new URL\(/)
   }
 })
 

@@ -47,7 +47,7 @@ test('what cannot be sent to a thread fails at construction, each thing by its n
         assert.equal(error.faults.length, 1)
         assert.ok(error.message.includes(`\n  ${path} ${what} and cannot be sent to a thread\n`), error.message)
         assert.match(error.message, /built-in policies by name \('least-connections'\)/)
-        assert.match(error.message, /workerThreads\(\{ entry: new URL\('\.\/server\.js', import\.meta\.url\) \}\)/)
+        assert.match(error.message, /serveModule\(new URL\('\.\/server\.js', import\.meta\.url\), \{ listen: 8080 \}\)/)
         return true
       },
     )

@@ -20,16 +20,13 @@ for (const how of ['is terminated', 'runs out of memory'] as const) {
       warn: none,
       error: (fields: object, message: string) => void errors.push({ message, fields: { ...fields } }),
     }
-    const { running, log } = await startThreads(
-      t,
-      {
-        entry: entryOf('deadly', [['backend', backend.url]]),
-        threads: 2,
-        drainTimeoutMs: 300,
-        resourceLimits: { maxOldGenerationSizeMb: 48 },
-      },
-      { logger, observer: { onLines: none } },
-    )
+    const { running, log } = await startThreads(t, entryOf('deadly', [['backend', backend.url]]), {
+      threads: 2,
+      drainTimeoutMs: 300,
+      resourceLimits: { maxOldGenerationSizeMb: 48 },
+      logger,
+      observer: { onLines: none },
+    })
     const { port } = running.address
     const loads = await Promise.all([load(port), load(port)])
     await until(t, () => loads.every(({ answered }) => answered.size > 50))

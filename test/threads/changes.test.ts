@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createProxy, OptionsError, type ProxyOptions, workerThreads } from '../../src/index.ts'
+import {
+  type BackendInit,
+  createProxy,
+  OptionsError,
+  type ProxyOptions,
+  serveModule,
+  workerThreads,
+} from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/index.ts'
 import { resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { certificate } from '../support/certificates.ts'
@@ -137,15 +144,15 @@ test('a backend that has been there for long gets its whole share from a thread 
   assert.equal(await share(), 'aaaaabbbbb')
 })
 
-test('entry modules: a change is for the proxies that have the group, or for the one that it names', {
+test('modules: a change is for the proxies that have the group, or for the one that it names', {
   skip,
 }, async () => {
   await using old = await mockBackend({ body: 'old' })
   await using one = await mockBackend({ body: 'new' })
-  await using running = await workerThreads({
-    entry: entryOf('two-proxies', [['backend', old.url]]),
+  await using running = await serveModule(entryOf('two-proxies', [['backend', old.url]]), {
     threads: 2,
-  }).start({ listen: LOOPBACK })
+    listen: LOOPBACK,
+  })
   const clients = await clientsOfEntries(running.address.port, 2)
   const answers = async (): Promise<string[]> => {
     const all = Array.from(clients.values(), async (client) => {
@@ -156,25 +163,24 @@ test('entry modules: a change is for the proxies that have the group, or for the
     return [...new Set(await Promise.all(all))]
   }
   const backends = [one.url]
-  await running.change('left', { group: 'left', backends })
+  await running.setBackends(backends, 'left')
   assert.deepEqual(await answers(), ['new,old,old,old'])
-  await running.change('both of right', { group: 'both', proxy: 1, backends })
+  await running.setBackends(backends, 'both', 1)
   assert.deepEqual(await answers(), ['new,old,old,new'])
-  await running.change('both', { group: 'both', backends: [{ url: old.url }] })
+  await running.setBackends([{ url: old.url }], 'both')
   assert.deepEqual(await answers(), ['new,old,old,old'])
 
   // What no thread can do is not asked of those that come later either, and what was before still holds.
   await assert.rejects(
-    running.change('left', { group: 'up', backends }),
+    running.setBackends(backends, 'up'),
     /^Error: a thread could not make the change: none of the 2 proxies of this thread has a group "up"$/,
   )
-  await assert.rejects(running.change('both', { group: 'both', proxy: 2, backends }), /none of the 2 proxies/)
-  await assert.rejects(running.change('left', { group: 'left', backends: ['ftp://a'] }), /backends\[0\]/)
-  await assert.rejects(running.change('new', { group: 'left', backends: [new URL(one.url)] }), {
+  await assert.rejects(running.setBackends(backends, 'both', 2), /none of the 2 proxies/)
+  await assert.rejects(running.setBackends(['ftp://a'], 'left'), /backends\[0\]/)
+  await assert.rejects(running.setBackends([{ url: new URL(one.url) }], 'left'), {
     name: 'TypeError',
-    message: /^the change of new cannot be sent to a thread: .*give plain data$/,
+    message: /^the change of group "left" cannot be sent to a thread: .*give plain data$/,
   })
-  await assert.rejects(running.change('new', { secureContext: {} }), /none of the 2 proxies .* listens by itself/)
   assert.deepEqual(await answers(), ['new,old,old,old'])
   for (const client of clients.values()) client.socket.destroy()
   await running.reload()
@@ -186,22 +192,22 @@ test('entry modules: a change is for the proxies that have the group, or for the
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('entry modules: a backend that was taken out while it was drained is a new one when it comes again', {
+test('modules: a backend that was taken out while it was drained is a new one when it comes again', {
   skip,
 }, async () => {
   await using backend = await mockBackend({ body: 'again' })
   await using other = await mockBackend({ body: 'other' })
-  await using running = await workerThreads({
-    entry: entryOf('two-proxies', [['backend', other.url]]),
+  await using running = await serveModule(entryOf('two-proxies', [['backend', other.url]]), {
     threads: 2,
-  }).start({ listen: LOOPBACK })
+    listen: LOOPBACK,
+  })
   const connect = async (): Promise<RawClient[]> => [...(await clientsOfEntries(running.address.port, 2)).values()]
   let clients = await connect()
   const both = [
     { url: other.url, id: 'first' },
     { url: backend.url, id: 'second' },
   ]
-  const change = (backends: unknown): Promise<void> => running.change('left', { group: 'left', backends })
+  const change = (backends: BackendInit[]): Promise<void> => running.setBackends(backends, 'left')
   await change(both)
   await ask(clients[0] as RawClient, '/left?drain=second')
   const answers = async (): Promise<string> => {
@@ -217,7 +223,7 @@ test('entry modules: a backend that was taken out while it was drained is a new 
   await running.reload()
   clients = await connect()
   assert.equal(await answers(), 'other')
-  await change([both[0]])
+  await change(both.slice(0, 1))
   await change(both)
   assert.equal(await answers(), 'again,other')
   for (const client of clients) client.socket.destroy()

@@ -3,9 +3,10 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import {
   createProxy,
-  type EntryJob,
   type Logger,
   type RunningThreads,
+  serveModule,
+  type ThreadObserver,
   type WorkerThreadsOptions,
   workerThreads,
 } from '../../src/index.ts'
@@ -34,12 +35,10 @@ async function deadly(backend: { readonly url: string }, options: WorkerThreadsO
   const log = threadLog()
   const logger = recordingLogger()
   const lines: string[] = []
-  const running = await workerThreads({
-    entry: entryOf('deadly', [['backend', backend.url]]),
+  const running = await serveModule(entryOf('deadly', [['backend', backend.url]]), {
     threads: 2,
     drainTimeoutMs: 100,
     ...options,
-  }).start({
     listen: LOOPBACK,
     logger,
     observer: { onThread: log.onThread, onLines: (more) => lines.push(...more) },
@@ -164,13 +163,13 @@ test('a crash loop ends with an error, and the threads that are left go on', { s
   const log = threadLog()
   const logger = recordingLogger()
   const failed = gate<Error>()
-  const running = await workerThreads({ entry: entryOf('limited', [['limit', '2']]), threads: 2, maxCrashes: 3 }).start(
-    {
-      listen: LOOPBACK,
-      logger,
-      observer: { onThread: log.onThread, onFailed: failed.open },
-    },
-  )
+  const running = await serveModule(entryOf('limited', [['limit', '2']]), {
+    threads: 2,
+    maxCrashes: 3,
+    listen: LOOPBACK,
+    logger,
+    observer: { onThread: log.onThread, onFailed: failed.open },
+  })
   const { url } = running.address
   await get(`${url}/exit`).catch(() => {})
   const { message } = await failed.promise
@@ -189,7 +188,7 @@ test('a crash loop ends with an error, and the threads that are left go on', { s
 test('where nobody hears of a crash loop, the process goes on as long as a thread serves', { skip }, async (t) => {
   const exitCode = process.exitCode
   const { logger, said } = awaitError('are not replaced any more')
-  const { running } = await limited(t, 2, { threads: 2, maxCrashes: 2 }, { logger })
+  const { running } = await limited(t, 2, { threads: 2, maxCrashes: 2, logger })
   await get(`${running.address.url}/exit`).catch(() => {})
   await said
   assert.equal(process.exitCode, exitCode)
@@ -199,12 +198,12 @@ test('where nobody hears of a crash loop, the process goes on as long as a threa
 test('deaths after ten seconds of service are no crash loop', { skip }, async (t) => {
   const clock = manualClock()
   const failed = gate<Error>()
-  const { running, log } = await limited(
-    t,
-    9,
-    { threads: 1, maxCrashes: 2, clock },
-    { observer: { onFailed: failed.open } },
-  )
+  const { running, log } = await limited(t, 9, {
+    threads: 1,
+    maxCrashes: 2,
+    clock,
+    observer: { onFailed: failed.open },
+  })
   await log.next('started')
   for (let thread = 1; thread < 4; thread++) {
     clock.advance(10_000)
@@ -220,11 +219,12 @@ test('deaths after ten seconds of service are no crash loop', { skip }, async (t
 test('what was given up is tried again by a reload, and what dies then is replaced as ever', { skip }, async () => {
   const log = threadLog()
   const failed = gate<Error>()
-  await using running = await workerThreads({
-    entry: entryOf('limited', [['limit', '9']]),
+  await using running = await serveModule(entryOf('limited', [['limit', '9']]), {
     threads: 1,
     maxCrashes: 2,
-  }).start({ listen: LOOPBACK, observer: { onThread: log.onThread, onFailed: failed.open } })
+    listen: LOOPBACK,
+    observer: { onThread: log.onThread, onFailed: failed.open },
+  })
   const { url } = running.address
   const exit = async (): Promise<void> => {
     await log.next('started')
@@ -244,9 +244,7 @@ test('what was given up is tried again by a reload, and what dies then is replac
 
 test('a reload replaces threads that were just starting when it was called', { skip }, async (t) => {
   const workers = watchWorkers(t)
-  await using running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 2 }).start({
-    listen: LOOPBACK,
-  })
+  await using running = await serveModule(entryOf('limited', [['limit', '9']]), { threads: 2, listen: LOOPBACK })
   const replacing = once(process, 'worker')
   await workers[0]?.terminate()
   await replacing
@@ -273,12 +271,13 @@ test('one that dies while another one is added is made good, and there are never
   const workers = watchWorkers(t)
   const clock = manualClock()
   const log = threadLog()
-  await using running = await workerThreads({
-    entry: entryOf('limited', [['limit', '99']]),
+  await using running = await serveModule(entryOf('limited', [['limit', '99']]), {
     threads: { min: 2, max: 3 },
     scale: { growAbove: 0, shrinkBelow: 0, forMs: 0, coolDownMs: 0 },
     clock,
-  }).start({ listen: LOOPBACK, observer: { onThread: log.onThread } })
+    listen: LOOPBACK,
+    observer: { onThread: log.onThread },
+  })
   for (let i = 0; i < 2; i++) await log.next('started')
   let clients = await clientsOfEntries(running.address.port, 2)
   process.once('worker', () => void workers[0]?.terminate())
@@ -351,7 +350,7 @@ test('where another thread cannot start the number of threads stays, and the log
   const clock = manualClock()
   const scale = { growAbove: 0, shrinkBelow: 0, forMs: 0, coolDownMs: 1e9 }
   const { logger, said } = awaitError('the number of threads stays')
-  const { running, workers } = await limited(t, 1, { threads: { min: 1, max: 2 }, scale, clock }, { logger })
+  const { running, workers } = await limited(t, 1, { threads: { min: 1, max: 2 }, scale, clock, logger })
   const { url } = running.address
   while (workers.length < 2) {
     t.signal.throwIfAborted()
@@ -397,13 +396,13 @@ test('a thread in an endless loop is ended when its time is over, once for all w
 test('close() during a reload ends every thread, and no other one starts', { skip }, async (t) => {
   const { promise: closed, open } = gate<Promise<void>>()
   const changes: string[] = []
-  const observer: EntryJob['observer'] = {
+  const observer: ThreadObserver = {
     onThread({ thread, what }) {
       changes.push(`${thread} ${what}`)
       if (thread === 2 && what === 'started') open(running.close())
     },
   }
-  const { running, workers } = await limited(t, 9, { threads: 1 }, { observer })
+  const { running, workers } = await limited(t, 9, { threads: 1, observer })
   await running.reload()
   await closed
   assert.deepEqual(changes.sort(), ['1 ended', '1 retiring', '1 started', '2 ended', '2 retiring', '2 started'])
@@ -448,7 +447,8 @@ for (const [way, fail] of [
 ] as const) {
   test(`what the observer of an application ${way} is logged, and changes nothing`, { skip }, async () => {
     const logger = recordingLogger()
-    const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
+    const running = await serveModule(entryOf('limited', [['limit', '9']]), {
+      threads: 1,
       listen: LOOPBACK,
       logger,
       observer: { onThread: ({ what }) => fail(what) as never },
@@ -465,12 +465,13 @@ for (const [way, fail] of [
   })
 }
 
-test('a logger of the entry form that fails ends nothing: it is a process warning', { skip }, async () => {
+test('a logger of serveModule() that fails ends nothing: it is a process warning', { skip }, async () => {
   const warnings: string[] = []
   const onWarning = ({ message }: Error): void => void warnings.push(message)
   process.on('warning', onWarning)
   const fail = (): never => oops('written')
-  const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
+  const running = await serveModule(entryOf('limited', [['limit', '9']]), {
+    threads: 1,
     listen: LOOPBACK,
     logger: { debug: fail, info: fail, warn: fail, error: (async () => fail()) as never },
     observer: { onThread: ({ what }) => oops(what) },
@@ -482,12 +483,12 @@ test('a logger of the entry form that fails ends nothing: it is a process warnin
 
 test('reload keeps what serves where the new threads cannot start, as often as one tries', { skip }, async () => {
   const failures: Error[] = []
-  const running = await workerThreads({ entry: entryOf('limited', [['limit', '2']]), threads: 2, maxCrashes: 2 }).start(
-    {
-      listen: LOOPBACK,
-      observer: { onFailed: (error) => failures.push(error) },
-    },
-  )
+  const running = await serveModule(entryOf('limited', [['limit', '2']]), {
+    threads: 2,
+    maxCrashes: 2,
+    listen: LOOPBACK,
+    observer: { onFailed: (error) => failures.push(error) },
+  })
   for (let thread = 3; thread < 6; thread++) {
     await assert.rejects(running.reload(), new RegExp(`thread ${thread} could not start: thread ${thread} is too many`))
   }
@@ -505,7 +506,8 @@ test('reload keeps what serves where the new threads cannot start, as often as o
 
 test('where one of the first threads cannot start, nothing starts and the error says why', { skip }, async () => {
   const log = threadLog()
-  const started = workerThreads({ entry: entryOf('limited', [['limit', '1']]), threads: 2 }).start({
+  const started = serveModule(entryOf('limited', [['limit', '1']]), {
+    threads: 2,
     listen: LOOPBACK,
     observer: { onThread: log.onThread },
   })
@@ -521,7 +523,7 @@ test('where one of the first threads cannot start, only who starts them is told'
   const failures: Error[] = []
   const observer = { onFailed: (error: Error): void => void failures.push(error) }
   for (const limit of [0, 1]) {
-    const started = limited(t, limit, { threads: 2, maxCrashes: 1 }, { observer })
+    const started = limited(t, limit, { threads: 2, maxCrashes: 1, observer })
     await assert.rejects(started, new RegExp(`thread ${limit + 1} is too many$`))
   }
   assert.deepEqual(failures, [])

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createProxy, silentLogger, workerThreads } from '../../src/index.ts'
+import { createProxy, serveModule, silentLogger, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { queue } from '../support/running-proxy.ts'
@@ -53,18 +53,20 @@ test('threads: when the main thread is busy for long another one probes, and wha
   assert.equal(await news.next(), 'sick: status 500')
 })
 
-test('threads with an entry: when the one that probes dies, another one does it', { skip }, async () => {
+test('serveModule: when the one that probes dies, another one does it', { skip }, async () => {
   await using backend = await mockBackend()
   const probes = queue<string>()
   backend.use((request, reply) => {
     if (request.path === '/probe') probes.push(request.header('host') ?? '')
     reply.send()
   })
-  const running = await workerThreads({
-    entry: entryOf('deadly', [['backend', backend.url]]),
+  const running = await serveModule(entryOf('deadly', [['backend', backend.url]]), {
     threads: 2,
     spread: 'kernel',
-  }).start({ listen: LOOPBACK, drainTimeoutMs: 1000, logger: silentLogger() })
+    listen: LOOPBACK,
+    drainTimeoutMs: 1000,
+    logger: silentLogger(),
+  })
   const clients = await clientsOfEntries(running.address.port, 2)
   const first = await probes.next()
   const [victim, dying] = Array.from(clients).find(([thread]) => first === `thread-${thread}`) ?? assert.fail(first)

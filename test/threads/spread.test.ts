@@ -125,7 +125,7 @@ test('least-loaded: where no thread serves a connection is refused, and the log 
 }, async (t) => {
   const clock = manualClock()
   const logger = recordingLogger()
-  const { running, log, workers } = await limited(t, 9, { threads: 1, spread: 'least-loaded', clock }, { logger })
+  const { running, log, workers } = await limited(t, 9, { threads: 1, spread: 'least-loaded', clock, logger })
   await log.next('started')
   await workers[0]?.terminate()
   await log.next('died')

@@ -1,13 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { TestContext } from 'node:test'
 import type { Worker } from 'node:worker_threads'
-import {
-  type EntryJob,
-  type Proxy,
-  type ThreadChange,
-  type WorkerThreadsOptions,
-  workerThreads,
-} from '../../src/index.ts'
+import { type Proxy, type ServeModuleOptions, serveModule, type ThreadChange } from '../../src/index.ts'
 import { chooseSpread, handsListenersOver, type Spread } from '../../src/threads/spread.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { queue } from '../support/running-proxy.ts'
@@ -94,17 +88,17 @@ export function watchWorkers(t: TestContext): readonly Worker[] {
 /** Threads that are closed with the test, also where it waits for them in vain. */
 export async function startThreads(
   t: TestContext,
-  options: WorkerThreadsOptions,
-  { observer, ...job }: Omit<EntryJob, 'listen'> = {},
+  entry: URL,
+  { observer, ...options }: Omit<ServeModuleOptions, 'listen'>,
 ) {
   const log = threadLog()
   // Before they are terminated, or they would be replaced.
   t.after(() => void started.then((running) => running.close()).catch(() => {}))
   const workers = watchWorkers(t)
-  const started = workerThreads(options).start({
+  const started = serveModule(entry, {
     listen: LOOPBACK,
     observer: { onThread: log.onThread, ...observer },
-    ...job,
+    ...options,
   })
   return { running: await started, log, workers }
 }
@@ -113,10 +107,9 @@ export async function startThreads(
 export function limited(
   t: TestContext,
   limit: number,
-  options: WorkerThreadsOptions,
-  job?: Omit<EntryJob, 'listen'>,
+  options: Omit<ServeModuleOptions, 'listen'>,
 ): ReturnType<typeof startThreads> {
-  return startThreads(t, { entry: entryOf('limited', [['limit', String(limit)]]), ...options }, job)
+  return startThreads(t, entryOf('limited', [['limit', String(limit)]]), options)
 }
 
 /** Rejects when the test's time is over, so that what it uses is closed and its file can end. */

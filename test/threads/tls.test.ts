@@ -46,10 +46,10 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
     assert.deepEqual(await names(), ['heddle-renewed'])
   })
 
-  test(`${spread}: the server of an entry module may be one of node:https`, {
+  test(`${spread}: the server of a module may be one of node:https`, {
     skip: await without(spread),
   }, async (t) => {
-    const { running } = await startThreads(t, { entry: entryOf('secure'), threads: 1, spread })
+    const { running } = await startThreads(t, entryOf('secure'), { threads: 1, spread })
     const dispatcher = new Agent({ connect: { ca: certificate } })
     const { body } = await request(`https://127.0.0.1:${running.address.port}`, { dispatcher })
     assert.equal(await body.text(), 'secret')

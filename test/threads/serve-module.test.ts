@@ -4,7 +4,7 @@ import { relative } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
-import { inline, workerThreads } from '../../src/index.ts'
+import { serveModule } from '../../src/index.ts'
 import { deadPort, manualClock, mockBackend } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { startScript } from '../support/script.ts'
@@ -26,14 +26,14 @@ import {
 const skip = await without()
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-test('an entry module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
+test('a module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
   await using backend = await mockBackend((request, reply) => reply.send({ body: request.header('x-signed') ?? '' }))
   await using page = await mockBackend({ body: 'a page' })
   const entry = entryOf('app', [
     ['backend', backend.url],
     ['pages', page.url],
   ])
-  await using running = await workerThreads({ entry, threads: 2 }).start({ listen: LOOPBACK })
+  await using running = await serveModule(entry, { threads: 2, listen: LOOPBACK })
   const clients = await clientsOfEntries(running.address.port, 2)
   assert.deepEqual([...clients.keys()].sort(), [1, 2])
   for (const client of clients.values()) {
@@ -52,7 +52,7 @@ test('an entry module serves with its own application, hooks and balancers, in e
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('proxies of an entry module share their numbers with their siblings in other threads, and with no other', {
+test('proxies of a module share their numbers with their siblings in other threads, and with no other', {
   skip,
 }, async () => {
   const dead = await deadPort()
@@ -62,7 +62,7 @@ test('proxies of an entry module share their numbers with their siblings in othe
     ['backend', good.url],
     ['pages', dead.url],
   ])
-  await using running = await workerThreads({ entry, threads: 2 }).start({ listen: LOOPBACK })
+  await using running = await serveModule(entry, { threads: 2, listen: LOOPBACK })
   const [one, two] = Array.from((await clientsOfEntries(running.address.port, 2)).values())
   assert.ok(one !== undefined && two !== undefined)
   // The first one is down; one thread finds that out for all of them.
@@ -83,7 +83,7 @@ test('a WebSocket is carried by a thread, and told to go when the thread retires
   ])
   // At once, however long it may take.
   const drainTimeoutMs = Number.POSITIVE_INFINITY
-  const { running } = await startThreads(t, { entry, threads: 1, drainTimeoutMs })
+  const { running } = await startThreads(t, entry, { threads: 1, drainTimeoutMs })
   const socket = new WebSocket(running.address.url.replace('http', 'ws'))
   const echoed = new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
   socket.once('open', () => socket.send('hello'))
@@ -95,7 +95,8 @@ test('a WebSocket is carried by a thread, and told to go when the thread retires
 
 test('reload runs the module again in new threads', { skip }, async () => {
   const log = threadLog()
-  await using running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 2 }).start({
+  await using running = await serveModule(entryOf('limited', [['limit', '9']]), {
+    threads: 2,
     listen: LOOPBACK,
     observer: { onThread: log.onThread },
   })
@@ -121,11 +122,11 @@ test('reload runs the module again in new threads', { skip }, async () => {
   assert.match((await get(running.address.url)).text, /^[34]$/)
 })
 
-test('the servers of an entry module leave their listening sockets to their successors', {
+test('the servers of a module leave their listening sockets to their successors', {
   skip: await withoutHandOver(),
 }, async () => {
   const entry = entryOf('limited', [['limit', '99']])
-  await using running = await workerThreads({ entry, threads: 2 }).start({ listen: LOOPBACK })
+  await using running = await serveModule(entry, { threads: 2, listen: LOOPBACK })
   const sockets = listeningSockets(running.address.port)
   assert.equal(sockets.length, 2)
   for (let i = 0; i < 2; i++) await running.reload()
@@ -137,7 +138,8 @@ test('the servers of an entry module leave their listening sockets to their succ
 
 test('a successor whose predecessor dies before it could leave its socket listens by itself', { skip }, async () => {
   const log = threadLog()
-  await using running = await workerThreads({ entry: entryOf('mourning'), threads: 1 }).start({
+  await using running = await serveModule(entryOf('mourning'), {
+    threads: 1,
     listen: LOOPBACK,
     observer: { onThread: log.onThread },
   })
@@ -154,11 +156,10 @@ test('a successor whose predecessor dies before it could leave its socket listen
   )
 })
 
-test('least-loaded: a server of an entry module gets whole bodies, and idle connections end when its thread does', {
+test('least-loaded: a server of a module gets whole bodies, and idle connections end when its thread does', {
   skip: await without('least-loaded'),
 }, async (t) => {
-  const { running } = await startThreads(t, {
-    entry: entryOf('echo'),
+  const { running } = await startThreads(t, entryOf('echo'), {
     threads: 2,
     spread: 'least-loaded',
     drainTimeoutMs: Number.POSITIVE_INFINITY,
@@ -173,8 +174,11 @@ test('least-loaded: a server of an entry module gets whole bodies, and idle conn
 })
 
 test('what is no server is refused in a clear sentence, and so is a module that is not there', { skip }, async () => {
-  const start = (name: string) => workerThreads({ entry: entryOf(name), threads: 1 }).start({ listen: 0 })
-  await assert.rejects(start('nothing'), /nothing\.js: the default export of an entry module is a node:http server/)
+  const start = (name: string) => serveModule(entryOf(name), { threads: 1, listen: 0 })
+  await assert.rejects(
+    start('nothing'),
+    /nothing\.js: the default export of a module for serveModule\(\) is a node:http server/,
+  )
   await assert.rejects(start('absent'), (error: NodeJS.ErrnoException) => {
     assert.equal(error.code, 'ERR_MODULE_NOT_FOUND')
     assert.match(error.message, /absent\.js/)
@@ -186,7 +190,7 @@ test('a module that does not serve is given up, in a sentence that says why', { 
   watchWorkers(t)
   const clock = manualClock()
   const start = (parameter: string) =>
-    workerThreads({ entry: entryOf('hanging', [[parameter, '']]), threads: 1, clock }).start({ listen: 0 })
+    serveModule(entryOf('hanging', [[parameter, '']]), { threads: 1, clock, listen: 0 })
   await assert.rejects(
     start('dead'),
     /could not start: it ended with code 13: a top-level await of its module waits for/,
@@ -200,15 +204,16 @@ test('a module that does not serve is given up, in a sentence that says why', { 
   await assert.rejects(started, /could not start: it did not serve within 60000 ms \(startTimeoutMs\)$/)
 })
 
-test('an entry can be a path from the current folder', { skip }, async () => {
+test('the module can be a path from the current folder', { skip }, async () => {
   const entry = relative(process.cwd(), fileURLToPath(entryOf('deadly')))
-  await using running = await workerThreads({ entry, threads: 1 }).start({ listen: LOOPBACK })
+  await using running = await serveModule(entry, { threads: 1, listen: LOOPBACK })
   assert.equal((await get(`${running.address.url}/who`)).text, '1')
 })
 
-test('a thread that is told to end while it starts tells nothing of a start', { skip }, async () => {
+test('a thread that is asked to end while it starts is not reported as started', { skip }, async () => {
   const log = threadLog()
-  const running = await workerThreads({ entry: entryOf('limited', [['limit', '9']]), threads: 1 }).start({
+  const running = await serveModule(entryOf('limited', [['limit', '9']]), {
+    threads: 1,
     listen: LOOPBACK,
     observer: { onThread: log.onThread },
   })
@@ -222,8 +227,19 @@ test('a thread that is told to end while it starts tells nothing of a start', { 
   )
 })
 
-test('an entry module needs threads', async () => {
-  await assert.rejects(async () => inline().start({ listen: {} }), /an entry module needs workerThreads\(\)/)
+test('serveModule() refuses invalid options by name', async () => {
+  const wrong: [options: object | undefined, message: RegExp][] = [
+    [undefined, /^serveModule: where to listen\? serveModule\(url, \{ listen: 8080 \}\)$/],
+    [{}, /^serveModule: where to listen\?/],
+    [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; there are: listen, logger, observer, threads/],
+    [{ listen: 0, entry: 'server.js' }, /^serveModule: entry is unknown/],
+    [{ listen: 0, threads: 0 }, /^serveModule: threads is 0; allowed: a whole number/],
+    [{ listen: '8080' }, /^listen: it was given "8080"; allowed: a port/],
+    [{ listen: { prot: 8080 } }, /^listen: prot is unknown/],
+  ]
+  for (const [options, message] of wrong) {
+    await assert.rejects(serveModule(entryOf('echo'), options as never), { name: 'TypeError', message })
+  }
 })
 
 /** A script of its own that starts `entry`; its end is the point. */
@@ -232,9 +248,9 @@ function script(entry: URL, options = ''): string[] {
   return [
     '--input-type=module',
     '--eval',
-    `import { workerThreads } from ${index}
-    const executor = workerThreads({ entry: ${JSON.stringify(entry.href)}, threads: 1, maxCrashes: 2 })
-    const running = await executor.start({ listen: { port: 0, host: '127.0.0.1' }${options} })
+    `import { serveModule } from ${index}
+    const listen = { port: 0, host: '127.0.0.1' }
+    const running = await serveModule(${JSON.stringify(entry.href)}, { listen, threads: 1, maxCrashes: 2${options} })
     console.log('listening on ' + running.address.url)
     process.once('SIGTERM', () => running.close())`,
   ]

@@ -1,0 +1,87 @@
+import type http from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { SecureContextOptions } from 'node:tls'
+import type { ListenOptions, Running } from '../contracts/executor.ts'
+import type { Core } from '../exchange/services.ts'
+import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from '../fronts/listen.ts'
+import { retireServer, stopAccepting } from '../fronts/retire.ts'
+import { createSocketServer, type SocketServer } from '../fronts/socket/server.ts'
+import type { Requests } from './requests.ts'
+
+/** The servers of our own in this thread. */
+export class Listeners {
+  readonly #core: Core
+  readonly #requests: Requests
+  readonly #drainTimeoutMs: number
+  readonly #servers = new Set<SocketServer>()
+
+  constructor(core: Core, requests: Requests, drainTimeoutMs: number) {
+    this.#core = core
+    this.#requests = requests
+    this.#drainTimeoutMs = drainTimeoutMs
+  }
+
+  /** Makes a server that does not listen yet. */
+  open({ tls, fallback }: ListenOptions): SocketServer {
+    const behind = createListener(this.#core)
+    if (fallback === undefined) this.#requests.attach(behind)
+    else attachWithFallback(this.#requests, behind, fallback)
+    const server = createSocketServer(this.#core, this.#requests.peerOf, behind, {
+      keepAliveMs: CLIENT_KEEP_ALIVE_MS,
+      tls,
+      isShared: fallback !== undefined,
+    })
+    this.#servers.add(server)
+    return server
+  }
+
+  /** Serves in this thread. */
+  async serve(options: ListenOptions): Promise<Running> {
+    const server = this.open(options)
+    const address = await listen(server, options)
+    const drainTimeoutMs = this.#drainTimeoutMs
+    return {
+      address,
+      async close() {
+        await stopAccepting(server, [server], drainTimeoutMs)
+        await retireServer(server, drainTimeoutMs, server.openConnections, server.answers())
+      },
+    }
+  }
+
+  /** From now on new connections get this certificate. @returns whether there is a server. */
+  setSecureContext(options: SecureContextOptions): boolean {
+    for (const server of this.#servers) server.setSecureContext?.(options)
+    return this.#servers.size > 0
+  }
+
+  /** Resolves when all connections that waited have been accepted, and no server listens any more. */
+  async stopAccepting(): Promise<void> {
+    if (this.#servers.size === 0) return
+    const stop = (server: SocketServer): Promise<void> => stopAccepting(server, [server], this.#drainTimeoutMs)
+    await Promise.all(Array.from(this.#servers, stop))
+  }
+
+  closeAllConnections(): void {
+    for (const server of this.#servers) server.closeAllConnections()
+  }
+}
+
+/** The node:http server behind one of ours serves what that leaves of our routes, and gives everything else to the application's. */
+function attachWithFallback(requests: Requests, behind: http.Server, fallback: http.Server): void {
+  const serve = (req: IncomingMessage, res: ServerResponse): void => {
+    if (requests.match(req) !== null || fallback.listenerCount('request') === 0) return requests.web(req, res)
+    fallback.emit('request', req, res)
+  }
+  behind.on('request', serve).on('checkContinue', (req, res) => {
+    if (requests.match(req) !== null) return requests.web(req, res)
+    if (fallback.emit('checkContinue', req, res)) return
+    // As node does if nobody listens.
+    res.writeContinue()
+    serve(req, res)
+  })
+  behind.on('upgrade', (req, socket, head) => {
+    if (requests.match(req) === null && fallback.emit('upgrade', req, socket, head)) return
+    requests.upgrade(req, socket, head, undefined, serve)
+  })
+}

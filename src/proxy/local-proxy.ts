@@ -1,0 +1,39 @@
+import type { Services } from '../exchange/services.ts'
+import type { Groups } from '../groups/registry.ts'
+import { eventForwarder } from '../threads/bridge.ts'
+import type { LocalProxy } from '../threads/local-proxies.ts'
+import type { BackendChanges } from './backend-changes.ts'
+import type { Listeners } from './listeners.ts'
+import type { Requests } from './requests.ts'
+import type { Proxy } from './types.ts'
+
+/** What {@link localProxy} is made of. */
+export interface LocalProxyDeps {
+  readonly namespace: string
+  readonly services: Services
+  readonly groups: Groups
+  readonly requests: Requests
+  readonly listeners: Listeners
+  readonly backends: BackendChanges
+  readonly close: Proxy['close']
+}
+
+/** The proxy as the thread sees it in which it was made. */
+export function localProxy(deps: LocalProxyDeps): LocalProxy {
+  const { namespace, services, groups, requests, listeners, backends, close } = deps
+  return {
+    namespace,
+    createServer: (listen) => listeners.open(listen),
+    pools: () => groups.named.map((group) => ({ proxy: namespace, group: group.name, pool: group.poolStats() })),
+    goAway() {
+      services.activity.isClosing = true
+      requests.goAway()
+    },
+    close,
+    subscribe: eventForwarder(services.events),
+    change(change, isNew) {
+      if ('secureContext' in change) return listeners.setSecureContext(change.secureContext)
+      return backends.apply(change, isNew)
+    },
+  }
+}

@@ -1,0 +1,23 @@
+import type { ExchangeCall } from '../exchange/exchange.ts'
+import type { Route } from '../exchange/snapshot.ts'
+import type { Groups } from '../groups/registry.ts'
+import { describeError, ProxyError } from '../model/errors.ts'
+import type { CallOverrides } from './types.ts'
+
+/** Where the overrides of a call send it, and its limits. A mistake in them ends the one exchange, not the application. */
+export function resolveOverrides(groups: Groups, { target, group, timeouts }: CallOverrides): ExchangeCall {
+  if (target === undefined && group === undefined) return { timeouts }
+  try {
+    const found = target === undefined ? groups.everythingTo(group as string) : groups.target(String(target))
+    const route: Route = { ...found.route, group: found.group, handler: null }
+    return { route, timeouts }
+  } catch (error) {
+    const message = `the override ${target === undefined ? 'group' : 'target'}: ${describeError(error)}`
+    return { fault: new ProxyError('ERR_PROXY_HOOK', message) }
+  }
+}
+
+/** A framework may call us with an argument of its own in their place. */
+export function isOverrides<Overrides extends CallOverrides>(given: Overrides | undefined): given is Overrides {
+  return typeof given === 'object' && given !== null
+}

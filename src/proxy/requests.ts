@@ -1,0 +1,109 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Core } from '../exchange/services.ts'
+import type { Route } from '../exchange/snapshot.ts'
+import { attachUpgrades } from '../fronts/node/attach.ts'
+import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/node/upgrade.ts'
+import { serveWeb, type WebCall } from '../fronts/node/web.ts'
+import { peerLookup } from '../fronts/peer.ts'
+import { destroyGuarded } from '../fronts/tcp.ts'
+import type { Groups } from '../groups/registry.ts'
+import { fieldValue, isHost } from '../http1/fields.ts'
+import { describeError } from '../model/errors.ts'
+import { isOverrides, resolveOverrides } from './overrides.ts'
+import type { CallOverrides, HttpServer, Middleware, MiddlewareOptions, Proxy } from './types.ts'
+
+/** Takes requests and upgrades from node:http servers: an application's, and those of our own listeners. */
+export class Requests {
+  readonly #core: Core
+  readonly #groups: Groups
+  readonly #attached = new WeakSet<HttpServer>()
+  #upgrades: Upgrades | null = null
+  /** What is known of a client's connection. */
+  readonly peerOf: ReturnType<typeof peerLookup>
+
+  constructor(core: Core, groups: Groups) {
+    this.#core = core
+    this.#groups = groups
+    this.peerOf = peerLookup((address) => core.snapshot.forwarding.isTrusted(address))
+  }
+
+  readonly web: Proxy['web'] = (req, res, overrides) => {
+    try {
+      const call = isOverrides(overrides)
+        ? { ...resolveOverrides(this.#groups, overrides), body: overrides.body, onError: overrides.onError }
+        : null
+      serveWeb(this.#core, this.peerOf(req.socket), req, res, call)
+    } catch (error) {
+      this.#logFault(error)
+      destroyGuarded(res)
+    }
+  }
+
+  readonly ws: Proxy['ws'] = (req, socket, head, overrides) =>
+    this.upgrade(req, socket, head, overrides, (request, response) => this.web(request, response, overrides))
+
+  /** @param ordinary serves a request whose upgrade is not taken. */
+  upgrade(
+    req: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    overrides: CallOverrides | undefined,
+    ordinary: OrdinaryHandler,
+  ): void {
+    try {
+      this.#upgrades ??= createUpgrades(this.#core)
+      const call = isOverrides(overrides) ? resolveOverrides(this.#groups, overrides) : null
+      this.#upgrades.serve(this.peerOf(req.socket), req, socket, head, call, ordinary)
+    } catch (error) {
+      this.#logFault(error)
+      destroyGuarded(socket)
+    }
+  }
+
+  /** Where a request would go; `null`: no route matches. */
+  match(req: IncomingMessage): Route | null {
+    const { method = 'GET', url = '/' } = req
+    const given: unknown = req.headers.host
+    // What is no host is ours to refuse, too.
+    const host = typeof given === 'string' && isHost(given) ? given : ''
+    const isHostSet = host !== '' && host !== fieldValue(req.rawHeaders, 'host')
+    return this.#core.snapshot.router.resolve(method, url, host, isHostSet).route
+  }
+
+  attach(server: HttpServer): void {
+    if (this.#attached.has(server)) return
+    this.#attached.add(server)
+    if (server.listenerCount('request') === 0) server.on('request', this.web).on('checkContinue', this.web)
+    attachUpgrades(
+      server,
+      (req) => this.match(req) !== null,
+      (req, socket, head) =>
+        this.upgrade(req, socket, head, undefined, (request, response) => server.emit('request', request, response)),
+    )
+  }
+
+  middleware({ passErrors = false }: MiddlewareOptions = {}): Middleware {
+    return (req, res, next) => {
+      const route = this.match(req)
+      if (route === null) return next()
+      const call: WebCall = passErrors ? { route, onError: next } : { route }
+      serveWeb(this.#core, this.peerOf(req.socket), req, res, call)
+    }
+  }
+
+  /** Asks WebSockets to close. */
+  goAway(): void {
+    this.#upgrades?.goAway()
+  }
+
+  /** Ends upgraded connections. */
+  destroy(): void {
+    this.#upgrades?.destroy()
+  }
+
+  /** Of ours, or of what an application has put around its request and response. */
+  #logFault(error: unknown): void {
+    this.#core.services.logger.error({ err: error }, `a request could not be carried: ${describeError(error)}`)
+  }
+}

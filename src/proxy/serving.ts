@@ -1,0 +1,155 @@
+import tls, { type SecureContextOptions } from 'node:tls'
+import type { Executor, Job, ListenAddress, ListenOptions, Running, ThreadStats } from '../contracts/executor.ts'
+import { listenOptions } from '../fronts/listen.ts'
+import { ProxyError } from '../model/errors.ts'
+import { assertCloneable } from '../runtime/cloneable.ts'
+import { emitForwarded, FORWARDED } from '../threads/bridge.ts'
+import { ChangeHistory } from '../threads/change-history.ts'
+import type { ProxyObserver, ServingThreads, ThreadedJob, ThreadedWork, ThreadsChange } from '../threads/protocol.ts'
+import type { Assembled } from './assemble.ts'
+import type { Listeners } from './listeners.ts'
+import { PastThreads } from './stats.ts'
+
+/** What {@link Serving} needs. */
+export interface ServingDeps {
+  readonly assembled: Assembled
+  readonly listeners: Listeners
+  readonly executor: Executor
+  /** `null`: no threads serve the proxy. */
+  readonly work: ThreadedWork | null
+  readonly drainTimeoutMs: number
+}
+
+/** What the executor runs for the proxy: starts it, keeps its threads up to date, and hears from them. */
+export class Serving {
+  readonly #deps: ServingDeps
+  readonly #running = new Set<Running>()
+  /** What the executor is still starting. */
+  readonly #starting = new Set<Promise<Running>>()
+  /** For threads that begin later. */
+  readonly #changes = new ChangeHistory()
+  #isClosed = false
+  /** Figures of threads that are gone. */
+  readonly past = new PastThreads()
+
+  constructor(deps: ServingDeps) {
+    this.#deps = deps
+  }
+
+  /** Threads serve it, or will. */
+  get hasThreads(): boolean {
+    return this.#deps.work !== null
+  }
+
+  async listen(where: number | ListenOptions): Promise<ListenAddress> {
+    const { executor, assembled } = this.#deps
+    if (this.#isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
+    const starting = executor.start(this.#job(listenOptions(where)))
+    this.#starting.add(starting)
+    const started = await starting.finally(() => this.#starting.delete(starting))
+    if (this.#isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
+    this.#running.add(started)
+    this.updateSubscriptions()
+    const { address } = started
+    assembled.core.services.logger.info(
+      { url: address.url, host: address.host, port: address.port },
+      `listening on ${address.url || address.host}`,
+    )
+    return address
+  }
+
+  /** Of each thread that is alive. */
+  threads(): ThreadStats[] {
+    return this.#threads().flatMap((one) => one.threads())
+  }
+
+  /** Listeners for events have come or gone: threads forward those that somebody listens to. */
+  updateSubscriptions(): void {
+    const { events } = this.#deps.assembled.core.services
+    for (const one of this.#threads()) one.subscribe(FORWARDED.filter((event) => events.has(event)))
+  }
+
+  /** Resolves when all threads have made the change: those that serve, those that begin to, and in their time those that come later. */
+  async change(change: ThreadsChange): Promise<void> {
+    this.#changes.add(change)
+    const apply = (one: Running): Promise<void> | undefined => threadsOf(one)?.change(change)
+    const made = Array.from(this.#running, apply)
+    // If one cannot begin, `listen()` rejects.
+    for (const one of this.#starting) made.push(one.then(apply, ignore))
+    await Promise.all(made)
+  }
+
+  async setSecureContext(options: SecureContextOptions): Promise<void> {
+    tls.createSecureContext(options)
+    if (this.hasThreads) assertCloneable('the secure context', options)
+    this.#deps.listeners.setSecureContext(options)
+    await this.change({ secureContext: options })
+  }
+
+  async reload(): Promise<void> {
+    await Promise.all(this.#threads().map((one) => one.reload()))
+  }
+
+  /** From now on nothing starts. @returns closes what runs, and what was starting. */
+  stop(): () => Promise<void>[] {
+    this.#isClosed = true
+    const starting = Array.from(this.#starting)
+    return () => {
+      const closed = Array.from(this.#running, (one) => one.close())
+      // If one cannot begin, `listen()` rejects.
+      for (const one of starting) closed.push(one.then((started) => started.close(), ignore))
+      return closed
+    }
+  }
+
+  #job(listen: ListenOptions): Job | ThreadedJob {
+    const { work, drainTimeoutMs, assembled, listeners } = this.#deps
+    const job: Job = { listen, serve: (options) => listeners.serve(options) }
+    if (work === null) return job
+    return {
+      ...job,
+      ...work,
+      changes: this.#changes,
+      drainTimeoutMs,
+      logger: assembled.core.services.logger,
+      observer: this.#observer(),
+    }
+  }
+
+  #observer(): ProxyObserver {
+    const { core, groups, accessLog } = this.#deps.assembled
+    const { events } = core.services
+    const { past } = this
+    const updateSubscriptions = (): void => this.updateSubscriptions()
+    return {
+      onThread(change) {
+        if (change.what === 'ended' || change.what === 'died') past.add(change.stats, groups.named)
+        events.emit('thread', change)
+      },
+      onLines(lines) {
+        for (const line of lines) accessLog?.writeLine(line)
+      },
+      onEvent(event) {
+        emitForwarded(events, event, (id) => groups.findBackend(id))
+        // A `once` listener may have fired.
+        if (!events.has(event.event)) updateSubscriptions()
+      },
+      // `undefined` unless someone listens to 'error'; the executor then sets the exit code itself.
+      get onFailed() {
+        if (!events.has('error')) return undefined
+        return (error: Error) => events.emit('error', new ProxyError('ERR_PROXY_THREADS', error.message), null)
+      },
+    }
+  }
+
+  #threads(): ServingThreads[] {
+    return Array.from(this.#running, threadsOf).filter((one) => one !== null)
+  }
+}
+
+/** What runs, if it is threads. */
+function threadsOf(running: Running): ServingThreads | null {
+  return 'subscribe' in running ? (running as ServingThreads) : null
+}
+
+function ignore(): void {}
