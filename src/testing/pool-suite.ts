@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
 import type {
   BackendPoolStats,
   BodySource,
@@ -29,6 +28,7 @@ import {
 } from './misbehaviour.ts'
 import { deadPort, type MockBackend, mockBackend } from './mock-backend.ts'
 import type { MockScript } from './mock-script.ts'
+import type { SuiteRunner } from './suite-runner.ts'
 
 /** What a pool does beyond the least that the contract asks for. */
 export interface PoolTraits {
@@ -43,11 +43,18 @@ export interface PoolTraits {
 }
 
 /**
- * Registers `node:test` tests that every {@link Pool} has to pass; it is run against real servers on loopback.
- * Import it in a test file of your own: `poolSuite('my pool', () => myPool())`.
+ * Registers the tests that every {@link Pool} has to pass; they run against real servers on loopback.
+ * Call it in a test file of your own: `poolSuite('my pool', () => myPool(), { test, describe })`.
  * @param factory makes a fresh pool for each test; the suite destroys it.
+ * @param runner of your test runner.
+ * @param traits what the pool does beyond the contract, and what it does not do.
  */
-export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits = {}): void {
+export function poolSuite(
+  name: string,
+  factory: () => Pool,
+  { test, describe }: SuiteRunner,
+  traits: PoolTraits = {},
+): void {
   const { keepsAlive = true, trailers = true, informational = true, bounded } = traits
 
   /** A test with a backend of its own, a pool of its own, and an end to both. */
@@ -57,17 +64,15 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
     body: (scene: Scene) => Promise<void>,
     make = factory,
   ): void {
-    test(what, { timeout: LIMIT }, async (context) => {
+    test(what, async () => {
       const pool = make()
       await using server = await mockBackend(script)
-      // What a broken pool never finishes must not keep the process alive either.
-      context.signal.addEventListener('abort', () => {
-        pool.destroy()
-        server.close().catch(() => {})
-      })
+      const limit = gate()
+      const timer = setTimeout(() => limit.fail(new Error(`the pool did not finish this within ${LIMIT} ms`)), LIMIT)
       try {
-        await body({ pool, server, backend: new Backend(server.url) })
+        await Promise.race([body({ pool, server, backend: new Backend(server.url) }), limit.opened])
       } finally {
+        clearTimeout(timer)
         pool.destroy()
       }
     })

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { directory } from './command.ts'
 
-const SCRIPT = fileURLToPath(new URL('../../src/cli/write-schema.js', import.meta.url))
+const SCRIPT = fileURLToPath(new URL('../../tools/write-schema.js', import.meta.url))
 
 test('the schema is whole: no references, nothing that only code can give, a description for each option', (t) => {
   const schema = writeSchema(directory(t))
@@ -30,7 +30,7 @@ test('the schema accepts right configurations', (t) => {
       backends: ['http://a', { url: 'https://b', weight: 0.5, id: 'b', metadata: { any: [1] }, tls: { ca: ['x'] } }],
       balancer: { name: 'consistent-hash', by: { cookie: 'session' }, boundedLoad: 0 },
       healthCheck: false,
-      retry: { attempts: 0 },
+      retry: { maxRetries: 0 },
       pool: { maxConnections: 10 },
       groups: { api: { target: 'http://c', balancer: 'peak-ewma', timeouts: { idle: 0 } } },
       routes: [
