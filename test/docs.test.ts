@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { withOptionTables } from '../tools/option-tables.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url))
@@ -30,6 +31,15 @@ test('the configuration files in the documents are right', () => {
   } finally {
     rmSync(folder, { recursive: true })
   }
+})
+
+test('the option tables are those of the schema', () => {
+  const text = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8')
+  assert.equal(text.match(/<!-- options: /g)?.length, text.match(/<!-- end of options -->/g)?.length)
+  assert.ok(
+    text === withOptionTables(text),
+    'docs/configuration.md is out of date; `npm run docs` makes its tables anew',
+  )
 })
 
 test('links between the documents lead somewhere', () => {

@@ -39,8 +39,7 @@ export const listen: FileOption<Listen> = {
   allowed: 'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets',
   example: '127.0.0.1:8080',
   schema: {
-    description:
-      'Where to listen: a port (0: any free one), "HOST:PORT" or "[::1]:8080". Default: 8080 on all addresses.',
+    description: 'Where to listen. A port alone is on all addresses; 0 is any free port.',
     anyOf: [
       { type: 'integer', minimum: 0, maximum: 65535 },
       { type: 'string', pattern: '^(\\[[0-9A-Za-z:.%]+\\]:|[^:\\[\\]/\\s]*:)?\\d{1,5}$' },
@@ -63,7 +62,7 @@ export const threads: FileOption<number | 'auto' | { readonly min: number; reado
   example: 'auto',
   schema: {
     description:
-      'How many threads serve: a number, "auto" (as many as the machine runs at once), or bounds between which it changes with the load.',
+      'How many threads serve. `auto`: as many as the machine runs at once; between bounds the number follows the load.',
     anyOf: [
       { type: 'integer', minimum: 1, maximum: 1024 },
       { const: 'auto' },
@@ -86,7 +85,11 @@ export const access: FileOption<Format> = {
   read: (value) => FORMATS.find((format) => format === value),
   allowed: FORMATS.join(', '),
   example: 'json',
-  schema: { description: 'One line on standard output for each exchange.', enum: FORMATS, default: 'combined' },
+  schema: {
+    description: 'Format of the access log: one line on standard output for each exchange.',
+    enum: FORMATS,
+    default: 'combined',
+  },
 }
 
 /** Least weight of the diagnostics. */
@@ -94,7 +97,7 @@ export const level: FileOption<Level> = {
   read: (value) => LEVELS.find((each) => each === value),
   allowed: LEVELS.join(', '),
   example: 'warn',
-  schema: { description: 'Diagnostics on standard error, from this weight on.', enum: LEVELS, default: 'info' },
+  schema: { description: 'Least severe level of the diagnostics on standard error.', enum: LEVELS, default: 'info' },
 }
 
 /** JSON Schema of what the file holds beside the options of `createProxy()`. */

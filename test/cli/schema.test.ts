@@ -18,6 +18,13 @@ test('the schema is whole: no references, nothing that only code can give, a des
   assert.equal((properties.xfwd as Schema).default, true)
 })
 
+test('the schema has the defaults of time limits where they apply, not where they come from a parent', (t) => {
+  const { properties } = writeSchema(directory(t)) as { properties: Record<string, JsonObject> }
+  assert.equal(properties.timeouts?.properties?.connect?.default, 5000)
+  assert.equal(properties.routes?.items?.properties?.timeouts?.properties?.connect?.default, undefined)
+  assert.ok(properties.routes?.items?.properties?.timeouts?.properties?.connect?.description)
+})
+
 test('the schema accepts right configurations', (t) => {
   const schema = writeSchema(directory(t))
   const right = [
@@ -86,6 +93,13 @@ test('the examples are right by the schema', (t) => {
 })
 
 type Schema = Readonly<Record<string, unknown>>
+
+interface JsonObject {
+  readonly default?: unknown
+  readonly description?: string
+  readonly properties?: Readonly<Record<string, JsonObject>>
+  readonly items?: JsonObject
+}
 
 function writeSchema(folder: string): Schema {
   const outfile = join(folder, 'new', 'schema.json')
