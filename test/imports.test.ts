@@ -70,7 +70,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'threads', // the main thread accepts and hands descriptors over
     'testing', // mock backends
   ],
-  'node:tls': [...POOLS, ...FRONTS, 'testing', 'proxy/create-proxy.ts'], // it checks a certificate that replaces another
+  'node:tls': [...POOLS, ...FRONTS, 'testing', 'proxy'], // it checks a certificate that replaces another
   'node:http': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts', 'cli/demo-backend.ts'],
   'node:https': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts'],
   'node:worker_threads': ['threads', 'worker.ts'],
@@ -148,10 +148,10 @@ test('each room imports only rooms that stand below it', () => {
   const breaches = IMPORTS.filter(({ to }) => FILES.includes(to)).filter(isBreach)
   const known = Object.entries(NOT_YET).flatMap(([from, files]) => files.map((to) => `${from} -> ${to}`))
   const found = new Set(breaches.map(({ from, to }) => `${from} -> ${to}`))
+  // `added`: not allowed by ROOMS. `gone`: gone or allowed, so it must leave NOT_YET.
   const added = [...found].filter((breach) => !known.includes(breach))
-  assert.deepEqual(added, [], 'ROOMS in test/imports.test.ts does not allow these imports')
   const gone = known.filter((breach) => !found.has(breach))
-  assert.deepEqual(gone, [], 'these imports are gone or allowed: remove them from NOT_YET in test/imports.test.ts')
+  assert.deepEqual({ added, gone }, { added: [], gone: [] })
 })
 
 test('each package has its importers, and sockets have theirs', () => {
