@@ -3,8 +3,8 @@
  * `import { describe, test } from 'node:test'`.
  */
 export interface SuiteRunner {
-  /** Registers a test; a rejected promise fails it. */
-  test(name: string, body: () => void | Promise<void>): unknown
+  /** Registers a test. `body` may return a promise, and the test ends with it; `void` is what the types of all three can take. */
+  test(name: string, body: () => void): unknown
   /** Groups the tests that `body` registers. */
   describe(name: string, body: () => void): unknown
 }
