@@ -5,13 +5,15 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { withOptionTables } from './tools/option-tables.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url))
 
 function markdownFiles(): string[] {
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' }).map((name) => join('docs', name))
-  return ['README.md', 'CHANGELOG.md', ...docs].filter((name) => name.endsWith('.md'))
+  const kit = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md']
+  return [...kit, ...docs].filter((name) => name.endsWith('.md'))
 }
 
 test('the configuration files in the documents are right', () => {
@@ -30,6 +32,37 @@ test('the configuration files in the documents are right', () => {
   } finally {
     rmSync(folder, { recursive: true })
   }
+})
+
+test('the option tables are those of the schema', () => {
+  const text = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8')
+  assert.equal(text.match(/<!-- options: /g)?.length, text.match(/<!-- end of options -->/g)?.length)
+  assert.ok(
+    text === withOptionTables(text),
+    'docs/configuration.md is out of date; `npm run docs` makes its tables anew',
+  )
+})
+
+test('the example of CONTRIBUTING.md is the one that is tested', () => {
+  const snippets = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)
+  // The example has files of its own, in a folder of its own: only what its imports are relative to is another.
+  const name = (line: string) => line.replace(/^(import .* from ')(?:.*\/)(.*)$/, '$1$2')
+  const lines = (text: string) => text.split('\n').map(name).sort()
+  const files = ['fill-up.ts', 'fill-up.test.ts'].map((file) =>
+    readFileSync(join(ROOT, 'test/contributing', file), 'utf8'),
+  )
+  assert.deepEqual(
+    Array.from(snippets, ([, text = '']) => lines(text)),
+    files.map(lines),
+  )
+})
+
+test('every script that CONTRIBUTING.md names exists', () => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>
+  }
+  const named = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8').matchAll(/npm run ([\w:]+)/g)
+  for (const [, script = ''] of named) assert.ok(script in scripts, script)
 })
 
 test('links between the documents lead somewhere', () => {

@@ -39,6 +39,9 @@ interface Members {
   readonly pending: PendingMirror | null
 }
 
+/** The defaults of {@link ConsistentHashOptions}. */
+export const CONSISTENT_HASH_DEFAULTS = Object.freeze({ by: 'client-address', boundedLoad: 150, pointsPerWeight: 160 })
+
 const KEY_SEED = 0x9747b28c
 /** 2^32 / golden ratio: sets the jumps of one key apart. */
 const JUMP = 0x9e3779b9
@@ -55,9 +58,9 @@ const MAX_JUMPS = 32
  * the next backend on the ring: that one would overflow in turn.
  */
 export function consistentHash({
-  by = 'client-address',
-  boundedLoad = 150,
-  pointsPerWeight = 160,
+  by = CONSISTENT_HASH_DEFAULTS.by,
+  boundedLoad = CONSISTENT_HASH_DEFAULTS.boundedLoad,
+  pointsPerWeight = CONSISTENT_HASH_DEFAULTS.pointsPerWeight,
   random = Math.random,
 }: ConsistentHashOptions = {}): Balancer {
   if (boundedLoad !== 0 && !(Number.isFinite(boundedLoad) && boundedLoad >= 100)) {

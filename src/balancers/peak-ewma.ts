@@ -17,6 +17,9 @@ export interface PeakEwmaOptions {
   now?: () => number
 }
 
+/** The defaults of {@link PeakEwmaOptions}, ms. That of `defaultRttMs` is Envoy's. */
+export const PEAK_EWMA_DEFAULTS = Object.freeze({ defaultRttMs: 10, decayMs: 10_000, penaltyMs: 5000 })
+
 /** Smallest change worth writing, ms. The cells hold whole microseconds: what is smaller would be rounded away each time. */
 const SMALLEST_STEP_MS = 0.01
 
@@ -24,14 +27,14 @@ const SMALLEST_STEP_MS = 0.01
  * Power of two choices by latency: of two backends drawn at random, the one with the lower time to the first response
  * byte, times (pending + 1), by weight. The time is a moving average that jumps up to a peak at once and comes down
  * slowly, so that a backend is avoided as soon as it slows. While both are idle weight acts through the draw alone.
- * After tower `load/peak_ewma.rs` and linkerd `load-biaser`; the default of `defaultRttMs` is Envoy's.
+ * After tower `load/peak_ewma.rs` and linkerd `load-biaser`.
  *
  * The averages live in the backends' cells: threads that share them share what they learnt.
  */
 export function peakEwma({
-  defaultRttMs = 10,
-  decayMs = 10_000,
-  penaltyMs = 5_000,
+  defaultRttMs = PEAK_EWMA_DEFAULTS.defaultRttMs,
+  decayMs = PEAK_EWMA_DEFAULTS.decayMs,
+  penaltyMs = PEAK_EWMA_DEFAULTS.penaltyMs,
   random = Math.random,
   now = () => performance.now(),
 }: PeakEwmaOptions = {}): Balancer {

@@ -1,11 +1,11 @@
 import type { ExchangeRecord, ListenAddress, Proxy } from '../index.ts'
 import type { Flags } from './arguments.ts'
 import { type DemoBackend, startDemoBackend } from './demo-backend.ts'
-import type { Listen } from './file-options.ts'
+import { DEFAULTS, type Listen } from './file-options.ts'
 import { describeListen, serve } from './run.ts'
 import { readSettings } from './settings.ts'
 
-const LISTEN: Listen = { port: 8080, host: '127.0.0.1' }
+const LISTEN: Listen = { port: DEFAULTS.port, host: '127.0.0.1' }
 
 /** Three small backends that differ in speed, and a proxy in front of them. Returns when it listens. */
 export async function demo(flags: Flags): Promise<void> {

@@ -8,6 +8,9 @@ export const FORMATS = ['off', 'common', 'combined', 'json'] as const
 /** One of {@link FORMATS}. */
 export type Format = (typeof FORMATS)[number]
 
+/** The defaults of what only the command has. */
+export const DEFAULTS = Object.freeze({ port: 8080, threads: 1, access: 'combined', level: 'info' } as const)
+
 /** Where to listen. */
 export interface Listen {
   readonly port: number
@@ -37,15 +40,14 @@ export const listen: FileOption<Listen> = {
     return host === undefined || host === '' || host === '*' ? { port: given } : { port: given, host }
   },
   allowed: 'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets',
-  example: '127.0.0.1:8080',
+  example: `127.0.0.1:${DEFAULTS.port}`,
   schema: {
-    description:
-      'Where to listen: a port (0: any free one), "HOST:PORT" or "[::1]:8080". Default: 8080 on all addresses.',
+    description: 'Where to listen. A port alone is on all addresses; 0 is any free port.',
     anyOf: [
       { type: 'integer', minimum: 0, maximum: 65535 },
       { type: 'string', pattern: '^(\\[[0-9A-Za-z:.%]+\\]:|[^:\\[\\]/\\s]*:)?\\d{1,5}$' },
     ],
-    default: 8080,
+    default: DEFAULTS.port,
   },
 }
 
@@ -63,7 +65,7 @@ export const threads: FileOption<number | 'auto' | { readonly min: number; reado
   example: 'auto',
   schema: {
     description:
-      'How many threads serve: a number, "auto" (as many as the machine runs at once), or bounds between which it changes with the load.',
+      'How many threads serve. `auto`: as many as the machine runs at once; between bounds the number follows the load.',
     anyOf: [
       { type: 'integer', minimum: 1, maximum: 1024 },
       { const: 'auto' },
@@ -77,7 +79,7 @@ export const threads: FileOption<number | 'auto' | { readonly min: number; reado
         additionalProperties: false,
       },
     ],
-    default: 1,
+    default: DEFAULTS.threads,
   },
 }
 
@@ -86,7 +88,11 @@ export const access: FileOption<Format> = {
   read: (value) => FORMATS.find((format) => format === value),
   allowed: FORMATS.join(', '),
   example: 'json',
-  schema: { description: 'One line on standard output for each exchange.', enum: FORMATS, default: 'combined' },
+  schema: {
+    description: 'Format of the access log: one line on standard output for each exchange.',
+    enum: FORMATS,
+    default: DEFAULTS.access,
+  },
 }
 
 /** Least weight of the diagnostics. */
@@ -94,7 +100,11 @@ export const level: FileOption<Level> = {
   read: (value) => LEVELS.find((each) => each === value),
   allowed: LEVELS.join(', '),
   example: 'warn',
-  schema: { description: 'Diagnostics on standard error, from this weight on.', enum: LEVELS, default: 'info' },
+  schema: {
+    description: 'Least severe level of the diagnostics on standard error.',
+    enum: LEVELS,
+    default: DEFAULTS.level,
+  },
 }
 
 /** JSON Schema of what the file holds beside the options of `createProxy()`. */

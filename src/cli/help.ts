@@ -1,3 +1,5 @@
+import { DEFAULTS } from './file-options.ts'
+
 /** What `heddle --help` prints. */
 export const HELP = `heddle: a reverse proxy that balances load
 
@@ -7,17 +9,17 @@ Usage
                           with --backend or --config it proxies those instead
   heddle check [FILE]     check the configuration and start nothing
 
-Flags (they go before what the file says)
+Flags (they override the file)
   -c, --config FILE       .json, .js, .mjs or .ts; without it heddle.config.{json,js,mjs,ts}
                           of the current directory, where there is one
   -l, --listen [HOST:]PORT
                           where to listen: 9000, 127.0.0.1:9000, [::1]:9000; port 0: any free one
-                          (default 8080 on all addresses; the demo: on 127.0.0.1)
+                          (default ${DEFAULTS.port} on all addresses; the demo: on 127.0.0.1)
   -b, --backend URL       a server to share the load; once for each
                           (in place of the file's backends outside of groups)
       --balancer NAME     power-of-two (default), least-connections, round-robin, random,
                           peak-ewma, consistent-hash or first-available
-      --threads N         how many threads serve: a number (default 1; the demo: 2), or auto
+      --threads N         how many threads serve: a number (default ${DEFAULTS.threads}; the demo: 2), or auto
       --access-log FORMAT off, common, combined (default) or json: a line on standard output
                           for each exchange
       --log-level LEVEL   debug, info (default), warn, error or silent: diagnostics on

@@ -4,12 +4,12 @@ import { OptionsError } from '../index.ts'
 import { type Flags, parseArguments } from './arguments.ts'
 import { CommandError } from './command-error.ts'
 import { demo } from './demo.ts'
-import type { Listen } from './file-options.ts'
+import { DEFAULTS, type Listen } from './file-options.ts'
 import { HELP } from './help.ts'
 import { describeListen, serve } from './run.ts'
 import { readSettings } from './settings.ts'
 
-const LISTEN: Listen = { port: 8080 }
+const LISTEN: Listen = { port: DEFAULTS.port }
 
 async function main(argv: readonly string[]): Promise<void> {
   const command = parseArguments(argv)

@@ -10,7 +10,7 @@ import {
 import type { Flags } from './arguments.ts'
 import { CommandError } from './command-error.ts'
 import { type ConfigFile, readConfigFile } from './config-file.ts'
-import { access, type Listen, level, listen, threads } from './file-options.ts'
+import { access, DEFAULTS, type Listen, level, listen, threads } from './file-options.ts'
 
 /** What the command is to do: flags over file over defaults. */
 export interface Settings {
@@ -52,11 +52,11 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
   }
   const faults: Faults = []
   const own = readOwn(flags, file?.content ?? {}, faults)
-  const logger = consoleLogger({ level: own.level ?? overrides.level ?? 'info' })
+  const logger = consoleLogger({ level: own.level ?? overrides.level ?? DEFAULTS.level })
   const options = proxyOptions(flags, file, overrides.defaults)
-  const count = own.threads ?? overrides.threads ?? 1
+  const count = own.threads ?? overrides.threads ?? DEFAULTS.threads
   if (count !== 1) options.executor = workerThreads({ threads: count })
-  options.accessLog = own.access ?? options.accessLog ?? 'combined'
+  options.accessLog = own.access ?? options.accessLog ?? DEFAULTS.access
   if (own.level !== undefined || options.logger === undefined) options.logger = logger
 
   const proxy = tryCreate(options as ProxyOptions, flags, faults)

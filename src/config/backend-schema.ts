@@ -2,9 +2,9 @@ import * as v from 'valibot'
 import { Backend } from '../model/backend.ts'
 import { describeError } from '../model/errors.ts'
 import { withoutPassword } from './options-error.ts'
-import { closed, codeOr, flag, isObject, list, optional, says, text } from './rules.ts'
+import { closed, codeOr, defaultsTo, flag, isObject, list, optional, says, text } from './rules.ts'
 
-/** A right URL, for examples. */
+/** A valid URL, for examples. */
 export const EXAMPLE_URL = 'http://127.0.0.1:3000'
 const BACKEND = `a URL such as ${EXAMPLE_URL}, https://host/prefix or http+unix:///path/to.sock`
 
@@ -49,20 +49,28 @@ const backendObject = closed(
   {
     url: v.pipe(
       backendUrl,
-      v.description('http://, https:// or http+unix:///path/to.sock; a path goes before each path.'),
+      v.description('Address of the backend. A path in it is put before the path of each request.'),
     ),
-    id: optional('Unique in its group; in logs, events and metrics.', name),
-    weight: optional('Share of the traffic in relation to the others; 0: nothing new.', weight),
-    metadata: optional("Anything of the application's.", metadata),
+    id: optional('Name of the backend in logs, events and metrics; unique in its group. By default its address.', name),
+    weight: defaultsTo(
+      'Share of the traffic in relation to the others; 0: no new requests.',
+      weight,
+      new Backend(EXAMPLE_URL).weight,
+    ),
+    metadata: optional('Data of the application, for balancers and hooks of its own.', metadata),
     tls: optional(
-      'How to verify the backend and to identify ourselves, for https:.',
+      'TLS settings of an https: backend.',
       closed(
         {
-          ca: optional('Certificate authorities instead of the built-in ones, PEM.', pems),
-          cert: optional('Our client certificate, PEM.', pem),
-          key: optional('Its key, PEM.', pem),
-          servername: optional("Name to ask for and to verify, if not the URL's host.", name),
-          rejectUnauthorized: optional('false accepts any certificate: unsafe.', flag(true)),
+          ca: optional('Certificate authorities to trust in place of the built-in ones.', pems),
+          cert: optional('Client certificate to identify the proxy with.', pem),
+          key: optional('Private key of `cert`.', pem),
+          servername: optional("Server name to ask for (SNI) and to verify. By default the URL's host.", name),
+          rejectUnauthorized: defaultsTo(
+            '`false` accepts any certificate. Unsafe: anybody on the network can pose as the backend.',
+            flag(true),
+            true,
+          ),
         },
         { example: { servername: 'backend.internal' } },
       ),

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { CONSISTENT_HASH_DEFAULTS } from '../balancers/consistent-hash.ts'
 import {
   consistentHash,
   firstAvailable,
@@ -8,10 +9,11 @@ import {
   random,
   roundRobin,
 } from '../balancers/index.ts'
+import { PEAK_EWMA_DEFAULTS } from '../balancers/peak-ewma.ts'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { BalancerName } from './options.ts'
-import { closed, codeOr, contract, hasMethodOf, isPlainObject, nearest, optional, says, whole } from './rules.ts'
+import { closed, codeOr, contract, defaultsTo, hasMethodOf, isPlainObject, nearest, says, whole } from './rules.ts'
 
 /** What the proxy gives to every built-in. */
 interface Chance {
@@ -25,7 +27,8 @@ interface BuiltIn {
   readonly entries: v.ObjectEntries
 }
 
-const ms = (example: number) => whole(' of milliseconds', 1, 2_147_483_647, example)
+/** The balancer of a group that names none. */
+export const DEFAULT_BALANCER: BalancerName = 'power-of-two'
 
 const HASH_BY = "'client-address', 'path', { header: name }, { cookie: name } or a function of the exchange"
 const hashName = v.pipe(v.string(says(HASH_BY, 'session')), v.nonEmpty(says(HASH_BY, 'session')))
@@ -39,13 +42,18 @@ const hashByPart = v.lazy((input) => {
 })
 const hashBy = codeOr((input) => typeof input === 'function', v.function(), hashByPart)
 
-const BOUND = says('0 (no bound), or a percentage from 100 to 10000', 150)
+const BOUND = says('0 (no bound), or a percentage from 100 to 10000', CONSISTENT_HASH_DEFAULTS.boundedLoad)
 const bound = v.pipe(v.number(BOUND), v.minValue(100, BOUND), v.maxValue(10_000, BOUND))
 const noBound = v.literal(0)
 const boundedLoad = v.lazy((input) => {
   if (input === undefined) return v.union([noBound, bound])
   return input === 0 ? noBound : bound
 })
+
+function ewmaTime(description: string, option: keyof typeof PEAK_EWMA_DEFAULTS) {
+  const value = PEAK_EWMA_DEFAULTS[option]
+  return defaultsTo(description, whole(' of milliseconds', 1, 2_147_483_647, value), value)
+}
 
 const BUILT_INS: Readonly<Record<BalancerName, BuiltIn>> = {
   'power-of-two': { make: powerOfTwo, entries: {} },
@@ -55,17 +63,32 @@ const BUILT_INS: Readonly<Record<BalancerName, BuiltIn>> = {
   'peak-ewma': {
     make: peakEwma,
     entries: {
-      defaultRttMs: optional('Taken for a backend that has not answered yet, ms.', ms(10)),
-      decayMs: optional('How fast an old response time is forgotten, ms.', ms(10_000)),
-      penaltyMs: optional('Taken for a failure, ms.', ms(5000)),
+      defaultRttMs: ewmaTime('Response time assumed for a backend that has not responded yet, ms.', 'defaultRttMs'),
+      decayMs: ewmaTime(
+        'How fast the past fades, ms: after this time 37 % of an old response time are left.',
+        'decayMs',
+      ),
+      penaltyMs: ewmaTime('A failure counts as a response time of at least this, ms.', 'penaltyMs'),
     },
   },
   'consistent-hash': {
     make: consistentHash,
     entries: {
-      by: optional('What exchanges are told apart by.', hashBy),
-      boundedLoad: optional('Percent of its fair share that a backend may have pending; 0: no bound.', boundedLoad),
-      pointsPerWeight: optional('Points on the ring for each unit of weight.', whole('', 1, 10_000, 160)),
+      by: defaultsTo(
+        'The key: exchanges with the same value go to the same backend.',
+        hashBy,
+        CONSISTENT_HASH_DEFAULTS.by,
+      ),
+      boundedLoad: defaultsTo(
+        'How much of its fair share of all pending exchanges a backend may have, percent; the rest goes to other backends.',
+        boundedLoad,
+        CONSISTENT_HASH_DEFAULTS.boundedLoad,
+      ),
+      pointsPerWeight: defaultsTo(
+        'Points on the ring for each unit of weight. More points make shares more even; a change moves most keys.',
+        whole('', 1, 10_000, CONSISTENT_HASH_DEFAULTS.pointsPerWeight),
+        CONSISTENT_HASH_DEFAULTS.pointsPerWeight,
+      ),
     },
   },
   'first-available': { make: firstAvailable, entries: {} },
@@ -76,7 +99,7 @@ const ALLOWED = `${NAMES.map((each) => `'${each}'`).join(', ')}, or { name, ...i
 
 const byName = v.lazy((input) => {
   const likely = typeof input === 'string' ? nearest(input, NAMES) : null
-  return v.picklist(NAMES as BalancerName[], says(ALLOWED, likely ?? 'power-of-two'))
+  return v.picklist(NAMES as BalancerName[], says(ALLOWED, likely ?? DEFAULT_BALANCER))
 })
 
 /** With options; each built-in knows its own. */
@@ -99,7 +122,7 @@ const named = v.lazy((input) => {
 /** Who picks: by name, by name with options, or one of the application's own. */
 export const balancer = codeOr(
   (input) => hasMethodOf(input, ['pick']),
-  contract<Balancer>('a Balancer', ['pick'], 'power-of-two'),
+  contract<Balancer>('a Balancer', ['pick'], DEFAULT_BALANCER),
   named,
 )
 

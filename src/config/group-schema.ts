@@ -6,11 +6,12 @@ import { EJECTION_DEFAULTS, PROBE_DEFAULTS, type ProbeOptions } from '../health-
 import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
 import { RETRY_DEFAULTS } from '../retry-policies/index.ts'
 import { backend, EXAMPLE_URL } from './backend-schema.ts'
-import { balancer } from './balancer-schema.ts'
+import { balancer, DEFAULT_BALANCER } from './balancer-schema.ts'
 import {
   closed,
   codeOr,
   contract,
+  defaultsTo,
   hasMethodOf,
   list,
   millis,
@@ -37,28 +38,28 @@ const pool = codeOr(
   closed(
     {
       maxConnections: withDefault(
-        'Connections per backend.',
-        whole('', 1, 100_000, 256),
+        'Connections per backend. Each response that stays open (server-sent events, long polls) and each upgraded connection (WebSocket) takes one.',
+        whole('', 1, 100_000, HTTP1_POOL_DEFAULTS.maxConnections),
         HTTP1_POOL_DEFAULTS.maxConnections,
       ),
       maxWaiting: withDefault(
-        'Exchanges that may wait, per backend.',
-        whole('', 0, 1e9, 1024),
+        'Exchanges that may wait for a connection, per backend; one more gets 503 at once.',
+        whole('', 0, 1e9, HTTP1_POOL_DEFAULTS.maxWaiting),
         HTTP1_POOL_DEFAULTS.maxWaiting,
       ),
       keepAliveMs: withDefault(
-        'How long an unused connection is kept, ms.',
-        millis('0: a new connection for each request', 4000),
+        'How long an unused connection is kept, ms; always one second less than the backend announces. 0 tells the backend so with `Connection: close`.',
+        millis('0: a new connection for each request', HTTP1_POOL_DEFAULTS.keepAliveMs),
         HTTP1_POOL_DEFAULTS.keepAliveMs,
       ),
       maxResponseHeadBytes: withDefault(
-        'Size of a response head, bytes.',
-        whole(' of bytes', 1024, 2 ** 30, 65_536),
+        'Size of a response head, bytes; 502 if it is larger.',
+        whole(' of bytes', 1024, 2 ** 30, HTTP1_POOL_DEFAULTS.maxResponseHeadBytes),
         HTTP1_POOL_DEFAULTS.maxResponseHeadBytes,
       ),
       maxInterimResponses: withDefault(
-        'Interim responses (1xx) before the final one.',
-        whole('', 0, 10_000, 100),
+        'Interim responses (1xx) before the final one; 502 if there are more.',
+        whole('', 0, 10_000, HTTP1_POOL_DEFAULTS.maxInterimResponses),
         HTTP1_POOL_DEFAULTS.maxInterimResponses,
       ),
     },
@@ -72,33 +73,41 @@ const PATH = /^\/[\x21\x22\x24-\x7e]*$/
 const probe: Schema<Required<ProbeOptions>> = closed(
   {
     path: withDefault(
-      'Path to ask for.',
+      'Path that a probe requests.',
       text('a path that starts with /', '/healthz', (value) => (PATH.test(value) ? null : 'is no path')),
       PROBE_DEFAULTS.path,
     ),
-    method: withDefault('How to ask.', word(['GET', 'HEAD']), PROBE_DEFAULTS.method),
+    method: withDefault('Method of a probe.', word(['GET', 'HEAD']), PROBE_DEFAULTS.method),
     host: withDefault(
-      "Host of the request; empty: the backend's own.",
+      "Host of a probe. By default the backend's own.",
       text('a host name', 'app.example.com', (value) => (/^[\w.:[\]-]*$/.test(value) ? null : 'is no host name')),
       PROBE_DEFAULTS.host,
     ),
     statuses: withDefault(
-      'Statuses that say that it works; none: 200 to 399.',
+      'Statuses that pass. By default 200 to 399.',
       list(status, 'a list of statuses', [200, 204]),
       PROBE_DEFAULTS.statuses,
     ),
     intervalMs: withDefault(
-      'From the end of one probe to the next, ms.',
-      whole(' of milliseconds', 1, 2_147_483_647, 5000),
+      'Time from the end of one probe to the next, ms, and up to a tenth more by chance.',
+      whole(' of milliseconds', 1, 2_147_483_647, PROBE_DEFAULTS.intervalMs),
       PROBE_DEFAULTS.intervalMs,
     ),
     timeoutMs: withDefault(
-      'For an answer to come whole, ms.',
-      whole(' of milliseconds', 1, 2_147_483_647, 2000),
+      'Time limit for the whole response, connection included, ms.',
+      whole(' of milliseconds', 1, 2_147_483_647, PROBE_DEFAULTS.timeoutMs),
       PROBE_DEFAULTS.timeoutMs,
     ),
-    rise: withDefault('Probes in a row that must pass.', whole('', 1, 1000, 2), PROBE_DEFAULTS.rise),
-    fall: withDefault('Probes in a row that must fail.', whole('', 1, 1000, 3), PROBE_DEFAULTS.fall),
+    rise: withDefault(
+      'Probes in a row that must pass before an unhealthy backend is healthy.',
+      whole('', 1, 1000, PROBE_DEFAULTS.rise),
+      PROBE_DEFAULTS.rise,
+    ),
+    fall: withDefault(
+      'Probes in a row that must fail before a healthy backend is unhealthy; the first probe of all decides alone.',
+      whole('', 1, 1000, PROBE_DEFAULTS.fall),
+      PROBE_DEFAULTS.fall,
+    ),
   },
   { example: { path: '/healthz' } },
 )
@@ -108,31 +117,34 @@ const healthCheck = policyOr(
   closed(
     {
       consecutiveFailures: withDefault(
-        'Failures in a row.',
-        whole('', 1, 1e9, 5),
+        'Failures in a row that eject a backend.',
+        whole('', 1, 1e9, EJECTION_DEFAULTS.consecutiveFailures),
         EJECTION_DEFAULTS.consecutiveFailures,
       ),
       statuses: withDefault(
-        'Statuses of responses that count as failures; clients who can cause them can have backends ejected.',
+        'Statuses of responses that count as failures. Danger: a client that can cause one of them can have healthy backends ejected.',
         list(status, 'a list of statuses', [502, 503, 504]),
         EJECTION_DEFAULTS.statuses,
       ),
       baseMs: withDefault(
-        'Length of the first ejection, ms; doubles with each one in a row.',
-        whole(' of milliseconds', 1, 2_147_483_647, 30_000),
+        'Length of the first ejection, ms; each one in a row is twice as long.',
+        whole(' of milliseconds', 1, 2_147_483_647, EJECTION_DEFAULTS.baseMs),
         EJECTION_DEFAULTS.baseMs,
       ),
       maxMs: withDefault(
         'Longest ejection, ms.',
-        whole(' of milliseconds', 1, 2_147_483_647, 300_000),
+        whole(' of milliseconds', 1, 2_147_483_647, EJECTION_DEFAULTS.maxMs),
         EJECTION_DEFAULTS.maxMs,
       ),
       maxEjectedPercent: withDefault(
-        'Share of the backends that may be ejected at one time, percent; the last available one never is.',
-        whole(' of percent', 0, 100, 50),
+        'Share of the backends that may be ejected at one time, percent. The last available backend is never ejected.',
+        whole(' of percent', 0, 100, EJECTION_DEFAULTS.maxEjectedPercent),
         EJECTION_DEFAULTS.maxEjectedPercent,
       ),
-      probe: optional('Asks each backend from time to time whether it works.', probe),
+      probe: optional(
+        'Requests a path of each backend at intervals and marks those unhealthy that fail. Off by default.',
+        probe,
+      ),
     },
     { example: { consecutiveFailures: 5 }, or: 'or false, or a HealthCheck' },
   ),
@@ -143,19 +155,31 @@ const retry = policyOr(
   contract<RetryPolicy>('a RetryPolicy', ['next'], RETRY_DEFAULTS),
   closed(
     {
-      maxRetries: withDefault('Further attempts of one exchange.', whole('', 0, 100, 2), RETRY_DEFAULTS.maxRetries),
+      maxRetries: withDefault(
+        'Attempts after the first one.',
+        whole('', 0, 100, RETRY_DEFAULTS.maxRetries),
+        RETRY_DEFAULTS.maxRetries,
+      ),
       budgetPercent: withDefault(
-        'Retries in relation to first attempts over the last ten seconds, percent.',
-        whole(' of percent', 0, 1000, 20),
+        'Retries allowed for each 100 first attempts of the last ten seconds.',
+        whole(' of percent', 0, 1000, RETRY_DEFAULTS.budgetPercent),
         RETRY_DEFAULTS.budgetPercent,
       ),
       minPerSecond: withDefault(
-        'Retries a second that are always allowed.',
-        whole('', 0, 1e6, 10),
+        'Retries a second that are allowed in any case.',
+        whole('', 0, 1e6, RETRY_DEFAULTS.minPerSecond),
         RETRY_DEFAULTS.minPerSecond,
       ),
-      baseDelayMs: withDefault('Unit of the backoff, ms.', millis('0: no wait', 25), RETRY_DEFAULTS.baseDelayMs),
-      maxDelayMs: withDefault('Longest wait, ms.', millis('0: no wait', 250), RETRY_DEFAULTS.maxDelayMs),
+      baseDelayMs: withDefault(
+        'Unit of the backoff, ms. The first retry is immediate; the Nth waits a random time below (2^N - 1) units.',
+        millis('0: no wait', RETRY_DEFAULTS.baseDelayMs),
+        RETRY_DEFAULTS.baseDelayMs,
+      ),
+      maxDelayMs: withDefault(
+        'Longest wait before a retry, ms.',
+        millis('0: no wait', RETRY_DEFAULTS.maxDelayMs),
+        RETRY_DEFAULTS.maxDelayMs,
+      ),
     },
     {
       example: { maxRetries: 2 },
@@ -168,20 +192,20 @@ const retry = policyOr(
 /** The options of a group; the proxy has them too, for its unnamed group. */
 export const GROUP = {
   backends: optional(
-    'The servers to share the load between; none: 503.',
+    'The servers to share the load between. With an empty list requests get 503 until `setBackends()` gives some.',
     list(backend, 'a list of backends', [EXAMPLE_URL]),
   ),
-  target: optional('Shorthand for a single backend.', backend),
-  balancer: optional('Who picks.', balancer),
-  pool: optional('Bounds of the connections to each backend.', pool),
-  healthCheck: optional('When to take a backend out of the balance, or false.', healthCheck),
+  target: optional('A single backend; in place of `backends`.', backend),
+  balancer: defaultsTo('How a backend is picked for each request.', balancer, DEFAULT_BALANCER),
+  pool: optional('Connections to the backends.', pool),
+  healthCheck: optional('Ejects backends that fail, and probes them if asked to. On by default.', healthCheck),
   slowStartMs: withDefault(
-    'For how long a backend that comes back gets less than its share, ms.',
+    'For how long a backend that is new or has come back gets a growing share of the traffic, ms: a tenth at first. Measured by the oldest backend of the group, so backends that come together share evenly.',
     millis('0: not at all', 30_000),
     0,
   ),
-  retry: optional('When to repeat what can safely be repeated, or false.', retry),
-  timeouts: optional("Limits for this group, over the proxy's.", timeouts),
+  retry: optional('Retries of requests that can safely be sent again. On by default.', retry),
+  timeouts: optional("Time limits of this group. By default the proxy's.", timeouts),
 }
 /** A set of backends and how to treat them. */
 export const group = closed(GROUP, { example: { backends: [EXAMPLE_URL] } })

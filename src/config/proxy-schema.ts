@@ -27,7 +27,7 @@ import {
   withDefault,
   word,
 } from './rules.ts'
-import { TIMEOUT_DEFAULTS, timeouts } from './timeouts-schema.ts'
+import { proxyTimeouts } from './timeouts-schema.ts'
 
 /*
  * Every option of the proxy: its check, its default, its wording; those of groups, backends and routes are in the files
@@ -51,6 +51,8 @@ export const LIMIT_DEFAULTS = Object.freeze({
   minBodyBytesPerSecond: 0,
   minReadBytesPerSecond: 0,
 })
+
+const DRAIN_TIMEOUT_MS = 10_000
 
 const FORMATS = ['off', 'common', 'combined', 'json'] as const
 const accessLog = codeOr(
@@ -88,26 +90,27 @@ export const proxySchema = closed(
   {
     ...GROUP,
     name: optional(
-      'Which proxy this is, among those of a module that several threads run.',
+      'Name of the proxy, among those of a module that several threads run.',
       text('a word of letters, digits and _ . -', 'api', (value) => (/^[\w.-]+$/.test(value) ? null : 'is no word')),
     ),
-    timeouts: optional(
-      `Time limits by phase, ms; for all groups and routes. Default: ${limits(TIMEOUT_DEFAULTS)}.`,
-      timeouts,
-    ),
+    timeouts: optional('Time limits by phase, of all groups and routes that have none of their own.', proxyTimeouts),
     groups: optional(
-      'Named sets of backends, for `routes`.',
+      'Sets of backends by name, for `routes`.',
       named(group, 'groups by name', { api: { backends: [EXAMPLE_URL] } }, (value) =>
         /^[\w.-]+$/.test(value) ? null : 'is no name: use letters, digits, _ . -',
       ),
     ),
-    routes: withDefault('Which request goes to which group.', list(route, 'a list of routes', [{ path: '/api' }]), []),
+    routes: withDefault(
+      'Which request goes to which group. Without routes every request goes to the unnamed group.',
+      list(route, 'a list of routes', [{ path: '/api' }]),
+      [],
+    ),
     routing: withDefault(
-      'How routes read paths.',
+      'How paths are read.',
       closed(
         {
           encodedSlashes: withDefault(
-            'What becomes of %2F, %5C and %00 in a path that is looked at: 400, or read and sent as a slash, or an ordinary character.',
+            'What to do with `%2F`, `%5C` and `%00` in a path that a route looks at: refuse the request with 400, treat them as slashes, or pass them as ordinary characters.',
             word(['refuse', 'decode', 'pass']),
             'refuse',
           ),
@@ -116,10 +119,10 @@ export const proxySchema = closed(
       ),
       { encodedSlashes: 'refuse' },
     ),
-    logger: withDefault('Diagnostics.', logger, 'silent'),
-    accessLog: withDefault('One line for each exchange.', accessLog, 'off'),
+    logger: withDefault('Where diagnostics go.', logger, 'silent'),
+    accessLog: withDefault('One line for each exchange, on standard output or to `write`.', accessLog, 'off'),
     trustedProxies: withDefault(
-      'Addresses or CIDR ranges of proxies in front of us, whose X-Forwarded-* and the like are kept.',
+      'Proxies in front of this one: addresses, CIDR ranges, `loopback`, `private`, or `unix` (clients on a unix socket). Their `X-Forwarded-*` is kept and added to; their `X-Real-IP`, `Forwarded`, `X-Original-URL` and `X-Rewrite-URL` are passed on.',
       list(
         text('an address, a CIDR range, loopback, private or unix', '10.0.0.0/8', rangeFault),
         'a list of addresses and CIDR ranges',
@@ -127,13 +130,17 @@ export const proxySchema = closed(
       ),
       [],
     ),
-    xfwd: withDefault('Set X-Forwarded-For, -Proto, -Host and -Port.', flag(true), true),
+    xfwd: withDefault(
+      'Set `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`. `false` passes on none, not even received ones.',
+      flag(true),
+      true,
+    ),
     forwarded: optional(
-      'What of the headers that only trusted proxies may send is passed on from everybody.',
+      'Exceptions from what only trusted proxies may send.',
       closed(
         {
           pass: optional(
-            'Names of headers.',
+            'Headers that are passed on from every client. Danger: a backend that believes them believes every client; `X-Original-URL` and `X-Rewrite-URL` replace the path in IIS, Symfony and others, past your routes. `Proxy` never passes.',
             list(
               text('the name of such a header that the proxy does not write itself', 'X-Forwarded-Prefix', passFault),
               'a list of names',
@@ -145,36 +152,36 @@ export const proxySchema = closed(
       ),
     ),
     hostHeader: withDefault(
-      "Host that backends see: the client's or their own.",
+      "`Host` that backends get: the client's, or their own.",
       word(['client', 'backend']),
       'client',
     ),
     via: withDefault(
-      'Our name in Via; none, where left out.',
+      'Name of this proxy in `Via`, both ways. By default no `Via` is added.',
       text('a word of letters, digits and . - _', 'heddle', (value) => (/^[\w.-]*$/.test(value) ? null : 'is no word')),
       '',
     ),
     limits: optional(
-      'Bounds on what a client may send.',
+      'Bounds on what clients may do.',
       closed(
         {
           maxHeadBytes: withDefault(
-            'Target, names and values of a request head, bytes; on a listener of our own.',
+            'Target, names and values of a request head, bytes; 431 if it is larger. `listen()` only.',
             whole(' of bytes', 1024, 2 ** 20, 32_768),
             LIMIT_DEFAULTS.maxHeadBytes,
           ),
           maxHeaders: withDefault(
-            'Header lines of a request.',
+            'Header lines of a request; 431 if there are more.',
             whole(' of header lines', 1, 10_000, 200),
             LIMIT_DEFAULTS.maxHeaders,
           ),
           maxTargetBytes: withDefault(
-            'Request target, bytes.',
+            'Request target, bytes; 414 if it is longer.',
             whole(' of bytes', 1, 2 ** 20, 16_384),
             LIMIT_DEFAULTS.maxTargetBytes,
           ),
           maxBodyBytes: withDefault(
-            'Request body, bytes.',
+            'Request body, bytes; 413 if it is larger.',
             whole(' of bytes (0: any)', 0, Number.MAX_SAFE_INTEGER, 10_485_760),
             LIMIT_DEFAULTS.maxBodyBytes,
           ),
@@ -184,42 +191,42 @@ export const proxySchema = closed(
             LIMIT_DEFAULTS.replayBytes,
           ),
           maxConnections: withDefault(
-            'Open client connections of a listener of our own, for each thread.',
+            'Open client connections, for each listener and thread; one more is closed at once, with a line in the access log. `listen()` only.',
             whole(' of connections (0: any)', 0, 2 ** 30, 10_000),
             LIMIT_DEFAULTS.maxConnections,
           ),
           maxConnectionsPerAddress: withDefault(
-            'Open connections of one client address (IPv6: /64 network) to a listener of our own, for each thread.',
+            'The same for one client address, or the /64 network of an IPv6 address; with a line at `debug` only. Clients on a unix socket and `trustedProxies` are exempt. `listen()` only.',
             whole(' of connections (0: any)', 0, 2 ** 30, 100),
             LIMIT_DEFAULTS.maxConnectionsPerAddress,
           ),
           halfClose: withDefault(
-            'A client that ends its side after a whole request gets its responses, or counts as gone; on a listener of our own.',
+            'A client that ends its side of the connection (FIN) after a whole request: `respond` sends its responses and then ends the connection; `abort` treats the client as gone. `listen()` only.',
             word(['respond', 'abort']),
             LIMIT_DEFAULTS.halfClose,
           ),
           maxRequestsPerConnection: withDefault(
-            'Requests that one client connection may carry.',
+            'Requests that one client connection may carry; the last response ends it.',
             whole(' of requests (0: any)', 0, 2 ** 30, 1000),
             LIMIT_DEFAULTS.maxRequestsPerConnection,
           ),
           headTimeoutMs: withDefault(
-            'For a request head to come whole, ms; on a listener of our own.',
+            'For a whole request head to arrive, ms; 408 after it. 0 also leaves slow-head attacks unchecked. `listen()` only.',
             millis('0: off', 10_000),
             LIMIT_DEFAULTS.headTimeoutMs,
           ),
           requestTimeoutMs: withDefault(
-            'For a whole request, ms; on a listener of our own.',
+            'For a whole request to arrive, body included, ms; 408 after it. `listen()` only.',
             millis('0: off', 300_000),
             LIMIT_DEFAULTS.requestTimeoutMs,
           ),
           minBodyBytesPerSecond: withDefault(
-            'Bytes a second that a client must send of its body, after five seconds.',
+            'Bytes a second that a client must send of a body that the proxy waits for, after 5 s of grace; 408 below. 240 stops slow-body attacks; leave it off for streams of rare events.',
             whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
             LIMIT_DEFAULTS.minBodyBytesPerSecond,
           ),
           minReadBytesPerSecond: withDefault(
-            'Bytes a second that a client must take of a response, after five seconds.',
+            'Bytes a second that a client must read of a response that the proxy has for it, after 5 s of grace; below, the response is truncated. 240 keeps slow readers from holding connections to backends.',
             whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
             LIMIT_DEFAULTS.minReadBytesPerSecond,
           ),
@@ -230,13 +237,17 @@ export const proxySchema = closed(
         },
       ),
     ),
-    drainTimeoutMs: withDefault('How long close() lets exchanges finish, ms.', millis('0: not at all', 10_000), 10_000),
+    drainTimeoutMs: withDefault(
+      'How long `close()` lets exchanges and upgraded connections finish, ms.',
+      millis('0: not at all', DRAIN_TIMEOUT_MS),
+      DRAIN_TIMEOUT_MS,
+    ),
     executor: optional(
-      'What serves the connections of listen().',
+      'What serves the connections of `listen()`: `inline()` (default) or `workerThreads()`.',
       codeOnly(contract<Executor>('an executor', ['start'], 'workerThreads()')),
     ),
     clock: optional(
-      'Time and chance, for tests.',
+      'Time and chance, for tests. By default those of the machine.',
       codeOnly(contract<Clock>('a Clock', ['now', 'epoch', 'random', 'schedule'], 'manualClock()')),
     ),
   },
@@ -245,12 +256,6 @@ export const proxySchema = closed(
 
 /** What {@link proxySchema} makes of the options. */
 export type CheckedOptions = v.InferOutput<typeof proxySchema>
-
-function limits(defaults: Readonly<Record<string, number>>): string {
-  return Object.entries(defaults)
-    .map(([phase, ms]) => `${phase} ${ms}`)
-    .join(', ')
-}
 
 function rangeFault(range: string): string | null {
   try {

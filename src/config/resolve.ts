@@ -16,7 +16,7 @@ import { type Clock, guardedClock, systemClock } from '../runtime/clock.ts'
 import { addPrefix, requestHeaders, responseHeaders, stripPrefix } from '../transforms/index.ts'
 import { comparablePrefix, isPrefixTransform } from '../transforms/prefix.ts'
 import type { CheckedBackend } from './backend-schema.ts'
-import { buildBalancer } from './balancer-schema.ts'
+import { buildBalancer, DEFAULT_BALANCER } from './balancer-schema.ts'
 import { inconsistencies, UNNAMED } from './consistency.ts'
 import type { CheckedGroup } from './group-schema.ts'
 import type { ProxyOptions, ResolvedGroup, ResolvedOptions, ResolvedRoute, ResolvedTimeouts } from './options.ts'
@@ -85,7 +85,7 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
   return Object.freeze<ResolvedGroup>({
     name,
     backends: Object.freeze(backends.map(resolveBackend)),
-    balancer: buildBalancer(group.balancer ?? 'power-of-two', clock),
+    balancer: buildBalancer(group.balancer ?? DEFAULT_BALANCER, clock),
     pool:
       group.pool !== undefined && 'acquire' in group.pool
         ? group.pool

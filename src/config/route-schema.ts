@@ -12,7 +12,7 @@ const HEADER_NAME = 'the name of a header that does not belong to the connection
 const headerChanges = closed(
   {
     set: optional(
-      'Values by name; each replaces all of that name.',
+      'Values by name; each replaces all headers of that name.',
       named(
         text('a header value', 'internal', (value) =>
           headerValueFault('it', value) === null ? null : 'has a character that cannot stand in a header',
@@ -23,7 +23,7 @@ const headerChanges = closed(
       ),
     ),
     remove: optional(
-      'Names to remove; done before `set`.',
+      'Names to remove, before `set`.',
       list(
         text(HEADER_NAME, 'x-powered-by', (header) => suffixed('cannot be removed', headerNameFault(header))),
         'a list of header names',
@@ -54,25 +54,32 @@ const interceptor = v.custom<Interceptor>(
 export const route = closed(
   {
     host: optional(
-      'example.com, or *.example.com for any name below it. Any, where left out.',
+      'Host to match, or `*.example.com` for any name below it (not itself). By default any.',
       text('a host name without a port, or *. and a host name', '*.example.com', (value) =>
         isHostPattern(value) ? null : 'is no host name',
       ),
     ),
-    path: withDefault('Path prefix in whole segments.', prefix, '/'),
-    exact: withDefault('`path` must be the whole path.', flag(true), false),
-    method: optional('Methods to match. Any, where left out.', methods),
-    group: optional('Name of the group that answers. The unnamed one, where left out.', name),
-    stripPrefix: optional('Removed from the start of the path.', prefix),
-    addPrefix: optional('Put before the path, after `stripPrefix`.', prefix),
-    requestHeaders: optional("Changes to the request's headers.", headerChanges),
-    responseHeaders: optional("Changes to the response's headers.", headerChanges),
-    transforms: optional('Further transforms.', codeOnly(list(transform, 'a list of transforms', []))),
+    path: withDefault(
+      'Path prefix to match, in whole segments: `/api` matches `/api` and `/api/x`, not `/apix`.',
+      prefix,
+      '/',
+    ),
+    exact: withDefault('Match `path` as the whole path, not as a prefix.', flag(true), false),
+    method: optional('Methods to match, in any case. By default any.', methods),
+    group: optional('Name of the group that serves the request. By default the unnamed group.', name),
+    stripPrefix: optional('Prefix to remove from the path before the request is sent, in whole segments.', prefix),
+    addPrefix: optional('Prefix to put before the path, after `stripPrefix`.', prefix),
+    requestHeaders: optional('Changes to the headers of the request.', headerChanges),
+    responseHeaders: optional('Changes to the headers of the response.', headerChanges),
+    transforms: optional(
+      'Transforms of your own, after the changes above.',
+      codeOnly(list(transform, 'a list of transforms', [])),
+    ),
     interceptors: optional(
-      'Stand around the way to a backend, the first one outermost.',
+      'Interceptors around the way to a backend, the first one outermost.',
       codeOnly(list(interceptor, 'a list of interceptors', [])),
     ),
-    timeouts: optional("Limits for this route, over the group's.", timeouts),
+    timeouts: optional("Time limits of this route. By default the group's.", timeouts),
   },
   { example: { path: '/api', group: 'api' } },
 )

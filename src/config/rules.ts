@@ -2,9 +2,9 @@ import * as v from 'valibot'
 import { type OptionFault, show } from './options-error.ts'
 
 /**
- * The bricks of `option-schema.ts`. Each carries its own wording (what is allowed, a right example), so that a fault
- * can tell all of it. Where the getter of a `lazy` schema is asked about `undefined`, the question comes from the JSON
- * Schema converter: the answer is what a configuration file can hold.
+ * The building blocks of the schema. Each has its own wording (what is allowed, a correct example), which faults and documents
+ * show. If the getter of a `lazy` schema gets `undefined`, the JSON Schema or the documents are being made: it returns what a
+ * configuration file can hold.
  */
 
 /** What a schema's message carries through valibot, which knows strings only. */
@@ -180,6 +180,11 @@ export function codeOnly<S extends Schema>(code: S) {
 /** An option that may be left out. */
 export function optional<S extends Schema>(description: string, schema: S) {
   return v.optional(v.pipe(schema, v.description(description)))
+}
+
+/** An option that may be left out; whoever reads it puts `value` in its place. For the JSON Schema and the documents. */
+export function defaultsTo<S extends Schema>(description: string, schema: S, value: unknown) {
+  return v.optional(v.pipe(schema, v.description(description), v.metadata({ default: value })))
 }
 
 /** An option that may be left out, with its default. */

@@ -1,5 +1,5 @@
 import type * as v from 'valibot'
-import { closed, millis, optional } from './rules.ts'
+import { closed, defaultsTo, millis, optional } from './rules.ts'
 
 /** The defaults of `timeouts`, ms; groups and routes fall back on their parents' instead. */
 export const TIMEOUT_DEFAULTS = Object.freeze({
@@ -12,22 +12,49 @@ export const TIMEOUT_DEFAULTS = Object.freeze({
   intercept: 10_000,
 })
 
-/** Time limits by phase. */
+const PHASES = {
+  connect: 'To establish a connection to a backend, TLS included, ms.',
+  acquire: 'To wait for a connection when the backend has as many as `pool.maxConnections` allows, ms.',
+  headers: 'From sending the request to the first byte of the response head, ms.',
+  idle: 'Without a byte of body in either direction, ms.',
+  total: 'For the whole exchange, all attempts and waits included, ms.',
+  upgradeIdle:
+    'Without a byte in either direction on an upgraded connection (WebSocket), ms. If it is off, `timeouts.idle` still applies once one side has ended.',
+  intercept: 'For the interceptors of a route, until they respond or send the request on, ms.',
+}
+
+/** Time limits by phase; without defaults: they come from the parent. */
 export const timeouts = closed(
   {
-    connect: optional('To establish a connection to a backend, TLS included, ms.', millis('0: no limit', 5000)),
-    acquire: optional('To wait for a free connection, ms.', millis('0: no limit', 3000)),
-    headers: optional('Until the first byte of the response, ms.', millis('0: no limit', 30_000)),
-    idle: optional('Without a byte of body in either direction, ms.', millis('0: no limit', 60_000)),
-    total: optional('For the whole exchange, all attempts included, ms.', millis('0: no limit', 120_000)),
-    upgradeIdle: optional('Without a byte on an upgraded connection, ms.', millis('0: no limit', 300_000)),
-    intercept: optional(
-      'For the interceptors of a route, until they respond or go on, ms.',
-      millis('0: no limit', 10_000),
-    ),
+    connect: optional(PHASES.connect, limit('connect')),
+    acquire: optional(PHASES.acquire, limit('acquire')),
+    headers: optional(PHASES.headers, limit('headers')),
+    idle: optional(PHASES.idle, limit('idle')),
+    total: optional(PHASES.total, limit('total')),
+    upgradeIdle: optional(PHASES.upgradeIdle, limit('upgradeIdle')),
+    intercept: optional(PHASES.intercept, limit('intercept')),
   },
-  { example: { connect: 5000, headers: 30_000 } },
+  { example: { connect: TIMEOUT_DEFAULTS.connect, headers: TIMEOUT_DEFAULTS.headers } },
+)
+
+/** {@link timeouts} of the proxy, which has no parent. */
+export const proxyTimeouts = closed(
+  {
+    connect: defaultsTo(PHASES.connect, limit('connect'), TIMEOUT_DEFAULTS.connect),
+    acquire: defaultsTo(PHASES.acquire, limit('acquire'), TIMEOUT_DEFAULTS.acquire),
+    headers: defaultsTo(PHASES.headers, limit('headers'), TIMEOUT_DEFAULTS.headers),
+    idle: defaultsTo(PHASES.idle, limit('idle'), TIMEOUT_DEFAULTS.idle),
+    total: defaultsTo(PHASES.total, limit('total'), TIMEOUT_DEFAULTS.total),
+    upgradeIdle: defaultsTo(PHASES.upgradeIdle, limit('upgradeIdle'), TIMEOUT_DEFAULTS.upgradeIdle),
+    intercept: defaultsTo(PHASES.intercept, limit('intercept'), TIMEOUT_DEFAULTS.intercept),
+  },
+  { example: { connect: TIMEOUT_DEFAULTS.connect, headers: TIMEOUT_DEFAULTS.headers } },
 )
 
 /** What {@link timeouts} makes of its input. */
 export type CheckedTimeouts = v.InferOutput<typeof timeouts>
+
+/** Phases that are unlimited by default have another number as their example. */
+function limit(phase: keyof typeof TIMEOUT_DEFAULTS) {
+  return millis('0: no limit', TIMEOUT_DEFAULTS[phase] || 300_000)
+}

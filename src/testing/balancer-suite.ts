@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
 import type { Balancer, Candidates } from '../contracts/balancer.ts'
 import { Backend } from '../model/backend.ts'
 import { ProxyError } from '../model/errors.ts'
@@ -8,6 +7,7 @@ import type { Outcome } from '../model/outcome.ts'
 import { exchangeView } from './exchange-view.ts'
 import { type ManualClock, manualClock } from './manual-clock.ts'
 import { seededRandom } from './random.ts'
+import type { SuiteRunner } from './suite-runner.ts'
 
 /** Time and chance for the balancer under test. Take both from here, or the tests will not repeat themselves. */
 export interface BalancerDeps {
@@ -35,26 +35,29 @@ export interface BalancerTraits {
 }
 
 /**
- * Registers `node:test` tests that every {@link Balancer} has to pass. Import it in a test file of your own:
- * `balancerSuite('my balancer', ({ random }) => myBalancer({ random }))`. Time is virtual and chance is seeded.
+ * Registers the tests that every {@link Balancer} has to pass. Call it in a test file of your own:
+ * `balancerSuite('my balancer', ({ random }) => myBalancer({ random }), { test, describe })`. Time is virtual and chance is seeded.
  * @param factory makes a fresh balancer for each test.
- * @param traits what it promises beyond the contract; say `false` where it does not mean to.
+ * @param runner of your test runner.
+ * @param traits what the balancer promises beyond the contract; `false` for what it does not promise.
  */
 export function balancerSuite(
   name: string,
   factory: (deps: BalancerDeps) => Balancer,
+  runner: SuiteRunner,
   traits: BalancerTraits = {},
 ): void {
+  const { test, describe } = runner
   const { sharesByWeight = true, spreadsTies = true, starvesNone = true, followsKey = false } = traits
   describe(`${name} is a Balancer`, () => {
     test('it has a name', () => {
       assert.match(stage(factory).balancer.name, /\S/)
     })
-    describeEveryPick(factory)
-    if (spreadsTies) describeTies(factory)
-    if (sharesByWeight) describeShares(factory, traits.shareTolerance ?? 0)
-    if (starvesNone) describeStarvation(factory)
-    if (followsKey) describeKeys(factory)
+    describeEveryPick(runner, factory)
+    if (spreadsTies) describeTies(runner, factory)
+    if (sharesByWeight) describeShares(runner, factory, traits.shareTolerance ?? 0)
+    if (starvesNone) describeStarvation(runner, factory)
+    if (followsKey) describeKeys(runner, factory)
   })
 }
 
@@ -71,7 +74,7 @@ const SETS: readonly [what: string, weights: readonly number[]][] = [
   ['three hundred of unequal weight', Array.from({ length: 300 }, (_, index) => 1 + (index % 4))],
 ]
 
-function describeEveryPick(factory: Factory): void {
+function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
   for (const [what, weights] of SETS) {
     for (const hooks of [true, false]) {
       const how = hooks ? 'with' : 'without'
@@ -152,7 +155,7 @@ function describeEveryPick(factory: Factory): void {
   })
 }
 
-function describeTies(factory: Factory): void {
+function describeTies({ test }: SuiteRunner, factory: Factory): void {
   for (const [count, pending] of [
     [2, 0],
     [5, 0],
@@ -172,7 +175,7 @@ function describeTies(factory: Factory): void {
   }
 }
 
-function describeShares(factory: Factory, tolerance: number): void {
+function describeShares({ test }: SuiteRunner, factory: Factory, tolerance: number): void {
   for (const [what, weights] of SETS) {
     test(`it gives each of ${what} its share while nothing is pending`, () => {
       const { balancer, exchange } = stage(factory)
@@ -202,7 +205,7 @@ function describeShares(factory: Factory, tolerance: number): void {
   }
 }
 
-function describeStarvation(factory: Factory): void {
+function describeStarvation({ test }: SuiteRunner, factory: Factory): void {
   for (const [what, weights] of SETS) {
     test(`it starves none of ${what} under load`, () => {
       const candidates = backends(weights)
@@ -231,7 +234,7 @@ function describeStarvation(factory: Factory): void {
   })
 }
 
-function describeKeys(factory: Factory): void {
+function describeKeys({ test }: SuiteRunner, factory: Factory): void {
   const count = 10
   const keys = Array.from({ length: 2000 }, (_, key) => key)
   const choices = ({ balancer }: Scene, candidates: Candidates) =>

@@ -27,3 +27,4 @@ export type {
 export { type PoolTraits, poolSuite } from './pool-suite.ts'
 export { seededRandom } from './random.ts'
 export { type LogEntry, type RecordingLogger, recordingLogger } from './recording-logger.ts'
+export type { SuiteRunner } from './suite-runner.ts'

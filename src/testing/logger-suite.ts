@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
 import type { Logger } from '../contracts/logger.ts'
 import { Backend } from '../model/backend.ts'
 import { ProxyError } from '../model/errors.ts'
+import type { SuiteRunner } from './suite-runner.ts'
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
@@ -19,11 +19,12 @@ const FIELDS: readonly [what: string, make: () => object][] = [
 ]
 
 /**
- * Registers `node:test` tests that every {@link Logger} has to pass. Import it in a test file of your own:
- * `loggerSuite('my logger', () => myLogger())`.
+ * Registers the tests that every {@link Logger} has to pass. Call it in a test file of your own:
+ * `loggerSuite('my logger', () => myLogger(), { test, describe })`.
  * @param factory makes a fresh logger for each test.
+ * @param runner of your test runner.
  */
-export function loggerSuite(name: string, factory: () => Logger): void {
+export function loggerSuite(name: string, factory: () => Logger, { test, describe }: SuiteRunner): void {
   describe(`${name} is a Logger`, () => {
     test('it has the four levels', () => {
       const logger = factory()

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { types } from 'node:util'
 import type { BackendPoolStats, BodySource, Flow, Lease, Pool, ResponseSink } from '../contracts/pool.ts'
 import { Backend } from '../model/backend.ts'
 import { ProxyError, type ProxyErrorCode } from '../model/errors.ts'
@@ -22,6 +22,7 @@ import {
 } from './misbehaviour.ts'
 import { deadPort, type MockBackend, mockBackend } from './mock-backend.ts'
 import type { MockScript } from './mock-script.ts'
+import type { SuiteRunner } from './suite-runner.ts'
 
 /** What a pool does beyond the least that the contract asks for. */
 export interface PoolTraits {
@@ -36,11 +37,18 @@ export interface PoolTraits {
 }
 
 /**
- * Registers `node:test` tests that every {@link Pool} has to pass; it is run against real servers on loopback.
- * Import it in a test file of your own: `poolSuite('my pool', () => myPool())`.
+ * Registers the tests that every {@link Pool} has to pass; they run against real servers on loopback.
+ * Call it in a test file of your own: `poolSuite('my pool', () => myPool(), { test, describe })`.
  * @param factory makes a fresh pool for each test; the suite destroys it.
+ * @param runner of your test runner.
+ * @param traits what the pool does beyond the contract, and what it does not do.
  */
-export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits = {}): void {
+export function poolSuite(
+  name: string,
+  factory: () => Pool,
+  { test, describe }: SuiteRunner,
+  traits: PoolTraits = {},
+): void {
   const { keepsAlive = true, trailers = true, informational = true, bounded } = traits
 
   /** A test with a backend of its own, a pool of its own, and an end to both. */
@@ -50,17 +58,15 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
     body: (scene: Scene) => Promise<void>,
     make = factory,
   ): void {
-    test(what, { timeout: LIMIT }, async (context) => {
+    test(what, async () => {
       const pool = make()
       await using server = await mockBackend(script)
-      // What a broken pool never finishes must not keep the process alive either.
-      context.signal.addEventListener('abort', () => {
-        pool.destroy()
-        server.close().catch(() => {})
-      })
+      const limit = gate()
+      const timer = setTimeout(() => limit.fail(new Error(`the pool did not finish this within ${LIMIT} ms`)), LIMIT)
       try {
-        await body({ pool, server, backend: new Backend(server.url) })
+        await Promise.race([body({ pool, server, backend: new Backend(server.url) }), limit.opened])
       } finally {
+        clearTimeout(timer)
         pool.destroy()
       }
     })
@@ -310,7 +316,8 @@ export function poolSuite(name: string, factory: () => Pool, traits: PoolTraits 
       const backend = new Backend((await deadPort()).url)
       const got = await run(pool, backend)
       assertError(got.error, backend, 'ERR_PROXY_CONNECT')
-      assert.ok(got.error?.cause instanceof Error, 'the cause is kept')
+      // Not by instanceof: jest gives each test file an Error of its own.
+      assert.ok(types.isNativeError(got.error?.cause), 'the cause is kept')
     })
 
     wire(

@@ -6,11 +6,16 @@ import { type TestContext, test } from 'node:test'
 import { untilRefused } from '../support/raw-client.ts'
 import { directory, start } from './command.ts'
 
+/** No idle connection is left, so that the command has nothing to wait for when it ends. */
+const CLOSE = { connection: 'close' }
+
 test('it proxies, prints a line for each exchange, and says where it listens', async (t) => {
   const backend = await serveBackend(t, (res) => res.end('hello'))
   const heddle = start(t, ['--listen', '127.0.0.1:0', '--backend', backend.url])
   const url = await heddle.url()
-  const response = await fetch(`${url}/path?x`, { headers: { 'user-agent': 'tester', referer: 'http://from/' } })
+  const response = await fetch(`${url}/path?x`, {
+    headers: { ...CLOSE, 'user-agent': 'tester', referer: 'http://from/' },
+  })
   assert.equal(await response.text(), 'hello')
   heddle.child.kill('SIGTERM')
   const { code, stdout } = await heddle.exit()
@@ -26,12 +31,14 @@ test('the access log can be had in other formats, or not at all', async (t) => {
     ['json', /^\{.*"status":200.*\}\n$/],
     ['off', /^$/],
   ]
-  for (const [format, line] of formats) {
-    const heddle = start(t, ['--listen', '127.0.0.1:0', '--backend', backend.url, '--access-log', format])
-    await (await fetch(await heddle.url())).text()
-    heddle.child.kill('SIGTERM')
-    assert.match((await heddle.exit()).stdout, line)
-  }
+  await Promise.all(
+    formats.map(async ([format, line]) => {
+      const heddle = start(t, ['--listen', '127.0.0.1:0', '--backend', backend.url, '--access-log', format])
+      await (await fetch(await heddle.url(), { headers: CLOSE })).text()
+      heddle.child.kill('SIGTERM')
+      assert.match((await heddle.exit()).stdout, line)
+    }),
+  )
 })
 
 test('the file says where to listen, what to log and where to', async (t) => {
@@ -39,7 +46,7 @@ test('the file says where to listen, what to log and where to', async (t) => {
   const config = { backends: [backend.url], listen: '127.0.0.1:0', log: { access: 'off' } }
   const cwd = directory(t, { 'heddle.config.json': JSON.stringify(config) })
   const heddle = start(t, [], cwd)
-  assert.equal(await (await fetch(await heddle.url())).text(), 'hello')
+  assert.equal(await (await fetch(await heddle.url(), { headers: CLOSE })).text(), 'hello')
   heddle.child.kill('SIGTERM')
   assert.equal((await heddle.exit()).stdout, '')
 })

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { directory } from './command.ts'
 
-const SCRIPT = fileURLToPath(new URL('../../src/cli/write-schema.js', import.meta.url))
+const SCRIPT = fileURLToPath(new URL('../tools/write-schema.js', import.meta.url))
 
 test('the schema is whole: no references, nothing that only code can give, a description for each option', (t) => {
   const schema = writeSchema(directory(t))
@@ -16,6 +16,13 @@ test('the schema is whole: no references, nothing that only code can give, a des
   for (const codeOnly of ['clock']) assert.ok(!(codeOnly in properties))
   for (const [name, property] of Object.entries(properties)) assert.equal(typeof property.description, 'string', name)
   assert.equal((properties.xfwd as Schema).default, true)
+})
+
+test('the schema has the defaults of time limits where they apply, not where they come from a parent', (t) => {
+  const { properties } = writeSchema(directory(t)) as { properties: Record<string, JsonObject> }
+  assert.equal(properties.timeouts?.properties?.connect?.default, 5000)
+  assert.equal(properties.routes?.items?.properties?.timeouts?.properties?.connect?.default, undefined)
+  assert.ok(properties.routes?.items?.properties?.timeouts?.properties?.connect?.description)
 })
 
 test('the schema accepts right configurations', (t) => {
@@ -86,6 +93,13 @@ test('the examples are right by the schema', (t) => {
 })
 
 type Schema = Readonly<Record<string, unknown>>
+
+interface JsonObject {
+  readonly default?: unknown
+  readonly description?: string
+  readonly properties?: Readonly<Record<string, JsonObject>>
+  readonly items?: JsonObject
+}
 
 function writeSchema(folder: string): Schema {
   const outfile = join(folder, 'new', 'schema.json')

@@ -18,7 +18,7 @@ for (const threads of [1, 2]) {
     for (const times of [1, 2]) {
       heddle.child.kill('SIGHUP')
       await heddle.output(new RegExp(`(?:SIGHUP is ignored: [^]* restart to change it[^]*){${times}}`))
-      assert.equal(await (await fetch(url)).text(), 'hello')
+      assert.equal(await (await fetch(url, { headers: { connection: 'close' } })).text(), 'hello')
     }
     heddle.child.kill('SIGTERM')
     assert.equal((await heddle.exit()).code, 0)

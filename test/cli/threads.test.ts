@@ -32,7 +32,7 @@ test('the file says it too, with bounds', { skip }, async (t) => {
   await using backend = await mockBackend({ body: 'hello' })
   const config = { target: backend.url, listen: '127.0.0.1:0', threads: { min: 1, max: 3 }, log: { access: 'off' } }
   const heddle = start(t, [], directory(t, { 'heddle.config.json': JSON.stringify(config) }))
-  assert.equal(await (await fetch(await heddle.url())).text(), 'hello')
+  assert.equal(await (await fetch(await heddle.url(), { headers: { connection: 'close' } })).text(), 'hello')
   heddle.child.kill('SIGTERM')
   const { stderr } = await heddle.exit()
   assert.match(stderr, /thread 1 started/)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { pino } from 'pino'
 import type { Logger } from '../../src/contracts/logger.ts'
 import { toLogger } from '../../src/loggers/adapt.ts'
@@ -32,9 +32,9 @@ function consoleOf(calls: unknown[][]): Console {
   return { ...globalThis.console, ...kept } as Console
 }
 
-loggerSuite('pino as it is', () => memoryPino().logger as unknown as Logger)
-loggerSuite('toLogger(pino)', () => toLogger(memoryPino().logger))
-loggerSuite('toLogger(console-like)', () => toLogger(consoleOf([])))
+loggerSuite('pino as it is', () => memoryPino().logger as unknown as Logger, { describe, test })
+loggerSuite('toLogger(pino)', () => toLogger(memoryPino().logger), { describe, test })
+loggerSuite('toLogger(console-like)', () => toLogger(consoleOf([])), { describe, test })
 
 test('a pino gets the fields first', () => {
   const { logger, lines } = memoryPino()

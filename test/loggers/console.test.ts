@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { type ConsoleLoggerOptions, consoleLogger } from '../../src/loggers/console.ts'
 import { Backend } from '../../src/model/backend.ts'
 import { ProxyError } from '../../src/model/errors.ts'
@@ -14,8 +14,11 @@ function memory(isTTY = false): { stream: NonNullable<ConsoleLoggerOptions['stre
   return { stream: { write, isTTY, hasColors: () => isTTY }, text: () => text }
 }
 
-loggerSuite('consoleLogger, json', () => consoleLogger({ level: 'debug', stream: memory().stream }))
-loggerSuite('consoleLogger, pretty', () => consoleLogger({ level: 'debug', stream: memory(true).stream }))
+loggerSuite('consoleLogger, json', () => consoleLogger({ level: 'debug', stream: memory().stream }), { describe, test })
+loggerSuite('consoleLogger, pretty', () => consoleLogger({ level: 'debug', stream: memory(true).stream }), {
+  describe,
+  test,
+})
 
 test('a level is written with those above it', () => {
   const expected = { debug: 4, info: 3, warn: 2, error: 1, silent: 0 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { loggerSuite } from '../../src/testing/logger-suite.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
 
-loggerSuite('recordingLogger', recordingLogger)
+loggerSuite('recordingLogger', recordingLogger, { describe, test })
 
 test('it keeps level, fields and message, in order', () => {
   const logger = recordingLogger()

@@ -1,12 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { toJsonSchema } from '@valibot/to-json-schema'
-import { proxySchema } from '../config/proxy-schema.ts'
-import { fileProperties } from './file-options.ts'
+import { fileProperties } from '../../src/cli/file-options.ts'
+import { proxySchema } from '../../src/config/proxy-schema.ts'
 
 /*
- * Writes the JSON Schema of the configuration file: node dist/src/cli/write-schema.js <outfile>
- * Used while building; nothing imports it, and nothing in the package may: its dependency is a development one.
+ * Writes the JSON Schema of the configuration file: node dist/test/tools/write-schema.js <outfile>
+ * A build step, outside src/, because it needs what the package does not have: a development dependency, and both the rooms config/
+ * and cli/. The package does not contain test/.
  */
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json }

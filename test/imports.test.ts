@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path/posix'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+/*
+ * Which room of src/ may import which: everything that is not allowed here is forbidden. A room is a folder of src/, a folder of
+ * pools/ or fronts/, or one of the two doors. A new room fails until it has a line in ROOMS and in docs/architecture.md.
+ */
+
+const BASE = ['runtime', 'model', 'contracts']
+const PURE = [...BASE, 'http1', 'headers']
+const BUILT_INS = ['balancers', 'executors', 'health-checks', 'loggers', 'observers', 'retry-policies', 'transforms']
+const POOLS = ['pools/http1', 'pools/upgrade']
+const EXCHANGE = [...PURE, 'routing', 'groups', 'exchange']
+const FRONTS = ['fronts', 'fronts/node', 'fronts/socket', 'fronts/tunnel']
+const ALL = [...EXCHANGE, ...BUILT_INS, ...POOLS, ...FRONTS, 'config', 'threads', 'proxy']
+
+/** Stands for the argument of an `import()` that is not a literal. */
+const COMPUTED = '(computed)'
+
+/** For each room, the other rooms that it may import. */
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  runtime: [],
+  model: ['runtime'],
+  contracts: ['model'],
+  http1: ['runtime', 'model'],
+  // The grammar of names and values is HTTP/1.1's.
+  headers: ['runtime', 'model', 'http1'],
+  balancers: BASE,
+  'health-checks': BASE,
+  loggers: BASE,
+  observers: BASE,
+  'retry-policies': BASE,
+  transforms: [...BASE, 'headers'],
+  // workerThreads() is the way into threads/.
+  executors: [...BASE, 'threads'],
+  'pools/http1': [...BASE, 'http1'],
+  'pools/upgrade': [...BASE, 'http1'],
+  routing: BASE,
+  groups: BASE,
+  exchange: [...BASE, 'headers', 'routing', 'groups'],
+  // listen() joins a node:http server and a socket server, which know nothing of each other.
+  fronts: [...EXCHANGE, 'fronts/node', 'fronts/socket'],
+  'fronts/node': [...EXCHANGE, 'fronts', 'fronts/tunnel'],
+  'fronts/socket': [...EXCHANGE, 'fronts', 'fronts/tunnel'],
+  'fronts/tunnel': BASE,
+  threads: [...BASE, 'fronts'],
+  config: [...PURE, ...BUILT_INS, ...POOLS],
+  proxy: ALL,
+  adapters: ['index.ts'],
+  cli: ['index.ts'],
+  testing: BASE,
+  'index.ts': ALL,
+  'worker.ts': ALL,
+}
+
+/** For each package, and each node module that is not free, the rooms (or single files) that may import it. */
+const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
+  'http-proxy-3': ['pools/upgrade'],
+  'ipaddr.js': ['headers'],
+  eventemitter3: ['observers'],
+  valibot: ['config'],
+  // Sockets and servers: of pools and fronts, and of
+  'node:net': [
+    ...POOLS,
+    ...FRONTS,
+    'health-checks', // a probe has a connection of its own
+    'threads', // the main thread accepts and hands descriptors over
+    'testing', // mock backends
+  ],
+  'node:tls': [...POOLS, ...FRONTS, 'testing', 'proxy'], // it checks a certificate that replaces another
+  'node:http': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts', 'cli/demo-backend.ts'],
+  'node:https': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts'],
+  'node:worker_threads': ['threads', 'worker.ts'],
+  'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
+  'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],
+  'node:fs/promises': ['cli'],
+  'node:assert/strict': ['testing'],
+  // Modules of the user's: an entry module, a configuration file in JavaScript.
+  [COMPUTED]: ['worker.ts', 'cli/config-file.ts'],
+}
+
+/** Packages of which a room may import types: they leave no import in what runs. */
+const TYPES: Readonly<Record<string, readonly string[]>> = {
+  eventemitter3: ['proxy', 'threads'],
+  express: ['adapters'],
+  koa: ['adapters'],
+}
+
+/** Node modules that neither read nor write anything. */
+const FREE = ['node:events', 'node:os', 'node:path', 'node:stream', 'node:timers/promises', 'node:url', 'node:util']
+
+/** What modules of {@link EXTERNAL} export that touches no socket. */
+const FREE_NAMES = ['isIP', 'isIPv4', 'isIPv6', 'METHODS', 'STATUS_CODES', 'validateHeaderName', 'validateHeaderValue']
+
+/** Today's breaches. The list only gets shorter: an import that is gone, or is allowed, must leave it. */
+const NOT_YET: Readonly<Record<string, readonly string[]>> = {
+  'exchange/attempts.ts': ['config/options.ts', 'http1/fields.ts'],
+  'exchange/exchange.ts': ['http1/connection-auth.ts', 'http1/fields.ts'],
+  'exchange/services.ts': ['config/options.ts', 'observers/events.ts'],
+  'fronts/node/upgrade.ts': ['pools/upgrade/handshake.ts'],
+  'fronts/socket/connection.ts': ['fronts/node/client-error.ts'],
+  'groups/registry.ts': [
+    'config/options.ts',
+    'exchange/services.ts',
+    'observers/events.ts',
+    'pools/http1/pool.ts',
+    'threads/context.ts',
+  ],
+  'headers/client-address.ts': ['exchange/front.ts'],
+  'headers/request.ts': ['exchange/front.ts'],
+  'headers/view.ts': ['contracts/transform.ts'],
+  'http1/head-writer.ts': ['contracts/pool.ts'],
+  'http1/response-parser.ts': ['contracts/pool.ts'],
+  'observers/access-log.ts': ['config/options.ts', 'loggers/index.ts'],
+  'routing/router.ts': ['config/options.ts'],
+  'routing/target.ts': ['http1/fields.ts'],
+  'runtime/callbacks.ts': ['model/errors.ts'],
+  'runtime/cloneable.ts': ['model/errors.ts'],
+  'testing/mock-conversation.ts': ['fronts/tcp.ts'],
+  'threads/bridge.ts': ['http1/fields.ts', 'observers/events.ts'],
+  'threads/context.ts': ['config/options.ts', 'fronts/socket/server.ts'],
+  'threads/handle.ts': ['executors/worker-threads.ts'],
+  'threads/supervisor.ts': ['executors/worker-threads.ts'],
+}
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+const SRC = join(ROOT, 'src')
+
+interface Import {
+  readonly from: string
+  /** A file of src/, or a module. */
+  readonly to: string
+  /** Nothing is left of it in what runs. */
+  readonly isType: boolean
+  /** Empty: the whole module. */
+  readonly names: readonly string[]
+}
+
+const FILES = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .map((name) => name.replaceAll('\\', '/'))
+  .filter((name) => name.endsWith('.ts'))
+const IMPORTS = FILES.flatMap(importsOf)
+
+test('each room imports only rooms that stand below it', () => {
+  const breaches = IMPORTS.filter(({ to }) => FILES.includes(to)).filter(isBreach)
+  const known = Object.entries(NOT_YET).flatMap(([from, files]) => files.map((to) => `${from} -> ${to}`))
+  const found = new Set(breaches.map(({ from, to }) => `${from} -> ${to}`))
+  // `added`: not allowed by ROOMS. `gone`: gone or allowed, so it must leave NOT_YET.
+  const added = [...found].filter((breach) => !known.includes(breach))
+  const gone = known.filter((breach) => !found.has(breach))
+  assert.deepEqual({ added, gone }, { added: [], gone: [] })
+})
+
+test('each package has its importers, and sockets have theirs', () => {
+  const outside = IMPORTS.filter(({ to }) => !FILES.includes(to))
+  const wrong = outside.filter((found) => !mayImportModule(found)).map(({ from, to }) => `${from} -> ${to}`)
+  assert.deepEqual(wrong, [], 'EXTERNAL, TYPES and FREE in test/imports.test.ts do not allow these imports')
+})
+
+test('every file of src/ is in a room, and every room has files', () => {
+  const rooms = new Set(FILES.map(roomOf))
+  assert.deepEqual([...rooms].sort(), Object.keys(ROOMS).sort())
+})
+
+test('no line of the tables is left over', () => {
+  const targets = (room: string) => IMPORTS.filter(({ from }) => isIn(from, room)).map(({ to }) => to)
+  // Not all pools and fronts need every module of sockets, and not every adapter the types of its framework.
+  const general = [...POOLS, ...FRONTS, 'adapters']
+  const unused = [...Object.entries(EXTERNAL), ...Object.entries(TYPES)].flatMap(([module, rooms]) =>
+    rooms
+      .filter((room) => !general.includes(room) && !targets(room).includes(module))
+      .map((room) => `${room} -> ${module}`),
+  )
+  assert.deepEqual(unused, [])
+})
+
+test('docs/architecture.md names the rooms that exist', () => {
+  const text = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8')
+  const plan = /^## Rooms \(src\/\)\n+```\n(.*?)^```$/ms.exec(text)?.[1]
+  assert.ok(plan, 'docs/architecture.md has a code block under "## Rooms (src/)"')
+  // Each line begins with the names of its rooms; two spaces end them. Lines that begin with a space go on with the one before.
+  const lines = Array.from(plan.matchAll(/^(\S+(?: \S+)*)(?= {2}|$)/gm), (line) => line[1] ?? '')
+  const named = lines.flatMap((names) => names.split(' ')).map((name) => name.replace(/\/$/, ''))
+  const folders = new Set(FILES.map((file) => file.split('/')[0] ?? ''))
+  assert.deepEqual(named.toSorted(), [...folders].sort())
+  for (const room of Object.keys(ROOMS).filter((name) => name.includes('/'))) {
+    const inner = `${room.split('/')[1]}/`
+    assert.ok(plan.includes(inner), `docs/architecture.md does not name ${room}/`)
+  }
+})
+
+function roomOf(file: string): string {
+  const [first = '', second = '', ...rest] = file.split('/')
+  return (first === 'pools' || first === 'fronts') && rest.length > 0 ? `${first}/${second}` : first
+}
+
+function isIn(file: string, room: string): boolean {
+  return file === room || roomOf(file) === room
+}
+
+function isBreach({ from, to }: Import): boolean {
+  const [room, target] = [roomOf(from), roomOf(to)]
+  return room !== target && ROOMS[room]?.includes(target) !== true
+}
+
+function mayImportModule({ from, to, isType, names }: Import): boolean {
+  if (to === 'node:test') return false
+  // Types of node's are everybody's.
+  if (FREE.includes(to) || (isType && to.startsWith('node:'))) return true
+  if (to in EXTERNAL && names.length > 0 && names.every((name) => FREE_NAMES.includes(name))) return true
+  const rooms = [...(EXTERNAL[to] ?? []), ...(isType ? (TYPES[to] ?? []) : [])]
+  return rooms.some((room) => isIn(from, room))
+}
+
+/** Every `import`, `export ... from` and `import()` of a file. */
+function importsOf(from: string): Import[] {
+  const code = readFileSync(join(SRC, from), 'utf8').replace(/\/\*.*?\*\/|^\s*\/\/[^\n]*/gms, '')
+  const found = code.matchAll(
+    /^(?:import|export)\s([^'"=;]*?)\s?from\s*['"]([^'"]+)['"]|^import\s*['"]([^'"]+)['"]|\bimport\(\s*([^)]*?)\s*\)/gm,
+  )
+  return Array.from(found, ([whole, clause = '', static_, bare, dynamic]) => {
+    const literal = /^(['"])(.*)\1$/.exec(dynamic ?? '')?.[2]
+    const name = static_ ?? bare ?? literal ?? COMPUTED
+    const isType = clause.startsWith('type ') || (clause !== '' && typesOnly(clause))
+    const target = name.startsWith('.') ? join(dirname(from), name) : name
+    if (name.startsWith('.')) assert.ok(existsSync(join(SRC, target)), `${from}: ${whole}`)
+    return { from, to: target, isType, names: namesOf(clause) }
+  })
+}
+
+/** What stands between the braces, types left out; empty if more than that is imported. */
+function namesOf(clause: string): string[] {
+  const braces = /^\{([^}]*)\}$/.exec(clause.trim())?.[1]
+  const each = braces?.split(',').map((name) => name.trim()) ?? []
+  return each.filter((name) => name !== '' && !name.startsWith('type ')).map((name) => name.split(' ')[0] ?? '')
+}
+
+function typesOnly(clause: string): boolean {
+  return /^\{[^}]*\}$/.test(clause.trim()) && namesOf(clause).length === 0
+}
