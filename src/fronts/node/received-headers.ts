@@ -1,12 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { Peer } from '../../exchange/front.ts'
+import { editedRequestHeaders } from '../../headers/edited-request.ts'
 import { headerEdits } from '../../headers/edits.ts'
-import {
-  editedRequestHeaders,
-  type RequestHeaderPolicy,
-  type RequestHeaders,
-  requestHeaders,
-} from '../../headers/request.ts'
+import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '../../headers/request.ts'
 
 /** The headers of a request that node has read, as the application has left them. */
 export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: RequestHeaderPolicy): RequestHeaders {

@@ -3,18 +3,19 @@ import { Exchange } from '../../exchange/exchange.ts'
 import type { Peer } from '../../exchange/front.ts'
 import { requestLineOf } from '../../exchange/refusals.ts'
 import type { Destination, Parts } from '../../exchange/services.ts'
-import { requestHeaders } from '../../headers/request.ts'
+import { mentionsConnection, mentionsFraming } from '../../headers/trailers.ts'
 import { ChunkedDecoder, EXTENSIONS_TOO_LARGE, TRAILERS_TOO_LARGE } from '../../http1/chunked.ts'
-import { mentionsConnection, mentionsFraming, NOT_PLAIN, type RequestParser } from '../../http1/request-parser.ts'
+import { NOT_PLAIN } from '../../http1/request-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import type { KnownRequest } from '../node/client-error.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
+import type { RequestReader } from './request-reader.ts'
 
 /** What all connections of a lane share. */
 export interface SocketConnectionDeps {
   readonly parts: Parts
-  readonly parser: RequestParser
+  readonly reader: RequestReader
   /** For a request head to come whole, ms; 0: any time. */
   readonly headMs: number
   /** Idle connections are kept this long, ms. */
@@ -243,9 +244,9 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   /** @returns the length of the head, or 0 or less where there is no request to go on with. */
   #readHead(bytes: Buffer, from: number): number {
-    const { parser, parts, find } = this.#lane
-    const { clock, limits, headerPolicy } = parts
-    const length = parser.parse(bytes, from, bytes.length)
+    const { reader, parts, find } = this.#lane
+    const { clock, limits } = parts
+    const length = reader.read(bytes, from, bytes.length, this.#peer)
     if (length === 0) {
       if (this.#state === IDLE) {
         // What has come of a first request counts from when the client came.
@@ -255,17 +256,16 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       return 0
     }
     if (length < 0) return this.#handOver(bytes, from)
-    const { method, target, bodyBytes, keepAlive } = parser
-    const headers = requestHeaders(parser.headers, method, 1, this.#peer, headerPolicy)
-    if (headers.fault !== null || target.length > limits.maxTargetBytes) return this.#handOver(bytes, from)
+    const { method, target, sent } = reader
+    const { bodyBytes } = sent
     let destination: Destination | null = null
     if (find !== null) {
-      destination = find(method, target, headers.host)
+      destination = find(method, target, sent.host)
       if (destination === null) return this.#handOver(bytes, from)
     }
     const max = limits.maxRequestsPerConnection
-    const isLast = ++this.#requests === max || !keepAlive
-    const front = new SocketFront(parser, this.#peer, this.socket, this, isLast)
+    const isLast = ++this.#requests === max || sent.saysClose
+    const front = new SocketFront(reader, this.#peer, this.socket, this, isLast)
     let body: SocketBody | null = null
     this.deadline = Number.POSITIVE_INFINITY
     if (bodyBytes !== null) {
@@ -277,7 +277,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#state = BUSY
     this.#front = front
     this.#body = body
-    const exchange = new Exchange(parts, front, headers, body, null)
+    const exchange = new Exchange(parts, front, sent, body, null)
     front.connect(exchange)
     exchange.begin(destination)
     return length

@@ -4,7 +4,6 @@ import tls from 'node:tls'
 import type { Peer } from '../../exchange/front.ts'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Parts } from '../../exchange/services.ts'
-import { RequestParser } from '../../http1/request-parser.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
@@ -12,6 +11,7 @@ import { watchConnections } from '../listen.ts'
 import { tcpOf } from '../tcp.ts'
 import { AddressLimit } from './address-limit.ts'
 import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
+import { RequestReader } from './request-reader.ts'
 
 /** Settings of a {@link createSocketServer}. */
 export interface SocketServerSettings {
@@ -66,7 +66,7 @@ export function createSocketServer(
 
   const lane: SocketConnectionDeps = {
     parts,
-    parser: new RequestParser(limits.maxHeadBytes, limits.maxHeaders),
+    reader: new RequestReader(limits, parts.headerPolicy),
     // A whole request includes its head.
     headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,

@@ -1,0 +1,16 @@
+import type { Peer } from '../exchange/front.ts'
+import { LOOKALIKE } from './facts.ts'
+
+/** Of the headers that only trusted proxies may send, those that anybody may; in lower case. */
+export interface ForwardingPolicy {
+  readonly pass: ReadonlySet<string>
+}
+
+/**
+ * Whether a header counts that says who the client is (FORWARDING in its facts): of a trusted peer, or of anybody if the policy
+ * passes it. One that only resembles such a header never does.
+ */
+export function isBelieved(facts: number, name: string, peer: Peer, { pass }: ForwardingPolicy): boolean {
+  if ((facts & LOOKALIKE) !== 0) return false
+  return peer.isTrusted || (pass.size > 0 && pass.has(name.toLowerCase()))
+}
