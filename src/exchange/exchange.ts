@@ -21,6 +21,8 @@ export interface ExchangeOverrides {
   readonly onError?: ((error: ProxyError) => void) | undefined
 }
 
+const NONE: Readonly<HeaderList> = []
+
 /** What the exchange waits for; decides what an idle or late exchange is called. */
 const WAITING = 0
 const SENDING = 1
@@ -49,6 +51,8 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
   /** Whose bytes the front was given last; it may still use them when the connection has gone back. */
   #lender: Connection | null = null
   #phase = WAITING
+  /** Of the response, as received: what its trailers may say depends on them. */
+  #responseHeaders: Readonly<HeaderList> = NONE
   #isClientBlocked = false
   /** When this attempt's request began to be sent; once all of it is, when that was. */
   #sentAt = 0
@@ -73,7 +77,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     this.#requestBodyBytes = headers.bodyBytes
     if (body?.isDecoded === true) removeField(headers.list, 'content-encoding')
     if (body?.expectsContinue === true) headers.list.push('Expect', '100-continue')
-    this.#body = body === null ? null : new ReplayableBody(body, parts.limits.replayBytes, this)
+    this.#body = body === null ? null : new ReplayableBody(body, parts.limits.replayBytes, this, headers.counted)
   }
 
   /** Goes the whole way. @param override goes there in place of asking the routes. */
@@ -203,6 +207,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     const now = clock.now()
     this.firstByteMs = now - this.startedAt
     this.status = head.status
+    this.#responseHeaders = head.headers
     this.#phase = RECEIVING
     this.extend(this.timeouts.idle, now)
     this.#body?.forget()
@@ -287,7 +292,7 @@ export class Exchange extends BaseExchange implements ResponseSink, FrontEvents,
     // Whatever is late from now on, it is not the backend.
     this.#isClientBlocked = true
     try {
-      this.front.end(trailers === null ? null : passableTrailers(trailers))
+      this.front.end(trailers === null ? null : passableTrailers(trailers, this.#responseHeaders))
     } catch (thrown) {
       this.onFrontThrew(thrown)
     }

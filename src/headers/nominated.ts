@@ -1,10 +1,20 @@
-import { listMembers, removeFields } from '../http1/fields.ts'
+import { isName, listMembers, removeFields } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import { classify } from './facts.ts'
 
 /** Whether a value of `Connection` is one of the usual ones, which nominate nothing. */
 export function isPlainConnection(value: string): boolean {
   return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Close' || value === ''
+}
+
+/** The names that a head's `Connection` nominates, in lower case; `null` for none. */
+export function nominatedNames(head: Readonly<HeaderList>): ReadonlySet<string> | null {
+  let nominated = ''
+  for (let i = 0; i < head.length; i += 2) {
+    const value = head[i + 1] as string
+    if (isName(head[i] as string, 'connection') && !isPlainConnection(value)) nominated += `,${value}`
+  }
+  return nominated === '' ? null : listMembers(nominated)
 }
 
 /**

@@ -1,12 +1,20 @@
 import type { HeaderList } from '../model/exchange-view.ts'
 import { CONNECTION_BOUND, classify, FRAMING, NO_TRAILER } from './facts.ts'
+import { nominatedNames } from './nominated.ts'
 
-/** The trailers that are passed on. @returns `null` if none is left. */
-export function passableTrailers(trailers: HeaderList): HeaderList | null {
+/**
+ * The trailers that are passed on: none that may only stand in a head, and none that `Connection` nominates, which is for trailers
+ * too (RFC 9110 section 7.6.1).
+ * @param head of the same message, as received.
+ * @returns `null` if none is left.
+ */
+export function passableTrailers(trailers: HeaderList, head: Readonly<HeaderList>): HeaderList | null {
   const list: HeaderList = []
+  const nominated = nominatedNames(head)
   for (let i = 0; i < trailers.length; i += 2) {
     const name = trailers[i] as string
-    if ((classify(name) & NO_TRAILER) === 0) list.push(name, trailers[i + 1] as string)
+    if (classify(name, NO_TRAILER) !== 0 || nominated?.has(name.toLowerCase()) === true) continue
+    list.push(name, trailers[i + 1] as string)
   }
   return list.length === 0 ? null : list
 }
@@ -22,6 +30,6 @@ export function mentionsFraming(trailers: Readonly<HeaderList>): boolean {
 }
 
 function mentions(trailers: Readonly<HeaderList>, fact: number): boolean {
-  for (let i = 0; i < trailers.length; i += 2) if ((classify(trailers[i] as string) & fact) !== 0) return true
+  for (let i = 0; i < trailers.length; i += 2) if (classify(trailers[i] as string, fact) !== 0) return true
   return false
 }

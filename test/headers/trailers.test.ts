@@ -29,7 +29,14 @@ test('trailers that are passed on, and those that are not under any spelling', (
     'Server-Timing',
     '6',
   ]
-  assert.deepEqual(passableTrailers(trailers), ['X-Sum', '1', 'ETag', '5', 'Server-Timing', '6'])
-  assert.equal(passableTrailers(['Origin', 'https://evil.example']), null)
-  assert.equal(passableTrailers(['Proxy-Authentication-Info', 'x']), null)
+  assert.deepEqual(passableTrailers(trailers, []), ['X-Sum', '1', 'ETag', '5', 'Server-Timing', '6'])
+  assert.equal(passableTrailers(['Origin', 'https://evil.example'], []), null)
+  assert.equal(passableTrailers(['Proxy-Authentication-Info', 'x'], []), null)
+})
+
+test('what Connection nominates is not passed on as a trailer either', () => {
+  const head = ['Connection', 'keep-alive, X-Hop', 'Host', 'a', 'connection', 'x-other']
+  assert.deepEqual(passableTrailers(['x-hop', '1', 'X-Sum', '2', 'X-Other', '3'], head), ['X-Sum', '2'])
+  assert.equal(passableTrailers(['X-HOP', '1'], head), null)
+  assert.deepEqual(passableTrailers(['close', '1'], ['Connection', 'close']), ['close', '1'])
 })
