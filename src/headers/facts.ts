@@ -1,6 +1,6 @@
 /**
- * The facts about header names, and the only place for them: what is removed, refused, kept or written by name is decided by
- * {@link classify}. Which fields frame a response is part of HTTP/1 itself, and stands in http1/framing.ts.
+ * The one table of facts about header names: {@link classify} decides which headers are removed, refused, kept or written. Only the
+ * fields that frame a response are named elsewhere, too: they are part of HTTP/1 itself (http1/framing.ts).
  */
 
 // Names whose values are read, in the lowest bits:
@@ -33,31 +33,34 @@ export const FROM_RESPONSES = 1 << 6
 export const FRAMING = 1 << 7
 /** node's parser ends the connection after trailers that have it. */
 export const CONNECTION_BOUND = 1 << 8
-/** Belongs to the connection or to framing: written by us alone. What a transform or an application says in it does not count. */
+/**
+ * Belongs to the connection or to framing, and is written by us alone. Transforms and applications cannot change it: most of these need
+ * a `Connection` or a body that goes with them (RFC 9110 sections 7.8, 8.6, 10.1.1 and 10.1.4).
+ */
 export const RESERVED = 1 << 9
 /**
  * Must not come in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, conditions, authentication, control of the
  * response, how to read the body, who the client is. A receiver that merges trailers into the head would believe it.
  */
 export const NO_TRAILER = 1 << 10
-/** A client cannot have it removed by `Connection`: what the backend must see, what says how to read the content (RFC 9110 section 7.6.1). */
+/** A client cannot have it removed by `Connection`: the backend must see it, or it says how to read the content (RFC 9110 section 7.6.1). */
 export const KEPT_IN_REQUESTS = 1 << 11
-/** A backend cannot: it is meant for everyone who reads the content. */
+/** A backend cannot have it removed by `Connection`: it is meant for everyone who reads the content. */
 export const KEPT_IN_RESPONSES = 1 << 12
 /**
  * Says who the client is and what it asked for, so that it is believed of trusted proxies only: `X-Forwarded-*`, `X-Forwarded`,
  * `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` (in place of the path on which we have routed), `Forwarded` (RFC 7239).
  */
 export const FORWARDING = 1 << 13
-/** Of {@link FORWARDING}, what we write ourselves. */
+/** One of {@link FORWARDING} that we write ourselves. */
 export const WRITTEN = 1 << 14
 /** `req.headers` has the first line of several, unless the server was made with `joinDuplicateHeaders`. */
 export const FIRST_ONLY = 1 << 15
 /** A request that has it is left to node:http by the front on raw sockets. */
 export const LEFT_TO_NODE = 1 << 16
 /**
- * Is not the name itself, but what a backend that gets its headers by CGI's rules takes for it: `Content_Length`. Such names have
- * no number, and few facts: they are not believed, not passed on in place of framing, and not allowed in trailers.
+ * Is not the name itself, but one that a backend takes for it if it gets its headers by CGI's rules: `Content_Length`. Such names
+ * have no number and few facts: they are not believed, not passed on in place of framing, and not allowed in trailers.
  */
 export const LOOKALIKE = 1 << 17
 
@@ -67,7 +70,7 @@ const OURS = HOP_BY_HOP | RESERVED
 const KEPT = KEPT_IN_REQUESTS | KEPT_IN_RESPONSES | NO_TRAILER
 const FAMILY = FORWARDING | KEPT_IN_REQUESTS | NO_TRAILER
 
-/** All names of which we know something but {@link FAMILY_PREFIX}, in lower case: letters, digits and hyphens, a letter first. */
+/** All names of which we know something, except for {@link FAMILY_PREFIX}, in lower case: letters, digits and hyphens, a letter first. */
 export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] = [
   // The connection, and framing:
   ['connection', CONNECTION | OURS | CONNECTION_BOUND],
