@@ -1,8 +1,9 @@
 import type { Peer } from '../exchange/front.ts'
 import { LOOKALIKE } from './facts.ts'
 
-/** Of the headers that only trusted proxies may send, those that anybody may; in lower case. */
+/** Who may say who the client is. */
 export interface ForwardingPolicy {
+  /** Of the headers that only trusted proxies may send, those that anybody may; in lower case. */
   readonly pass: ReadonlySet<string>
 }
 

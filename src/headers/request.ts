@@ -21,19 +21,17 @@ import {
   X_FORWARDED_PORT,
   X_FORWARDED_PROTO,
 } from './facts.ts'
-import { isBelieved } from './forwarding.ts'
+import { type ForwardingPolicy, isBelieved } from './forwarding.ts'
 import { isPlainConnection, removeNominated } from './nominated.ts'
 
 /** The facts on which {@link requestHeaders} acts. */
 const READ = NAME | FROM_REQUESTS | FORWARDING | LEFT_TO_NODE
 
 /** How requests' headers are treated; fixed for a proxy. */
-export interface RequestHeaderPolicy {
+export interface RequestHeaderPolicy extends ForwardingPolicy {
   readonly xfwd: boolean
   /** Our name in `Via`, or empty. */
   readonly via: string
-  /** Of the headers that only trusted proxies may send, those that anybody may; in lower case. */
-  readonly pass: ReadonlySet<string>
 }
 
 /** What a request's headers say, and the list that goes to backends. */
