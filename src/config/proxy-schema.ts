@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import type { Executor } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
-import { forwardingName, WRITTEN } from '../headers/facts.ts'
+import { classify, FORWARDING, LOOKALIKE, WRITTEN } from '../headers/facts.ts'
 import { trustMatcher } from '../headers/trust.ts'
 import { isToken } from '../http1/fields.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -267,11 +267,11 @@ function rangeFault(range: string): string | null {
 }
 
 function passFault(name: string): string | null {
-  const lower = name.toLowerCase()
   if (!isToken(name)) return 'is not a header name'
-  if (WRITTEN.includes(lower)) return 'is written by the proxy itself; see trustedProxies and xfwd'
-  if (lower === 'proxy') return 'is never passed on: CGI makes HTTP_PROXY of it'
-  return forwardingName(name) === lower
+  const facts = classify(name)
+  if ((facts & WRITTEN) !== 0) return 'is written by the proxy itself; see trustedProxies and xfwd'
+  if (name.toLowerCase() === 'proxy') return 'is never passed on: CGI makes HTTP_PROXY of it'
+  return (facts & (FORWARDING | LOOKALIKE)) === FORWARDING
     ? null
     : 'is passed on in any case, or never; forwarded.pass is for X-Forwarded-*, X-Real-IP, X-Original-URL, X-Rewrite-URL and Forwarded'
 }

@@ -100,7 +100,8 @@ export class Exchange implements ExchangeView {
     if (body?.isDecoded === true) removeField(request.list, 'content-encoding')
     if (body?.expectsContinue === true) request.list.push('Expect', '100-continue')
     this.client = new ClientWatch(this)
-    this.body = body === null ? null : new ReplayableBody(body, snapshot.limits.replayBytes, this.client)
+    this.body =
+      body === null ? null : new ReplayableBody(body, snapshot.limits.replayBytes, this.client, request.counted)
     this.events = new Responder(this)
     services.deadlines.add(this.client)
     if (services.events.has('request')) services.events.emit('request', this)

@@ -32,6 +32,7 @@ export class ReplayableBody implements BodySource, BodySink {
   readonly #source: FrontBody
   readonly #watcher: BodyWatcher
   readonly #replayBytes: number
+  readonly #head: Readonly<HeaderList>
   #kept: Buffer[] | null = []
   #keptBytes = 0
   /** The last one kept, where it has room for more, and how much of it is used. */
@@ -43,11 +44,13 @@ export class ReplayableBody implements BodySource, BodySink {
   #trailers: HeaderList | null = null
   #sink: BodySink | null = null
 
-  constructor(source: FrontBody, replayBytes: number, watcher: BodyWatcher) {
+  /** @param head the request's headers, as received. */
+  constructor(source: FrontBody, replayBytes: number, watcher: BodyWatcher, head: Readonly<HeaderList>) {
     this.#source = source
     this.bytes = source.bytes
     this.#replayBytes = replayBytes
     this.#watcher = watcher
+    this.#head = head
   }
 
   get expectsContinue(): boolean {
@@ -158,7 +161,7 @@ export class ReplayableBody implements BodySource, BodySink {
 
   onBodyEnd(trailers: HeaderList | null): void {
     this.#isEnded = true
-    this.#trailers = trailers === null ? null : passableTrailers(trailers)
+    this.#trailers = trailers === null ? null : passableTrailers(trailers, this.#head)
     this.#watcher.onBodyComplete()
     try {
       const returned: unknown = this.#sink?.onBodyEnd(this.#trailers)

@@ -14,6 +14,8 @@ import type { Exchange } from './exchange.ts'
 import type { FrontEvents } from './front.ts'
 import { UpgradedConnection } from './upgraded-connection.ts'
 
+const NONE: Readonly<HeaderList> = []
+
 const WAITING = 0
 const RESPONDING = 1
 /** All of the response is with the front. */
@@ -24,6 +26,8 @@ export class Responder implements ResponseSink, FrontEvents {
   readonly #exchange: Exchange
   #state = WAITING
   #flow: Flow | null = null
+  /** Of the response, as received: what its trailers may say depends on them. */
+  #headers: Readonly<HeaderList> = NONE
   #isClientBlocked = false
 
   constructor(exchange: Exchange) {
@@ -54,6 +58,7 @@ export class Responder implements ResponseSink, FrontEvents {
     if (exchange.isEnded) return
     const { front, method, services, snapshot } = exchange
     this.#flow = flow
+    this.#headers = head.headers
     exchange.body?.forget()
     exchange.client.stopAwaiting()
     const isBodiless = method === 'HEAD' || head.status === 304
@@ -128,7 +133,7 @@ export class Responder implements ResponseSink, FrontEvents {
     this.#isClientBlocked = true
     exchange.client.awaitLastBytes()
     try {
-      exchange.front.end(trailers === null ? null : passableTrailers(trailers))
+      exchange.front.end(trailers === null ? null : passableTrailers(trailers, this.#headers))
     } catch (thrown) {
       this.#failWith(thrown)
     }

@@ -1,26 +1,37 @@
-import {
-  contentLength,
-  fieldValue,
-  hasListToken,
-  isHost,
-  isName,
-  listMembers,
-  MAX_CONNECTION_BYTES,
-  removeField,
-  removeFields,
-} from '../http1/fields.ts'
+import { contentLength, hasListToken, isHost, MAX_CONNECTION_BYTES } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { Peer } from '../model/peer.ts'
-import type { HeaderEdits } from './edits.ts'
-import { forwardingName, plainName, WRITTEN } from './facts.ts'
+import {
+  CONNECTION,
+  CONTENT_LENGTH,
+  classify,
+  EXPECT,
+  FORWARDING,
+  FROM_REQUESTS,
+  HOST,
+  KEPT_IN_REQUESTS,
+  LEFT_TO_NODE,
+  MAX_FORWARDS,
+  NAME,
+  TE,
+  TRANSFER_ENCODING,
+  VIA,
+  X_FORWARDED_FOR,
+  X_FORWARDED_HOST,
+  X_FORWARDED_PORT,
+  X_FORWARDED_PROTO,
+} from './facts.ts'
+import { type ForwardingPolicy, isBelieved } from './forwarding.ts'
+import { isPlainConnection, removeNominated } from './nominated.ts'
+
+/** The facts on which {@link requestHeaders} acts. */
+const READ = NAME | FROM_REQUESTS | FORWARDING | LEFT_TO_NODE
 
 /** How requests' headers are treated; fixed for a proxy. */
-export interface RequestHeaderPolicy {
+export interface RequestHeaderPolicy extends ForwardingPolicy {
   readonly xfwd: boolean
   /** Our name in `Via`, or empty. */
   readonly via: string
-  /** Of the headers that only trusted proxies may send, those that anybody may; in lower case. */
-  readonly pass: ReadonlySet<string>
 }
 
 /** What a request's headers say, and the list that goes to backends. */
@@ -37,6 +48,10 @@ export interface RequestHeaders {
   /** -1 in chunks, `null` for no body. */
   readonly bodyBytes: number | null
   readonly expectsContinue: boolean
+  /** `Connection` has `close`. */
+  readonly saysClose: boolean
+  /** Nothing in it is read in more than one way, or is for node:http: no upgrade, no expectation, each framing header once. */
+  readonly isPlain: boolean
   /** X-Forwarded-For as received where the peer is trusted, or as the application has set it; else empty. */
   readonly forwardedFor: string
   /** It has come as far as it may (`Max-Forwards: 0`): we answer. */
@@ -47,26 +62,11 @@ export interface RequestHeaders {
   readonly misuse: string | null
 }
 
-/** What a client cannot nominate away in `Connection`, besides the family of {@link forwardingName}: what the backend must see, what says how to read the content. */
-const NOT_NOMINABLE = new Set([
-  'host',
-  'content-length',
-  'content-type',
-  'content-encoding',
-  'content-range',
-  'cache-control',
-  'max-forwards',
-  'origin',
-  'via',
-  'cookie',
-  'authorization',
-])
-
 /**
  * The headers of a request as a backend gets them: hop-by-hop ones and those that `Connection` nominates are
- * removed (RFC 9110 section 7.6.1), X-Forwarded-* are set by us, or added to where the peer is trusted; what else only
- * a trusted peer may say is removed where it is not. Decides by length before it compares: most headers are looked at
- * once and copied.
+ * removed (RFC 9110 section 7.6.1), X-Forwarded-* are set by us, or added to if the peer is trusted; everything else that only
+ * a trusted peer may say is removed if it is not. The one walk over a request's headers: framing, too, is decided here
+ * (RFC 9112 section 6.3), and {@link classify} is called once a line.
  * @param minorVersion of HTTP/1, or -1 for another version.
  * @param kept lower-case names that `Connection` does not nominate away: the application has set them.
  */
@@ -85,7 +85,9 @@ export function requestHeaders(
   let bodyBytes = 0
   let coding: string | null = null
   let nominated = ''
-  let expect = ''
+  let expectsContinue = false
+  let saysClose = false
+  let isPlain = true
   let via = ''
   let forwardedFor = ''
   let forwardedHost = ''
@@ -98,104 +100,77 @@ export function requestHeaders(
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const value = raw[i + 1] as string
-    const forwarding = forwardingName(name)
-    if (forwarding !== null) {
-      if (!isPassed(forwarding, name, peer, policy)) continue
-      switch (forwarding) {
-        case 'x-forwarded-for':
-          forwardedFor = join(forwardedFor, value)
-          continue
-        case 'x-forwarded-host':
-          forwardedHost = value
-          continue
-        case 'x-forwarded-port':
-          forwardedPort = value
-          continue
-        case 'x-forwarded-proto':
-          forwardedProto = value
-          continue
-      }
-      list.push(name, value)
-      continue
-    }
-    switch (name.length) {
-      case 2:
-        if (isName(name, 'te')) {
-          takesTrailers ||= hasListToken(value, 'trailers')
-          continue
+    const facts = classify(name, READ)
+    switch (facts & NAME) {
+      case HOST:
+        if (hasHost) fault = 'more than one Host header'
+        else if (!isHost(value)) fault = 'an invalid Host header'
+        host = value
+        hasHost = true
+        list.push(name, value)
+        break
+      case CONNECTION:
+        if (isPlainConnection(value)) {
+          // `close`, and not `keep-alive`.
+          if (value.length === 5) saysClose = true
+          break
         }
+        nominated = join(nominated, value)
+        if (nominated.length > MAX_CONNECTION_BYTES)
+          fault = `a Connection header of more than ${MAX_CONNECTION_BYTES} bytes`
+        if (hasListToken(value, 'close')) saysClose = true
+        if (hasListToken(value, 'upgrade')) isPlain = false
         break
-      case 3:
-        if (isName(name, 'via')) {
-          via = join(via, value)
-          continue
+      case CONTENT_LENGTH:
+        if (length !== null) {
+          isPlain = false
+          if (length !== value) fault = 'differing Content-Length headers'
         }
+        bodyBytes = contentLength(value)
+        if (bodyBytes < 0) fault = 'a malformed Content-Length header'
+        length = value
         break
-      case 4:
-        if (isName(name, 'host')) {
-          if (hasHost) fault = 'more than one Host header'
-          else if (!isHost(value)) fault = 'an invalid Host header'
-          host = value
-          hasHost = true
-        }
+      case TRANSFER_ENCODING:
+        if (coding !== null) isPlain = false
+        coding = join(coding ?? '', value)
         break
-      case 6:
-        if (isName(name, 'expect')) {
-          expect = value
-          continue
-        }
+      case TE:
+        takesTrailers ||= hasListToken(value, 'trailers')
         break
-      case 7:
-        if (isName(name, 'upgrade')) continue
+      case EXPECT:
+        expectsContinue ||= minorVersion === 1 && hasListToken(value, '100-continue')
+        isPlain = false
         break
-      case 10:
-        if (isName(name, 'connection')) {
-          if (isPlainConnection(value)) continue
-          nominated = join(nominated, value)
-          if (nominated.length > MAX_CONNECTION_BYTES)
-            fault = `a Connection header of more than ${MAX_CONNECTION_BYTES} bytes`
-          continue
-        }
-        if (isName(name, 'keep-alive')) continue
+      case VIA:
+        via = join(via, value)
         break
-      case 12:
+      case MAX_FORWARDS:
+        isPlain = false
         // RFC 9110 section 7.6.2; of no meaning for other methods.
-        if (countsForwards && isName(name, 'max-forwards')) {
+        if (countsForwards) {
           const left = contentLength(value)
           if (left < 0 || forwards >= 0) fault = 'a malformed Max-Forwards header'
           forwards = left
           list.push(name, String(Math.max(0, left - 1)))
-          continue
-        }
+        } else list.push(name, value)
         break
-      case 14:
-        if (isName(name, 'content-length')) {
-          if (length !== null && length !== value) fault = 'differing Content-Length headers'
-          bodyBytes = contentLength(value)
-          if (bodyBytes < 0) fault = 'a malformed Content-Length header'
-          length = value
-          continue
-        }
-        if (isName(name, 'http2-settings') || resembles(name, 'content-length')) continue
+      case X_FORWARDED_FOR:
+        if (isBelieved(facts, name, peer, policy)) forwardedFor = join(forwardedFor, value)
         break
-      case 16:
-        if (isName(name, 'proxy-connection')) continue
+      case X_FORWARDED_HOST:
+        if (isBelieved(facts, name, peer, policy)) forwardedHost = value
         break
-      case 17:
-        if (isName(name, 'transfer-encoding')) {
-          coding = join(coding ?? '', value)
-          continue
-        }
-        if (resembles(name, 'transfer-encoding')) continue
+      case X_FORWARDED_PORT:
+        if (isBelieved(facts, name, peer, policy)) forwardedPort = value
         break
-      case 18:
-        if (isName(name, 'proxy-authenticate')) continue
+      case X_FORWARDED_PROTO:
+        if (isBelieved(facts, name, peer, policy)) forwardedProto = value
         break
-      case 19:
-        if (isName(name, 'proxy-authorization')) continue
-        break
+      default:
+        if ((facts & LEFT_TO_NODE) !== 0) isPlain = false
+        if ((facts & FROM_REQUESTS) !== 0) break
+        if ((facts & FORWARDING) === 0 || isBelieved(facts, name, peer, policy)) list.push(name, value)
     }
-    list.push(name, value)
   }
   if (minorVersion !== 1 && minorVersion !== 0) fault = 'a version other than HTTP/1.1 and HTTP/1.0'
   else if (minorVersion === 1 && !hasHost) fault = 'no Host header'
@@ -205,7 +180,7 @@ export function requestHeaders(
     else if (minorVersion === 0) fault = 'Transfer-Encoding in HTTP/1.0'
     else if (coding.toLowerCase() !== 'chunked') fault = 'a Transfer-Encoding other than chunked'
   }
-  if (nominated !== '' && fault === null) removeNominated(list, nominated, kept)
+  if (nominated !== '' && fault === null) removeNominated(list, nominated, KEPT_IN_REQUESTS, kept)
   // Trailers are passed on, so the wish for them is too; TE is hop-by-hop (RFC 9110 section 10.1.4).
   if (takesTrailers) list.push('TE', 'trailers', 'Connection', 'TE')
   if (policy.via !== '') via = join(via, `1.${minorVersion} ${policy.via}`)
@@ -227,108 +202,14 @@ export function requestHeaders(
     hasHost,
     isHostSet: false,
     bodyBytes: coding !== null ? -1 : bodyBytes === 0 ? null : bodyBytes,
-    expectsContinue: expect !== '' && hasListToken(expect, '100-continue') && minorVersion === 1,
+    expectsContinue,
+    saysClose,
+    isPlain,
     forwardedFor,
     isOurs: forwards === 0,
     fault,
     misuse: null,
   }
-}
-
-/** Whether a header of the family of {@link forwardingName} counts. A name that only resembles one never does. */
-function isPassed(forwarding: string, name: string, peer: Peer, { pass }: RequestHeaderPolicy): boolean {
-  if (forwarding === 'proxy' || (name !== forwarding && name.toLowerCase() !== forwarding)) return false
-  return peer.isTrusted || (pass.size > 0 && pass.has(forwarding))
-}
-
-/**
- * {@link requestHeaders} of a request in which the application has changed headers: what it set is its word, and goes as
- * it is. Who a client is, it says in place of us, and nobody adds to it.
- */
-export function editedRequestHeaders(
-  raw: Readonly<HeaderList>,
-  edits: HeaderEdits,
-  method: string,
-  minorVersion: number,
-  peer: Peer,
-  policy: RequestHeaderPolicy,
-): RequestHeaders {
-  const counted: HeaderList = []
-  /** What goes the way of received headers. */
-  const ordinary: HeaderList = []
-  const own: HeaderList = []
-  const kept = new Set<string>()
-  /** Names under which some backends would take a client's header for the application's. */
-  const plain = new Set<string>()
-  for (const [lower, { values }] of edits.changed) {
-    plain.add(plainName(lower))
-    if (values.length > 0) kept.add(lower)
-  }
-  const done = new Set<string>()
-  const write = (lower: string, name: string, values: readonly string[]): void => {
-    if (done.has(lower)) return
-    done.add(lower)
-    const forwarding = forwardingName(name)
-    for (const value of values) {
-      counted.push(name, value)
-      if (forwarding === null) ordinary.push(name, value)
-      else if (forwarding !== 'proxy') own.push(name, value)
-    }
-  }
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as string
-    const value = raw[i + 1] as string
-    const lower = name.toLowerCase()
-    const edit = edits.changed.get(lower)
-    if (edit !== undefined) {
-      // What the client sent is checked all the same: that it is there, and only once.
-      if (lower === 'host' && (edit.values.length === 0 || done.has(lower))) ordinary.push(name, value)
-      write(lower, name, edit.values)
-    } else if (!plain.has(plainName(name))) {
-      counted.push(name, value)
-      ordinary.push(name, value)
-    }
-  }
-  for (const [lower, { name, values }] of edits.changed) write(lower, name, values)
-  const headers = requestHeaders(ordinary, method, minorVersion, peer, policy, kept)
-  const { list } = headers
-  const host = edits.changed.get('host')
-  if (host?.values.length === 0) {
-    removeField(list, 'host')
-    if (fieldValue(list, 'x-forwarded-host') === headers.host) removeField(list, 'x-forwarded-host')
-  }
-  const forwardedFor = edits.changed.get('x-forwarded-for')?.values.join(', ') ?? ''
-  for (const name of WRITTEN) if (kept.has(name)) removeField(list, name)
-  list.push(...own)
-  return {
-    ...headers,
-    counted,
-    forwardedFor: forwardedFor === '' ? headers.forwardedFor : forwardedFor,
-    isHostSet: kept.has('host'),
-    ...(host?.values.length === 0 ? { host: '', hasHost: false } : {}),
-    misuse: edits.fault,
-  }
-}
-
-/** Whether a backend that gets its headers by CGI's rules would take it for the other: `Content_Length`. Of the same length, and not the same. */
-function resembles(name: string, lower: string): boolean {
-  return (
-    (name.charCodeAt(0) | 0x20) === lower.charCodeAt(0) && plainName(name) === lower && name.toLowerCase() !== lower
-  )
-}
-
-/** The usual values nominate nothing. */
-function isPlainConnection(value: string): boolean {
-  return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Close' || value === ''
-}
-
-function removeNominated(list: HeaderList, nominated: string, kept: ReadonlySet<string> | null): void {
-  const names = listMembers(nominated)
-  removeFields(
-    list,
-    (lower) =>
-      names.has(lower) && !NOT_NOMINABLE.has(lower) && forwardingName(lower) === null && kept?.has(lower) !== true,
-  )
 }
 
 function join(list: string, value: string): string {

@@ -1,5 +1,16 @@
-import { isName, listMembers, removeFields } from '../http1/fields.ts'
+import { isName } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import {
+  CONNECTION,
+  CONTENT_LENGTH,
+  classify,
+  FROM_RESPONSES,
+  KEPT_IN_RESPONSES,
+  NAME,
+  TRAILER,
+  UPGRADE,
+} from './facts.ts'
+import { isPlainConnection, removeNominated } from './nominated.ts'
 
 /** What of a response's framing stays in its head. */
 export interface ResponseShape {
@@ -15,16 +26,6 @@ export interface ResponseShape {
   readonly isUpgradeRequired?: boolean
 }
 
-/** What a backend cannot nominate away in `Connection`: it is meant for everyone who reads the content (RFC 9110 section 7.6.1). */
-const NOT_NOMINABLE = new Set([
-  'content-length',
-  'content-type',
-  'content-encoding',
-  'content-range',
-  'cache-control',
-  'set-cookie',
-])
-
 /**
  * The headers of a response as the client gets them: hop-by-hop ones and those that `Connection` nominates are
  * removed (RFC 9110 section 7.6.1), Content-Length is written from what was parsed, in its place.
@@ -37,45 +38,27 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const value = raw[i + 1] as string
-    switch (name.length) {
-      case 2:
-        if (isName(name, 'te')) continue
+    const facts = classify(name, FROM_RESPONSES)
+    switch (facts & NAME) {
+      case CONTENT_LENGTH:
+        if (hasLength || (shape.bodyBytes < 0 && !shape.isBodiless)) break
+        hasLength = true
+        list.push(name, shape.isBodiless ? value : String(shape.bodyBytes))
         break
-      case 7:
-        if (isName(name, 'upgrade')) {
-          if (shape.isUpgradeRequired === true) upgrade += upgrade === '' ? value : `, ${value}`
-          continue
-        }
-        if (!shape.takesTrailers && isName(name, 'trailer')) continue
+      case CONNECTION:
+        if (!isPlainConnection(value)) nominated += `,${value}`
         break
-      case 10:
-        if (isName(name, 'keep-alive')) continue
-        if (isName(name, 'connection')) {
-          if (!isPlain(value)) nominated += `,${value}`
-          continue
-        }
+      case UPGRADE:
+        if (shape.isUpgradeRequired === true) upgrade += upgrade === '' ? value : `, ${value}`
         break
-      case 14:
-        if (isName(name, 'content-length')) {
-          if (hasLength || (shape.bodyBytes < 0 && !shape.isBodiless)) continue
-          hasLength = true
-          list.push(name, shape.isBodiless ? value : String(shape.bodyBytes))
-          continue
-        }
+      case TRAILER:
+        if (shape.takesTrailers) list.push(name, value)
         break
-      case 16:
-        if (isName(name, 'proxy-connection')) continue
-        break
-      case 17:
-        if (isName(name, 'transfer-encoding')) continue
-        break
-      case 18:
-        if (isName(name, 'proxy-authenticate')) continue
-        break
+      default:
+        if (facts === 0) list.push(name, value)
     }
-    list.push(name, value)
   }
-  if (nominated !== '') removeNominated(list, nominated)
+  if (nominated !== '') removeNominated(list, nominated, KEPT_IN_RESPONSES)
   // It speaks of the client's connection, whose server we are; clients ask for upgrades through us, too.
   if (upgrade !== '') list.push('Upgrade', upgrade, 'Connection', 'upgrade')
   if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
@@ -88,14 +71,4 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
  */
 export function announceNothing(headers: HeaderList): void {
   for (let i = 0; i < headers.length; i += 2) if (isName(headers[i] as string, 'content-length')) headers[i + 1] = '0'
-}
-
-/** The usual values nominate nothing. */
-function isPlain(value: string): boolean {
-  return value === 'keep-alive' || value === 'close'
-}
-
-function removeNominated(list: HeaderList, nominated: string): void {
-  const names = listMembers(nominated)
-  removeFields(list, (lower) => names.has(lower) && !NOT_NOMINABLE.has(lower))
 }

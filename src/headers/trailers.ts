@@ -1,56 +1,35 @@
 import type { HeaderList } from '../model/exchange-view.ts'
-import { forwardingName, plainName } from './facts.ts'
+import { CONNECTION_BOUND, classify, FRAMING, NO_TRAILER } from './facts.ts'
+import { nominatedNames } from './nominated.ts'
 
 /**
- * What may not come in a trailer (RFC 9110 section 6.5.1), besides the family of {@link forwardingName}, which says who the
- * client is: framing, connection, routing, conditions, authentication, what controls the response and what says how to
- * read the body. A receiver that merges trailers into the head would believe it.
+ * The trailers that are passed on: none that may only stand in a head, and none that `Connection` nominates, which is for trailers
+ * too (RFC 9110 section 7.6.1).
+ * @param head of the same message, as received.
+ * @returns `null` if none is left.
  */
-const FORBIDDEN = new Set([
-  'age',
-  'authorization',
-  'cache-control',
-  'connection',
-  'content-encoding',
-  'content-length',
-  'content-range',
-  'content-type',
-  'cookie',
-  'date',
-  'expect',
-  'expires',
-  'host',
-  'http2-settings',
-  'if-match',
-  'if-modified-since',
-  'if-none-match',
-  'if-range',
-  'if-unmodified-since',
-  'keep-alive',
-  'location',
-  'max-forwards',
-  'pragma',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'range',
-  'retry-after',
-  'set-cookie',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'vary',
-  'via',
-  'www-authenticate',
-])
-
-/** The trailers that are passed on. @returns `null` where none is left. */
-export function passableTrailers(trailers: HeaderList): HeaderList | null {
+export function passableTrailers(trailers: HeaderList, head: Readonly<HeaderList>): HeaderList | null {
   const list: HeaderList = []
+  const nominated = nominatedNames(head)
   for (let i = 0; i < trailers.length; i += 2) {
     const name = trailers[i] as string
-    if (forwardingName(name) === null && !FORBIDDEN.has(plainName(name))) list.push(name, trailers[i + 1] as string)
+    if (classify(name, NO_TRAILER) !== 0 || nominated?.has(name.toLowerCase()) === true) continue
+    list.push(name, trailers[i + 1] as string)
   }
   return list.length === 0 ? null : list
+}
+
+/** Whether trailers speak of the connection, as only a head may: node ends it then. */
+export function mentionsConnection(trailers: Readonly<HeaderList>): boolean {
+  return mentions(trailers, CONNECTION_BOUND)
+}
+
+/** Whether trailers say again how long the body is, for a receiver that merges them into the head: node refuses them. */
+export function mentionsFraming(trailers: Readonly<HeaderList>): boolean {
+  return mentions(trailers, FRAMING)
+}
+
+function mentions(trailers: Readonly<HeaderList>, fact: number): boolean {
+  for (let i = 0; i < trailers.length; i += 2) if (classify(trailers[i] as string, fact) !== 0) return true
+  return false
 }

@@ -1,9 +1,7 @@
 import type { HeaderView } from '../contracts/transform.ts'
 import { fieldValue, fieldValues, isFieldValue, isToken, removeField } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
-
-/** Framing is rebuilt from what was parsed; a transform cannot change it. */
-const FRAMING = new Set(['content-length', 'transfer-encoding', 'connection', 'keep-alive', 'upgrade'])
+import { classify, RESERVED } from './facts.ts'
 
 /** A {@link HeaderView} that writes straight into `list`. */
 export function headerView(list: HeaderList): HeaderView {
@@ -21,8 +19,7 @@ export function headerView(list: HeaderList): HeaderView {
       list.push(name, value)
     },
     delete(name) {
-      const lower = name.toLowerCase()
-      if (!FRAMING.has(lower)) removeField(list, lower)
+      if (!isReserved(name)) removeField(list, name.toLowerCase())
     },
     *entries() {
       for (let i = 0; i < list.length; i += 2) yield [list[i] as string, list[i + 1] as string]
@@ -30,11 +27,14 @@ export function headerView(list: HeaderList): HeaderView {
   }
 }
 
+/** What is rebuilt from what was parsed: no transform can change it. */
+export function isReserved(name: string): boolean {
+  return (classify(name) & RESERVED) !== 0
+}
+
 function check(name: string, value: string): void {
   if (!isToken(name)) throw new TypeError(`${JSON.stringify(name)} is not a header name`)
-  if (FRAMING.has(name.toLowerCase())) {
-    throw new TypeError(`${name} is part of the message's framing, which the proxy writes itself`)
-  }
+  if (isReserved(name)) throw new TypeError(`${name} belongs to the connection and is written by the proxy itself`)
   if (typeof value !== 'string' || !isFieldValue(value)) {
     throw new TypeError(`the value of ${name} has characters that cannot stand in a header: ${JSON.stringify(value)}`)
   }

@@ -1,5 +1,6 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http'
 import type { HeaderView, Transform } from '../contracts/transform.ts'
+import { isReserved } from '../headers/view.ts'
 import { describeError } from '../model/errors.ts'
 
 /** Headers to set (replacing) and to remove. */
@@ -10,12 +11,9 @@ export interface HeaderChanges {
   remove?: string[]
 }
 
-/** What belongs to one connection and its framing; the proxy writes it anew on each side. */
-const OURS = new Set(['connection', 'content-length', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
-
 /** Why `name` cannot be changed by a transform, or `null` where it can. */
 export function headerNameFault(name: string): string | null {
-  if (OURS.has(name.toLowerCase())) return `${name} belongs to the connection and is written by the proxy itself`
+  if (isReserved(name)) return `${name} belongs to the connection and is written by the proxy itself`
   return faultOf(() => validateHeaderName(name))
 }
 

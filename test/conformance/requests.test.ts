@@ -179,6 +179,11 @@ const chunks: Case[] = [
     send: `${CHUNKED}2\r\nab\r\n0\r\nHost: b\r\nX_Forwarded_For: 1\r\nX-Real-IP: 1\r\nProxy: x\r\nx.forwarded.user: b\r\nX-A: b\r\n\r\n`,
     sent: `${CHUNKED}2\r\nab\r\n0\r\nX-A: b\r\n\r\n`,
   },
+  {
+    rule: 'a trailer that Connection nominates is not passed on',
+    send: `${POST}Connection: keep-alive, X-Hop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx-hop: 1\r\nX-A: b\r\n\r\n`,
+    sent: `${CHUNKED}2\r\nab\r\n0\r\nX-A: b\r\n\r\n`,
+  },
 ]
 
 const fields: Case[] = [
@@ -315,7 +320,7 @@ const FORWARDING = [
 const hygiene: Case[] = [
   {
     rule: 'hop-by-hop headers',
-    send: `${GET}Keep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nTE: gzip\r\nUpgrade: foo\r\nHTTP2-Settings: x\r\n\r\n`,
+    send: `${GET}Keep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nProxy-Authentication-Info: x\r\nTE: gzip\r\nUpgrade: foo\r\nHTTP2-Settings: x\r\n\r\n`,
     sent: none,
   },
   {

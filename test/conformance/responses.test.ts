@@ -188,6 +188,12 @@ const passed: Passed[] = [
     isReused: true,
   },
   {
+    rule: 'trailers that Connection nominates',
+    answer: `${OK}Connection: X-Hop\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-HOP: 1\r\nX: a\r\n\r\n`,
+    body: '0\r\nX: a\r\n\r\n',
+    isReused: true,
+  },
+  {
     rule: 'a Content-Length in the trailers',
     answer: `${CHUNKED}1\r\na\r\n0\r\nContent-Length: 1\r\nX: a\r\n\r\n`,
     body: '1\r\na\r\n0\r\nX: a\r\n\r\n',

@@ -73,7 +73,7 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
     abandon() {},
   }
   const watcher = { onBodyProgress() {}, onBodyComplete() {}, onBodyAwaited() {}, onBodyHeld() {}, onBodyThrew() {} }
-  const body = new ReplayableBody(source, 65_536, watcher)
+  const body = new ReplayableBody(source, 65_536, watcher, [])
   const taken: Buffer[][] = [[], [], []]
   const sinkOf = (index: number): BodySink => ({
     onBody: (chunk) => taken[index]?.push(chunk) !== undefined,

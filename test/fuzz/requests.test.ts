@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { test } from 'node:test'
+import { RequestReader } from '../../src/fronts/socket/request-reader.ts'
+import { mentionsConnection, mentionsFraming } from '../../src/headers/trailers.ts'
 import { ChunkedDecoder } from '../../src/http1/chunked.ts'
-import { mentionsConnection, mentionsFraming, RequestParser } from '../../src/http1/request-parser.ts'
 import type { HeaderList, Lease, Pool } from '../../src/index.ts'
 import { runLane } from '../support/running-socket-server.ts'
 import { caseCount, corpus, FakeSocket, inBatches, mutator, seed } from './mutator.ts'
@@ -16,20 +17,32 @@ interface Request {
   isComplete: boolean
 }
 
-/** What our parser accepts of `text`, up to the first thing that it does not. */
+const BOUNDS = { maxHeadBytes: 16_384, maxHeaders: 100, maxTargetBytes: 16_384 }
+const POLICY = { xfwd: true, via: '', pass: new Set<string>() }
+const PEER = { address: '192.0.2.1', localPort: 80, isSecure: false, isTrusted: false }
+
+/** What our reader accepts of `text`, up to the first thing that it does not. */
 function ours(text: string): Request[] {
-  const parser = new RequestParser(16_384, 100)
+  const reader = new RequestReader(BOUNDS, POLICY)
   const bytes = Buffer.from(text, 'latin1')
   const found: Request[] = []
   for (let i = 0; i < bytes.length; ) {
-    const length = parser.parse(bytes, i, bytes.length)
+    const length = reader.read(bytes, i, bytes.length, PEER)
     if (length <= 0) break
     i += length
-    const { method, target, headers, bodyBytes } = parser
-    const request: Request = { method, target, headers, body: '', trailers: [], isComplete: bodyBytes === null }
+    const { method, target, headers, sent } = reader
+    const { bodyBytes } = sent
+    const request: Request = {
+      method,
+      target,
+      headers: [...headers],
+      body: '',
+      trailers: [],
+      isComplete: bodyBytes === null,
+    }
     found.push(request)
     if (bodyBytes === null) {
-      if (!parser.keepAlive) break
+      if (reader.sent.saysClose) break
       continue
     }
     if (bodyBytes < 0) {
@@ -44,7 +57,7 @@ function ours(text: string): Request[] {
       i += request.body.length
       request.isComplete = request.body.length === bodyBytes
     }
-    if (!request.isComplete || !parser.keepAlive || mentionsConnection(request.trailers)) break
+    if (!request.isComplete || reader.sent.saysClose || mentionsConnection(request.trailers)) break
   }
   return found
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { test } from 'node:test'
-import { mentionsFraming } from '../../src/http1/request-parser.ts'
+import { mentionsFraming } from '../../src/headers/trailers.ts'
 import { ResponseParser } from '../../src/http1/response-parser.ts'
 import type { HeaderList } from '../../src/index.ts'
 import { caseCount, corpus, FakeSocket, inBatches, mutator, seed } from './mutator.ts'

@@ -319,6 +319,22 @@ test('trailers cannot bring in what the head may not: framing, routing or forwar
   assert.match(text, /\r\n0\r\nX-Sum: 1\r\n\r\n$/)
 })
 
+test('trailers that Connection nominates are not passed on', async () => {
+  await using backend = await mockBackend({
+    headers: ['Connection', 'X-Hop'],
+    chunks: ['x'],
+    trailers: ['X-Hop', '1', 'X-Sum', '2'],
+  })
+  await using front = await runProxy({ target: backend.url })
+  const { text } = await converse(
+    front.port,
+    'POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close, TE, X-Mine\r\nTransfer-Encoding: chunked\r\n\r\n' +
+      '1\r\nx\r\n0\r\nX-Mine: 1\r\nX-Sum: 1\r\n\r\n',
+  )
+  assert.deepEqual((await backend.nextRequest()).trailers, ['X-Sum', '1'])
+  assert.match(text, /\r\n0\r\nX-Sum: 2\r\n\r\n$/)
+})
+
 test('dot segments do not lead out of an added prefix', async () => {
   const { request } = await pass(['Host: a'], { routes: [{ addPrefix: '/tenant' }] }, { path: '/x/../../admin' })
   assert.equal(request.path, '/tenant/admin')

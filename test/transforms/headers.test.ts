@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { HeaderView } from '../../src/contracts/transform.ts'
+import { HEADER_FACTS, RESERVED } from '../../src/headers/facts.ts'
 import { headerView } from '../../src/headers/view.ts'
 import type { ExchangeView } from '../../src/model/exchange-view.ts'
 import { type HeaderChanges, requestHeaders, responseHeaders } from '../../src/transforms/index.ts'
@@ -63,5 +64,20 @@ test('what belongs to the connection and its framing cannot be changed', () => {
   for (const name of ['Connection', 'content-length', 'Transfer-Encoding', 'Upgrade', 'Keep-Alive']) {
     assert.throws(() => requestHeaders({ set: { [name]: '1' } }), /belongs to the connection/)
     assert.throws(() => responseHeaders({ remove: [name] }), /belongs to the connection/)
+  }
+})
+
+test('transforms of either kind refuse the same names, all that are written by us', () => {
+  const names = HEADER_FACTS.filter(([, facts]) => (facts & RESERVED) !== 0).map(([name]) => name)
+  assert.ok(names.includes('proxy-connection') && names.includes('te') && names.includes('expect'))
+  const list = names.flatMap((name) => [name, 'received'])
+  const view = headerView(list)
+  for (const name of names) {
+    assert.throws(() => requestHeaders({ set: { [name]: '1' } }), /belongs to the connection/, name)
+    assert.throws(() => responseHeaders({ remove: [name] }), /belongs to the connection/, name)
+    assert.throws(() => view.set(name.toUpperCase(), '1'), /belongs to the connection/, name)
+    assert.throws(() => view.append(name, '1'), /belongs to the connection/, name)
+    view.delete(name)
+    assert.equal(view.get(name), 'received')
   }
 })

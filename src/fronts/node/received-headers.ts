@@ -1,11 +1,7 @@
 import type { IncomingMessage } from 'node:http'
+import { editedRequestHeaders } from '../../headers/edited-request.ts'
 import { headerEdits } from '../../headers/edits.ts'
-import {
-  editedRequestHeaders,
-  type RequestHeaderPolicy,
-  type RequestHeaders,
-  requestHeaders,
-} from '../../headers/request.ts'
+import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '../../headers/request.ts'
 import type { Peer } from '../../model/peer.ts'
 
 /** The headers of a request that node has read, as the application has left them. */

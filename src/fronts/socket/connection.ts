@@ -2,19 +2,20 @@ import type { Socket } from 'node:net'
 import { Exchange } from '../../exchange/exchange.ts'
 import { requestLineOf } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
-import { requestHeaders } from '../../headers/request.ts'
+import { mentionsConnection, mentionsFraming } from '../../headers/trailers.ts'
 import { ChunkedDecoder, EXTENSIONS_TOO_LARGE, TRAILERS_TOO_LARGE } from '../../http1/chunked.ts'
-import { mentionsConnection, mentionsFraming, NOT_PLAIN, type RequestParser } from '../../http1/request-parser.ts'
+import { NOT_PLAIN } from '../../http1/request-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import type { KnownRequest } from '../node/client-error.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
+import type { RequestReader } from './request-reader.ts'
 
 /** What all connections of a lane share. */
 export interface SocketConnectionDeps {
   readonly core: Core
-  readonly parser: RequestParser
+  readonly reader: RequestReader
   /** For a request head to come whole, ms; 0: any time. */
   readonly headMs: number
   /** Idle connections are kept this long, ms. */
@@ -239,9 +240,9 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   /** @returns the length of the head, or 0 or less where there is no request to go on with. */
   #readHead(bytes: Buffer, from: number): number {
-    const { parser, core, isShared } = this.#server
-    const { limits, forwarding, router } = core.snapshot
-    const length = parser.parse(bytes, from, bytes.length)
+    const { reader, core, isShared } = this.#server
+    const { limits, router } = core.snapshot
+    const length = reader.read(bytes, from, bytes.length, this.#peer)
     if (length === 0) {
       if (this.#state === IDLE) {
         // What has come of a first request counts from when the client came.
@@ -251,14 +252,13 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       return 0
     }
     if (length < 0) return this.#handOver(bytes, from)
-    const { method, target, bodyBytes, keepAlive } = parser
-    const headers = requestHeaders(parser.headers, method, 1, this.#peer, forwarding.requestHeaders)
-    if (headers.fault !== null || target.length > limits.maxTargetBytes) return this.#handOver(bytes, from)
-    const found = isShared ? router.resolve(method, target, headers.host) : null
+    const { method, target, sent } = reader
+    const { bodyBytes } = sent
+    const found = isShared ? router.resolve(method, target, sent.host) : null
     if (found !== null && found.route === null) return this.#handOver(bytes, from)
     const max = limits.maxRequestsPerConnection
-    const isLast = ++this.#requests === max || !keepAlive
-    const front = new SocketFront(parser, this.#peer, this.socket, this, isLast)
+    const isLast = ++this.#requests === max || sent.saysClose
+    const front = new SocketFront(reader, this.#peer, this.socket, this, isLast)
     let body: SocketBody | null = null
     this.deadline = Number.POSITIVE_INFINITY
     if (bodyBytes !== null) {
@@ -270,7 +270,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#state = BUSY
     this.#front = front
     this.#body = body
-    const exchange = new Exchange(core, front, headers, body, null)
+    const exchange = new Exchange(core, front, sent, body, null)
     front.connect(exchange.events)
     exchange.begin(found)
     return length

@@ -2,8 +2,9 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { BodySink } from '../../contracts/pool.ts'
 import type { Front, FrontBody, FrontEvents, Retainable } from '../../exchange/front.ts'
+import { CONNECTION, CONTENT_LENGTH, classify, DATE, NAME } from '../../headers/facts.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
-import { contentLength, isName } from '../../http1/fields.ts'
+import { contentLength } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { ResponseHead } from '../../model/message.ts'
@@ -107,19 +108,17 @@ export class SocketFront implements Front, Writer {
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i] as string
       const value = headers[i + 1] as string
-      switch (name.length) {
-        case 4:
-          if (isName(name, 'date')) hasDate = true
+      switch (classify(name, NAME) & NAME) {
+        case DATE:
+          hasDate = true
           break
-        case 10:
+        case CONNECTION:
           // Only we say it, but for `upgrade` in a 426.
-          if (isName(name, 'connection') && value !== 'upgrade') continue
-          break
-        case 14:
-          if (isName(name, 'content-length')) {
-            if (status === 204) continue
-            length = contentLength(value)
-          }
+          if (value === 'upgrade') break
+          continue
+        case CONTENT_LENGTH:
+          if (status === 204) continue
+          length = contentLength(value)
           break
       }
       text += `${name}: ${value}\r\n`

@@ -3,7 +3,6 @@ import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
-import { RequestParser } from '../../http1/request-parser.ts'
 import { describeError, ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
@@ -11,6 +10,7 @@ import { LONGEST_MS } from '../../runtime/clock.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
 import { AddressLimit } from './address-limit.ts'
 import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
+import { RequestReader } from './request-reader.ts'
 
 /** Settings of a {@link createSocketServer}. */
 export interface SocketServerSettings {
@@ -67,7 +67,7 @@ export function createSocketServer(
 
   const deps: SocketConnectionDeps = {
     core,
-    parser: new RequestParser(limits.maxHeadBytes, limits.maxHeaders),
+    reader: new RequestReader(limits, core.snapshot.forwarding.requestHeaders),
     // A whole request includes its head.
     headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,

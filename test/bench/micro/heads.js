@@ -1,8 +1,10 @@
-import { RequestParser } from '../../../dist/src/http1/request-parser.js'
+import { RequestReader } from '../../../dist/src/fronts/socket/request-reader.js'
 import { ResponseParser } from '../../../dist/src/http1/response-parser.js'
 
-const MAX_HEAD_BYTES = 16_384
-const MAX_HEADERS = 100
+const REQUEST_BOUNDS = { maxHeadBytes: 16_384, maxHeaders: 100, maxTargetBytes: 8192 }
+const RESPONSE_BOUNDS = { maxResponseHeadBytes: 16_384, maxInterimResponses: 100 }
+const POLICY = { xfwd: true, via: '', pass: new Set() }
+const PEER = { address: '192.0.2.1', localPort: 8080, isSecure: false, isTrusted: false }
 
 const SMALL_REQUEST = ['Host: localhost:8080', 'User-Agent: curl/8.11.1', 'Accept: */*']
 const BROWSER_REQUEST = [
@@ -45,10 +47,10 @@ export const headCases = {
 
 function requests(headers) {
   const bytes = head('GET /articles/2026/11/23?page=2 HTTP/1.1', headers)
-  const parser = new RequestParser(MAX_HEAD_BYTES, MAX_HEADERS)
+  const reader = new RequestReader(REQUEST_BOUNDS, POLICY)
   return () => {
-    if (parser.parse(bytes, 0, bytes.length) !== bytes.length) throw new Error('the head was not read')
-    return parser.headers
+    if (reader.read(bytes, 0, bytes.length, PEER) !== bytes.length) throw new Error('the head was not read')
+    return reader.sent
   }
 }
 
@@ -62,7 +64,7 @@ function responses(headers) {
     },
     onData() {},
   }
-  const parser = new ResponseParser(handler, MAX_HEAD_BYTES)
+  const parser = new ResponseParser(handler, RESPONSE_BOUNDS)
   return () => {
     parser.start('GET')
     if (parser.execute(bytes, 0, bytes.length) !== bytes.length)

@@ -1,0 +1,75 @@
+import { fieldValue, removeField, removeFields } from '../http1/fields.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+import type { Peer } from '../model/peer.ts'
+import type { HeaderEdits } from './edits.ts'
+import { classify, FORWARDING, plainName, WRITTEN } from './facts.ts'
+import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from './request.ts'
+
+/**
+ * {@link requestHeaders} of a request in which the application has changed headers: what it set is its word, and goes as
+ * it is. Who a client is, it says in place of us, and nobody adds to it.
+ */
+export function editedRequestHeaders(
+  raw: Readonly<HeaderList>,
+  edits: HeaderEdits,
+  method: string,
+  minorVersion: number,
+  peer: Peer,
+  policy: RequestHeaderPolicy,
+): RequestHeaders {
+  const counted: HeaderList = []
+  /** What goes the way of received headers. */
+  const ordinary: HeaderList = []
+  const own: HeaderList = []
+  const kept = new Set<string>()
+  /** Names under which some backends would take a client's header for the application's. */
+  const plain = new Set<string>()
+  for (const [lower, { values }] of edits.changed) {
+    plain.add(plainName(lower))
+    if (values.length > 0) kept.add(lower)
+  }
+  const done = new Set<string>()
+  const write = (lower: string, name: string, values: readonly string[]): void => {
+    if (done.has(lower)) return
+    done.add(lower)
+    const isForwarding = (classify(name) & FORWARDING) !== 0
+    for (const value of values) {
+      counted.push(name, value)
+      if (isForwarding) own.push(name, value)
+      else ordinary.push(name, value)
+    }
+  }
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const value = raw[i + 1] as string
+    const lower = name.toLowerCase()
+    const edit = edits.changed.get(lower)
+    if (edit !== undefined) {
+      // What the client sent is checked all the same: that it is there, and only once.
+      if (lower === 'host' && (edit.values.length === 0 || done.has(lower))) ordinary.push(name, value)
+      write(lower, name, edit.values)
+    } else if (!plain.has(plainName(name))) {
+      counted.push(name, value)
+      ordinary.push(name, value)
+    }
+  }
+  for (const [lower, { name, values }] of edits.changed) write(lower, name, values)
+  const headers = requestHeaders(ordinary, method, minorVersion, peer, policy, kept)
+  const { list } = headers
+  const host = edits.changed.get('host')
+  if (host?.values.length === 0) {
+    removeField(list, 'host')
+    if (fieldValue(list, 'x-forwarded-host') === headers.host) removeField(list, 'x-forwarded-host')
+  }
+  const forwardedFor = edits.changed.get('x-forwarded-for')?.values.join(', ') ?? ''
+  removeFields(list, (lower) => (classify(lower) & WRITTEN) !== 0 && kept.has(lower))
+  list.push(...own)
+  return {
+    ...headers,
+    counted,
+    forwardedFor: forwardedFor === '' ? headers.forwardedFor : forwardedFor,
+    isHostSet: kept.has('host'),
+    ...(host?.values.length === 0 ? { host: '', hasHost: false } : {}),
+    misuse: edits.fault,
+  }
+}
