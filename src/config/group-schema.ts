@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import type { Affinity } from '../contracts/affinity.ts'
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
@@ -9,6 +10,7 @@ import { backend, EXAMPLE_URL } from './backend-schema.ts'
 import { balancer } from './balancer-schema.ts'
 import {
   closed,
+  codeOnly,
   codeOr,
   contract,
   hasMethodOf,
@@ -17,6 +19,7 @@ import {
   optional,
   renamed,
   type Schema,
+  says,
   text,
   whole,
   withDefault,
@@ -165,6 +168,17 @@ const retry = policyOr(
   ),
 )
 
+const AFFINITY = { name: 'cookie', onLost: 'rebalance' }
+const affinity = codeOnly(
+  v.pipe(
+    contract<Affinity>('an Affinity', ['find', 'bind'], AFFINITY),
+    v.check(
+      ({ onLost }) => onLost === 'rebalance' || onLost === 'refuse',
+      says("onLost: 'rebalance' or 'refuse'", AFFINITY, "has an onLost that is neither 'rebalance' nor 'refuse'"),
+    ),
+  ),
+)
+
 /** The options of a group; the proxy has them too, for its unnamed group. */
 export const GROUP = {
   backends: optional(
@@ -173,6 +187,7 @@ export const GROUP = {
   ),
   target: optional('Shorthand for a single backend.', backend),
   balancer: optional('Who picks.', balancer),
+  affinity: optional('Who stays with which backend.', affinity),
   pool: optional('Bounds of the connections to each backend.', pool),
   healthCheck: optional('When to take a backend out of the balance, or false.', healthCheck),
   slowStartMs: withDefault(

@@ -46,7 +46,7 @@ export abstract class BaseExchange implements Recordable, Timed {
   readonly front: { readonly minorVersion: number }
   readonly startedAt: number
   deadline = Number.POSITIVE_INFINITY
-  place = UNWATCHED
+  index = UNWATCHED
   timeouts: Timeouts
   attempts = 0
   backend: Backend | null = null
@@ -323,7 +323,7 @@ export abstract class BaseExchange implements Recordable, Timed {
     const outcome: Outcome = { kind, status: this.status, error, firstByteMs, totalMs }
     this.#attemptAt = -1
     this.backendMs += totalMs
-    backend.cells.addPending(-1)
+    backend.state.addPending(-1)
     try {
       this.#catchRejection(group.balancer.onEnd?.(backend, outcome))
     } catch (thrown) {

@@ -1,12 +1,13 @@
-import type { ResolvedOptions } from '../config/options.ts'
+import type { ResolvedGroup, ResolvedOptions } from '../config/options.ts'
 import { RefusalLog } from '../exchange/refusals.ts'
-import { type Parts, ProxyState } from '../exchange/services.ts'
+import { type Destination, type Parts, ProxyState } from '../exchange/services.ts'
 import { Groups } from '../groups/registry.ts'
 import { trustMatcher } from '../headers/trust.ts'
 import { describeError } from '../model/errors.ts'
 import { confinePath, withSlashesDecoded } from '../model/path.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { Events } from '../observers/events.ts'
+import { http1Pool } from '../pools/http1/pool.ts'
 import { createRouter } from '../routing/router.ts'
 import { readTarget } from '../routing/target.ts'
 import { inThisContext } from '../runtime/clock.ts'
@@ -16,7 +17,7 @@ import type { ThreadContext } from '../threads/context.ts'
 /** What a proxy is made of, before anything serves it. */
 export interface Built {
   readonly parts: Parts
-  readonly groups: Groups
+  readonly groups: Groups<ResolvedGroup, Destination>
   readonly accessLog: AccessLog | null
 }
 
@@ -29,7 +30,20 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Bui
   const deadlines = new Deadlines(clock, (error) =>
     logger.error({ err: error }, `what was to end at its time threw: ${describeError(error)}`),
   )
-  const groups = new Groups({ ...resolved, clock }, context, events, deadlines)
+  const groups = new Groups<ResolvedGroup, Destination>({
+    groups: resolved.groups,
+    clock,
+    logger,
+    context,
+    events: {
+      eject: (backend, ms, reason) => events.emit('eject', backend, ms, reason),
+      uneject: (backend) => events.emit('uneject', backend),
+      unhealthy: (backend, reason) => events.emit('unhealthy', backend, reason),
+      healthy: (backend, reason) => events.emit('healthy', backend, reason),
+    },
+    makePool: ({ pool }) => ('acquire' in pool ? pool : http1Pool(pool, { clock, deadlines })),
+    destinationOf: (group, { timeouts }) => ({ group, route: everything(group.name, timeouts) }),
+  })
   const router = createRouter(resolved.routes)
   const accessLog = openAccessLog(resolved, context.writeLine)
   const parts: Parts = {
@@ -64,4 +78,9 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Bui
     state: new ProxyState(context.counters),
   }
   return { parts, groups, accessLog }
+}
+
+/** The route of what goes to a group, whatever the routes say. */
+function everything(group: string, timeouts: ResolvedGroup['timeouts']): Destination['route'] {
+  return { host: '', path: '/', exact: false, methods: [], group, transforms: [], timeouts }
 }

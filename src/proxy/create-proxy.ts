@@ -42,7 +42,8 @@ export function createProxy(options: ProxyOptions): Proxy {
   const { executor } = resolved
   if (executor.maxThreads === 0) return makeProxy(resolved, nextContext(), null)
   // The calling thread is one of those that share the memory.
-  const buffer = SharedStateMemory.allocate(executor.maxThreads + 1)
+  const names = Array.from(resolved.groups.values()).reduce((sum, { backends }) => sum + backends.length + 1, 0)
+  const buffer = SharedStateMemory.allocate(executor.maxThreads + 1, names)
   const context: ThreadContext = {
     namespace: '0',
     memory: new SharedStateMemory(buffer, 0),
@@ -321,7 +322,7 @@ function makeProxy(
     async drain(id, name = UNNAMED) {
       const group = groups.find(name)
       const backend = backendNamed(group, id)
-      backend.cells.isDraining = true
+      backend.state.isDraining = true
       group.changed()
       while (backend.isDraining && backend.pending > 0) {
         await new Promise<void>((resolve) => clock.schedule(DRAIN_LOOK_MS, resolve))
@@ -329,7 +330,7 @@ function makeProxy(
     },
     undrain(id, name = UNNAMED) {
       const group = groups.find(name)
-      backendNamed(group, id).cells.isDraining = false
+      backendNamed(group, id).state.isDraining = false
       group.changed()
     },
     async reload() {

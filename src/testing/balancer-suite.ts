@@ -163,7 +163,7 @@ function describeTies(factory: Factory): void {
     test(`it spreads over ${count} backends that have ${pending} pending each`, () => {
       const { balancer, exchange } = stage(factory)
       const candidates = backends(Array.from({ length: count }, () => 1))
-      for (const backend of candidates) for (let each = 0; each < pending; each++) backend.cells.addPending(1)
+      for (const backend of candidates) for (let each = 0; each < pending; each++) backend.state.addPending(1)
       balancer.onChange?.(candidates)
       const picked = new Map<Backend, number>()
       for (let each = 0; each < count * 40; each++) tally(picked, pickOne(balancer, candidates, exchange()))
@@ -375,12 +375,12 @@ function traffic(scene: Scene, candidates: Candidates, load: Load): Map<Backend,
 }
 
 function begin({ balancer }: Scene, backend: Backend, exchange: ExchangeView, hooks = true): void {
-  backend.cells.addPending(1)
+  backend.state.addPending(1)
   if (hooks) balancer.onStart?.(backend, exchange)
 }
 
 function end({ balancer }: Scene, backend: Backend, outcome: Outcome, hooks = true): void {
-  backend.cells.addPending(-1)
+  backend.state.addPending(-1)
   if (hooks) balancer.onEnd?.(backend, outcome)
 }
 

@@ -74,7 +74,7 @@ export function countersName(slot: number, proxy: number): string {
   return `thread ${slot}, proxy ${proxy}`
 }
 
-/** Name of the cells of a thread's place: how many connections have come, how many have gone, on how many sockets it listens. */
+/** Name of the counters of a thread's place: how many connections have come, how many have gone, on how many sockets it listens. */
 export function slotName(slot: number): string {
   return `thread ${slot}`
 }

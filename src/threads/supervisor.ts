@@ -17,6 +17,9 @@ import { chooseSpread, handsListenersOver } from './spread.ts'
 /** {@link Running} threads. */
 export interface RunningThreads extends Running, AsyncDisposable {}
 
+/** Room for so many backends of an entry module, whose options are not known here; docs/threads.md says it. */
+const ENTRY_BACKENDS = 10_000
+
 /** How often utilization is measured and threads report what is not in shared memory, ms. */
 const REPORT_MS = 500
 
@@ -87,7 +90,7 @@ class ThreadGroup implements RunningThreads, ThreadOwner {
     this.#job = job
     this.#settings = settings
     const slots = settings.max + 1
-    this.#buffer = job.memory ?? SharedStateMemory.allocate(slots + 1)
+    this.#buffer = job.memory ?? SharedStateMemory.allocate(slots + 1, ENTRY_BACKENDS)
     this.#memory = new SharedStateMemory(this.#buffer, 0)
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - index)
     // Before threads ask for them: later there may be no room, and only this thread takes places; see SharedStateMemory.release().

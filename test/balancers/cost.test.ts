@@ -38,10 +38,10 @@ for (const balancer of ALL) {
 
 /** Calls `onLook` each time the weight of `backend`, or what is pending there, is read. */
 function watch(backend: Backend, onLook: () => void): void {
-  const { weight, cells } = backend
+  const { weight, state } = backend
   const properties = {
     weight: () => weight,
-    pending: () => cells.pending,
+    pending: () => state.pending,
   }
   for (const [name, read] of Object.entries(properties)) {
     Object.defineProperty(backend, name, {

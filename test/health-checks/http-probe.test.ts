@@ -15,15 +15,15 @@ const INTERVAL_MS = 1000
 const TIMEOUT_MS = 300
 
 /** A probe under way, on a clock of its own. */
-function watch(init: BackendInit | string, options: ProbeOptions = {}, cells = new BackendState()) {
+function watch(init: BackendInit | string, options: ProbeOptions = {}, state = new BackendState()) {
   const clock = manualClock()
   const delays = queue<number>()
   const told: string[] = []
-  const backend = new Backend(init, cells)
+  const backend = new Backend(init, state)
   const control: HealthControl = {
     eject: () => false,
     setUnhealthy(which, isUnhealthy, reason) {
-      which.cells.isUnhealthy = isUnhealthy
+      which.state.isUnhealthy = isUnhealthy
       told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'}: ${reason}`)
     },
   }
@@ -85,12 +85,12 @@ test('the first probe decides by itself; after it three in a row must fail, and 
 
 test('who takes over from another thread goes on with what is known: its first probe decides nothing by itself', async () => {
   await using server = await mockBackend(passes)
-  const cells = new BackendState()
-  const before = watch(server.url, {}, cells)
+  const state = new BackendState()
+  const before = watch(server.url, {}, state)
   await before.ended()
   before.stop()
   server.use(fails)
-  const probe = watch(server.url, {}, cells)
+  const probe = watch(server.url, {}, state)
   await probe.ended()
   await probe.next()
   assert.deepEqual(probe.told, [])
@@ -98,8 +98,8 @@ test('who takes over from another thread goes on with what is known: its first p
   assert.deepEqual(probe.told, ['unhealthy: status 503'])
   probe.stop()
   // A backend that comes anew is not known.
-  cells.clear()
-  const anew = watch(server.url, {}, cells)
+  state.clear()
+  const anew = watch(server.url, {}, state)
   await anew.ended()
   assert.deepEqual(anew.told, ['unhealthy: status 503'])
   anew.stop()

@@ -28,20 +28,21 @@ interface Setting {
 export function groupsOfThreads(setting: Setting): Group[] {
   const { ids, threads = 1, maxEjectedPercent = 100, slowStartMs = 0, balancer = first, told = [] } = setting
   const clock = setting.clock ?? manualClock()
-  const buffer = SharedStateMemory.allocate(threads)
+  const buffer = SharedStateMemory.allocate(threads, 0)
   return Array.from({ length: threads }, (_, thread) => {
     const memory = new SharedStateMemory(buffer, thread)
     return new Group({
       name: 'default',
-      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
+      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.backendState(id))),
       balancer,
+      affinity: null,
       pool: mockPool({}),
       healthCheck: setting.healthCheck ?? null,
       maxEjectedPercent,
       slowStartMs,
       retry: null,
       clock: thread === 0 ? (setting.firstClock ?? clock) : clock,
-      cells: memory.cells('group'),
+      state: memory.groupState('group'),
       isShared: threads > 1,
       onEject: ({ id }) => void told.push(`eject ${id}`),
       onUneject: ({ id }) => void told.push(`uneject ${id}`),

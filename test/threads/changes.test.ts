@@ -296,7 +296,7 @@ test('there is room for backends that come, as long as others go: none is ever t
   const clients = await clientsOfThreads(proxy, port, 2)
   // More than there are places for, and each one another.
   for (let round = 0; round < 20; round++) {
-    const others = Array.from({ length: 500 }, (_, i) => `http://127.0.0.1:1/${round}/${i}`)
+    const others = Array.from({ length: 1000 }, (_, i) => `http://127.0.0.1:1/${round}/${i}`)
     const kept = { url: backend.url, id: round < 10 ? 'kept' : 'first' }
     await proxy.setBackends([kept, ...others.map((url) => ({ url, id: url }))])
     for (const client of clients.values()) assert.equal(await ask(client), 'kept')
@@ -304,9 +304,9 @@ test('there is room for backends that come, as long as others go: none is ever t
   const many = (name: string, count: number) =>
     Array.from({ length: count }, (_, i) => ({ url: 'http://127.0.0.1:1', id: `${name} ${i}` }))
   // Too many at one time are refused, and what they took is free again after the next change.
-  await assert.rejects(proxy.setBackends(many('too many', 9000)), /threads can share the numbers of 8192 backends/)
+  await assert.rejects(proxy.setBackends(many('too many', 17_000)), /threads can share the state of 16384 backends/)
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
-  await proxy.setBackends(many('others', 7000))
+  await proxy.setBackends(many('others', 14_000))
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
   // The place of another one has nothing of what that one had.
   assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, isAvailable }) => pending === 0 && isAvailable))
@@ -319,11 +319,11 @@ test('there is room for threads that come, however many backends there are', { s
   await using backend = await mockBackend()
   await using proxy = threaded({ target: backend.url, executor: workerThreads({ threads: 1 }) })
   await proxy.listen(LOOPBACK)
-  let count = 8192
+  let count = 16_384
   const most = (): Promise<unknown> =>
     proxy.setBackends(Array.from({ length: count }, (_, i) => ({ url: 'http://127.0.0.1:1', id: `${i}` })))
   while ((await most().catch((error: unknown) => error)) instanceof RangeError) count--
-  assert.ok(count > 8000)
+  assert.ok(count > 16_000)
   await proxy.reload()
 })
 

@@ -66,7 +66,7 @@ const LEFT = 4
 export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwner {
   readonly socket: Socket
   deadline: number
-  place = UNWATCHED
+  index = UNWATCHED
   readonly keepAliveText: string
   readonly #lane: SocketConnectionDeps
   readonly #peer: Peer
