@@ -2,6 +2,7 @@ import type { Balancer } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { choiceOfTwo } from './sampling/choice-of-two.ts'
+import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link peakEwma}. */
 export interface PeakEwmaOptions {
@@ -63,17 +64,20 @@ export function peakEwma({
     if (atLeastMs > projectedMs(backend, nowMs)) backend.state.setRtt(atLeastMs, nowMs)
   }
 
+  const pick = choiceOfTwo(random, (second, first) => {
+    const nowMs = now()
+    const ofSecond = second.pending
+    const ofFirst = first.pending
+    const secondMs = projectedMs(second, nowMs)
+    const firstMs = projectedMs(first, nowMs)
+    if (ofSecond === 0 && ofFirst === 0) return secondMs < firstMs
+    return secondMs * (ofSecond + 1) * first.weight < firstMs * (ofFirst + 1) * second.weight
+  })
+
   return {
     name: 'peak-ewma',
-    pick: choiceOfTwo(random, (second, first) => {
-      const nowMs = now()
-      const ofSecond = second.pending
-      const ofFirst = first.pending
-      const secondMs = projectedMs(second, nowMs)
-      const firstMs = projectedMs(first, nowMs)
-      if (ofSecond === 0 && ofFirst === 0) return secondMs < firstMs
-      return secondMs * (ofSecond + 1) * first.weight < firstMs * (ofFirst + 1) * second.weight
-    }),
+    pick,
+    pickUntried: redraw(pick),
     onEnd(backend, outcome) {
       const nowMs = now()
       if (isBackendFailure(outcome)) raise(backend, penaltyMs, nowMs)

@@ -17,7 +17,7 @@ import { SlowStart } from './slow-start.ts'
 /** How often a pick is made again because another thread picked at the same time. */
 const MAX_PICKS = 4
 /** Up to so many candidates a retry gets an array without those that it has tried; above, that would cost more than the pick. */
-const FEW = 64
+const FEW = 256
 
 /** A set of backends at work: who gets an exchange ({@link take}), and what a health check may do to them. */
 export class Group implements HealthControl {

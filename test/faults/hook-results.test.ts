@@ -63,7 +63,10 @@ for (const { name, run } of FRONTS) {
       const response = await fetch(front.url)
       assert.equal(response.status, 500)
       assert.match(await response.text(), /ERR_PROXY_HOOK/)
-      assert.match(logger.messages('error').at(-1) ?? '', /balancer mine threw: pick\(\) returned what is none/)
+      assert.match(
+        logger.messages('error').at(-1) ?? '',
+        /balancer mine threw: pick\(\) returned something that is not one/,
+      )
       assert.equal((await front.nextRecord()).backend, null)
       assert.equal(front.pending(), 0)
     }
