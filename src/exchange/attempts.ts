@@ -182,6 +182,8 @@ export abstract class BaseExchange implements Recordable, Timed {
 
   /** Lets the route's transforms at the head of the answer. @returns the status to send, or why there is none. */
   protected transformResponse(status: number, headers: HeaderList): number | ProxyError {
+    const fault = this.#bind(headers)
+    if (fault !== null) return fault
     const transforms = this.#route?.transforms ?? []
     if (transforms.length === 0) return status
     const response: OutgoingResponse = { status, headers: headerView(headers) }
@@ -195,6 +197,18 @@ export abstract class BaseExchange implements Recordable, Timed {
       }
     }
     return response.status
+  }
+
+  /** Has the group's affinity say in the response where the client belongs. @returns why it cannot, or `null`. */
+  #bind(headers: HeaderList): ProxyError | null {
+    const group = this.#group as Group
+    if (group.affinity === null) return null
+    try {
+      group.bind(this.backend as Backend, headerView(headers), this)
+      return null
+    } catch (error) {
+      return this.hookError('bind()', error)
+    }
   }
 
   /** Step 3: begins an attempt at {@link BaseExchange.backend}. @returns why there is none, or `null`. */

@@ -2,6 +2,8 @@ import type { Candidates } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { GroupState } from '../runtime/group-state.ts'
+import type { Span } from '../runtime/span.ts'
+import { bitsOf, EJECTED, ELIGIBLE, isTakenOut } from './candidates.ts'
 import { Returns } from './returns.ts'
 
 /** What {@link Availability} needs. */
@@ -17,10 +19,6 @@ export interface AvailabilityDeps {
   repick(isOut: (backend: Backend) => boolean, hasMore: boolean): void
 }
 
-/** What this thread knows of a backend, in bits. */
-const ELIGIBLE = 1
-const EJECTED = 2
-
 /**
  * Which backends may be picked. The truth lies in each backend's state, which any thread may change; whoever does counts up the
  * group's changes. This is what one thread knows of it: a change of its own costs a look at one backend, a change of another
@@ -29,7 +27,7 @@ const EJECTED = 2
 export class Availability {
   readonly #deps: AvailabilityDeps
   #backends: readonly Backend[] = []
-  #positions: ReadonlyMap<Backend, number> = new Map()
+  readonly #positions = new Map<Backend, number>()
   /** Bits, by position. */
   #known = new Uint8Array()
   #eligible = 0
@@ -40,11 +38,15 @@ export class Availability {
   /** The count of changes that is known here. */
   #changes = 0
   readonly #returns: Returns
+  /** Nobody waits for a connection before. */
+  #isReady = false
 
   constructor(deps: AvailabilityDeps, backends: readonly Backend[]) {
     this.#deps = deps
     this.#returns = new Returns(deps.clock, (backend, hasEnded) => this.#onReturn(backend, hasEnded))
-    this.replace(backends)
+    this.#changes = deps.state.changes
+    this.#set(backends, { start: 0, end: backends.length, endBefore: 0 }, true)
+    this.#isReady = true
   }
 
   /**
@@ -53,14 +55,14 @@ export class Availability {
    */
   get list(): readonly Backend[] {
     this.sync()
-    this.#list ??= this.#backends.filter((_, position) => this.#isCandidate(this.#known[position] as number))
+    this.#list ??= this.#backends.filter((_, position) => this.#isCandidate(this.#known[position] as number) === 1)
     return this.#list
   }
 
   /** Whether it is in {@link list}. */
   has(backend: Backend): boolean {
     const position = this.#positions.get(backend)
-    return position !== undefined && this.#isCandidate(this.#known[position] as number)
+    return position !== undefined && this.#isCandidate(this.#known[position] as number) === 1
   }
 
   /** Whether `backend` is one of `candidates`: if they are {@link list}, by one look-up, since it may have thousands. */
@@ -79,16 +81,6 @@ export class Availability {
     let left = this.#count
     for (const [at, backend] of tried.entries()) if (tried.indexOf(backend) === at && this.has(backend)) left--
     return left > 0
-  }
-
-  /** Those of {@link list} that are not in `tried`; all of them if each has been tried; `null` for none. */
-  candidates(tried: readonly Backend[]): Candidates | null {
-    const { list } = this
-    if (tried.length > 0) {
-      const untried = list.filter((backend) => !tried.includes(backend))
-      if (isNotEmpty(untried)) return untried
-    }
-    return isNotEmpty(list) ? list : null
   }
 
   /** @returns `false` if it is out already, or cannot be spared. */
@@ -111,17 +103,16 @@ export class Availability {
 
   /** Looks at all, if another thread has changed something. */
   sync(): void {
-    if (this.#deps.state.changes !== this.#changes) this.#refresh(this.#positions, this.#known)
+    // Read before the states: what changes meanwhile is seen the next time.
+    const { changes } = this.#deps.state
+    if (changes === this.#changes) return
+    this.#changes = changes
+    this.#lookAtAll()
   }
 
-  /** From now on the group has these backends. */
-  replace(backends: readonly Backend[]): void {
-    const before = this.#positions
-    const known = this.#known
-    this.#backends = backends
-    this.#positions = new Map(backends.map((backend, position) => [backend, position]))
-    this.#returns.forget((backend) => !this.includes(backend))
-    this.#refresh(before, known)
+  /** From now on the group has these backends, which differ from those before in `span` alone. Other threads hear of it. */
+  replace(backends: readonly Backend[], span: Span): void {
+    this.#set(backends, span, this.#isAlone(this.#deps.state.addChange()))
   }
 
   close(): void {
@@ -132,8 +123,28 @@ export class Availability {
     return this.#eligible > this.#ejected ? this.#eligible - this.#ejected : this.#eligible
   }
 
-  #isCandidate(bits: number): boolean {
-    return this.#eligible > this.#ejected ? bits === ELIGIBLE : (bits & ELIGIBLE) !== 0
+  readonly #isCandidate = (bits: number): 0 | 1 => {
+    return (this.#eligible > this.#ejected ? bits === ELIGIBLE : (bits & ELIGIBLE) !== 0) ? 1 : 0
+  }
+
+  /** @param isAlone only those in the span need a look. */
+  #set(backends: readonly Backend[], { start, end, endBefore }: Span, isAlone: boolean): void {
+    const known = new Uint8Array(backends.length)
+    known.set(this.#known.subarray(0, start))
+    known.set(this.#known.subarray(endBefore), end)
+    const before = known.map(this.#isCandidate)
+    for (let position = start; position < end; position++)
+      before[position] = this.has(backends[position] as Backend) ? 1 : 0
+    if (end === endBefore) for (const backend of this.#backends.slice(start, end)) this.#positions.delete(backend)
+    else this.#positions.clear()
+    const isMoved = end !== endBefore
+    for (let position = isMoved ? 0 : start; position < (isMoved ? backends.length : end); position++)
+      this.#positions.set(backends[position] as Backend, position)
+    this.#backends = backends
+    this.#known = known
+    this.#returns.forget((backend) => !this.includes(backend))
+    if (isAlone) this.#look(start, end, before)
+    else this.#look(0, backends.length, before)
   }
 
   /**
@@ -147,16 +158,21 @@ export class Availability {
 
   /** The state of `backend` was changed here. @returns whether no other thread has changed anything meanwhile; else all are looked at. */
   changed(backend: Backend): boolean {
-    const changes = this.#deps.state.addChange()
+    const isAlone = this.#isAlone(this.#deps.state.addChange())
+    if (isAlone) this.#update(backend)
+    else this.#lookAtAll()
+    return isAlone
+  }
+
+  /** Whether nothing has changed since the last look but what was counted as `changes` just now. */
+  #isAlone(changes: number): boolean {
     const isAlone = changes === ((this.#changes + 1) | 0)
-    if (isAlone) {
-      this.#changes = changes
-      this.#update(backend)
-    } else this.sync()
+    this.#changes = changes
     return isAlone
   }
 
   #onReturn(backend: Backend, hasEnded: boolean): void {
+    this.sync()
     if (!hasEnded) return this.#update(backend)
     this.#deps.onReturn(backend)
     this.changed(backend)
@@ -179,7 +195,7 @@ export class Availability {
     const isCandidate = this.#isCandidate(now)
     // With the last available one gone, the ejected ones come in.
     const lacksNow = didSpare && this.#eligible === this.#ejected
-    this.#repick((isCandidate && !wasCandidate) || (lacksNow && this.#eligible > (isCandidate ? 1 : 0)))
+    this.#repick(isCandidate > wasCandidate || (lacksNow && this.#eligible > isCandidate))
   }
 
   #tally(bits: number, by: 1 | -1): void {
@@ -188,41 +204,40 @@ export class Availability {
     if ((bits & EJECTED) !== 0) this.#ejected += by
   }
 
-  /** Looks at all. */
-  #refresh(positionsBefore: ReadonlyMap<Backend, number>, knownBefore: Uint8Array): void {
+  #lookAtAll(): void {
+    this.#look(0, this.#backends.length, this.#known.map(this.#isCandidate))
+  }
+
+  /** Looks at the backends of those positions. @param before 1 for each of all that was a candidate. */
+  #look(start: number, end: number, before: Uint8Array): void {
     const { state, clock, onReturn, onUneject } = this.#deps
-    const wasCandidate = knownBefore.map((bits) => (this.#isCandidate(bits) ? 1 : 0))
-    // Read before the states: what changes meanwhile is seen the next time.
-    this.#changes = state.changes
-    this.#known = new Uint8Array(this.#backends.length)
     this.#eligible = 0
     this.#ejected = 0
     this.#list = null
     const returned: Backend[] = []
-    for (const [position, backend] of this.#backends.entries()) {
-      // The thread that began the ejection may have died, and no other has looked since.
-      if (backend.isEjected && backend.state.endEjection(clock.now())) returned.push(backend)
-      const bits = bitsOf(backend)
-      if ((bits & EJECTED) !== 0) this.#returns.await(backend)
-      this.#known[position] = bits
-      this.#tally(bits, 1)
+    for (let position = 0; position < this.#known.length; position++) {
+      if (position >= start && position < end) {
+        const backend = this.#backends[position] as Backend
+        // The thread that began the ejection may have died, and no other has looked since.
+        if (backend.isEjected && backend.state.endEjection(clock.now())) returned.push(backend)
+        const bits = bitsOf(backend)
+        if ((bits & EJECTED) !== 0) this.#returns.await(backend)
+        this.#known[position] = bits
+      }
+      this.#tally(this.#known[position] as number, 1)
     }
     for (const backend of returned) {
       onReturn(backend)
-      const changes = state.addChange()
-      if (changes === ((this.#changes + 1) | 0)) this.#changes = changes
+      const isAlone = state.addChange() === ((this.#changes + 1) | 0)
+      if (isAlone) this.#changes = (this.#changes + 1) | 0
     }
-    const hasMore = this.#backends.some((backend, position) => {
-      if (!this.#isCandidate(this.#known[position] as number)) return false
-      const before = positionsBefore.get(backend)
-      return before === undefined || wasCandidate[before] === 0
-    })
-    this.#repick(hasMore)
+    this.#repick(this.#known.some((bits, position) => this.#isCandidate(bits) > (before[position] as number)))
     for (const backend of returned) onUneject(backend)
   }
 
   /** Has those who wait for a connection pick again, if that is better for them. */
   #repick(hasMore: boolean): void {
+    if (!this.#isReady) return
     const hasAny = this.#count > 0
     this.#deps.repick((backend) => {
       if (this.has(backend)) return false
@@ -230,18 +245,4 @@ export class Availability {
       return hasAny || !(backend.isUnhealthy || backend.isEjected) || isTakenOut(backend)
     }, hasMore)
   }
-}
-
-/** By an operator's word, not by what is known of its health. */
-function isTakenOut({ isDraining, isDisabled, weight }: Backend): boolean {
-  return isDraining || isDisabled || weight === 0
-}
-
-function bitsOf(backend: Backend): number {
-  return (backend.isEligible ? ELIGIBLE : 0) | (backend.isEjected ? EJECTED : 0)
-}
-
-/** There is something to pick from. */
-export function isNotEmpty(backends: readonly Backend[]): backends is Candidates {
-  return backends.length > 0
 }

@@ -8,7 +8,9 @@ import type { Backend } from '../model/backend.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
 import { assertSync, catchRejection } from '../runtime/callbacks.ts'
 import { LONGEST_MS } from '../runtime/clock.ts'
-import { Availability, isNotEmpty } from './availability.ts'
+import type { Span } from '../runtime/span.ts'
+import { Availability } from './availability.ts'
+import { isNotEmpty, untriedOf } from './candidates.ts'
 import type { GroupDeps } from './group-deps.ts'
 import { Leadership } from './leadership.ts'
 import { guarded, ownerOf } from './owner.ts'
@@ -83,9 +85,14 @@ export class Group implements HealthControl {
     }
   }
 
-  /** From now on these. @param isNew for other threads, too: those that this one did not know come into the balance now. */
-  replace(backends: readonly Backend[], isNew = true): void {
-    const others = isNew ? backends.filter((backend) => !this.#availability.includes(backend)) : []
+  /**
+   * From now on these.
+   * @param isNew for other threads, too: those that this one did not know come into the balance now.
+   * @param span where they differ from those before, in what they are or in what they have adopted.
+   */
+  replace(backends: readonly Backend[], isNew = true, span = wholeOf(this.#backends, backends)): void {
+    const arrived = isNew ? backends.slice(span.start, span.end) : []
+    const others = arrived.filter((backend) => !this.#availability.includes(backend))
     if (others.length > 0) {
       // One with other TLS settings is another object, and the same server.
       const before = new Map(this.#backends.map((backend) => [backend.id, backend]))
@@ -98,8 +105,7 @@ export class Group implements HealthControl {
     } catch (error) {
       this.#deps.onBalancerThrew(error)
     }
-    this.#deps.state.addChange()
-    this.#availability.replace(backends)
+    this.#availability.replace(backends, span)
     this.#leadership.replace(backends)
   }
 
@@ -149,7 +155,7 @@ export class Group implements HealthControl {
       if (!this.#availability.isOne(backend, all) || tried.includes(backend)) throw notCandidate('pickUntried', backend)
       if (!this.#slowStart.isYoung(backend)) return backend
     }
-    return this.#pick(this.#availability.candidates(tried) ?? all, exchange)
+    return this.#pick(untriedOf(all, tried) ?? all, exchange)
   }
 
   #pick(candidates: Candidates, exchange: ExchangeView): Backend {
@@ -170,7 +176,7 @@ export class Group implements HealthControl {
    * backend that could be available is ejected, those count as available.
    */
   candidates(tried: readonly Backend[]): Candidates | null {
-    return this.#availability.candidates(tried)
+    return untriedOf(this.#availability.list, tried)
   }
 
   /** Some available backend is not in `tried`. */
@@ -222,6 +228,10 @@ export class Group implements HealthControl {
       this.#deps.onPoolThrew(error)
     }
   }
+}
+
+function wholeOf(before: readonly unknown[], after: readonly unknown[]): Span {
+  return { start: 0, end: after.length, endBefore: before.length }
 }
 
 function notCandidate(method: string, returned: unknown): TypeError {

@@ -6,6 +6,7 @@ import type { Pool } from '../contracts/pool.ts'
 import { Backend, type BackendInit } from '../model/backend.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { differenceOf } from '../runtime/span.ts'
 import { privateStateMemory } from '../runtime/state-memory.ts'
 import { BackendStates, type StateContext } from './backend-states.ts'
 import { Group } from './group.ts'
@@ -97,34 +98,39 @@ export class Groups<Settings extends GroupSettings, Destination> {
    */
   replace(group: Group, inits: readonly BackendInit[], isNew = true): () => void {
     const giveBack = this.#states.giveBack()
-    const present = group.backends
-    if (inits.length === present.length && inits.every((init, index) => init === present[index]?.init)) return giveBack
-    const after = this.#make(group, inits)
-    const byId = new Map(present.map((backend) => [backend.id, backend]))
-    for (const [index, backend] of after.entries()) {
+    const { name } = group
+    const span = differenceOf(group.backends, inits, (backend, init) => backend.init === init)
+    const { start, end, endBefore } = span
+    if (start === end && start === endBefore) return giveBack
+    const before = group.backends.slice(start, endBefore)
+    const made = this.#make(group, inits.slice(start, end), before)
+    const byId = new Map(before.map((backend) => [backend.id, backend]))
+    const others = made.map((backend) => {
       const old = byId.get(backend.id)
-      if (old === backend) continue
+      if (old === backend) return old
       if (old?.isSame(backend) === true) {
         // With other TLS settings the old object goes, and with it its connections; both have the same state.
-        if (!isDeepStrictEqual(old.endpoint.tls, backend.endpoint.tls)) continue
+        if (!isDeepStrictEqual(old.endpoint.tls, backend.endpoint.tls)) return backend
         old.adopt(backend)
-        after[index] = old
-      } else if (isNew) this.#states.begin(backend)
-    }
-    group.replace(after, isNew)
-    for (const backend of after) this.#states.hasReturned(group.name, backend)
-    const there = new Set(after)
-    const gone = present.filter((backend) => !there.has(backend))
+        return old
+      }
+      if (isNew) this.#states.begin(backend)
+      return backend
+    })
+    group.replace([...group.backends.slice(0, start), ...others, ...group.backends.slice(endBefore)], isNew, span)
+    for (const backend of others) this.#states.hasReturned(name, backend)
+    const there = new Set(others)
+    const gone = before.filter((backend) => !there.has(backend))
     this.#drain(group, gone)
     return () => {
       giveBack()
-      if (this.#deps.context.thread === 0) this.#states.leave(group.name, gone, group.backends)
+      if (this.#deps.context.thread === 0) this.#states.leave(name, gone, group.backends)
     }
   }
 
-  /** @throws RangeError if there is no room for the state of all of them. */
-  #make(group: Group, inits: readonly BackendInit[]): Backend[] {
-    const known = new Map(group.backends.map((backend) => [backend.init, backend]))
+  /** @param present backends that some of `inits` may be. @throws RangeError if there is no room for the state of all of them. */
+  #make(group: Group, inits: readonly BackendInit[], present: readonly Backend[]): Backend[] {
+    const known = new Map(present.map((backend) => [backend.init, backend]))
     const made: Backend[] = []
     try {
       return inits.map((init) => {

@@ -1,7 +1,7 @@
 import type { Candidates } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
-import { isNotEmpty } from './availability.ts'
+import { isNotEmpty } from './candidates.ts'
 
 /** The least share of its own that a backend gets in its slow start. */
 const MIN_SHARE = 0.1

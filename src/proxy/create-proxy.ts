@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import tls, { type SecureContextOptions } from 'node:tls'
 import type { EventEmitter } from 'eventemitter3'
+import { resolveBackends } from '../config/backends.ts'
 import { UNNAMED } from '../config/consistency.ts'
 import type { ProxyOptions, ResolvedOptions } from '../config/options.ts'
 import { resolveOptions } from '../config/resolve.ts'
@@ -306,7 +307,7 @@ function makeProxy(
     stats: () => proxyStats(state, groups.named, running, past),
     async setBackends(backends, name = UNNAMED) {
       const group = groups.find(name)
-      const inits = resolveBackends(backends)
+      const inits = resolveBackends(backends, group.backends)
       // Where it cannot be sent, nothing changes here either.
       const sent = job === null ? [] : (threadOptions({ backends: [...inits] }).backends as BackendInit[])
       const giveUp = groups.replace(group, inits)
@@ -331,6 +332,16 @@ function makeProxy(
     undrain(id, name = UNNAMED) {
       const group = groups.find(name)
       backendNamed(group, id).state.isDraining = false
+      group.changed()
+    },
+    disable(id, name = UNNAMED) {
+      const group = groups.find(name)
+      backendNamed(group, id).state.isDisabled = true
+      group.changed()
+    },
+    enable(id, name = UNNAMED) {
+      const group = groups.find(name)
+      backendNamed(group, id).state.isDisabled = false
       group.changed()
     },
     async reload() {
@@ -395,7 +406,7 @@ function makeProxy(
           return servers.size > 0
         }
         const group = groups.named.find(({ name }) => name === change.group)
-        if (group !== undefined) groups.replace(group, resolveBackends(change.backends), isNew)
+        if (group !== undefined) groups.replace(group, resolveBackends(change.backends, group.backends), isNew)
         return group !== undefined
       },
     })
@@ -404,11 +415,6 @@ function makeProxy(
 }
 
 function ignore(): void {}
-
-/** @throws {@link OptionsError} for backends that cannot be. */
-function resolveBackends(backends: readonly (string | URL | BackendInit)[]): readonly BackendInit[] {
-  return resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
-}
 
 /** eventemitter3's types cannot follow a generic event name. */
 function emitterOf(events: Events): EventEmitter<string> {

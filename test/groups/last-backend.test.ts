@@ -151,6 +151,6 @@ for (const front of FRONTS) {
     await running.proxy.drain('down')
     for (let i = 0; i < 5; i++) assert.equal((await fetch(running.url)).status, 502)
     assert.equal(await (await fetch(running.url)).text(), 'works again')
-    assert.equal(running.proxy.stats().groups[0]?.backends[1]?.isEjected, false)
+    assert.equal(running.proxy.stats().groups[0]?.backends[1]?.status, 'available')
   })
 }

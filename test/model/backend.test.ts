@@ -54,6 +54,21 @@ test('a backend is available unless one of the four states or its weight says ot
   assert.equal(new Backend({ url: 'http://x', weight: 0 }).isAvailable, false)
 })
 
+test('status() says the strongest reason, an operator first', () => {
+  const backend = new Backend('http://x')
+  assert.equal(backend.status(), 'available')
+  backend.state.eject(1000)
+  assert.equal(backend.status(), 'ejected')
+  backend.state.isUnhealthy = true
+  assert.equal(backend.status(), 'unhealthy')
+  backend.adopt(new Backend({ url: 'http://x', weight: 0 }))
+  assert.equal(backend.status(), 'weightless')
+  backend.state.isDraining = true
+  assert.equal(backend.status(), 'draining')
+  backend.state.isDisabled = true
+  assert.equal(backend.status(), 'disabled')
+})
+
 test('state is seen by everyone who shares the memory, and no two backends share a slot', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const here = new SharedStateMemory(buffer, 0).backendState('a')

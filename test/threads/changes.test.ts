@@ -309,7 +309,7 @@ test('there is room for backends that come, as long as others go: none is ever t
   await proxy.setBackends(many('others', 14_000))
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
   // The place of another one has nothing of what that one had.
-  assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, isAvailable }) => pending === 0 && isAvailable))
+  assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, status }) => pending === 0 && status === 'available'))
   await proxy.reload()
   const later = await clientsOfThreads(proxy, port, 2)
   for (const client of [...clients.values(), ...later.values()]) client.socket.destroy()
@@ -352,7 +352,7 @@ test('threads count failures together, an ejection by one is respected by all, a
   // One failure in each thread: neither has seen two.
   assert.match(await ask(one), /ERR_PROXY_RESET/)
   assert.match(await ask(two), /ERR_PROXY_RESET/)
-  assert.equal(proxy.stats().groups[0]?.backends[0]?.isEjected, true)
+  assert.equal(proxy.stats().groups[0]?.backends[0]?.status, 'ejected')
   assert.equal(await ask(one), 'good')
   assert.equal(await ask(two), 'good')
   await returned.promise
@@ -375,7 +375,7 @@ test('an ejection outlives the thread that began it, and ends in time', { skip }
   const text = async (): Promise<string> => (await fetch(url, { headers: { connection: 'close' } })).text()
   assert.equal(await text(), 'good')
   const before = proxy.stats().groups[0]?.backends[0]
-  assert.equal(before?.isEjected, true)
+  assert.equal(before?.status, 'ejected')
   const log = threadLog()
   proxy.on('thread', log.onThread)
   await proxy.reload()
@@ -384,7 +384,7 @@ test('an ejection outlives the thread that began it, and ends in time', { skip }
   assert.equal(await text(), 'good')
   // Asked for by the same message, and so after it.
   await proxy.setBackends([{ url: dead.url, id: 'dead' }, good.url])
-  assert.equal(proxy.stats().groups[0]?.backends[0]?.isEjected, true)
+  assert.equal(proxy.stats().groups[0]?.backends[0]?.status, 'ejected')
   await proxy.close()
   assert.equal(attempts, 1)
 })
