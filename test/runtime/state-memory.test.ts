@@ -48,6 +48,15 @@ test('more names than there is room for are refused in a clear sentence, and the
   assert.doesNotThrow(() => memory.counters('n16383'))
 })
 
+test('there is room for twice what is configured', () => {
+  const memory = new SharedStateMemory(SharedStateMemory.allocate(5, 10_000), 4)
+  const offsets = new Set(Array.from({ length: 20_000 }, (_, i) => memory.counters(`n${i}`).byteOffset))
+  assert.equal(offsets.size, 20_000)
+  memory.backendState('n19999').addPending(1)
+  memory.takeBack(4)
+  assert.equal(memory.backendState('n19999').pending, 0)
+})
+
 test('what is released makes room for another name, which begins with nothing; all others are found where they were', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const [here, there] = [new SharedStateMemory(buffer, 0), new SharedStateMemory(buffer, 1)]
