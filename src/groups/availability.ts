@@ -3,7 +3,7 @@ import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { GroupState } from '../runtime/group-state.ts'
 import type { Span } from '../runtime/span.ts'
-import { bitsOf, EJECTED, ELIGIBLE, isTakenOut } from './candidates.ts'
+import { bitsOf, EJECTED, ELIGIBLE, hasEndedEjection, isLeft } from './candidates.ts'
 import { Returns } from './returns.ts'
 
 /** What {@link Availability} needs. */
@@ -21,13 +21,15 @@ export interface AvailabilityDeps {
 
 /**
  * Which backends may be picked. The truth lies in each backend's state, which any thread may change; whoever does counts up the
- * group's changes. This is what one thread knows of it: a change of its own costs a look at one backend, a change of another
- * thread's a look at all.
+ * group's changes. This is what one thread knows of it: a change costs a look at one backend. If more has changed than the group's
+ * state remembers, it looks at all.
  */
 export class Availability {
   readonly #deps: AvailabilityDeps
   #backends: readonly Backend[] = []
   readonly #positions = new Map<Backend, number>()
+  /** By the index of its slot, for changes of other threads; made when one comes. */
+  #bySlot: ReadonlyMap<number, Backend> | null = null
   /** Bits, by position. */
   #known = new Uint8Array()
   #eligible = 0
@@ -106,13 +108,22 @@ export class Availability {
     // Read before the states: what changes meanwhile is seen the next time.
     const { changes } = this.#deps.state
     if (changes === this.#changes) return
+    const slots = this.#deps.state.changedSlots(this.#changes, changes)
     this.#changes = changes
-    this.#lookAtAll()
+    if (slots === null) return this.#look(0, this.#backends.length, this.#known.map(this.#isCandidate))
+    this.#bySlot ??= new Map(this.#backends.map((backend) => [backend.state.index, backend]))
+    for (const slot of slots) {
+      const backend = this.#bySlot.get(slot)
+      if (backend !== undefined) this.#update(backend)
+    }
   }
 
   /** From now on the group has these backends, which differ from those before in `span` alone. Other threads hear of it. */
   replace(backends: readonly Backend[], span: Span): void {
-    this.#set(backends, span, this.#isAlone(this.#deps.state.addChange()))
+    const changes = this.#deps.state.addChange()
+    const isAlone = changes === ((this.#changes + 1) | 0)
+    this.#changes = changes
+    this.#set(backends, span, isAlone)
   }
 
   close(): void {
@@ -141,6 +152,7 @@ export class Availability {
     for (let position = isMoved ? 0 : start; position < (isMoved ? backends.length : end); position++)
       this.#positions.set(backends[position] as Backend, position)
     this.#backends = backends
+    this.#bySlot = null
     this.#known = known
     this.#returns.forget((backend) => !this.includes(backend))
     if (isAlone) this.#look(start, end, before)
@@ -158,16 +170,13 @@ export class Availability {
 
   /** The state of `backend` was changed here. @returns whether no other thread has changed anything meanwhile; else all are looked at. */
   changed(backend: Backend): boolean {
-    const isAlone = this.#isAlone(this.#deps.state.addChange())
-    if (isAlone) this.#update(backend)
-    else this.#lookAtAll()
-    return isAlone
-  }
-
-  /** Whether nothing has changed since the last look but what was counted as `changes` just now. */
-  #isAlone(changes: number): boolean {
+    const changes = this.#deps.state.addChange(backend.state.index)
     const isAlone = changes === ((this.#changes + 1) | 0)
-    this.#changes = changes
+    if (!isAlone) this.sync()
+    else {
+      this.#changes = changes
+      this.#update(backend)
+    }
     return isAlone
   }
 
@@ -182,6 +191,8 @@ export class Availability {
   #update(backend: Backend): void {
     const position = this.#positions.get(backend)
     if (position === undefined) return
+    // The thread that began the ejection may have died, and no other has looked since.
+    if (hasEndedEjection(backend, this.#deps.clock)) return this.#onReturn(backend, true)
     const before = this.#known[position] as number
     const now = bitsOf(backend)
     if ((now & EJECTED) !== 0) this.#returns.await(backend)
@@ -204,10 +215,6 @@ export class Availability {
     if ((bits & EJECTED) !== 0) this.#ejected += by
   }
 
-  #lookAtAll(): void {
-    this.#look(0, this.#backends.length, this.#known.map(this.#isCandidate))
-  }
-
   /** Looks at the backends of those positions. @param before 1 for each of all that was a candidate. */
   #look(start: number, end: number, before: Uint8Array): void {
     const { state, clock, onReturn, onUneject } = this.#deps
@@ -218,8 +225,7 @@ export class Availability {
     for (let position = 0; position < this.#known.length; position++) {
       if (position >= start && position < end) {
         const backend = this.#backends[position] as Backend
-        // The thread that began the ejection may have died, and no other has looked since.
-        if (backend.isEjected && backend.state.endEjection(clock.now())) returned.push(backend)
+        if (hasEndedEjection(backend, clock)) returned.push(backend)
         const bits = bitsOf(backend)
         if ((bits & EJECTED) !== 0) this.#returns.await(backend)
         this.#known[position] = bits
@@ -228,7 +234,7 @@ export class Availability {
     }
     for (const backend of returned) {
       onReturn(backend)
-      const isAlone = state.addChange() === ((this.#changes + 1) | 0)
+      const isAlone = state.addChange(backend.state.index) === ((this.#changes + 1) | 0)
       if (isAlone) this.#changes = (this.#changes + 1) | 0
     }
     this.#repick(this.#known.some((bits, position) => this.#isCandidate(bits) > (before[position] as number)))
@@ -239,10 +245,6 @@ export class Availability {
   #repick(hasMore: boolean): void {
     if (!this.#isReady) return
     const hasAny = this.#count > 0
-    this.#deps.repick((backend) => {
-      if (this.has(backend)) return false
-      // If no other is left, one that fails may still answer; one that an operator has taken out will not.
-      return hasAny || !(backend.isUnhealthy || backend.isEjected) || isTakenOut(backend)
-    }, hasMore)
+    this.#deps.repick((backend) => !this.has(backend) && isLeft(backend, hasAny), hasMore)
   }
 }

@@ -1,5 +1,6 @@
 import type { Candidates } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
+import type { Clock } from '../runtime/clock.ts'
 
 /** What a thread knows of a backend, in bits. */
 export const ELIGIBLE = 1
@@ -10,9 +11,15 @@ export function bitsOf(backend: Backend): number {
   return (backend.isEligible ? ELIGIBLE : 0) | (backend.isEjected ? EJECTED : 0)
 }
 
-/** An operator has taken it out, whatever is known of its health. */
-export function isTakenOut({ isDraining, isDisabled, weight }: Backend): boolean {
-  return isDraining || isDisabled || weight === 0
+/** Whether those who wait for a backend that is out pick again. @param hasAny there is a backend that is not out. */
+export function isLeft({ isUnhealthy, isEjected, isDraining, isDisabled, weight }: Backend, hasAny: boolean): boolean {
+  // If no other is left, one that fails may still answer; one that an operator has taken out will not.
+  return hasAny || !(isUnhealthy || isEjected) || isDraining || isDisabled || weight === 0
+}
+
+/** The time of its ejection was over, and has ended here. */
+export function hasEndedEjection({ isEjected, state }: Backend, clock: Clock): boolean {
+  return isEjected && state.endEjection(clock.now())
 }
 
 /** There is something to pick from. */

@@ -109,9 +109,10 @@ export class Group implements HealthControl {
     this.#leadership.replace(backends)
   }
 
-  /** Tells every thread that who is available may have changed. Here it counts at once, also for those that wait. */
-  changed(): void {
-    this.#availability.allChanged()
+  /** Tells every thread that `backend`, or any, may have become available or not. Here it counts at once, also for those that wait. */
+  changed(backend?: Backend): void {
+    if (backend === undefined) this.#availability.allChanged()
+    else this.#availability.changed(backend)
   }
 
   /**

@@ -336,13 +336,15 @@ function makeProxy(
     },
     disable(id, name = UNNAMED) {
       const group = groups.find(name)
-      backendNamed(group, id).state.isDisabled = true
-      group.changed()
+      const backend = backendNamed(group, id)
+      backend.state.isDisabled = true
+      group.changed(backend)
     },
     enable(id, name = UNNAMED) {
       const group = groups.find(name)
-      backendNamed(group, id).state.isDisabled = false
-      group.changed()
+      const backend = backendNamed(group, id)
+      backend.state.isDisabled = false
+      group.changed(backend)
     },
     async reload() {
       await Promise.all(Array.from(running, (one) => one.reload()))

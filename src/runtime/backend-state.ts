@@ -22,9 +22,10 @@ const LAST = PROBED
  */
 export class BackendState {
   readonly #cells: Int32Array
-  /** What this thread alone has pending, at {@link #index}. */
+  /** What this thread alone has pending, at {@link index}. */
   readonly #own: Int32Array
-  readonly #index: number
+  /** The slot's position in the memory of several threads. */
+  readonly index: number
 
   /**
    * @param cells the slot.
@@ -34,7 +35,7 @@ export class BackendState {
   constructor(cells: Int32Array = new Int32Array(CELLS_PER_SLOT), own: Int32Array = new Int32Array(1), index = 0) {
     this.#cells = cells
     this.#own = own
-    this.#index = index
+    this.index = index
   }
 
   /** Attempts that have begun and whose last byte is not yet gone. */
@@ -42,7 +43,7 @@ export class BackendState {
     return Atomics.load(this.#cells, PENDING)
   }
   addPending(by: 1 | -1): void {
-    this.#own[this.#index] = (this.#own[this.#index] ?? 0) + by
+    this.#own[this.index] = (this.#own[this.index] ?? 0) + by
     Atomics.add(this.#cells, PENDING, by)
   }
   /** A thread has died: `count` of its attempts will not end. */

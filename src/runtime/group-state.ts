@@ -5,6 +5,13 @@ const CHANGES = 0
 const PICK_VERSION = 1
 const LEADER = 2
 const LEADER_AT = 3
+/** The last changes, by their number: whose state was changed. */
+const RECENT = 4
+const RECENT_COUNT = 8
+
+/** An entry of {@link RECENT}: 12 bits of the change's number, so that an older one is not taken for it, and 20 of the slot. */
+const SLOT_BITS = 20
+const MAX_SLOT = 2 ** SLOT_BITS - 2
 
 /** The numbers of a group that its threads share: what has changed, who picks, who leads. A slot, as in {@link BackendState}. */
 export class GroupState {
@@ -24,11 +31,30 @@ export class GroupState {
   get changes(): number {
     return Atomics.load(this.#cells, CHANGES)
   }
-  /** Wakes the threads that {@link onChange} has wait. @returns the new count. */
-  addChange(): number {
+  /**
+   * Wakes the threads that {@link onChange} has wait.
+   * @param slot index of the one backend whose state was changed, if it is one.
+   * @returns the new count.
+   */
+  addChange(slot: number | null = null): number {
     const changes = (Atomics.add(this.#cells, CHANGES, 1) + 1) | 0
+    const isKnown = slot !== null && slot <= MAX_SLOT
+    Atomics.store(this.#cells, recentAt(changes), isKnown ? tagOf(changes) | (slot + 1) : 0)
     Atomics.notify(this.#cells, CHANGES)
     return changes
+  }
+  /** Indexes of the slots that were changed since `before` changes, up to `now`; `null` if it is not known of all. */
+  changedSlots(before: number, now: number): number[] | null {
+    const count = (now - before) | 0
+    if (count < 0 || count > RECENT_COUNT) return null
+    const slots: number[] = []
+    for (let change = (before + 1) | 0; slots.length < count; change = (change + 1) | 0) {
+      const entry = Atomics.load(this.#cells, recentAt(change))
+      const slot = (entry ^ tagOf(change)) - 1
+      if (slot < 0 || slot > MAX_SLOT) return null
+      slots.push(slot)
+    }
+    return slots
   }
   /**
    * Calls `listener` soon after another thread has changed something, until the returned function is called; does nothing in
@@ -81,6 +107,15 @@ export class GroupState {
   unlead(): void {
     Atomics.compareExchange(this.#cells, LEADER, this.#thread + 1, 0)
   }
+}
+
+function recentAt(change: number): number {
+  return RECENT + (change & (RECENT_COUNT - 1))
+}
+
+/** In the upper bits of an entry. */
+function tagOf(change: number): number {
+  return (change >> 3) << SLOT_BITS
 }
 
 function nothing(): void {}
