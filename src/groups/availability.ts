@@ -40,7 +40,7 @@ export class Availability {
   /** The count of changes that is known here. */
   #changes = 0
   readonly #returns: Returns
-  /** Nobody waits for a connection before. */
+  /** Before, nobody waits for a connection. */
   #isReady = false
 
   constructor(deps: AvailabilityDeps, backends: readonly Backend[]) {
@@ -103,7 +103,7 @@ export class Availability {
     queueMicrotask(() => this.sync())
   }
 
-  /** Looks at all, if another thread has changed something. */
+  /** Looks at what another thread has changed. */
   sync(): void {
     // Read before the states: what changes meanwhile is seen the next time.
     const { changes } = this.#deps.state
@@ -111,9 +111,10 @@ export class Availability {
     const slots = this.#deps.state.changedSlots(this.#changes, changes)
     this.#changes = changes
     if (slots === null) return this.#look(0, this.#backends.length, this.#known.map(this.#isCandidate))
-    this.#bySlot ??= new Map(this.#backends.map((backend) => [backend.state.index, backend]))
+    const bySlot = this.#bySlot ?? new Map(this.#backends.map((backend) => [backend.state.index, backend]))
+    this.#bySlot = bySlot
     for (const slot of slots) {
-      const backend = this.#bySlot.get(slot)
+      const backend = bySlot.get(slot)
       if (backend !== undefined) this.#update(backend)
     }
   }
@@ -146,17 +147,16 @@ export class Availability {
     const before = known.map(this.#isCandidate)
     for (let position = start; position < end; position++)
       before[position] = this.has(backends[position] as Backend) ? 1 : 0
-    if (end === endBefore) for (const backend of this.#backends.slice(start, end)) this.#positions.delete(backend)
-    else this.#positions.clear()
     const isMoved = end !== endBefore
+    if (isMoved) this.#positions.clear()
+    else for (const backend of this.#backends.slice(start, end)) this.#positions.delete(backend)
     for (let position = isMoved ? 0 : start; position < (isMoved ? backends.length : end); position++)
       this.#positions.set(backends[position] as Backend, position)
     this.#backends = backends
     this.#bySlot = null
     this.#known = known
     this.#returns.forget((backend) => !this.includes(backend))
-    if (isAlone) this.#look(start, end, before)
-    else this.#look(0, backends.length, before)
+    this.#look(isAlone ? start : 0, isAlone ? end : backends.length, before)
   }
 
   /**
@@ -168,16 +168,16 @@ export class Availability {
     return ejected < this.#eligible && ejected * 100 <= this.#deps.maxEjectedPercent * this.#eligible
   }
 
-  /** The state of `backend` was changed here. @returns whether no other thread has changed anything meanwhile; else all are looked at. */
+  /** The state of `backend` was changed here. @returns whether no other thread has changed anything meanwhile. */
   changed(backend: Backend): boolean {
     const changes = this.#deps.state.addChange(backend.state.index)
-    const isAlone = changes === ((this.#changes + 1) | 0)
-    if (!isAlone) this.sync()
-    else {
-      this.#changes = changes
-      this.#update(backend)
+    if (changes !== ((this.#changes + 1) | 0)) {
+      this.sync()
+      return false
     }
-    return isAlone
+    this.#changes = changes
+    this.#update(backend)
+    return true
   }
 
   #onReturn(backend: Backend, hasEnded: boolean): void {
