@@ -1,6 +1,7 @@
 export * from './balancers/index.ts'
 export type * from './config/options.ts'
 export { type OptionFault, OptionsError } from './config/options-error.ts'
+export type * from './contracts/affinity.ts'
 export type * from './contracts/balancer.ts'
 export type * from './contracts/executor.ts'
 export type * from './contracts/health-check.ts'
@@ -19,7 +20,7 @@ export {
   lineWriter,
   silentLogger,
 } from './loggers/index.ts'
-export { Backend, type BackendInit, type BackendTls, type Endpoint } from './model/backend.ts'
+export { Backend, type BackendInit, type BackendStatus, type BackendTls, type Endpoint } from './model/backend.ts'
 export { type Phase, ProxyError, type ProxyErrorCode, type ProxyErrorDetails, type Side } from './model/errors.ts'
 export type { ExchangeView, HeaderList, Timeouts } from './model/exchange-view.ts'
 export type { RequestHead, ResponseHead } from './model/message.ts'

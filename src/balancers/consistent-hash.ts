@@ -6,6 +6,7 @@ import { hashString, mix } from './hashing/string-hash.ts'
 import { powerOfTwo } from './power-of-two.ts'
 import { type PendingMirror, pendingMirror } from './sampling/pending-mirror.ts'
 import { perCandidates } from './sampling/per-candidates.ts'
+import { redraw } from './sampling/redraw.ts'
 import { totalWeight } from './sampling/weights.ts'
 
 /** Options of {@link consistentHash}. */
@@ -42,6 +43,8 @@ interface Members {
 /** The defaults of {@link ConsistentHashOptions}. */
 export const CONSISTENT_HASH_DEFAULTS = Object.freeze({ by: 'client-address', boundedLoad: 150, pointsPerWeight: 160 })
 
+const NONE: readonly Backend[] = []
+const NOWHERE: readonly number[] = []
 const KEY_SEED = 0x9747b28c
 /** 2^32 / golden ratio: sets the jumps of one key apart. */
 const JUMP = 0x9e3779b9
@@ -91,6 +94,17 @@ export function consistentHash({
     usual = membersOf(candidates, mirrorOf(candidates))
     return usual
   })
+  const pickByKey = (candidates: Candidates, tried: readonly Backend[], key: string) => {
+    const hash = hashString(key, KEY_SEED)
+    const members = usualMembers(candidates) ?? membersOf(candidates, usual?.pending ?? mirrorOf(candidates))
+    const away = takeAway(members, tried)
+    const owner = ownerOf(members, hash)
+    const { pending, isMember } = members
+    const picked = pending === null ? owner : withinBound(members, pending, hash, owner, boundedLoad / 100)
+    for (const position of away) isMember[position] = 1
+    return picked
+  }
+  const redrawn = redraw(withoutKey.pick)
   const touch = (backend: Backend) => usual?.pending?.touch(backend)
 
   return {
@@ -100,10 +114,12 @@ export function consistentHash({
       if (candidates.length === 1) return candidates[0]
       const key = keyOf(exchange)
       if (key === undefined || key === '') return withoutKey.pick(candidates, exchange)
-      const hash = hashString(key, KEY_SEED)
-      const members = usualMembers(candidates) ?? membersOf(candidates, usual?.pending ?? mirrorOf(candidates))
-      const owner = ownerOf(members, hash)
-      return members.pending === null ? owner : withinBound(members, members.pending, hash, owner, boundedLoad / 100)
+      return pickByKey(candidates, NONE, key)
+    },
+    pickUntried(candidates, tried, exchange) {
+      const key = keyOf(exchange)
+      if (key === undefined || key === '') return redrawn(candidates, tried, exchange)
+      return pickByKey(candidates, tried, key)
     },
     onStart: touch,
     onEnd: touch,
@@ -132,13 +148,26 @@ function markMembers(ring: HashRing, candidates: Candidates): Uint8Array | null 
   return isMember
 }
 
+/** Those of `tried` are no members for now. @returns their positions, to be marked again. */
+function takeAway({ ring, isMember }: Members, tried: readonly Backend[]): readonly number[] {
+  if (tried.length === 0) return NOWHERE
+  const away: number[] = []
+  for (const backend of tried) {
+    const position = ring.indexOf(backend)
+    if (position === undefined || isMember[position] !== 1) continue
+    isMember[position] = 0
+    away.push(position)
+  }
+  return away
+}
+
 function ownerOf({ ring, candidates, isMember }: Members, hash: number): Backend {
   return ring.backends[ring.walk(hash, isMember)] ?? candidates[0]
 }
 
 /** `owner`, or where it is full another that follows from the key. */
 function withinBound(members: Members, pending: PendingMirror, hash: number, owner: Backend, factor: number): Backend {
-  const { candidates, weight } = members
+  const { ring, candidates, isMember, weight } = members
   pending.lookOn()
   const slots = Math.ceil((pending.total() + 1) * factor)
   // A hair less, so that rounding does not make 1 into 1.0000000000000002 and thus 2.
@@ -157,7 +186,7 @@ function withinBound(members: Members, pending: PendingMirror, hash: number, own
   for (let step = 0; step < candidates.length; step++) {
     const backend = candidates[(hash + step) % candidates.length] ?? owner
     const load = backend.pending / slotsOf(backend)
-    if (load < least) {
+    if (load < least && isMember[ring.indexOf(backend) ?? -1] === 1) {
       best = backend
       least = load
     }

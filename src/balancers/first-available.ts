@@ -8,5 +8,6 @@ export function firstAvailable(): Balancer {
   return {
     name: 'first-available',
     pick: (candidates) => candidates[0],
+    pickUntried: (candidates, tried) => candidates.find((backend) => !tried.includes(backend)) ?? candidates[0],
   }
 }

@@ -3,6 +3,7 @@ import type { Backend } from '../model/backend.ts'
 import { leastOf } from './sampling/least-of.ts'
 import { type PendingMirror, pendingMirror } from './sampling/pending-mirror.ts'
 import { perCandidates } from './sampling/per-candidates.ts'
+import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link leastConnections}. */
 export interface LeastConnectionsOptions {
@@ -34,10 +35,12 @@ export function leastConnections({ random = Math.random }: LeastConnectionsOptio
     return usual
   })
   const touch = (backend: Backend) => usual?.mirror.touch(backend)
+  const pick: Balancer['pick'] = (candidates) => mirrorOf(candidates)?.pick() ?? ask(candidates, random)
   return {
     name: 'least-connections',
     isExact: true,
-    pick: (candidates) => mirrorOf(candidates)?.pick() ?? ask(candidates, random),
+    pick,
+    pickUntried: redraw(pick),
     onStart: touch,
     onEnd: touch,
   }

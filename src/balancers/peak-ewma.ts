@@ -2,6 +2,7 @@ import type { Balancer } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { choiceOfTwo } from './sampling/choice-of-two.ts'
+import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link peakEwma}. */
 export interface PeakEwmaOptions {
@@ -13,14 +14,14 @@ export interface PeakEwmaOptions {
   penaltyMs?: number
   /** A number in [0, 1). Default `Math.random`. */
   random?: () => number
-  /** Monotonic time, ms. Default `performance.now`. Threads that share their backends' cells must share its origin. */
+  /** Monotonic time, ms. Default `performance.now`. Threads that share their backends' state must share its origin. */
   now?: () => number
 }
 
 /** The defaults of {@link PeakEwmaOptions}, ms. That of `defaultRttMs` is Envoy's. */
 export const PEAK_EWMA_DEFAULTS = Object.freeze({ defaultRttMs: 10, decayMs: 10_000, penaltyMs: 5000 })
 
-/** Smallest change worth writing, ms. The cells hold whole microseconds: what is smaller would be rounded away each time. */
+/** Smallest change worth writing, ms. The state holds whole microseconds: what is smaller would be rounded away each time. */
 const SMALLEST_STEP_MS = 0.01
 
 /**
@@ -29,7 +30,7 @@ const SMALLEST_STEP_MS = 0.01
  * slowly, so that a backend is avoided as soon as it slows. While both are idle weight acts through the draw alone.
  * After tower `load/peak_ewma.rs` and linkerd `load-biaser`.
  *
- * The averages live in the backends' cells: threads that share them share what they learnt.
+ * The averages live in the backends' state: threads that share them share what they learnt.
  */
 export function peakEwma({
   defaultRttMs = PEAK_EWMA_DEFAULTS.defaultRttMs,
@@ -45,38 +46,41 @@ export function peakEwma({
   }
 
   /** The average as it is now: an old one has faded. Reads only. */
-  const projectedMs = ({ cells }: Backend, nowMs: number) => {
-    const rttMs = cells.rttMs
-    return rttMs === 0 ? defaultRttMs : rttMs * Math.exp(-cells.rttAgeMs(nowMs) / decayMs)
+  const projectedMs = ({ state }: Backend, nowMs: number) => {
+    const rttMs = state.rttMs
+    return rttMs === 0 ? defaultRttMs : rttMs * Math.exp(-state.rttAgeMs(nowMs) / decayMs)
   }
 
   const sample = (backend: Backend, sampleMs: number, nowMs: number) => {
-    const { cells } = backend
-    if (cells.rttMs === 0 || sampleMs > projectedMs(backend, nowMs)) {
-      cells.setRtt(sampleMs, nowMs)
+    const { state } = backend
+    if (state.rttMs === 0 || sampleMs > projectedMs(backend, nowMs)) {
+      state.setRtt(sampleMs, nowMs)
       return
     }
-    const kept = Math.exp(-cells.rttAgeMs(nowMs) / decayMs)
-    const nextMs = cells.rttMs * kept + sampleMs * (1 - kept)
+    const kept = Math.exp(-state.rttAgeMs(nowMs) / decayMs)
+    const nextMs = state.rttMs * kept + sampleMs * (1 - kept)
     // Not written, the average only gets older: the next sample then counts for both.
-    if (Math.abs(cells.rttMs - nextMs) >= SMALLEST_STEP_MS) cells.setRtt(nextMs, nowMs)
+    if (Math.abs(state.rttMs - nextMs) >= SMALLEST_STEP_MS) state.setRtt(nextMs, nowMs)
   }
 
   const raise = (backend: Backend, atLeastMs: number, nowMs: number) => {
-    if (atLeastMs > projectedMs(backend, nowMs)) backend.cells.setRtt(atLeastMs, nowMs)
+    if (atLeastMs > projectedMs(backend, nowMs)) backend.state.setRtt(atLeastMs, nowMs)
   }
+
+  const pick = choiceOfTwo(random, (second, first) => {
+    const nowMs = now()
+    const ofSecond = second.pending
+    const ofFirst = first.pending
+    const secondMs = projectedMs(second, nowMs)
+    const firstMs = projectedMs(first, nowMs)
+    if (ofSecond === 0 && ofFirst === 0) return secondMs < firstMs
+    return secondMs * (ofSecond + 1) * first.weight < firstMs * (ofFirst + 1) * second.weight
+  })
 
   return {
     name: 'peak-ewma',
-    pick: choiceOfTwo(random, (second, first) => {
-      const nowMs = now()
-      const ofSecond = second.pending
-      const ofFirst = first.pending
-      const secondMs = projectedMs(second, nowMs)
-      const firstMs = projectedMs(first, nowMs)
-      if (ofSecond === 0 && ofFirst === 0) return secondMs < firstMs
-      return secondMs * (ofSecond + 1) * first.weight < firstMs * (ofFirst + 1) * second.weight
-    }),
+    pick,
+    pickUntried: redraw(pick),
     onEnd(backend, outcome) {
       const nowMs = now()
       if (isBackendFailure(outcome)) raise(backend, penaltyMs, nowMs)
@@ -86,7 +90,7 @@ export function peakEwma({
     },
     onChange(backends) {
       // From now on the assumption fades like any average.
-      for (const { cells } of backends) if (cells.rttMs === 0) cells.setRtt(defaultRttMs, now())
+      for (const { state } of backends) if (state.rttMs === 0) state.setRtt(defaultRttMs, now())
     },
   }
 }

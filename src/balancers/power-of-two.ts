@@ -1,5 +1,6 @@
 import type { Balancer } from '../contracts/balancer.ts'
 import { choiceOfTwo } from './sampling/choice-of-two.ts'
+import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link powerOfTwo}. */
 export interface PowerOfTwoOptions {
@@ -16,13 +17,11 @@ export interface PowerOfTwoOptions {
  * decides: otherwise the heavier one would win each time, and light traffic would never reach the other.
  */
 export function powerOfTwo({ random = Math.random }: PowerOfTwoOptions = {}): Balancer {
-  return {
-    name: 'power-of-two',
-    pick: choiceOfTwo(random, (second, first) => {
-      const ofSecond = second.pending
-      const ofFirst = first.pending
-      if (ofSecond === 0 && ofFirst === 0) return false
-      return (ofSecond + 1) * first.weight < (ofFirst + 1) * second.weight
-    }),
-  }
+  const pick = choiceOfTwo(random, (second, first) => {
+    const ofSecond = second.pending
+    const ofFirst = first.pending
+    if (ofSecond === 0 && ofFirst === 0) return false
+    return (ofSecond + 1) * first.weight < (ofFirst + 1) * second.weight
+  })
+  return { name: 'power-of-two', pick, pickUntried: redraw(pick) }
 }

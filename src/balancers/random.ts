@@ -1,6 +1,7 @@
 import type { Balancer } from '../contracts/balancer.ts'
 import { drawOnce, drawsFrom } from './sampling/draws.ts'
 import { perCandidates } from './sampling/per-candidates.ts'
+import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link random}. */
 export interface RandomOptions {
@@ -11,12 +12,10 @@ export interface RandomOptions {
 /** Any backend, in proportion to the weights. Blind to load: {@link powerOfTwo} costs hardly more and does better. */
 export function random({ random = Math.random }: RandomOptions = {}): Balancer {
   const drawsFor = perCandidates((candidates) => drawsFrom(candidates, random))
-  return {
-    name: 'random',
-    pick(candidates) {
-      const draws = drawsFor(candidates)
-      if (draws === null) return drawOnce(candidates, random)
-      return candidates[draws.one()] ?? candidates[0]
-    },
+  const pick: Balancer['pick'] = (candidates) => {
+    const draws = drawsFor(candidates)
+    if (draws === null) return drawOnce(candidates, random)
+    return candidates[draws.one()] ?? candidates[0]
   }
+  return { name: 'random', pick, pickUntried: redraw(pick) }
 }

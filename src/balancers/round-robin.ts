@@ -4,6 +4,7 @@ import { rotation } from './rotation/equal-weights.ts'
 import type { Rotation } from './rotation/rotation.ts'
 import { smoothWeighted } from './rotation/smooth-weighted.ts'
 import { perCandidates } from './sampling/per-candidates.ts'
+import { redraw } from './sampling/redraw.ts'
 import { haveEqualWeights } from './sampling/weights.ts'
 
 /** Options of {@link roundRobin}. */
@@ -31,8 +32,6 @@ export function roundRobin({ random = Math.random }: RoundRobinOptions = {}): Ba
     turns.begin(candidates)
     return turns
   })
-  return {
-    name: 'round-robin',
-    pick: (candidates) => turnsFor(candidates)?.next() ?? turns.among(candidates),
-  }
+  const pick: Balancer['pick'] = (candidates) => turnsFor(candidates)?.next() ?? turns.among(candidates)
+  return { name: 'round-robin', pick, pickUntried: redraw(pick) }
 }

@@ -123,7 +123,7 @@ function encodedFaults({ routes, routing }: Options): OptionFault[] {
 /** Policies beside `groups` are the unnamed group's. Where there is none they would do nothing, without a word. */
 function orphanFaults(input: Options, hasUnnamed: boolean): OptionFault[] {
   if (hasUnnamed) return []
-  return ['balancer', 'pool', 'healthCheck', 'retry']
+  return ['balancer', 'affinity', 'pool', 'healthCheck', 'retry']
     .filter((key) => input[key] !== undefined)
     .map((key) => ({
       path: key,

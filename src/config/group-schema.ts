@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import type { Affinity } from '../contracts/affinity.ts'
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
@@ -9,6 +10,7 @@ import { backend, EXAMPLE_URL } from './backend-schema.ts'
 import { balancer, DEFAULT_BALANCER } from './balancer-schema.ts'
 import {
   closed,
+  codeOnly,
   codeOr,
   contract,
   defaultsTo,
@@ -18,6 +20,7 @@ import {
   optional,
   renamed,
   type Schema,
+  says,
   text,
   whole,
   withDefault,
@@ -189,6 +192,17 @@ const retry = policyOr(
   ),
 )
 
+const AFFINITY = { name: 'cookie', onLost: 'rebalance' }
+const affinity = codeOnly(
+  v.pipe(
+    contract<Affinity>('an Affinity', ['find', 'bind'], AFFINITY),
+    v.check(
+      ({ onLost }) => onLost === 'rebalance' || onLost === 'refuse',
+      says("onLost: 'rebalance' or 'refuse'", AFFINITY, "has an onLost that is neither 'rebalance' nor 'refuse'"),
+    ),
+  ),
+)
+
 /** The options of a group; the proxy has them too, for its unnamed group. */
 export const GROUP = {
   backends: optional(
@@ -197,6 +211,7 @@ export const GROUP = {
   ),
   target: optional('A single backend; in place of `backends`.', backend),
   balancer: defaultsTo('How a backend is picked for each request.', balancer, DEFAULT_BALANCER),
+  affinity: optional('How a client stays with its backend.', affinity),
   pool: optional('Connections to the backends.', pool),
   healthCheck: optional('Ejects backends that fail, and probes them if asked to. On by default.', healthCheck),
   slowStartMs: withDefault(

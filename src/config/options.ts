@@ -1,3 +1,4 @@
+import type { Affinity } from '../contracts/affinity.ts'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Executor } from '../contracts/executor.ts'
 import type { HealthCheck } from '../contracts/health-check.ts'
@@ -65,6 +66,8 @@ export interface GroupOptions {
   target?: string | URL | BackendInit
   /** Who picks. A value, a built-in's name, or `{ name, ...options }`. Default `power-of-two`. */
   balancer?: Balancer | BalancerName | NamedBalancer
+  /** Who stays with which backend (sticky sessions), asked before the balancer. Default: nobody. */
+  affinity?: Affinity
   /** Who owns the connections: a pool of your own, or the bounds of the built-in one. */
   pool?: Pool | PoolOptions
   /** Passive ejection and probes: a check of your own, the built-in's options, or `false`. */
@@ -233,6 +236,7 @@ export interface ResolvedGroup {
   readonly name: string
   readonly backends: readonly BackendInit[]
   readonly balancer: Balancer
+  readonly affinity: Affinity | null
   /** A user's pool, or bounds for the built-in one. */
   readonly pool: Pool | Readonly<Required<PoolOptions>>
   readonly healthCheck: HealthCheck | null

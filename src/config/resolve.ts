@@ -86,6 +86,7 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
     name,
     backends: Object.freeze(backends.map(resolveBackend)),
     balancer: buildBalancer(group.balancer ?? DEFAULT_BALANCER, clock),
+    affinity: group.affinity ?? null,
     pool:
       group.pool !== undefined && 'acquire' in group.pool
         ? group.pool

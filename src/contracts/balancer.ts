@@ -16,6 +16,12 @@ export interface Balancer {
   readonly isExact?: boolean
   /** One of `candidates`: available, untried by this exchange, never empty. Hot path: synchronous, no I/O. What it throws, and anything but one of them, is ERR_PROXY_HOOK (500). */
   pick(candidates: Candidates, exchange: ExchangeView): Backend
+  /**
+   * {@link pick} for a retry in a large group: one of `candidates` that is not in `tried`; there is at least one. `candidates` is the
+   * array that first attempts get, so that nothing need be built for a retry. Without this method, and in small groups, `pick` is
+   * called with an array of the untried ones, made for the retry.
+   */
+  pickUntried?(candidates: Candidates, tried: readonly Backend[], exchange: ExchangeView): Backend
   /** An attempt begins at `backend`; `backend.pending` counts it already. */
   onStart?(backend: Backend, exchange: ExchangeView): void
   /** The last byte of the attempt is gone, or it failed; `backend.pending` has fallen already. */

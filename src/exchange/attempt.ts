@@ -27,7 +27,7 @@ export class Attempt implements Timed, Outcome {
   firstByteMs = -1
   totalMs = 0
   deadline = Number.POSITIVE_INFINITY
-  place = UNWATCHED
+  index = UNWATCHED
   #phase = LEASE
   readonly #attempts: Attempts
   readonly #exchange: Exchange

@@ -203,7 +203,7 @@ export class Attempts {
   account(attempt: Attempt, isNoEvidence: boolean): void {
     const group = this.#group
     const { backend, kind } = attempt
-    backend.cells.addPending(-1)
+    backend.state.addPending(-1)
     try {
       this.#catch(group.balancer.onEnd?.(backend, attempt))
     } catch (thrown) {

@@ -20,7 +20,7 @@ const LAST_BYTES = 4
 /** The limits of time of one exchange that are not a backend's: the whole, its interceptors, and its client. */
 export class ClientWatch implements BodyWatcher, Timed {
   deadline = Number.POSITIVE_INFINITY
-  place = UNWATCHED
+  index = UNWATCHED
   /** An upgraded connection has limits of its own. */
   tunnel: { onLate(): void } | null = null
   readonly #exchange: Exchange

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Flow, ResponseSink } from '../contracts/pool.ts'
 import type { OutgoingResponse } from '../contracts/transform.ts'
+import type { Group } from '../groups/group.ts'
 import { responseHeaders } from '../headers/response.ts'
 import { passableTrailers } from '../headers/trailers.ts'
 import { headerView } from '../headers/view.ts'
@@ -87,10 +88,13 @@ export class Responder implements ResponseSink, FrontEvents {
 
   /** Lets the route's transforms at the head of the response. @returns the status to send, or why there is none. */
   #transform(status: number, headers: HeaderList): number | ProxyError {
-    const transforms = this.#exchange.route?.transforms ?? []
-    if (transforms.length === 0) return status
+    const { route } = this.#exchange
+    if (route === null) return status
+    const fault = route.group.affinity === null ? null : this.#bind(route.group, headers)
+    if (fault !== null) return fault
+    if (route.transforms.length === 0) return status
     const response: OutgoingResponse = { status, headers: headerView(headers) }
-    for (const transform of transforms) {
+    for (const transform of route.transforms) {
       try {
         assertSync(transform.response?.(response, this.#exchange))
         if (response.status !== status && !isFinalStatus(response.status))
@@ -100,6 +104,18 @@ export class Responder implements ResponseSink, FrontEvents {
       }
     }
     return response.status
+  }
+
+  /** Has the group's affinity write into the response where the client belongs. @returns why it cannot, or `null`. */
+  #bind(group: Group, headers: HeaderList): ProxyError | null {
+    const { backend } = this.#exchange
+    try {
+      // An interceptor may have responded by itself.
+      if (backend !== null) group.bind(backend, headerView(headers), this.#exchange)
+      return null
+    } catch (error) {
+      return hookError(`bind() of affinity ${group.affinity?.name}`, error, backend)
+    }
   }
 
   onData(chunk: Buffer): boolean {

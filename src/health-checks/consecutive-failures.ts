@@ -37,7 +37,7 @@ export const EJECTION_DEFAULTS: Readonly<Required<EjectionOptions>> = Object.fre
 
 /**
  * Ejects a backend after so many failures in a row. Each ejection is twice as long as the one before; every success
- * after the return takes one doubling back. Its counts lie in `backend.cells`, so threads judge together.
+ * after the return takes one doubling back. Its counts lie in `backend.state`, so threads judge together.
  *
  * `maxEjectedPercent` is for the one who provides {@link HealthControl}, which alone knows the whole group.
  *
@@ -53,24 +53,24 @@ export function consecutiveFailures(options: EjectionOptions = {}): HealthCheck 
   return {
     name: 'consecutive-failures',
     observe(backend, outcome, control) {
-      const { cells } = backend
+      const { state } = backend
       if (isSuccess(outcome, statuses)) return succeed(backend)
       // What fails after the ejection began before it: the same evidence must not count for the next one.
-      if (cells.isEjected || !isFailure(outcome, statuses)) return
-      const failures = cells.addFailure()
+      if (state.isEjected || !isFailure(outcome, statuses)) return
+      const failures = state.addFailure()
       if (failures < limit) return
-      const ms = Math.min(baseMs * 2 ** cells.ejections, maxMs)
+      const ms = Math.min(baseMs * 2 ** state.ejections, maxMs)
       if (!control.eject(backend, ms, `${failures} failures in a row, the last: ${reason(outcome)}`)) return
-      cells.ejections += 1
-      cells.clearFailures()
+      state.ejections += 1
+      state.clearFailures()
     },
   }
 }
 
-function succeed({ cells }: Backend): void {
+function succeed({ state }: Backend): void {
   // Reads before writes: a write would take the line from every other thread, and there is mostly nothing to clear.
-  if (cells.failures !== 0) cells.clearFailures()
-  if (cells.ejections > 0 && !cells.isEjected) cells.ejections -= 1
+  if (state.failures !== 0) state.clearFailures()
+  if (state.ejections > 0 && !state.isEjected) state.ejections -= 1
 }
 
 function isSuccess({ kind, status }: Outcome, statuses: ReadonlySet<number>): boolean {

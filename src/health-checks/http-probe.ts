@@ -203,10 +203,10 @@ class Watch {
   #judge(fault: string | null): void {
     const { rise, fall } = this.#settings
     const isUnhealthy = fault !== null
-    const { cells } = this.#backend
+    const { state } = this.#backend
     // Of all threads and of all times: one that takes over goes on with what is known.
-    const isFirst = !cells.hasBeenProbed
-    if (isFirst) cells.setProbed()
+    const isFirst = !state.hasBeenProbed
+    if (isFirst) state.setProbed()
     if (this.#backend.isUnhealthy === isUnhealthy) {
       this.#against = 0
       return

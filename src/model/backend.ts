@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { BackendState } from '../runtime/backend-state.ts'
-import { resolved } from './path.ts'
+import { parseBackendUrl } from './backend-url.ts'
 
 /** How to verify a backend's certificate and how to identify ourselves to it. Verified by default. */
 export interface BackendTls {
@@ -44,8 +44,19 @@ export interface Endpoint {
 }
 
 /**
+ * Why a backend gets work, or none. An operator's word comes before evidence, and evidence of probes before that of requests:
+ * - `disabled`: `proxy.disable()`.
+ * - `draining`: `proxy.drain()`; it finishes what runs.
+ * - `weightless`: its weight is 0.
+ * - `unhealthy`: a probe says that it does not work.
+ * - `ejected`: requests have failed; for a while.
+ * - `available`: none of these.
+ */
+export type BackendStatus = 'available' | 'unhealthy' | 'ejected' | 'draining' | 'disabled' | 'weightless'
+
+/**
  * One server that answers requests, with its live numbers. Identity matters: one object per backend and proxy. Its state follows
- * id and URL: weight and metadata may change while it lives, and an object with other TLS settings takes its cells over.
+ * id and URL: weight and metadata may change while it lives, and an object with other TLS settings takes its state over.
  */
 export class Backend {
   readonly id: string
@@ -55,17 +66,22 @@ export class Backend {
   readonly host: string
   /** Path that goes before each request's path; empty or `/without/trailing/slash`. */
   readonly basePath: string
-  /** Live numbers; `BackendState` may lie in memory that threads share. */
-  readonly cells: BackendState
+  /** Live numbers, perhaps in memory that threads share. */
+  readonly state: BackendState
+  #init: BackendInit
   #weight: number
   #metadata: Readonly<Record<string, unknown>>
 
-  /** @throws TypeError where the URL cannot be a backend's. */
-  constructor(init: BackendInit | string | URL, cells = new BackendState()) {
+  /**
+   * @param state its live numbers, or a function that finds them by what the backend is.
+   * @throws TypeError if the URL cannot be a backend's.
+   */
+  constructor(init: BackendInit | string | URL, state?: BackendState | ((backend: Backend) => BackendState)) {
     const given = typeof init === 'string' || init instanceof URL ? { url: init } : init
     const { url, socketPath, basePath } = parseBackendUrl(String(given.url))
     this.url = url
     this.id = given.id ?? (socketPath === null ? url.origin : `unix:${socketPath}`)
+    this.#init = given
     this.#weight = given.weight ?? 1
     this.#metadata = given.metadata ?? {}
     this.basePath = basePath
@@ -80,9 +96,13 @@ export class Backend {
       servername: given.tls?.servername ?? (isIP(hostname) === 0 ? hostname : ''),
       tls: given.tls ?? {},
     }
-    this.cells = cells
+    this.state = typeof state === 'function' ? state(this) : (state ?? new BackendState())
   }
 
+  /** What it was made from, or took over last. */
+  get init(): BackendInit {
+    return this.#init
+  }
   /** Share of the traffic in relation to the others; 0 takes nothing new. */
   get weight(): number {
     return this.#weight
@@ -95,31 +115,40 @@ export class Backend {
   isSame({ id, url }: Backend): boolean {
     return this.id === id && this.url.href === url.href
   }
-  /** Takes over what may change of a backend that stays. The group must be told of it. */
-  adopt({ weight, metadata }: Backend): void {
+  /** Takes over what may change of a backend that stays. Its group must be notified. */
+  adopt({ init, weight, metadata }: Backend): void {
+    this.#init = init
     this.#weight = weight
     this.#metadata = metadata
   }
 
+  /** Why it gets work, or none. */
+  status(): BackendStatus {
+    if (this.isDisabled) return 'disabled'
+    if (this.isDraining) return 'draining'
+    if (this.weight === 0) return 'weightless'
+    if (this.isUnhealthy) return 'unhealthy'
+    return this.isEjected ? 'ejected' : 'available'
+  }
   /** Attempts that have begun and whose last byte is not yet gone. */
   get pending(): number {
-    return this.cells.pending
+    return this.state.pending
   }
   /** An active probe says that it does not work. */
   get isUnhealthy(): boolean {
-    return this.cells.isUnhealthy
+    return this.state.isUnhealthy
   }
   /** Passive evidence says so, for a while. */
   get isEjected(): boolean {
-    return this.cells.isEjected
+    return this.state.isEjected
   }
   /** Finishes what runs, takes nothing new. */
   get isDraining(): boolean {
-    return this.cells.isDraining
+    return this.state.isDraining
   }
   /** An operator said so. */
   get isDisabled(): boolean {
-    return this.cells.isDisabled
+    return this.state.isDisabled
   }
   /** Neither unhealthy nor draining nor disabled, and a weight over 0: nothing but an ejection can keep it from being available. */
   get isEligible(): boolean {
@@ -129,30 +158,4 @@ export class Backend {
   get isAvailable(): boolean {
     return this.isEligible && !this.isEjected
   }
-}
-
-const UNIX = /^http\+unix:\/\/(\/[^:]+)(?::(\/[^\s?#\\]*))?$/
-
-function parseBackendUrl(text: string): { url: URL; socketPath: string | null; basePath: string } {
-  const unix = UNIX.exec(text)
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (unix?.[1] !== undefined && url !== null) {
-    return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(resolved(unix[2] ?? '')) }
-  }
-  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
-    throw new TypeError(
-      `${JSON.stringify(text)} is not a backend URL; use http://host:port, https://host:port or http+unix:///path/to.sock`,
-    )
-  }
-  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
-    throw new TypeError(
-      `${JSON.stringify(`${url.protocol}//${url.host}`)}: a backend URL has no user, password, query or fragment; use http://host:port/prefix`,
-    )
-  }
-  return { url, socketPath: null, basePath: trimSlash(url.pathname) }
-}
-
-/** Without slashes at its end: the path of a request has one at its start, or is none. */
-function trimSlash(path: string): string {
-  return path.replace(/\/+$/, '')
 }

@@ -1,4 +1,4 @@
-import type { ResolvedOptions, ResolvedRoute } from '../config/options.ts'
+import type { ResolvedGroup, ResolvedOptions, ResolvedRoute } from '../config/options.ts'
 import { compose } from '../exchange/intercept.ts'
 import { RefusalLog } from '../exchange/refusals.ts'
 import { Activity, type Core, type Services } from '../exchange/services.ts'
@@ -8,15 +8,19 @@ import { trustMatcher } from '../headers/trust.ts'
 import { describeError } from '../model/errors.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { Events } from '../observers/events.ts'
+import { http1Pool } from '../pools/http1/pool.ts'
 import { createResolver } from '../routing/resolve.ts'
 import { inThisContext } from '../runtime/clock.ts'
 import { Deadlines } from '../runtime/deadlines.ts'
 import type { ThreadContext } from '../threads/context.ts'
 
+/** The groups of a proxy; overrides go to all of one, whatever the routes say. */
+export type ProxyGroups = Groups<ResolvedGroup, Route>
+
 /** The parts of a proxy, before anything serves it. */
 export interface Assembled {
   readonly core: Core
-  readonly groups: Groups
+  readonly groups: ProxyGroups
   readonly accessLog: AccessLog | null
 }
 
@@ -28,7 +32,20 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
   const deadlines = new Deadlines(clock, (error) =>
     logger.error({ err: error }, `an action at its deadline threw: ${describeError(error)}`),
   )
-  const groups = new Groups({ ...resolved, clock }, context, events, deadlines)
+  const groups: ProxyGroups = new Groups({
+    groups: resolved.groups,
+    clock,
+    logger,
+    context,
+    events: {
+      eject: (backend, ms, reason) => events.emit('eject', backend, ms, reason),
+      uneject: (backend) => events.emit('uneject', backend),
+      unhealthy: (backend, reason) => events.emit('unhealthy', backend, reason),
+      healthy: (backend, reason) => events.emit('healthy', backend, reason),
+    },
+    makePool: ({ pool }) => ('acquire' in pool ? pool : http1Pool(pool, { clock, deadlines })),
+    destinationOf: (group, { timeouts }) => ({ ...EVERYTHING, group, timeouts }),
+  })
   const accessLog = openAccessLog(resolved, context.writeLine)
   const services: Services = {
     thread: context.thread,
@@ -44,7 +61,7 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
 }
 
 /** The configuration that exchanges are carried by, with the groups that its routes lead to. */
-function takeSnapshot(version: number, resolved: ResolvedOptions, groups: Groups): Snapshot {
+function takeSnapshot(version: number, resolved: ResolvedOptions, groups: ProxyGroups): Snapshot {
   const { forwarded, hostHeader, limits, looksAtPaths, routing, timeouts, trustedProxies, via, xfwd } = resolved
   const routes = resolved.routes.map((route) => routeOf(route, groups))
   return {
@@ -61,7 +78,7 @@ function takeSnapshot(version: number, resolved: ResolvedOptions, groups: Groups
   }
 }
 
-function routeOf(route: ResolvedRoute, groups: Groups): Route {
+function routeOf(route: ResolvedRoute, groups: ProxyGroups): Route {
   const { host, path, exact, methods, transforms, timeouts, interceptors } = route
   return {
     host,
@@ -74,3 +91,5 @@ function routeOf(route: ResolvedRoute, groups: Groups): Route {
     handler: compose(interceptors),
   }
 }
+
+const EVERYTHING = { host: '', path: '/', exact: false, methods: [], transforms: [], handler: null }

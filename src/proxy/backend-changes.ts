@@ -1,11 +1,11 @@
+import { resolveBackends } from '../config/backends.ts'
 import { UNNAMED } from '../config/consistency.ts'
-import { resolveOptions } from '../config/resolve.ts'
 import { threadOptions } from '../config/thread-options.ts'
 import type { Group } from '../groups/group.ts'
-import type { Groups } from '../groups/registry.ts'
 import type { Backend, BackendInit } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { BackendsChange } from '../threads/protocol.ts'
+import type { ProxyGroups } from './assemble.ts'
 import type { Serving } from './serving.ts'
 import type { Proxy } from './types.ts'
 
@@ -15,10 +15,10 @@ const DRAIN_LOOK_MS = 20
 /** Changes the backends of groups at run time. */
 export class BackendChanges {
   readonly #clock: Clock
-  readonly #groups: Groups
+  readonly #groups: ProxyGroups
   readonly #serving: Serving
 
-  constructor(clock: Clock, groups: Groups, serving: Serving) {
+  constructor(clock: Clock, groups: ProxyGroups, serving: Serving) {
     this.#clock = clock
     this.#groups = groups
     this.#serving = serving
@@ -26,7 +26,7 @@ export class BackendChanges {
 
   async set(...[backends, name = UNNAMED]: Parameters<Proxy['setBackends']>): Promise<void> {
     const group = this.#groups.find(name)
-    const inits = resolveBackends(backends)
+    const inits = resolveBackends(backends, group.backends)
     // If it cannot be sent, nothing changes here either.
     const sent = this.#serving.hasThreads ? (threadOptions({ backends: [...inits] }).backends as BackendInit[]) : []
     const giveUp = this.#groups.replace(group, inits)
@@ -37,15 +37,15 @@ export class BackendChanges {
   /** In a thread: a change that came from the main thread. @returns whether there is such a group. */
   apply({ group: name, backends }: BackendsChange, isNew: boolean): boolean {
     const group = this.#groups.named.find((one) => one.name === name)
-    if (group !== undefined) this.#groups.replace(group, resolveBackends(backends), isNew)
+    if (group !== undefined) this.#groups.replace(group, resolveBackends(backends, group.backends), isNew)
     return group !== undefined
   }
 
   async drain(id: string, name = UNNAMED): Promise<void> {
     const group = this.#groups.find(name)
     const backend = backendOf(group, id)
-    backend.cells.isDraining = true
-    group.changed()
+    backend.state.isDraining = true
+    group.changed(backend)
     while (backend.isDraining && backend.pending > 0) {
       await new Promise<void>((resolve) => this.#clock.schedule(DRAIN_LOOK_MS, resolve))
     }
@@ -53,8 +53,16 @@ export class BackendChanges {
 
   undrain(id: string, name = UNNAMED): void {
     const group = this.#groups.find(name)
-    backendOf(group, id).cells.isDraining = false
-    group.changed()
+    const backend = backendOf(group, id)
+    backend.state.isDraining = false
+    group.changed(backend)
+  }
+
+  setDisabled(isDisabled: boolean, id: string, name = UNNAMED): void {
+    const group = this.#groups.find(name)
+    const backend = backendOf(group, id)
+    backend.state.isDisabled = isDisabled
+    group.changed(backend)
   }
 }
 
@@ -64,9 +72,4 @@ function backendOf(group: Group, id: string): Backend {
   const ids = group.backends.map((one) => one.id).join(', ')
   const known = ids === '' ? 'it has none' : `its backends are ${ids}`
   throw new RangeError(`group ${group.name} has no backend ${JSON.stringify(id)}; ${known}`)
-}
-
-/** @throws {@link OptionsError} for invalid backends. */
-function resolveBackends(backends: readonly (string | URL | BackendInit)[]): readonly BackendInit[] {
-  return resolveOptions({ backends: [...backends] }).groups.get(UNNAMED)?.backends ?? []
 }

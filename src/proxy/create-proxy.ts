@@ -22,15 +22,19 @@ export function createProxy(options: ProxyOptions): Proxy {
 }
 
 /** What threads of the executor need to serve the same proxy; `null`: it has none. */
-function threadedWork(options: ProxyOptions, { executor, accessLog, name }: ResolvedOptions): ThreadedWork | null {
+function threadedWork(
+  options: ProxyOptions,
+  { executor, accessLog, groups, name }: ResolvedOptions,
+): ThreadedWork | null {
   if (!(executor.maxThreads > 0)) return null
+  const names = Array.from(groups.values()).reduce((sum, { backends }) => sum + backends.length + 1, 0)
   return {
     options: { ...threadOptions(options), accessLog: accessLog.format },
     isLogging: (options.logger ?? 'silent') !== 'silent',
     // In each thread it is the first one, and the only one.
     namespace: name === '' ? namespaceOf(0) : name,
     // The calling thread is one of those that share it.
-    memory: SharedStateMemory.allocate(executor.maxThreads + 1),
+    memory: SharedStateMemory.allocate(executor.maxThreads + 1, names),
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Services } from '../exchange/services.ts'
-import type { Groups } from '../groups/registry.ts'
 import { eventForwarder } from '../threads/bridge.ts'
 import type { LocalProxy } from '../threads/local-proxies.ts'
+import type { ProxyGroups } from './assemble.ts'
 import type { BackendChanges } from './backend-changes.ts'
 import type { Listeners } from './listeners.ts'
 import type { Requests } from './requests.ts'
@@ -11,7 +11,7 @@ import type { Proxy } from './types.ts'
 export interface LocalProxyDeps {
   readonly namespace: string
   readonly services: Services
-  readonly groups: Groups
+  readonly groups: ProxyGroups
   readonly requests: Requests
   readonly listeners: Listeners
   readonly backends: BackendChanges

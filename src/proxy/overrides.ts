@@ -1,15 +1,13 @@
 import type { ExchangeCall } from '../exchange/exchange.ts'
-import type { Route } from '../exchange/snapshot.ts'
-import type { Groups } from '../groups/registry.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
+import type { ProxyGroups } from './assemble.ts'
 import type { CallOverrides } from './types.ts'
 
 /** Where the overrides of a call send it, and its limits. A mistake in them ends the one exchange, not the application. */
-export function resolveOverrides(groups: Groups, { target, group, timeouts }: CallOverrides): ExchangeCall {
+export function resolveOverrides(groups: ProxyGroups, { target, group, timeouts }: CallOverrides): ExchangeCall {
   if (target === undefined && group === undefined) return { timeouts }
   try {
-    const found = target === undefined ? groups.everythingTo(group as string) : groups.target(String(target))
-    const route: Route = { ...found.route, group: found.group, handler: null }
+    const route = target === undefined ? groups.everythingTo(group as string) : groups.target(String(target))
     return { route, timeouts }
   } catch (error) {
     const message = `the override ${target === undefined ? 'group' : 'target'}: ${describeError(error)}`

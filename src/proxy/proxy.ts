@@ -59,6 +59,8 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
     setSecureContext: (options) => serving.setSecureContext(options),
     drain: (backend, group) => backends.drain(backend, group),
     undrain: (backend, group) => backends.undrain(backend, group),
+    disable: (backend, group) => backends.setDisabled(true, backend, group),
+    enable: (backend, group) => backends.setDisabled(false, backend, group),
     reload: () => serving.reload(),
     close: () => lifecycle.close(),
     [Symbol.asyncDispose]: () => lifecycle.close(),

@@ -7,22 +7,22 @@ import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/n
 import { serveWeb, type WebCall } from '../fronts/node/web.ts'
 import { peerLookup } from '../fronts/peer.ts'
 import { destroyGuarded } from '../fronts/tcp.ts'
-import type { Groups } from '../groups/registry.ts'
 import { fieldValue, isHost } from '../http1/fields.ts'
 import { describeError } from '../model/errors.ts'
+import type { ProxyGroups } from './assemble.ts'
 import { isOverrides, resolveOverrides } from './overrides.ts'
 import type { CallOverrides, HttpServer, Middleware, MiddlewareOptions, Proxy } from './types.ts'
 
 /** Takes requests and upgrades from node:http servers: an application's, and those of our own listeners. */
 export class Requests {
   readonly #core: Core
-  readonly #groups: Groups
+  readonly #groups: ProxyGroups
   readonly #attached = new WeakSet<HttpServer>()
   #upgrades: Upgrades | null = null
   /** What is known of a client's connection. */
   readonly peerOf: ReturnType<typeof peerLookup>
 
-  constructor(core: Core, groups: Groups) {
+  constructor(core: Core, groups: ProxyGroups) {
     this.#core = core
     this.#groups = groups
     this.peerOf = peerLookup((address) => core.snapshot.forwarding.isTrusted(address))

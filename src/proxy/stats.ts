@@ -44,8 +44,9 @@ export function proxyStats(
     threads: threads.map(({ pools: _, ...thread }) => thread),
     groups: Array.from(groups, (group) => ({
       name: group.name,
-      backends: group.backends.map(({ id, url, weight, pending, isAvailable, isEjected, isUnhealthy }) => {
-        return { id, url: url.href, weight, pending, isAvailable, isEjected, isUnhealthy }
+      backends: group.backends.map((backend) => {
+        const { id, url, weight, pending } = backend
+        return { id, url: url.href, weight, pending, status: backend.status() }
       }),
       pool: addPools([
         group.poolStats(),

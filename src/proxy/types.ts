@@ -6,7 +6,7 @@ import type { SecureContextOptions } from 'node:tls'
 import type { TimeoutOptions } from '../config/options.ts'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { PoolStats } from '../contracts/pool.ts'
-import type { BackendInit } from '../model/backend.ts'
+import type { BackendInit, BackendStatus } from '../model/backend.ts'
 import type { ProxyError } from '../model/errors.ts'
 import type { ProxyEvents } from '../observers/events.ts'
 
@@ -45,10 +45,7 @@ export interface BackendStats {
   readonly url: string
   readonly weight: number
   readonly pending: number
-  readonly isAvailable: boolean
-  readonly isEjected: boolean
-  /** A probe says that it does not work. */
-  readonly isUnhealthy: boolean
+  readonly status: BackendStatus
 }
 
 /** Figures of a proxy, those of its threads added up. */
@@ -105,6 +102,13 @@ export interface Proxy extends AsyncDisposable {
   drain(backend: string, group?: string): Promise<void>
   /** Ends {@link drain}. */
   undrain(backend: string, group?: string): void
+  /**
+   * Takes the backend out at once, in every thread: it is given nothing new, not even what an affinity keeps there, and exchanges that
+   * wait for a connection to it pick again. What runs is finished. @throws RangeError for an unknown one.
+   */
+  disable(backend: string, group?: string): void
+  /** Ends {@link disable}. */
+  enable(backend: string, group?: string): void
   /** Replaces the executor's threads, one at a time, without refusing or cutting a request. */
   reload(): Promise<void>
   /**

@@ -8,13 +8,13 @@ import type { Clock } from './clock.ts'
 export interface Timed {
   /** On the clock's `now()` scale, ms. `Infinity`: none. */
   deadline: number
-  /** Its place in the list, kept by {@link Deadlines}; -1 while it is in none. */
-  place: number
+  /** Its position in the list, kept by {@link Deadlines}; -1 while it is in none. */
+  index: number
   /** Called once when the deadline has passed; it has been taken off the list. What it throws is told, and ends nothing else. */
   onDeadline(): void
 }
 
-/** {@link Timed.place} of what is in no list. */
+/** {@link Timed.index} of what is in no list. */
 export const UNWATCHED = -1
 
 /** How late a deadline may be noticed, in ms. */
@@ -34,7 +34,7 @@ const MAX_GRACE_MS = 1000
  */
 export class Deadlines {
   readonly #clock: Clock
-  /** An entry knows its place, so that to take it off costs no search. A Set takes four times as long (50 ns). */
+  /** An entry knows its position, so that to take it off costs no search. A Set takes four times as long (50 ns). */
   readonly #entries: Timed[] = []
   readonly #onThrew: (error: unknown) => void
   #cancelTick: (() => void) | null = null
@@ -54,24 +54,24 @@ export class Deadlines {
   }
 
   add(entry: Timed): void {
-    if (entry.place !== UNWATCHED) return
-    entry.place = this.#entries.push(entry) - 1
+    if (entry.index !== UNWATCHED) return
+    entry.index = this.#entries.push(entry) - 1
     if (this.#cancelTick === null) this.#schedule()
   }
 
   remove(entry: Timed): void {
-    const { place } = entry
-    if (place === UNWATCHED) return
-    entry.place = UNWATCHED
+    const { index } = entry
+    if (index === UNWATCHED) return
+    entry.index = UNWATCHED
     const last = this.#entries.pop() as Timed
     if (last === entry) return
-    this.#entries[place] = last
-    last.place = place
+    this.#entries[index] = last
+    last.index = index
   }
 
   /** Forgets everything and stops the timer. */
   close(): void {
-    for (const entry of this.#entries.splice(0)) entry.place = UNWATCHED
+    for (const entry of this.#entries.splice(0)) entry.index = UNWATCHED
     this.#cancelTick?.()
     this.#cancelTick = null
   }
@@ -96,7 +96,7 @@ export class Deadlines {
     for (const entry of this.#entries) if (entry.deadline <= asOf) due.push(entry)
     // One that adds itself again waits for the next tick, or it could be called for ever in this one.
     for (const entry of due) {
-      if (entry.place === UNWATCHED) continue
+      if (entry.index === UNWATCHED) continue
       this.remove(entry)
       try {
         entry.onDeadline()

@@ -122,6 +122,25 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
     }
   })
 
+  test('pickUntried() picks one that was not tried, if it has that, and pick() goes on with all', () => {
+    for (const [what, weights] of SETS) {
+      const { balancer, exchange } = stage(factory)
+      if (balancer.pickUntried === undefined) return
+      const all = backends(weights)
+      balancer.onChange?.(all)
+      for (let count = 0; count < 100; count++) {
+        const tried: Backend[] = []
+        while (tried.length < Math.min(3, all.length - 1)) {
+          const backend = balancer.pickUntried(all, tried, exchange())
+          assert.ok(all.includes(backend), `${what}: picked ${backend?.id}, which is not a candidate`)
+          assert.ok(!tried.includes(backend), `${what}: picked ${backend.id}, which was tried`)
+          tried.push(backend)
+        }
+        pickOne(balancer, all, exchange())
+      }
+    }
+  })
+
   test('it goes along with candidates that come and go', () => {
     const scene = stage(factory)
     const all = backends([3, 1, 1, 2, 1])
@@ -166,7 +185,7 @@ function describeTies({ test }: SuiteRunner, factory: Factory): void {
     test(`it spreads over ${count} backends that have ${pending} pending each`, () => {
       const { balancer, exchange } = stage(factory)
       const candidates = backends(Array.from({ length: count }, () => 1))
-      for (const backend of candidates) for (let each = 0; each < pending; each++) backend.cells.addPending(1)
+      for (const backend of candidates) for (let each = 0; each < pending; each++) backend.state.addPending(1)
       balancer.onChange?.(candidates)
       const picked = new Map<Backend, number>()
       for (let each = 0; each < count * 40; each++) tally(picked, pickOne(balancer, candidates, exchange()))
@@ -181,28 +200,42 @@ function describeShares({ test }: SuiteRunner, factory: Factory, tolerance: numb
       const { balancer, exchange } = stage(factory)
       const candidates = backends(weights)
       balancer.onChange?.(candidates)
-      const exchanges = 2000 + weights.length * 100
-      const picked = new Map<Backend, number>()
-      for (let each = 0; each < exchanges; each++) tally(picked, pickOne(balancer, candidates, exchange()))
+      assertShares(candidates, tolerance, () => pickOne(balancer, candidates, exchange()))
+    })
 
-      const total = sum(weights)
-      let squares = 0
-      for (const backend of candidates) {
-        const share = backend.weight / total
-        const expected = exchanges * share
-        const off = Math.abs((picked.get(backend) ?? 0) - expected)
-        // Five standard deviations of a fair draw: once in a million.
-        const chance = 5 * Math.sqrt(expected * (1 - share)) + 1
-        const text = `${backend.id} of weight ${backend.weight}: ${picked.get(backend) ?? 0} picks for ${expected}`
-        assert.ok(off <= chance + tolerance * expected * (1 + tolerance), text)
-        squares += off ** 2 / expected
-      }
-      // All together (chi-square): many small deviations may be no chance either.
-      const freedom = candidates.length - 1
-      const limit = freedom + 5 * Math.sqrt(2 * freedom) + 5 + tolerance ** 2 * exchanges
-      assert.ok(squares <= limit, `chi-square is ${squares}, at most ${limit} would be chance`)
+    test(`it gives each of ${what} its share of the retries for one of them`, () => {
+      const { balancer, exchange } = stage(factory)
+      const candidates = backends(weights)
+      const [tried, ...untried] = candidates
+      if (balancer.pickUntried === undefined || !isNotEmpty(untried)) return
+      balancer.onChange?.(candidates)
+      assertShares(untried, tolerance, () => balancer.pickUntried?.(candidates, [tried], exchange()) ?? tried)
     })
   }
+}
+
+/** Each of `backends` comes by its weight out of many calls of `pick`. */
+function assertShares(backends: Candidates, tolerance: number, pick: () => Backend): void {
+  const exchanges = 2000 + backends.length * 100
+  const picked = new Map<Backend, number>()
+  for (let each = 0; each < exchanges; each++) tally(picked, pick())
+
+  const total = sum(backends.map(({ weight }) => weight))
+  let squares = 0
+  for (const backend of backends) {
+    const share = backend.weight / total
+    const expected = exchanges * share
+    const off = Math.abs((picked.get(backend) ?? 0) - expected)
+    // Five standard deviations of a fair draw: once in a million.
+    const chance = 5 * Math.sqrt(expected * (1 - share)) + 1
+    const text = `${backend.id} of weight ${backend.weight}: ${picked.get(backend) ?? 0} picks for ${expected}`
+    assert.ok(off <= chance + tolerance * expected * (1 + tolerance), text)
+    squares += off ** 2 / expected
+  }
+  // All together (chi-square): many small deviations may be no chance either.
+  const freedom = backends.length - 1
+  const limit = freedom + 5 * Math.sqrt(2 * freedom) + 5 + tolerance ** 2 * exchanges
+  assert.ok(squares <= limit, `chi-square is ${squares}, at most ${limit} would be chance`)
 }
 
 function describeStarvation({ test }: SuiteRunner, factory: Factory): void {
@@ -268,6 +301,19 @@ function describeKeys({ test }: SuiteRunner, factory: Factory): void {
       for (const key of keys) if (before[key] !== gone.id) assert.equal(after[key], before[key])
     }
     assert.deepEqual(choices(scene, [...all]), before)
+  })
+
+  test('a retry goes where the key goes while its backend is away', () => {
+    const scene = stage(factory)
+    const all = backends(Array.from({ length: count }, () => 1))
+    const { balancer } = scene
+    balancer.onChange?.(all)
+    for (const key of keys) {
+      const tried = balancer.pick(all, exchangeOf(key))
+      const rest = all.filter((backend) => backend !== tried)
+      if (balancer.pickUntried === undefined || !isNotEmpty(rest)) return
+      assert.equal(balancer.pickUntried(all, [tried], exchangeOf(key)), balancer.pick(rest, exchangeOf(key)))
+    }
   })
 
   test('it moves only the keys that a new backend takes over', () => {
@@ -378,12 +424,12 @@ function traffic(scene: Scene, candidates: Candidates, load: Load): Map<Backend,
 }
 
 function begin({ balancer }: Scene, backend: Backend, exchange: ExchangeView, hooks = true): void {
-  backend.cells.addPending(1)
+  backend.state.addPending(1)
   if (hooks) balancer.onStart?.(backend, exchange)
 }
 
 function end({ balancer }: Scene, backend: Backend, outcome: Outcome, hooks = true): void {
-  backend.cells.addPending(-1)
+  backend.state.addPending(-1)
   if (hooks) balancer.onEnd?.(backend, outcome)
 }
 

@@ -6,6 +6,9 @@ import { type LifeSettings, Thread, type ThreadOwner } from './handle.ts'
 import type { ProxyObserver, ThreadStart, ThreadsChange } from './protocol.ts'
 import { ThreadCounters } from './thread-counters.ts'
 
+/** Room for so many backends of a module, whose options are not known here; docs/threads.md says it. */
+const MODULE_BACKENDS = 10_000
+
 /** How often utilization is measured and threads report what is not in shared memory, ms. */
 export const REPORT_MS = 500
 
@@ -54,7 +57,7 @@ export class ThreadSet {
     this.#job = job
     this.#settings = settings
     this.#owner = owner
-    this.#buffer = job.memory ?? SharedStateMemory.allocate(most + 1)
+    this.#buffer = job.memory ?? SharedStateMemory.allocate(most + 1, MODULE_BACKENDS)
     this.#memory = new SharedStateMemory(this.#buffer, 0)
     this.#freeSlots = Array.from({ length: most }, (_, index) => most - index)
     for (const slot of this.#freeSlots) ThreadCounters.reserve(this.#memory, slot, job.namespace)

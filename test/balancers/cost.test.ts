@@ -36,12 +36,31 @@ for (const balancer of ALL) {
   })
 }
 
+for (const balancer of ALL) {
+  test(`${balancer.name} looks at few of 10,000 for a retry`, () => {
+    const candidates = backendsOf(...Array.from({ length: 10_000 }, (_, index) => 1 + (index % 3)))
+    let looks = 0
+    for (const backend of candidates) watch(backend, () => looks++)
+    balancer.onChange?.(candidates)
+    // An array that is new counts once it has come twice: it may be one that was made for a retry.
+    for (let each = 0; each < 2; each++) balancer.pick(candidates, exchangeView())
+    looks = 0
+    const pickCount = 1000
+    for (let each = 0; each < pickCount; each++) {
+      const exchange = exchangeView({ target: `/${each}` })
+      const tried = balancer.pick(candidates, exchange)
+      assert.notEqual(balancer.pickUntried?.(candidates, [tried], exchange) ?? tried, tried)
+    }
+    assert.ok(looks / pickCount < 100, `${looks / pickCount} looks a retry`)
+  })
+}
+
 /** Calls `onLook` each time the weight of `backend`, or what is pending there, is read. */
 function watch(backend: Backend, onLook: () => void): void {
-  const { weight, cells } = backend
+  const { weight, state } = backend
   const properties = {
     weight: () => weight,
-    pending: () => cells.pending,
+    pending: () => state.pending,
   }
   for (const [name, read] of Object.entries(properties)) {
     Object.defineProperty(backend, name, {

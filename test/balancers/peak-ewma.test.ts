@@ -55,7 +55,7 @@ test('a backend that onChange never named counts as the default', () => {
   const both = equalBackends(2)
   start(balancer, at(both, 0))
   end(balancer, at(both, 0), { firstByteMs: 19 })
-  assert.equal(at(both, 0).cells.rttMs, 19)
+  assert.equal(at(both, 0).state.rttMs, 19)
   assert.deepEqual(new Set(picks(balancer, both, 40)), new Set(['a']))
 })
 
@@ -77,7 +77,7 @@ test('a peak counts at once', () => {
   }
   sample(a, 800)
   sample(b, 799)
-  assert.equal(a.cells.rttMs, 800)
+  assert.equal(a.state.rttMs, 800)
 })
 
 test('what is lower counts by the time that has passed', () => {
@@ -86,7 +86,7 @@ test('what is lower counts by the time that has passed', () => {
   clock.advance(10_000)
   sample(a, 100)
   const expected = 1000 * Math.exp(-1) + 100 * (1 - Math.exp(-1))
-  assert.ok(Math.abs(a.cells.rttMs - expected) < 0.01, `${a.cells.rttMs}, not ${expected}`)
+  assert.ok(Math.abs(a.state.rttMs - expected) < 0.01, `${a.state.rttMs}, not ${expected}`)
 })
 
 test('many low samples count no more than the time they take', () => {
@@ -101,11 +101,11 @@ test('many low samples count no more than the time they take', () => {
       many.sample(many.a, 100)
     }
   }
-  const [slow, fast] = [few.a.cells.rttMs, many.a.cells.rttMs]
+  const [slow, fast] = [few.a.state.rttMs, many.a.state.rttMs]
   assert.ok(Math.abs(slow - fast) < 0.02 * slow, `${slow} and ${fast}`)
 })
 
-test('steps smaller than the cells can hold are not lost', () => {
+test('steps smaller than the state can hold are not lost', () => {
   const { clock, a, sample } = scene()
   sample(a, 5)
   // At one sample a millisecond each step is a fraction of a microsecond.
@@ -113,7 +113,7 @@ test('steps smaller than the cells can hold are not lost', () => {
     clock.advance(1)
     sample(a, 2)
   }
-  assert.ok(a.cells.rttMs < 2.1, `still ${a.cells.rttMs} ms after a minute of 2 ms`)
+  assert.ok(a.state.rttMs < 2.1, `still ${a.state.rttMs} ms after a minute of 2 ms`)
 })
 
 test('an average fades while nothing is heard, so that a slow backend gets another chance', () => {
@@ -134,7 +134,7 @@ test('picking changes nothing', () => {
   sample(a, 40)
   sample(b, 30)
   clock.advance(5000)
-  const state = () => both.map(({ cells }) => [cells.rttMs, cells.rttAgeMs(clock.now()), cells.pending])
+  const state = () => both.map(({ state }) => [state.rttMs, state.rttAgeMs(clock.now()), state.pending])
   const before = state()
   picks(balancer, both, 100)
   assert.deepEqual(state(), before)
@@ -185,14 +185,14 @@ test('a failure does not make a slower average look better', () => {
   const { a, sample } = scene({ penaltyMs: 3000 })
   sample(a, 4000)
   sample(a, 1, { status: 503 })
-  assert.equal(a.cells.rttMs, 4000)
+  assert.equal(a.state.rttMs, 4000)
 })
 
 test('answers such as 404 and 304 are samples like 200', () => {
   for (const status of [200, 304, 404]) {
     const { a, sample } = scene()
     sample(a, 70, { status })
-    assert.equal(a.cells.rttMs, 70)
+    assert.equal(a.state.rttMs, 70)
   }
 })
 
@@ -200,15 +200,15 @@ test('what is not the fault of the backend is no evidence against it', () => {
   const { a, sample } = scene()
   const error = new ProxyError('ERR_PROXY_POOL_FULL', 'full')
   sample(a, -1, { kind: 'failed', status: 0, error, totalMs: 4000 })
-  assert.equal(a.cells.rttMs, 10)
+  assert.equal(a.state.rttMs, 10)
 })
 
 test('a client that goes away says that it would have taken longer, never that it was quick', () => {
   const { a, sample } = scene()
   sample(a, -1, { kind: 'aborted', status: 0, totalMs: 2 })
-  assert.equal(a.cells.rttMs, 10)
+  assert.equal(a.state.rttMs, 10)
   sample(a, -1, { kind: 'aborted', status: 0, totalMs: 900 })
-  assert.equal(a.cells.rttMs, 900)
+  assert.equal(a.state.rttMs, 900)
 })
 
 test('times have to be over 0', () => {

@@ -52,19 +52,19 @@ export function countPicks(balancer: Balancer, candidates: Candidates, count: nu
 
 /** Sets what is pending at `backend`, as another thread would: without a word to the balancer. */
 export function setPending(backend: Backend, pending: number): void {
-  while (backend.pending < pending) backend.cells.addPending(1)
-  while (backend.pending > pending) backend.cells.addPending(-1)
+  while (backend.pending < pending) backend.state.addPending(1)
+  while (backend.pending > pending) backend.state.addPending(-1)
 }
 
 /** An attempt begins. */
 export function start(balancer: Balancer, backend: Backend): void {
-  backend.cells.addPending(1)
+  backend.state.addPending(1)
   balancer.onStart?.(backend, exchangeView())
 }
 
 /** An attempt ends well, or as `changes` say. */
 export function end(balancer: Balancer, backend: Backend, changes: Partial<Outcome> = {}): void {
-  backend.cells.addPending(-1)
+  backend.state.addPending(-1)
   balancer.onEnd?.(backend, { kind: 'answered', status: 200, error: null, firstByteMs: 5, totalMs: 6, ...changes })
 }
 

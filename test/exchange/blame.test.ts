@@ -94,9 +94,9 @@ function inQuestion(front: WayIn, suspect: Url, other: Url, more: ProxyOptions =
 }
 
 /** Both an exchange's record and whether its backend was ejected for it. */
-async function verdict(running: RunningProxy): Promise<[code: string | null, isEjected: boolean | undefined]> {
+async function verdict(running: RunningProxy): Promise<[code: string | null, isEjected: boolean]> {
   const { errorCode } = await running.nextRecord()
-  return [errorCode, running.proxy.stats().groups[0]?.backends[0]?.isEjected]
+  return [errorCode, running.proxy.stats().groups[0]?.backends[0]?.status === 'ejected']
 }
 
 /** From now on no socket gets a connection: the process has no descriptor left, say. */

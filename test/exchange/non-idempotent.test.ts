@@ -127,7 +127,7 @@ for (const front of FRONTS) {
           assert.equal(backend.requests.length, 2)
           if (body !== null) assert.deepEqual(backend.requests[1]?.bodyBytes, Buffer.from(body))
           assert.deepEqual(
-            running.proxy.stats().groups[0]?.backends.map((one) => one.isEjected),
+            running.proxy.stats().groups[0]?.backends.map((one) => one.status === 'ejected'),
             [false, false],
           )
         })

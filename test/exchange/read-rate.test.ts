@@ -53,7 +53,7 @@ async function assertCut(front: RunningProxy, clock: ManualClock, left: number):
   assert.equal(error?.side, 'client')
   assert.match(error?.message ?? '', /took less than 1073741824 bytes a second/)
   assert.equal(front.pending(), 0)
-  assert.equal(front.proxy.stats().groups[0]?.backends[0]?.isEjected, false)
+  assert.equal(front.proxy.stats().groups[0]?.backends[0]?.status, 'available')
 }
 
 for (const { name, run } of FRONTS) {

@@ -80,7 +80,7 @@ test('a stale connection says nothing bad of its backend', async () => {
   await using front = await inOrder([backend, other], { healthCheck: { consecutiveFailures: 1 } })
   for (let i = 0; i < 3; i++) await (await fetch(front.url)).text()
   assert.deepEqual(
-    front.proxy.stats().groups[0]?.backends.map((one) => one.isEjected),
+    front.proxy.stats().groups[0]?.backends.map((one) => one.status === 'ejected'),
     [false, false],
   )
 })

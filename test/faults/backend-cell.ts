@@ -301,10 +301,10 @@ export async function runCell(phase: Phase, fault: Fault, kind: Kind, cell: Cell
     const isBlamed = !['fine', 'stale', 'tunnel'].includes(result) && !isQuiet && !isStale
     const [group] = proxy.stats().groups
     assert.deepEqual(
-      group?.backends.map(({ id, isEjected, pending }) => [id, isEjected, pending]),
+      group?.backends.map(({ id, status, pending }) => [id, status, pending]),
       [
-        ['bad', isBlamed, 0],
-        ['good', false, 0],
+        ['bad', isBlamed ? 'ejected' : 'available', 0],
+        ['good', 'available', 0],
       ],
     )
     assert.equal(proxy.stats().active, 0)

@@ -128,6 +128,6 @@ export async function runClientCell(
     codes,
   )
   const [group] = front.proxy.stats().groups
-  assert.deepEqual([group?.backends[0]?.isEjected, group?.backends[0]?.pending], [false, 0])
+  assert.deepEqual([group?.backends[0]?.status, group?.backends[0]?.pending], ['available', 0])
   await backend.untilOpenConnections(phase === 'between requests' ? 1 : 0)
 }

@@ -83,7 +83,7 @@ for (const way of WAYS) {
       })
       await proxy.setBackends([{ url: backend.url, id: 'it', ...change }, second])
       assert.equal(stateOf(proxy).pending, 1)
-      assert.equal(stateOf(proxy).isAvailable, false)
+      assert.equal(stateOf(proxy).status, 'draining')
       for (let i = 0; i < 6; i++) assert.equal(await serving.get(), 'other')
       // drain() looks every 20 ms.
       await new Promise((resolve) => setTimeout(resolve, 60))
@@ -112,7 +112,7 @@ for (const way of WAYS) {
       proxy.on('uneject', () => back.open())
       await serving.get()
       await proxy.setBackends([{ url: backend.url, id: 'it', ...change }, second])
-      assert.equal(stateOf(proxy).isEjected, true)
+      assert.equal(stateOf(proxy).status, 'ejected')
       assert.equal(await serving.get(), 'other')
       clock.advance(1500)
       await back.promise
@@ -146,9 +146,9 @@ for (const way of WAYS) {
       const { proxy } = serving
       const found = gate()
       proxy.on('unhealthy', () => found.open())
-      if (!stateOf(proxy).isUnhealthy) await found.promise
+      if (stateOf(proxy).status !== 'unhealthy') await found.promise
       await proxy.setBackends([{ url: backend.url, id: 'it', ...change }, second])
-      assert.equal(stateOf(proxy).isUnhealthy, true)
+      assert.equal(stateOf(proxy).status, 'unhealthy')
       assert.equal(await serving.get(), 'other')
     })
   }
@@ -200,7 +200,7 @@ for (const way of WAYS) {
     const drained = proxy.drain('it')
     await proxy.setBackends([other.url])
     await proxy.setBackends([{ url: backend.url, id: 'it' }])
-    assert.deepEqual([stateOf(proxy).pending, stateOf(proxy).isAvailable], [1, true])
+    assert.deepEqual([stateOf(proxy).pending, stateOf(proxy).status], [1, 'available'])
     assert.equal(await serving.get(), 'it')
     open()
     assert.equal(await response, 'held')

@@ -12,7 +12,7 @@ function inOrder(urls: string[], more: ProxyOptions = {}): Promise<RunningProxy>
 }
 
 function ejected(front: RunningProxy): boolean[] | undefined {
-  return front.proxy.stats().groups[0]?.backends.map((one) => one.isEjected)
+  return front.proxy.stats().groups[0]?.backends.map((one) => one.status === 'ejected')
 }
 
 async function statuses(front: RunningProxy, count: number): Promise<number[]> {
@@ -35,7 +35,7 @@ test('five failures in a row eject a backend; it is told, and the others take ov
   assert.deepEqual(told, [dead.url, 30_000])
   assert.deepEqual(ejected(front), [true, false])
   assert.deepEqual(
-    front.proxy.stats().groups[0]?.backends.map((one) => one.isAvailable),
+    front.proxy.stats().groups[0]?.backends.map((one) => one.status === 'available'),
     [false, true],
   )
 })

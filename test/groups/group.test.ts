@@ -25,7 +25,7 @@ function shared(
     clocks = [],
     told = [],
     onThrew = () => {},
-    buffer = SharedStateMemory.allocate(3),
+    buffer = SharedStateMemory.allocate(3, 0),
   }: {
     ids?: readonly string[]
     maxEjectedPercent?: number
@@ -41,15 +41,16 @@ function shared(
     const memory = new SharedStateMemory(buffer, thread)
     return new Group({
       name: 'default',
-      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
+      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.backendState(id))),
       balancer,
+      affinity: null,
       pool: mockPool({}),
       healthCheck: healthChecks[thread] ?? null,
       maxEjectedPercent,
       slowStartMs,
       retry: null,
       clock: clocks[thread] ?? clock,
-      cells: memory.cells('group'),
+      state: memory.groupState('group'),
       isShared: true,
       onEject: ({ id }) => void told.push(`eject ${id}`),
       onUneject: ({ id }) => void told.push(`uneject ${id}`),
@@ -226,11 +227,11 @@ test('who is healthy again has no failures, is not ejected, and all know; it is 
   const [a, b] = both(one)
   assert.deepEqual(available(other), ['a', 'b'])
   one.eject(a, 60_000, 'it failed')
-  a.cells.addFailure()
+  a.state.addFailure()
   for (const backend of [a, b]) one.setUnhealthy(backend, true, 'it failed')
   assert.deepEqual(available(other), [])
   for (const backend of [a, b]) one.setUnhealthy(backend, false, 'it works')
-  assert.deepEqual([a.cells.failures, a.isEjected, available(other)], [0, false, ['a', 'b']])
+  assert.deepEqual([a.state.failures, a.isEjected, available(other)], [0, false, ['a', 'b']])
   assert.deepEqual(told, ['eject a', 'unhealthy a', 'unhealthy b', 'healthy a', 'uneject a', 'healthy b'])
 })
 
@@ -330,8 +331,8 @@ test('of all threads one has the backends looked after; another takes over when 
 })
 
 test('a thread that has not said for the time of its lease that it leads can be replaced', () => {
-  const buffer = SharedStateMemory.allocate(2)
-  const [mine, others] = [0, 1].map((thread) => new SharedStateMemory(buffer, thread).cells('group'))
+  const buffer = SharedStateMemory.allocate(2, 0)
+  const [mine, others] = [0, 1].map((thread) => new SharedStateMemory(buffer, thread).groupState('group'))
   assert.equal(mine?.lead(0, 3000), true)
   assert.equal(others?.lead(2999, 3000), false)
   assert.equal(mine?.lead(2999, 3000), true)
@@ -346,9 +347,9 @@ test('a thread that has not said for the time of its lease that it leads can be 
 
 test('a thread that has lost the lead lets go when it hears of it, and begins anew when it has it again', () => {
   const { checks, watched } = watchers()
-  const buffer = SharedStateMemory.allocate(3)
+  const buffer = SharedStateMemory.allocate(3, 0)
   const [one, other] = shared([least, least], { healthChecks: checks, buffer })
-  const third = new SharedStateMemory(buffer, 2).cells('group')
+  const third = new SharedStateMemory(buffer, 2).groupState('group')
   assert.equal(watched[0]?.length, 2)
   assert.equal(third.lead(clock.now() + 3000, 3000), true)
   clock.advance(1000)
@@ -392,7 +393,7 @@ test('a backend that has come back gets a tenth of its share at first, and all o
     for (let i = 0; i < 1000; i++) {
       const backend = always.take([], view)
       if (backend === b) taken++
-      backend?.cells.addPending(-1)
+      backend?.state.addPending(-1)
     }
     return taken / 1000
   }
@@ -424,7 +425,7 @@ test('a backend that has come back gets a tenth of its share at first, and all o
 
 test('a backend that stays does not begin slowly again, nor one that other threads have had for long', () => {
   const [one] = shared([least, least], { slowStartMs: 1000 })
-  const ages = (): number[] => one.backends.map(({ cells }) => cells.returnedAgoMs(clock.now()))
+  const ages = (): number[] => one.backends.map(({ state }) => state.returnedAgoMs(clock.now()))
   one.replace([...one.backends, new Backend('http://new')])
   assert.deepEqual(ages(), [Infinity, Infinity, 0])
   one.replace([new Backend('http://old')], false)
@@ -439,5 +440,5 @@ test('a backend that has had its slow start does not begin slowly again when tim
   own.advance(10_000)
   assert.equal(one.take([], view), added)
   own.advance(2 ** 31)
-  assert.equal(added.cells.returnedAgoMs(own.now()), Infinity)
+  assert.equal(added.state.returnedAgoMs(own.now()), Infinity)
 })

@@ -15,15 +15,15 @@ const REASONS: readonly [what: string, takeOut: (group: Group, backend: Backend)
   ['unhealthy', (group, backend) => group.setUnhealthy(backend, true, 'test')],
   [
     'draining',
-    (group, { cells }) => {
-      cells.isDraining = true
+    (group, { state }) => {
+      state.isDraining = true
       group.changed()
     },
   ],
   [
     'disabled',
-    (group, { cells }) => {
-      cells.isDisabled = true
+    (group, { state }) => {
+      state.isDisabled = true
       group.changed()
     },
   ],
@@ -86,7 +86,7 @@ for (const [what, takeOut] of REASONS) {
     assert.deepEqual([group.hasUntried([backendOf(group, 'a')]), group.hasUntried([...group.backends])], [true, false])
     // They are still ejected: it is the lack of others that lets them serve.
     assert.equal(backendOf(group, 'a').isAvailable, false)
-    last.cells.clear()
+    last.state.clear()
     setWeight(last, 1)
     group.changed()
     assert.deepEqual(candidateIds(group), ['c'])
@@ -130,7 +130,7 @@ test('two threads that have both marked the last two backends ejected leave some
   const [one, other] = groupsOfThreads({ ids: ['a', 'b'], threads: 2 })
   assert.ok(one !== undefined && other !== undefined)
   // The moment between the marks of both and the second look of either.
-  for (const backend of one.backends) backend.cells.eject(1000)
+  for (const backend of one.backends) backend.state.eject(1000)
   one.changed()
   for (const group of [one, other]) assert.deepEqual(candidateIds(group), ['a', 'b'])
 })
@@ -151,6 +151,6 @@ for (const front of FRONTS) {
     await running.proxy.drain('down')
     for (let i = 0; i < 5; i++) assert.equal((await fetch(running.url)).status, 502)
     assert.equal(await (await fetch(running.url)).text(), 'works again')
-    assert.equal(running.proxy.stats().groups[0]?.backends[1]?.isEjected, false)
+    assert.equal(running.proxy.stats().groups[0]?.backends[1]?.status, 'available')
   })
 }

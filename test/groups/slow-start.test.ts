@@ -34,7 +34,7 @@ function shareOf(group: Group, backend: Backend): number {
   for (let i = 0; i < 4000; i++) {
     const taken = group.take([], view)
     if (taken === backend) count++
-    taken?.cells.addPending(-1)
+    taken?.state.addPending(-1)
   }
   return count / 4000
 }

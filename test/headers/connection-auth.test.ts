@@ -30,7 +30,7 @@ for (const { name, run } of FRONTS) {
         assert.match(told[0] ?? '', /backend iis of group default asks for NTLM or Negotiate/)
         // One attempt, and nothing is held against the backend.
         assert.equal((await front.nextRecord()).attempts, 1)
-        assert.equal(front.proxy.stats().groups[0]?.backends[0]?.isEjected, false)
+        assert.equal(front.proxy.stats().groups[0]?.backends[0]?.status, 'available')
         await backend.untilOpenConnections(0)
       })
     }

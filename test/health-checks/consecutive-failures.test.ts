@@ -16,8 +16,8 @@ test('the fifth failure in a row ejects, for 30 seconds, and says why', () => {
   assert.equal(ejections.length, 0)
   check.observe(backend, refused, control)
   assert.deepEqual(ejections, [30_000])
-  assert.equal(backend.cells.failures, 0)
-  assert.equal(backend.cells.ejections, 1)
+  assert.equal(backend.state.failures, 0)
+  assert.equal(backend.state.ejections, 1)
   assert.match(control.reason, /^5 failures in a row, the last: ERR_PROXY_CONNECT/)
 })
 
@@ -33,7 +33,7 @@ test('each ejection in a row is twice as long, up to the longest', () => {
   const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100, maxMs: 350 })
   for (let i = 0; i < 4; i += 1) {
     check.observe(backend, refused, control)
-    backend.cells.uneject()
+    backend.state.uneject()
   }
   assert.deepEqual(ejections, [100, 200, 350, 350])
 })
@@ -43,14 +43,14 @@ test('each success after the return takes one doubling back, none while still ej
   const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100 })
   for (let i = 0; i < 3; i += 1) {
     check.observe(backend, refused, control)
-    if (i < 2) backend.cells.uneject()
+    if (i < 2) backend.state.uneject()
   }
   check.observe(backend, ok, control)
-  assert.equal(backend.cells.ejections, 3)
-  backend.cells.uneject()
+  assert.equal(backend.state.ejections, 3)
+  backend.state.uneject()
   check.observe(backend, ok, control)
   check.observe(backend, ok, control)
-  assert.equal(backend.cells.ejections, 1)
+  assert.equal(backend.state.ejections, 1)
   check.observe(backend, refused, control)
   assert.deepEqual(ejections, [100, 200, 400, 200])
 })
@@ -60,7 +60,7 @@ test('failures that come in while a backend is ejected are not evidence for a se
   const check = consecutiveFailures({ consecutiveFailures: 2 })
   for (let i = 0; i < 20; i += 1) check.observe(backend, refused, control)
   assert.equal(ejections.length, 1)
-  assert.equal(backend.cells.failures, 0)
+  assert.equal(backend.state.failures, 0)
 })
 
 test('where the group cannot lose it the backend stays, and the next failure asks again', () => {
@@ -70,9 +70,9 @@ test('where the group cannot lose it the backend stays, and the next failure ask
   const check = consecutiveFailures({ consecutiveFailures: 3 })
   for (let i = 0; i < 4; i += 1) check.observe(backend, refused, refusing)
   assert.equal(asked.length, 2)
-  assert.equal(backend.cells.ejections, 0)
+  assert.equal(backend.state.ejections, 0)
   check.observe(backend, refused, control)
-  assert.equal(backend.cells.ejections, 1)
+  assert.equal(backend.state.ejections, 1)
 })
 
 test('what counts as a failure: statuses of the list, and what is the backend’s fault', () => {
@@ -114,7 +114,7 @@ test('what is neither failure nor success leaves the count as it is', () => {
   const check = consecutiveFailures()
   check.observe(backend, refused, control)
   check.observe(backend, outcome('failed', 0, 'ERR_PROXY_POOL_FULL'), control)
-  assert.equal(backend.cells.failures, 1)
+  assert.equal(backend.state.failures, 1)
 })
 
 test('the statuses are the caller’s, and are read once', () => {
@@ -137,7 +137,7 @@ function scene() {
     eject(ejected: Backend, ms: number, reason: string) {
       control.reason = reason
       ejections.push(ms)
-      ejected.cells.eject(ms)
+      ejected.state.eject(ms)
       return true
     },
     setUnhealthy() {},

@@ -15,15 +15,15 @@ const INTERVAL_MS = 1000
 const TIMEOUT_MS = 300
 
 /** A probe under way, on a clock of its own. */
-function watch(init: BackendInit | string, options: ProbeOptions = {}, cells = new BackendState()) {
+function watch(init: BackendInit | string, options: ProbeOptions = {}, state = new BackendState()) {
   const clock = manualClock()
   const delays = queue<number>()
   const told: string[] = []
-  const backend = new Backend(init, cells)
+  const backend = new Backend(init, state)
   const control: HealthControl = {
     eject: () => false,
     setUnhealthy(which, isUnhealthy, reason) {
-      which.cells.isUnhealthy = isUnhealthy
+      which.state.isUnhealthy = isUnhealthy
       told.push(`${isUnhealthy ? 'unhealthy' : 'healthy'}: ${reason}`)
     },
   }
@@ -85,12 +85,12 @@ test('the first probe decides by itself; after it three in a row must fail, and 
 
 test('who takes over from another thread goes on with what is known: its first probe decides nothing by itself', async () => {
   await using server = await mockBackend(passes)
-  const cells = new BackendState()
-  const before = watch(server.url, {}, cells)
+  const state = new BackendState()
+  const before = watch(server.url, {}, state)
   await before.ended()
   before.stop()
   server.use(fails)
-  const probe = watch(server.url, {}, cells)
+  const probe = watch(server.url, {}, state)
   await probe.ended()
   await probe.next()
   assert.deepEqual(probe.told, [])
@@ -98,8 +98,8 @@ test('who takes over from another thread goes on with what is known: its first p
   assert.deepEqual(probe.told, ['unhealthy: status 503'])
   probe.stop()
   // A backend that comes anew is not known.
-  cells.clear()
-  const anew = watch(server.url, {}, cells)
+  state.clear()
+  const anew = watch(server.url, {}, state)
   await anew.ended()
   assert.deepEqual(anew.told, ['unhealthy: status 503'])
   anew.stop()
@@ -242,7 +242,7 @@ test('in a proxy: the unhealthy gets nothing, is told, and comes back, whatever 
   for (let i = 0; i < 20; i++) await (await fetch(probed.url)).arrayBuffer()
   assert.equal(sick.requests.length, before)
   const [state] = probed.proxy.stats().groups[0]?.backends ?? []
-  assert.deepEqual([state?.isUnhealthy, state?.isAvailable], [true, false])
+  assert.equal(state?.status, 'unhealthy')
 
   isWell = true
   // The probe that failed has ended; that of the other may not have.
@@ -251,8 +251,8 @@ test('in a proxy: the unhealthy gets nothing, is told, and comes back, whatever 
     await rounds()
   }
   assert.deepEqual(told[1], 'healthy sick: 1 probes in a row have passed')
-  assert.equal(probed.proxy.stats().groups[0]?.backends[0]?.isAvailable, true)
-  assert.equal(front.proxy.stats().groups[0]?.backends[0]?.isUnhealthy, false)
+  assert.equal(probed.proxy.stats().groups[0]?.backends[0]?.status, 'available')
+  assert.equal(front.proxy.stats().groups[0]?.backends[0]?.status, 'available')
 })
 
 test('in a proxy: where all are unhealthy the answer is 503', async () => {

@@ -43,22 +43,37 @@ test('a backend is available unless one of the four states or its weight says ot
   const backend = new Backend('http://x')
   assert.ok(backend.isAvailable)
   for (const state of ['isUnhealthy', 'isDraining', 'isDisabled'] as const) {
-    backend.cells[state] = true
+    backend.state[state] = true
     assert.equal(backend.isAvailable, false, state)
-    backend.cells[state] = false
+    backend.state[state] = false
   }
-  backend.cells.eject(1000)
+  backend.state.eject(1000)
   assert.equal(backend.isAvailable, false)
-  backend.cells.uneject()
+  backend.state.uneject()
   assert.ok(backend.isAvailable)
   assert.equal(new Backend({ url: 'http://x', weight: 0 }).isAvailable, false)
 })
 
-test('cells are seen by everyone who shares the memory, and no two backends share a line', () => {
-  const buffer = SharedStateMemory.allocate(2)
-  const here = new SharedStateMemory(buffer, 0).cells('a')
-  const there = new SharedStateMemory(buffer, 1).cells('a')
-  const other = new SharedStateMemory(buffer, 1).cells('b')
+test('status() says the strongest reason, an operator first', () => {
+  const backend = new Backend('http://x')
+  assert.equal(backend.status(), 'available')
+  backend.state.eject(1000)
+  assert.equal(backend.status(), 'ejected')
+  backend.state.isUnhealthy = true
+  assert.equal(backend.status(), 'unhealthy')
+  backend.adopt(new Backend({ url: 'http://x', weight: 0 }))
+  assert.equal(backend.status(), 'weightless')
+  backend.state.isDraining = true
+  assert.equal(backend.status(), 'draining')
+  backend.state.isDisabled = true
+  assert.equal(backend.status(), 'disabled')
+})
+
+test('state is seen by everyone who shares the memory, and no two backends share a slot', () => {
+  const buffer = SharedStateMemory.allocate(2, 0)
+  const here = new SharedStateMemory(buffer, 0).backendState('a')
+  const there = new SharedStateMemory(buffer, 1).backendState('a')
+  const other = new SharedStateMemory(buffer, 1).backendState('b')
   here.addPending(1)
   here.setRtt(12.345, 5000)
   assert.equal(there.pending, 1)

@@ -127,7 +127,7 @@ describe('a probe', () => {
   async function probe(timeoutMs: number): Promise<string[]> {
     const fillers = await stop()
     const backend = new Backend({ url: `http://two.test:${port}` })
-    backend.cells.isUnhealthy = true
+    backend.state.isUnhealthy = true
     const told: string[] = []
     const control = {
       eject: () => false,

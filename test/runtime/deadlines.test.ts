@@ -4,7 +4,7 @@ import { Deadlines, type Timed, UNWATCHED } from '../../src/runtime/deadlines.ts
 import { manualClock } from '../../src/testing/manual-clock.ts'
 
 function timed(deadline: number, onDeadline: () => void): Timed {
-  return { deadline, place: UNWATCHED, onDeadline }
+  return { deadline, index: UNWATCHED, onDeadline }
 }
 
 test('a deadline is noticed once, soon after its time and not before', () => {

@@ -1,5 +1,7 @@
+import type { Affinity } from '../../src/contracts/affinity.ts'
 import type { Balancer } from '../../src/contracts/balancer.ts'
 import type { HealthCheck } from '../../src/contracts/health-check.ts'
+import type { Pool } from '../../src/contracts/pool.ts'
 import { Group } from '../../src/groups/group.ts'
 import { Backend } from '../../src/model/backend.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
@@ -16,6 +18,9 @@ interface Setting {
   readonly maxEjectedPercent?: number
   readonly slowStartMs?: number
   readonly balancer?: Balancer
+  readonly affinity?: Affinity
+  /** Of the pool of each thread. */
+  readonly repick?: (thread: number, ...args: Parameters<NonNullable<Pool['repick']>>) => void
   readonly healthCheck?: HealthCheck
   readonly clock?: ManualClock
   /** Of the first thread, in place of {@link clock}. */
@@ -28,20 +33,21 @@ interface Setting {
 export function groupsOfThreads(setting: Setting): Group[] {
   const { ids, threads = 1, maxEjectedPercent = 100, slowStartMs = 0, balancer = first, told = [] } = setting
   const clock = setting.clock ?? manualClock()
-  const buffer = SharedStateMemory.allocate(threads)
+  const buffer = SharedStateMemory.allocate(threads, 0)
   return Array.from({ length: threads }, (_, thread) => {
     const memory = new SharedStateMemory(buffer, thread)
     return new Group({
       name: 'default',
-      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.cells(id))),
+      backends: ids.map((id) => new Backend({ url: `http://${id}`, id }, memory.backendState(id))),
       balancer,
-      pool: mockPool({}),
+      affinity: setting.affinity ?? null,
+      pool: { ...mockPool({}), repick: (isOut, hasMore) => setting.repick?.(thread, isOut, hasMore) },
       healthCheck: setting.healthCheck ?? null,
       maxEjectedPercent,
       slowStartMs,
       retry: null,
       clock: thread === 0 ? (setting.firstClock ?? clock) : clock,
-      cells: memory.cells('group'),
+      state: memory.groupState('group'),
       isShared: threads > 1,
       onEject: ({ id }) => void told.push(`eject ${id}`),
       onUneject: ({ id }) => void told.push(`uneject ${id}`),

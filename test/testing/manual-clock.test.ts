@@ -68,7 +68,7 @@ test('it drives deadlines', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   let passed = 0
-  deadlines.add({ deadline: 50, place: UNWATCHED, onDeadline: () => void passed++ })
+  deadlines.add({ deadline: 50, index: UNWATCHED, onDeadline: () => void passed++ })
   clock.advance(49)
   assert.equal(passed, 0)
   clock.advance(20)

@@ -302,7 +302,7 @@ test('there is room for backends that come, as long as others go: none is ever t
   const clients = await clientsOfThreads(proxy, port, 2)
   // More than there are places for, and each one another.
   for (let round = 0; round < 20; round++) {
-    const others = Array.from({ length: 500 }, (_, i) => `http://127.0.0.1:1/${round}/${i}`)
+    const others = Array.from({ length: 1000 }, (_, i) => `http://127.0.0.1:1/${round}/${i}`)
     const kept = { url: backend.url, id: round < 10 ? 'kept' : 'first' }
     await proxy.setBackends([kept, ...others.map((url) => ({ url, id: url }))])
     for (const client of clients.values()) assert.equal(await ask(client), 'kept')
@@ -310,12 +310,12 @@ test('there is room for backends that come, as long as others go: none is ever t
   const many = (name: string, count: number) =>
     Array.from({ length: count }, (_, i) => ({ url: 'http://127.0.0.1:1', id: `${name} ${i}` }))
   // Too many at one time are refused, and what they took is free again after the next change.
-  await assert.rejects(proxy.setBackends(many('too many', 9000)), /threads can share the numbers of 8192 backends/)
+  await assert.rejects(proxy.setBackends(many('too many', 17_000)), /threads can share the state of 16384 backends/)
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
-  await proxy.setBackends(many('others', 7000))
+  await proxy.setBackends(many('others', 14_000))
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
   // The place of another one has nothing of what that one had.
-  assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, isAvailable }) => pending === 0 && isAvailable))
+  assert.ok(proxy.stats().groups[0]?.backends.every(({ pending, status }) => pending === 0 && status === 'available'))
   await proxy.reload()
   const later = await clientsOfThreads(proxy, port, 2)
   for (const client of [...clients.values(), ...later.values()]) client.socket.destroy()
@@ -325,11 +325,11 @@ test('there is room for threads that come, however many backends there are', { s
   await using backend = await mockBackend()
   await using proxy = threaded({ target: backend.url, executor: workerThreads({ threads: 1 }) })
   await proxy.listen(LOOPBACK)
-  let count = 8192
+  let count = 16_384
   const most = (): Promise<unknown> =>
     proxy.setBackends(Array.from({ length: count }, (_, i) => ({ url: 'http://127.0.0.1:1', id: `${i}` })))
   while ((await most().catch((error: unknown) => error)) instanceof RangeError) count--
-  assert.ok(count > 8000)
+  assert.ok(count > 16_000)
   await proxy.reload()
 })
 
@@ -358,7 +358,7 @@ test('threads count failures together, an ejection by one is respected by all, a
   // One failure in each thread: neither has seen two.
   assert.match(await ask(one), /ERR_PROXY_RESET/)
   assert.match(await ask(two), /ERR_PROXY_RESET/)
-  assert.equal(proxy.stats().groups[0]?.backends[0]?.isEjected, true)
+  assert.equal(proxy.stats().groups[0]?.backends[0]?.status, 'ejected')
   assert.equal(await ask(one), 'good')
   assert.equal(await ask(two), 'good')
   await returned.promise
@@ -381,7 +381,7 @@ test('an ejection outlives the thread that began it, and ends in time', { skip }
   const text = async (): Promise<string> => (await fetch(url, { headers: { connection: 'close' } })).text()
   assert.equal(await text(), 'good')
   const before = proxy.stats().groups[0]?.backends[0]
-  assert.equal(before?.isEjected, true)
+  assert.equal(before?.status, 'ejected')
   const log = threadLog()
   proxy.on('thread', log.onThread)
   await proxy.reload()
@@ -390,7 +390,7 @@ test('an ejection outlives the thread that began it, and ends in time', { skip }
   assert.equal(await text(), 'good')
   // Asked for by the same message, and so after it.
   await proxy.setBackends([{ url: dead.url, id: 'dead' }, good.url])
-  assert.equal(proxy.stats().groups[0]?.backends[0]?.isEjected, true)
+  assert.equal(proxy.stats().groups[0]?.backends[0]?.status, 'ejected')
   await proxy.close()
   assert.equal(attempts, 1)
 })

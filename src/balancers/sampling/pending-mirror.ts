@@ -20,7 +20,7 @@ const LOOKED_AT = 8
 /**
  * A backend's own count lies three objects deep in memory: to read 64 of 10,000 at random takes about 10 us, a good part
  * of what a request may take. A mirror is exact as far as this thread goes, provided that `touch` is called; other
- * threads' work on shared cells shows a little later.
+ * threads' work on shared state shows a little later.
  */
 export function pendingMirror(backends: readonly Backend[]): PendingMirror {
   const counts = Int32Array.from(backends, ({ pending }) => pending)

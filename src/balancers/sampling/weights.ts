@@ -1,3 +1,4 @@
+import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 
 /** Whether no backend is to get more than another. */
@@ -11,4 +12,9 @@ export function totalWeight(backends: readonly Backend[]): number {
   let total = 0
   for (const backend of backends) total += backend.weight
   return total
+}
+
+/** There is something to pick from. */
+export function isNotEmpty(backends: readonly Backend[]): backends is Candidates {
+  return backends.length > 0
 }

@@ -67,7 +67,7 @@ const LEFT = 4
 export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwner {
   readonly socket: Socket
   deadline: number
-  place = UNWATCHED
+  index = UNWATCHED
   readonly keepAliveText: string
   readonly #server: SocketConnectionDeps
   readonly #peer: Peer

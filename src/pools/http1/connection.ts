@@ -59,7 +59,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   readonly backend: Backend
   /** When to give up connecting, or when it has been idle for too long; `Infinity` while leased. */
   deadline = Number.POSITIVE_INFINITY
-  place = UNWATCHED
+  index = UNWATCHED
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
   #socket!: net.Socket

@@ -141,7 +141,7 @@ function isRepeated(exchange: ExchangeView): boolean {
 class Waiter implements Timed {
   /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
   deadline = Number.POSITIVE_INFINITY
-  place = UNWATCHED
+  index = UNWATCHED
   isSettled = false
   /** A connection is being set up for it. */
   hasOpening = false

@@ -28,7 +28,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
   readonly isReused = false
   /** When to give up connecting. */
   deadline = Number.POSITIVE_INFINITY
-  place = UNWATCHED
+  index = UNWATCHED
   setup: SetupTimes | null = null
   readonly #owner: UpgradeOwner
   readonly #bounds: ResponseBounds

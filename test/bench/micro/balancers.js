@@ -36,11 +36,11 @@ function attempts(balancer, size) {
     const slot = index % IN_FLIGHT
     const oldest = underWay[slot]
     if (oldest !== undefined) {
-      oldest.cells.addPending(-1)
+      oldest.state.addPending(-1)
       balancer.onEnd?.(oldest, OUTCOME)
     }
     const backend = balancer.pick(backends, exchange)
-    backend.cells.addPending(1)
+    backend.state.addPending(1)
     balancer.onStart?.(backend, exchange)
     underWay[slot] = backend
     return backend

@@ -1,0 +1,74 @@
+import { isDeepStrictEqual } from 'node:util'
+import { Backend, type BackendInit } from '../model/backend.ts'
+import { differenceOf } from '../runtime/span.ts'
+import { UNNAMED } from './consistency.ts'
+import { resolveOptions } from './resolve.ts'
+import { isObject, isPlainObject } from './rules.ts'
+
+/** How an application gives a backend. */
+export type GivenBackend = string | URL | BackendInit
+
+const KEYS = new Set(['url', 'id', 'weight', 'metadata', 'tls'])
+
+/**
+ * Checks the backends for a group that has `present` now. Those that are given as before are not checked again, and come out as the
+ * very {@link Backend.init} that is there: discovery gives the same thousands over and over.
+ * @throws OptionsError with every fault at once, as `createProxy()` says it.
+ */
+export function resolveBackends(
+  given: readonly GivenBackend[],
+  present: readonly Backend[] = [],
+): readonly BackendInit[] {
+  const all = [...given]
+  const { start, end, endBefore } = differenceOf(present, all, isGivenAs)
+  const others = resolveOthers(all.slice(start, end), present.slice(start, endBefore))
+  // With a fault, or an id that two have: from the start, so that faults say where they are.
+  if (others === null) return resolveAll(all)
+  const ids = new Set(others.map(({ id }) => id))
+  const kept = [present.slice(0, start), present.slice(endBefore)] as const
+  if (ids.size !== others.length || kept.some((some) => some.some(({ id }) => ids.has(id)))) return resolveAll(all)
+  return Object.freeze([...kept[0], ...others, ...kept[1]].map(({ init }) => init))
+}
+
+/** @param present some may be given at other positions. @returns `null` if there is a fault. */
+function resolveOthers(given: readonly GivenBackend[], present: readonly Backend[]): readonly Backend[] | null {
+  if (given.length === 0) return []
+  const byKey = new Map<unknown, Backend>()
+  for (const backend of present) byKey.set(keyOf(backend.init), backend)
+  const found = given.map((each) => {
+    const backend = byKey.get(keyOf(each))
+    return backend !== undefined && isGivenAs(backend, each) ? backend : null
+  })
+  try {
+    const rest = given.filter((_, index) => found[index] === null)
+    const checked = rest.length === 0 ? [] : resolveAll(rest)
+    const next = checked.values()
+    return found.map((backend) => backend ?? new Backend(next.next().value as BackendInit))
+  } catch {
+    return null
+  }
+}
+
+function resolveAll(given: readonly GivenBackend[]): readonly BackendInit[] {
+  return resolveOptions({ backends: [...given] }).groups.get(UNNAMED)?.backends ?? []
+}
+
+function keyOf(given: unknown): unknown {
+  const { id, url } = isPlainObject(given) ? given : { id: undefined, url: given }
+  return id ?? (url instanceof URL ? url.href : url)
+}
+
+/** Whether `given` says what `backend` is, in every detail. */
+function isGivenAs({ init }: Backend, given: unknown): boolean {
+  if (!isPlainObject(given)) return isUrl(given, init) && Object.keys(init).length === 1
+  if (!isUrl(given.url, init) || given.id !== init.id || given.weight !== init.weight) return false
+  // Not compared in depth: it is the application's own, and may be anything.
+  if (given.metadata !== init.metadata) return false
+  if (given.tls !== init.tls && !(isObject(init.tls) && isDeepStrictEqual(given.tls, init.tls))) return false
+  for (const key in given) if (!KEYS.has(key)) return false
+  return true
+}
+
+function isUrl(given: unknown, { url }: BackendInit): boolean {
+  return given === url || (given instanceof URL && given.href === url)
+}

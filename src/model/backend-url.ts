@@ -1,0 +1,37 @@
+import { resolved } from './path.ts'
+
+/** A backend's URL, read. */
+export interface BackendUrl {
+  readonly url: URL
+  /** Path of a unix socket, or `null`. */
+  readonly socketPath: string | null
+  /** Path that goes before each request's path; empty or `/without/trailing/slash`. */
+  readonly basePath: string
+}
+
+const UNIX = /^http\+unix:\/\/(\/[^:]+)(?::(\/[^\s?#\\]*))?$/
+
+/** @throws TypeError if it cannot be a backend's. */
+export function parseBackendUrl(text: string): BackendUrl {
+  const url = URL.parse(text)
+  const unix = url?.protocol === 'http+unix:' ? UNIX.exec(text) : null
+  if (unix?.[1] !== undefined && url !== null) {
+    return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(resolved(unix[2] ?? '')) }
+  }
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw new TypeError(
+      `${JSON.stringify(text)} is not a backend URL; use http://host:port, https://host:port or http+unix:///path/to.sock`,
+    )
+  }
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    throw new TypeError(
+      `${JSON.stringify(`${url.protocol}//${url.host}`)}: a backend URL has no user, password, query or fragment; use http://host:port/prefix`,
+    )
+  }
+  return { url, socketPath: null, basePath: trimSlash(url.pathname) }
+}
+
+/** Without slashes at its end: the path of a request has one at its start, or is none. */
+function trimSlash(path: string): string {
+  return path.replace(/\/+$/, '')
+}
