@@ -57,7 +57,7 @@ test('SIGTERM lets what runs in a thread finish', { skip }, async (t) => {
   const response = fetch(url, { headers: { connection: 'close' } })
   await backend.nextRequest()
   heddle.child.kill('SIGTERM')
-  await heddle.output(/SIGTERM: closing, with 1 under way/)
+  await heddle.output(/SIGTERM: shutting down with 1 in flight/)
   await heddle.output(/thread 2 retiring: closing/)
   answer()
   assert.equal(await (await response).text(), 'to the end')

@@ -37,7 +37,7 @@ test('a wrong command line is one line on standard error, and exit code 2', asyn
     [['demo', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
     [['check', 'a', 'b'], /^heddle: unexpected argument b; see heddle --help\n$/],
     [['check', 'a', '--config', 'b'], /^heddle: check takes one file.*\n$/],
-    [[], /^heddle: nothing to proxy to: give --backend URL.*\n$/],
+    [[], /^heddle: no backends: give --backend URL.*\n$/],
   ]
   await Promise.all(
     wrong.map(async ([args, message]) => {
