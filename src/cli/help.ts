@@ -33,7 +33,7 @@ The file contains the options of createProxy(), and
   log                     { "access": FORMAT, "level": LEVEL }
 
 Signals
-  SIGTERM, SIGINT         stop listening, finish open exchanges, exit 0; a second signal: exit at once
+  SIGTERM, SIGINT         stop listening, finish open exchanges, exit 0; a second one: exit at once
   SIGHUP                  ignored, with a warning: the configuration is read only at the start
 
 Exit codes
