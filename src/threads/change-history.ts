@@ -1,6 +1,6 @@
 import { subjectOf, type ThreadsChange } from './protocol.ts'
 
-/** What a thread that begins later must make up for: the last change of each subject, in the order of the calls. */
+/** The changes that a new thread must apply: the last one of each subject, in the order of the calls. */
 export class ChangeHistory implements Iterable<ThreadsChange> {
   readonly #changes = new Map<string, ThreadsChange>()
 
@@ -8,11 +8,11 @@ export class ChangeHistory implements Iterable<ThreadsChange> {
     for (const change of changes) this.add(change)
   }
 
-  /** @returns to be called if the change could not be made: later threads could not make it either, and would not serve. */
+  /** @returns an undo function, for a change that failed: new threads would fail too, and would not serve. */
   add(change: ThreadsChange): () => void {
     const subject = subjectOf(change)
     const before = this.#changes.get(subject)
-    // After the others: the order is that of the calls.
+    // Moves the subject to the end, to keep the order of the calls.
     this.#changes.delete(subject)
     this.#changes.set(subject, change)
     return () => {

@@ -58,7 +58,7 @@ test('SIGTERM lets what runs in a thread finish', { skip }, async (t) => {
   await backend.nextRequest()
   heddle.child.kill('SIGTERM')
   await heddle.output(/SIGTERM: shutting down with 1 in flight/)
-  await heddle.output(/thread 2 retiring: closing/)
+  await heddle.output(/thread 2 retiring \(shutdown\)/)
   answer()
   assert.equal(await (await response).text(), 'to the end')
   assert.equal((await heddle.exit()).code, 0)

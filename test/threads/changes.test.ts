@@ -173,7 +173,7 @@ test('modules: a change is for the proxies that have the group, or for the one t
   // What no thread can do is not asked of those that come later either, and what was before still holds.
   await assert.rejects(
     running.setBackends(backends, 'up'),
-    /^Error: a thread could not make the change: none of the 2 proxies of this thread has a group "up"$/,
+    /^Error: a thread could not apply the change: none of the 2 proxies of this thread has a group "up"$/,
   )
   await assert.rejects(running.setBackends(backends, 'both', 2), /none of the 2 proxies/)
   await assert.rejects(running.setBackends(['ftp://a'], 'left'), /backends\[0\]/)
