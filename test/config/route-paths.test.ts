@@ -59,7 +59,7 @@ test('a path that no request can have is refused, with the one that is meant', (
 })
 
 test('an encoded slash in a pattern is refused where no request with one is compared', () => {
-  const message = 'has %2f, which no request has that is matched: routing.encodedSlashes is'
+  const message = 'has %2f, so no request can match it: routing.encodedSlashes is'
   for (const key of ['path', 'stripPrefix']) {
     const routes = [{ [key]: '/a%2fb' }]
     assert.equal(faultOf({ routes }), `routes[0].${key} ${message} 'refuse'; did you mean '/a/b'?`)
