@@ -1,6 +1,6 @@
 /*
- * The module that every thread of workerThreads() and serveModule() runs: it serves with a proxy made from options, or with
- * the server of a module, and reports to the thread that started it.
+ * The module that every thread of workerThreads() and serveModule() runs. It serves with a proxy created from options, or
+ * with the server of a module, and reports to the main thread.
  */
 import http from 'node:http'
 import https from 'node:https'
@@ -19,7 +19,8 @@ import { Outbox } from './threads/outbox.ts'
 import { type FromThread, slotName, type ThreadStart, type ThreadsChange, type ToThread } from './threads/protocol.ts'
 
 const port = parentPort
-if (port === null || threadStart === undefined) throw new Error('this module is run by workerThreads()')
+if (port === null || threadStart === undefined)
+  throw new Error('only workerThreads() and serveModule() can run this module')
 const parent: NonNullable<typeof parentPort> = port
 const start: ThreadStart = threadStart
 const outbox = new Outbox(post)
@@ -37,13 +38,13 @@ async function openServer(): Promise<http.Server | SocketServer> {
     return (localProxies[0] as LocalProxy).createServer({ ...(tls !== null && { tls }) })
   }
   const module = (await import(job.entry)) as { default?: unknown }
-  const given: unknown = typeof module.default === 'function' ? await module.default() : await module.default
-  const isServer = given instanceof http.Server || given instanceof https.Server
-  if (isServer && !given.listening) return given as http.Server
-  const what = isServer ? 'listens already; leave listen() to the executor' : 'is none, nor a function that returns one'
-  throw new TypeError(
-    `${job.entry}: the default export of a module for serveModule() is a node:http server that does not listen yet, and this one ${what}`,
-  )
+  const server: unknown = typeof module.default === 'function' ? await module.default() : await module.default
+  const isServer = server instanceof http.Server || server instanceof https.Server
+  if (isServer && !server.listening) return server as http.Server
+  const what = isServer
+    ? 'is a server that already listens; do not call listen() in the module'
+    : 'must be a node:http server that does not listen yet, or a function that returns one'
+  throw new TypeError(`${job.entry}: the default export of a module for serveModule() ${what}`)
 }
 
 function namespaces(): string[] {
@@ -54,10 +55,10 @@ function report(): void {
   post({ type: 'report', proxies: namespaces(), pools: localProxies.flatMap((proxy) => proxy.pools()) })
 }
 
-function change(number: number, asked: ThreadsChange): void {
+function applyChange(number: number, change: ThreadsChange): void {
   let fault: string | null = null
   try {
-    changeLocalProxies(asked, true)
+    changeLocalProxies(change, true)
   } catch (error) {
     fault = describeError(error)
   }
@@ -69,7 +70,7 @@ async function retire(
   connections: ThreadConnections,
   responses: ReadonlyMap<unknown, http.ServerResponse>,
 ): Promise<void> {
-  // First of all, or clients whose connection ends would come back to this thread.
+  // Must come first: clients whose connections end would otherwise reconnect to this thread.
   await stopAccepting(server, connections.listeners)
   for (const proxy of localProxies) proxy.goAway()
   await retireServer(server, start.drainTimeoutMs, connections.open, responses.values())
@@ -84,7 +85,7 @@ async function serve(): Promise<void> {
   const counters = new SharedStateMemory(start.memory, start.slot).counters(slotName(start.slot))
   const connections = new ThreadConnections(server, start.listen, counters)
   const responses = watchResponses(server)
-  for (const asked of start.changes) changeLocalProxies(asked, false)
+  for (const change of start.changes) changeLocalProxies(change, false)
   for (const proxy of localProxies) proxy.subscribe(start.subscriptions, outbox.addEvent)
   const address = start.listen === null || start.adopts ? null : await connections.listen()
   if (address === null) watchConnections(server)
@@ -95,7 +96,7 @@ async function serve(): Promise<void> {
         message.socket.resume()
         break
       case 'change':
-        change(message.number, message.change)
+        applyChange(message.number, message.change)
         break
       case 'subscribe':
         for (const proxy of localProxies) proxy.subscribe(message.events, outbox.addEvent)
@@ -114,7 +115,7 @@ async function serve(): Promise<void> {
   post({ type: 'serving', address, proxies: namespaces() })
 }
 
-// Also if it ends by itself: by an error that nobody caught, or `process.exit()`.
+// Flushes even if the thread ends by an uncaught error or `process.exit()`.
 process.once('exit', outbox.flush)
 try {
   await serve()

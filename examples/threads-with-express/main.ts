@@ -11,7 +11,7 @@ const running = await serveModule(new URL('./server.js', import.meta.url), {
   listen: { port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' },
   threads: 2,
   observer: {
-    onThread: ({ thread, what, reason }) => console.log(`thread ${thread} ${what}: ${reason}`),
+    onThread: ({ thread, what, reason }) => console.log(`thread ${thread} ${what} (${reason})`),
   },
 })
 console.log(`listening on ${running.address.url}`)

@@ -17,7 +17,7 @@ const proxy = createProxy({
   executor: workerThreads({ threads: 2 }), // or 'auto', or { min: 1, max: 4 } to follow the load
 })
 // Events and stats of all threads come together here; so do the lines of an access log.
-proxy.on('thread', ({ thread, what, reason }) => console.log(`thread ${thread} ${what}: ${reason}`))
+proxy.on('thread', ({ thread, what, reason }) => console.log(`thread ${thread} ${what} (${reason})`))
 proxy.on('finish', (_exchange, { thread, target, backend }) => {
   console.log(`thread ${thread} had ${target} answered by ${backend}`)
 })

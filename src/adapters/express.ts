@@ -3,18 +3,18 @@ import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
 
-/** An Express middleware (connect-style: its types need none of Express's) with the proxy that it uses. */
+/** An Express middleware with its proxy. It is connect-style, so its types do not depend on Express. */
 export type ExpressProxy = Middleware & {
   readonly proxy: Proxy
-  /** WebSocket in one line: `server.on('upgrade', middleware.upgrade)`. Mount paths are not known here: it sees whole paths. */
+  /** Handles WebSockets: `server.on('upgrade', middleware.upgrade)`. Mount paths do not apply: it sees the whole path. */
   readonly upgrade: Proxy['ws']
 }
 
 /**
- * Express 4 and 5: `app.use('/api', proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. The mount path is not sent
- * to the backend, as with any mounted middleware. Works before body parsers, and after those that keep what they read
- * in `req.body` or `req.rawBody`. What no route matches goes to the next middleware. With `passErrors` failures go to
- * the application's error handler. The application closes `middleware.proxy`.
+ * For Express 4 and 5: `app.use('/api', proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. The mount path is not sent
+ * to the backend, as with any mounted middleware. It works before body parsers, and after parsers that keep the body in
+ * `req.body` or `req.rawBody`. A request without a matching route goes to the next middleware. With `passErrors`, failures
+ * go to the application's error handler. The application must close `middleware.proxy`.
  */
 export function proxyMiddleware(options: ProxyMiddlewareOptions): ExpressProxy {
   const { proxy, handle } = proxyOf(options)

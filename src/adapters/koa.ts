@@ -4,29 +4,29 @@ import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
 
-/** A Koa middleware with the proxy that it uses. */
+/** A Koa middleware with its proxy. */
 export type KoaProxy = Middleware & {
   readonly proxy: Proxy
-  /** WebSocket in one line: `server.on('upgrade', middleware.upgrade)`. Mount paths are not known here: it sees whole paths. */
+  /** Handles WebSockets: `server.on('upgrade', middleware.upgrade)`. Mount paths do not apply: it sees the whole path. */
   readonly upgrade: Proxy['ws']
 }
 
 /**
- * Koa 2 and 3: `app.use(proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. Where a route matches, the response is
- * out of Koa's hands (`ctx.respond = false`), and the middleware is done when the response is; else it calls the next
- * one. A body that a parser has read is sent again from `ctx.request.body` or `.rawBody`. With `passErrors` failures are
- * thrown, and the response is Koa's again. The application closes `middleware.proxy`.
+ * For Koa 2 and 3: `app.use(proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. If a route matches, the middleware
+ * responds in place of Koa (`ctx.respond = false`) and resolves when the response has ended; otherwise it calls the next
+ * one. If a parser has read the body, it is sent from `ctx.request.body` or `.rawBody`. With `passErrors`, failures are
+ * thrown, and Koa responds. The application must close `middleware.proxy`.
  */
 export function proxyMiddleware(options: ProxyMiddlewareOptions): KoaProxy {
   const { proxy, handle } = proxyOf(options)
   const middleware: Middleware = async (ctx, next) => {
     const { req, res } = ctx
-    // Koa's body parsers leave what they have read on Koa's request, where handlers for node's do not look.
+    // Koa's body parsers store the body on Koa's request; the proxy looks for it on node's request.
     const { body, rawBody } = ctx.request as { body?: unknown; rawBody?: unknown }
     if (body !== undefined) Object.assign(req, { body })
     if (rawBody !== undefined) Object.assign(req, { rawBody })
     ctx.respond = false
-    const isOurs = await new Promise<boolean>((resolve, reject) => {
+    const isHandled = await new Promise<boolean>((resolve, reject) => {
       if (res.closed) resolve(true)
       res.once('close', () => resolve(true))
       handle(req, res, (error) => {
@@ -35,7 +35,7 @@ export function proxyMiddleware(options: ProxyMiddlewareOptions): KoaProxy {
         else reject(error)
       })
     })
-    if (!isOurs) await next()
+    if (!isHandled) await next()
   }
   return Object.assign(middleware, { proxy, upgrade: proxy.ws })
 }

@@ -11,54 +11,54 @@ import { totalWeight } from './sampling/weights.ts'
 
 /** Options of {@link consistentHash}. */
 export interface ConsistentHashOptions {
-  /** What exchanges are told apart by. Default `client-address`. */
+  /** The key of an exchange. Default `client-address`. */
   by?: HashBy
   /**
-   * How much a backend may have pending, percent of its fair share of all that is pending; what exceeds it goes to other
-   * backends. Default 150; at least 100; 0: no bound, so that a key never leaves its backend while that is available,
-   * and a hot key can drown it. With little pending, the bound is a single request: several at once with one key then
-   * spread. Where a session lives in one backend's memory, use 0. Needs `onStart` and `onEnd` to be called.
+   * How many requests a backend may have pending, in percent of its fair share of all pending requests; the excess goes
+   * to other backends. Default 150, minimum 100. 0 disables the bound: a key then stays with its backend while that is
+   * available, and a hot key can overload it. At low load the bound is a single request, so concurrent requests with one
+   * key spread. Use 0 if sessions live in one backend's memory. Needs `onStart` and `onEnd` to be called.
    */
   boundedLoad?: number
   /**
-   * Points on the ring for each unit of weight. Default 160: shares come out within some 10 %. More for weights far
-   * below 1, fewer for weights far above; changing it moves most keys.
+   * Points on the ring for each unit of weight. Default 160: shares are then accurate to about 10 %. Use more for weights
+   * far below 1, fewer for weights far above. A change moves most keys.
    */
   pointsPerWeight?: number
   /** A number in [0, 1), for exchanges without a key. Default `Math.random`. */
   random?: () => number
 }
 
-/** The part of a ring that may be picked from, and what its load is measured by. */
+/** The candidates on a ring, and their load. */
 interface Members {
   readonly ring: HashRing
   readonly candidates: Candidates
   /** 1 at the position of each candidate in the ring's backends. */
   readonly isMember: Uint8Array
   readonly weight: number
-  /** `null` where load is not bounded. */
+  /** `null` if load is not bounded. */
   readonly pending: PendingMirror | null
 }
 
 /** The defaults of {@link ConsistentHashOptions}. */
 export const CONSISTENT_HASH_DEFAULTS = Object.freeze({ by: 'client-address', boundedLoad: 150, pointsPerWeight: 160 })
 
-const NONE: readonly Backend[] = []
-const NOWHERE: readonly number[] = []
+const NO_BACKENDS: readonly Backend[] = []
+const NO_POSITIONS: readonly number[] = []
 const KEY_SEED = 0x9747b28c
-/** 2^32 / golden ratio: sets the jumps of one key apart. */
+/** 2^32 / golden ratio: makes the jumps of one key independent of each other. */
 const JUMP = 0x9e3779b9
-/** Each jump finds room with a chance of a third or better at the default bound, so this many all but always do. */
+/** At the default bound each jump finds room with a probability of at least a third, so 32 jumps almost always do. */
 const MAX_JUMPS = 32
 
 /**
- * The same backend for the same key, as long as it can be had: for caches, and for sessions in memory. Where a backend
- * joins or leaves, only its own share of the keys moves; while one is away its keys go to the next on the ring and come
- * back later. Exchanges without a key go by {@link powerOfTwo}.
+ * The same backend for the same key, as long as it is available: for caches, and for sessions in memory. If a backend
+ * joins or leaves, only its own share of the keys moves. While a backend is unavailable, its keys go to the next on the
+ * ring and return later. {@link powerOfTwo} balances exchanges without a key.
  *
- * Loads are bounded (Mirrokni, Thorup, Zadimoghaddam 2016): a backend takes nothing past `boundedLoad` percent of its
- * fair share. What overflows jumps to places that follow from the key alone (Chen, Coleman, Shrivastava 2021), not to
- * the next backend on the ring: that one would overflow in turn.
+ * Loads are bounded (Mirrokni, Thorup, Zadimoghaddam 2016): a backend takes no more than `boundedLoad` percent of its
+ * fair share. The excess jumps to positions that follow from the key alone (Chen, Coleman, Shrivastava 2021), not to
+ * the next backend on the ring, which would overflow in turn.
  */
 export function consistentHash({
   by = CONSISTENT_HASH_DEFAULTS.by,
@@ -86,7 +86,7 @@ export function consistentHash({
   const membersOf = (candidates: Candidates, pending: PendingMirror | null): Members => {
     const isMember = markMembers(ring, candidates)
     if (isMember !== null) return { ring, candidates, isMember, weight: totalWeight(candidates), pending }
-    // Points depend on nothing but id and weight: a ring of the candidates alone is as good as one of all backends.
+    // Points depend only on id and weight, so a ring of the candidates alone gives the same owners as one of all backends.
     ring = hashRing(candidates, pointsPerWeight)
     return membersOf(candidates, pending)
   }
@@ -97,11 +97,11 @@ export function consistentHash({
   const pickByKey = (candidates: Candidates, tried: readonly Backend[], key: string) => {
     const hash = hashString(key, KEY_SEED)
     const members = usualMembers(candidates) ?? membersOf(candidates, usual?.pending ?? mirrorOf(candidates))
-    const away = takeAway(members, tried)
+    const unmarked = unmark(members, tried)
     const owner = ownerOf(members, hash)
     const { pending, isMember } = members
     const picked = pending === null ? owner : withinBound(members, pending, hash, owner, boundedLoad / 100)
-    for (const position of away) isMember[position] = 1
+    for (const position of unmarked) isMember[position] = 1
     return picked
   }
   const redrawn = redraw(withoutKey.pick)
@@ -114,7 +114,7 @@ export function consistentHash({
       if (candidates.length === 1) return candidates[0]
       const key = keyOf(exchange)
       if (key === undefined || key === '') return withoutKey.pick(candidates, exchange)
-      return pickByKey(candidates, NONE, key)
+      return pickByKey(candidates, NO_BACKENDS, key)
     },
     pickUntried(candidates, tried, exchange) {
       const key = keyOf(exchange)
@@ -124,16 +124,16 @@ export function consistentHash({
     onStart: touch,
     onEnd: touch,
     onChange(backends) {
-      // At once: the first pick would have to wait for it.
+      // Built now, so that the first pick does not wait for it.
       ring = hashRing(backends, pointsPerWeight)
     },
   }
 }
 
-/** 1 at the position of each candidate; `null` where one is not on the ring. */
+/** 1 at the position of each candidate; `null` if one is not on the ring. */
 function markMembers(ring: HashRing, candidates: Candidates): Uint8Array | null {
   const isMember = new Uint8Array(ring.backends.length)
-  // Both are in the order of the configuration as a rule: going side by side takes far less time than looking up.
+  // Both are usually in the order of the configuration: a walk side by side is much faster than look-ups.
   let marked = 0
   for (const [position, backend] of ring.backends.entries()) {
     if (candidates[marked] !== backend) continue
@@ -148,29 +148,29 @@ function markMembers(ring: HashRing, candidates: Candidates): Uint8Array | null 
   return isMember
 }
 
-/** Those of `tried` are no members for now. @returns their positions, to be marked again. */
-function takeAway({ ring, isMember }: Members, tried: readonly Backend[]): readonly number[] {
-  if (tried.length === 0) return NOWHERE
-  const away: number[] = []
+/** Unmarks the members that were tried. @returns their positions; the caller marks them again after the pick. */
+function unmark({ ring, isMember }: Members, tried: readonly Backend[]): readonly number[] {
+  if (tried.length === 0) return NO_POSITIONS
+  const unmarked: number[] = []
   for (const backend of tried) {
     const position = ring.indexOf(backend)
     if (position === undefined || isMember[position] !== 1) continue
     isMember[position] = 0
-    away.push(position)
+    unmarked.push(position)
   }
-  return away
+  return unmarked
 }
 
 function ownerOf({ ring, candidates, isMember }: Members, hash: number): Backend {
   return ring.backends[ring.walk(hash, isMember)] ?? candidates[0]
 }
 
-/** `owner`, or where it is full another that follows from the key. */
+/** `owner`, or another backend that follows from the key if `owner` is full. */
 function withinBound(members: Members, pending: PendingMirror, hash: number, owner: Backend, factor: number): Backend {
   const { ring, candidates, isMember, weight } = members
-  pending.lookOn()
+  pending.refreshSome()
   const slots = Math.ceil((pending.total() + 1) * factor)
-  // A hair less, so that rounding does not make 1 into 1.0000000000000002 and thus 2.
+  // Minus a little: rounding may give 1.0000000000000002 for 1, and ceil() would make it 2.
   const slotsOf = (backend: Backend) => Math.max(1, Math.ceil((slots * backend.weight) / weight - 1e-9))
   const hasRoom = (backend: Backend) => backend.pending < slotsOf(backend)
   if (hasRoom(owner)) return owner
@@ -180,7 +180,7 @@ function withinBound(members: Members, pending: PendingMirror, hash: number, own
     if (hasRoom(other)) return other
   }
 
-  // Few have room: the least loaded of all, seen from a place that follows from the key.
+  // Few have room: take the least loaded of all. The search starts at a position that follows from the key.
   let best = owner
   let least = Infinity
   for (let step = 0; step < candidates.length; step++) {

@@ -1,8 +1,8 @@
 import type { Balancer } from '../contracts/balancer.ts'
 
 /**
- * Always the first available backend, in the order of the configuration: the others are spares. Weights count for
- * nothing, except that 0 takes a backend out.
+ * Always the first available backend, in the order of the configuration; the others are spares. Weights are ignored,
+ * except that a backend of weight 0 is never picked.
  */
 export function firstAvailable(): Balancer {
   return {

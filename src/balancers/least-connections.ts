@@ -11,31 +11,31 @@ export interface LeastConnectionsOptions {
   random?: () => number
 }
 
-/** Up to so many candidates, each pick asks every backend itself. Above, it looks at a mirror of what they would say. */
-const ASK_LIMIT = 16
-/** Up to so many candidates, each pick looks at all of them. */
+/** Up to this number of candidates a pick reads each backend's own count. Above, it reads a {@link PendingMirror}. */
+const DIRECT_LIMIT = 16
+/** Up to this number of candidates a pick looks at all of them. */
 const SCAN_LIMIT = 256
-/** Above, at so many drawn at random: the best of 64 is among the least busy 5 % in 96 of 100 picks. */
+/** Above {@link SCAN_LIMIT} a pick looks at a random sample: the best of 64 is among the least busy 5 % in 96 of 100 picks. */
 const SAMPLE_SIZE = 64
-/** How often the mirror may turn out to be behind the times before a choice is kept all the same. */
+/** A pick chooses at most this often; each time that the mirror turns out to be outdated, it chooses once more. */
 const MAX_CHOICES = 3
 
 /**
- * The backend with the least pending for its weight: minimises (pending + 1) / weight, what it would have if it were
- * chosen. Ties are broken at random, in proportion to the weights. Where the best is idle all idle backends tie:
- * otherwise the heaviest would win each time, and light traffic would never reach the others.
+ * The backend with the fewest pending requests for its weight: minimises (pending + 1) / weight, the load that it would
+ * have after the pick. Ties are broken at random, in proportion to the weights. If the best is idle, all idle backends
+ * tie: otherwise the heaviest would always win, and light traffic would never reach the others.
  *
- * Among more than 256 candidates it looks at 64 of them, drawn afresh for each pick: time per pick stays the same
- * however many there are, and none can starve. Above 16 it needs `onStart` and `onEnd` to be called.
+ * Among more than 256 candidates each pick looks at a new random sample of 64, so its time does not grow with their
+ * number, and no backend can starve. Above 16 candidates it needs `onStart` and `onEnd` to be called.
  */
 export function leastConnections({ random = Math.random }: LeastConnectionsOptions = {}): Balancer {
   let usual: Mirrored | null = null
   const mirrorOf = perCandidates((candidates) => {
-    usual = candidates.length <= ASK_LIMIT ? null : mirrored(candidates, random)
+    usual = candidates.length <= DIRECT_LIMIT ? null : mirrored(candidates, random)
     return usual
   })
   const touch = (backend: Backend) => usual?.mirror.touch(backend)
-  const pick: Balancer['pick'] = (candidates) => mirrorOf(candidates)?.pick() ?? ask(candidates, random)
+  const pick: Balancer['pick'] = (candidates) => mirrorOf(candidates)?.pick() ?? pickDirectly(candidates, random)
   return {
     name: 'least-connections',
     isExact: true,
@@ -46,18 +46,18 @@ export function leastConnections({ random = Math.random }: LeastConnectionsOptio
   }
 }
 
-/** Asks the backends themselves: for small sets, and for the array of a retry. */
-function ask(candidates: Candidates, random: () => number): Backend {
+/** Reads the backends' own counts: for small sets, and for the array of a retry. */
+function pickDirectly(candidates: Candidates, random: () => number): Backend {
   if (candidates.length === 1) return candidates[0]
   const isSampled = candidates.length > SCAN_LIMIT
   const size = isSampled ? SAMPLE_SIZE : candidates.length
   const positions = isSampled ? drawPositions(new Uint32Array(size), candidates.length, random) : null
   const counts = new Int32Array(size)
   const weights = new Float64Array(size)
-  for (let asked = 0; asked < size; asked++) {
-    const backend = candidates[positions?.[asked] ?? asked] ?? candidates[0]
-    counts[asked] = backend.pending
-    weights[asked] = backend.weight
+  for (let index = 0; index < size; index++) {
+    const backend = candidates[positions?.[index] ?? index] ?? candidates[0]
+    counts[index] = backend.pending
+    weights[index] = backend.weight
   }
   const least = leastOf(counts, weights, size, random)
   return candidates[positions?.[least] ?? least] ?? candidates[0]
@@ -68,7 +68,7 @@ interface Mirrored {
   pick(): Backend
 }
 
-/** For an array of candidates that stays. */
+/** Reads a mirror of the counts: for an array of candidates that is used for many picks. */
 function mirrored(candidates: Candidates, random: () => number): Mirrored {
   const mirror = pendingMirror(candidates)
   const weights = Float64Array.from(candidates, ({ weight }) => weight)
@@ -90,16 +90,16 @@ function mirrored(candidates: Candidates, random: () => number): Mirrored {
   return {
     mirror,
     pick() {
-      mirror.lookOn()
+      mirror.refreshSome()
       if (isSampled) sample()
       let position = 0
       for (let choice = 0; choice < MAX_CHOICES; choice++) {
         const drawn = leastOf(sampledCounts, sampledWeights, size, random)
         position = positions[drawn] ?? 0
-        const believed = sampledCounts[drawn] ?? 0
-        const pending = mirror.look(position)
-        if (pending <= believed) break
-        // Another thread has given it work meanwhile.
+        const expected = sampledCounts[drawn] ?? 0
+        const pending = mirror.refresh(position)
+        if (pending <= expected) break
+        // Another thread has sent it requests in the meantime.
         sampledCounts[drawn] = pending
       }
       return candidates[position] ?? candidates[0]
@@ -107,7 +107,10 @@ function mirrored(candidates: Candidates, random: () => number): Mirrored {
   }
 }
 
-/** Fills `positions` with numbers below `count`, from one number drawn, by the generator of Numerical Recipes: takes a fraction of the time of drawing each. */
+/**
+ * Fills `positions` with random numbers below `count`. One call of `random` seeds the linear congruential generator of
+ * Numerical Recipes, which is much faster than one call for each number.
+ */
 function drawPositions(positions: Uint32Array, count: number, random: () => number): Uint32Array {
   let state = Math.floor(random() * 2 ** 32)
   for (let drawn = 0; drawn < positions.length; drawn++) {

@@ -6,11 +6,11 @@ import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link peakEwma}. */
 export interface PeakEwmaOptions {
-  /** What a backend is taken to need before its first answer, ms. Default 10. Far above the truth, newcomers wait long for work. */
+  /** Assumed response time of a backend before its first response, ms. Default 10. If far too high, new backends get few requests. */
   defaultRttMs?: number
-  /** How fast the past fades: after so many ms 37 % of it are left. Default 10000. */
+  /** Time after which 37 % of the old average are left, ms. Default 10000. */
   decayMs?: number
-  /** What a failure counts as at least, ms. Default 5000. Too small, and a backend that fails fast looks like the best. */
+  /** Least response time that a failure counts as, ms. Default 5000. If too low, a backend that fails fast looks like the best. */
   penaltyMs?: number
   /** A number in [0, 1). Default `Math.random`. */
   random?: () => number
@@ -18,19 +18,19 @@ export interface PeakEwmaOptions {
   now?: () => number
 }
 
-/** The defaults of {@link PeakEwmaOptions}, ms. That of `defaultRttMs` is Envoy's. */
+/** The defaults of {@link PeakEwmaOptions}, ms. `defaultRttMs` is as in Envoy. */
 export const PEAK_EWMA_DEFAULTS = Object.freeze({ defaultRttMs: 10, decayMs: 10_000, penaltyMs: 5000 })
 
-/** Smallest change worth writing, ms. The state holds whole microseconds: what is smaller would be rounded away each time. */
+/** Smallest change that is written, ms. The state holds whole microseconds: smaller changes would always be rounded away. */
 const SMALLEST_STEP_MS = 0.01
 
 /**
- * Power of two choices by latency: of two backends drawn at random, the one with the lower time to the first response
- * byte, times (pending + 1), by weight. The time is a moving average that jumps up to a peak at once and comes down
- * slowly, so that a backend is avoided as soon as it slows. While both are idle weight acts through the draw alone.
- * After tower `load/peak_ewma.rs` and linkerd `load-biaser`.
+ * Power of two choices by latency: draws two backends at random and takes the one with the lower
+ * latency * (pending + 1) / weight. The latency is a moving average of the time to the first response byte. It rises to a
+ * peak at once and falls slowly, so that a backend is avoided as soon as it slows down. If both are idle, only the latency
+ * counts; the weights still count in the draw. After tower `load/peak_ewma.rs` and linkerd `load-biaser`.
  *
- * The averages live in the backends' state: threads that share them share what they learnt.
+ * The averages live in the backends' state: threads that share the state share the averages.
  */
 export function peakEwma({
   defaultRttMs = PEAK_EWMA_DEFAULTS.defaultRttMs,
@@ -45,7 +45,7 @@ export function peakEwma({
     }
   }
 
-  /** The average as it is now: an old one has faded. Reads only. */
+  /** The average, decayed to `nowMs`. Reads only. */
   const projectedMs = ({ state }: Backend, nowMs: number) => {
     const rttMs = state.rttMs
     return rttMs === 0 ? defaultRttMs : rttMs * Math.exp(-state.rttAgeMs(nowMs) / decayMs)
@@ -59,7 +59,7 @@ export function peakEwma({
     }
     const kept = Math.exp(-state.rttAgeMs(nowMs) / decayMs)
     const nextMs = state.rttMs * kept + sampleMs * (1 - kept)
-    // Not written, the average only gets older: the next sample then counts for both.
+    // A skipped write leaves the average older, so the next sample weighs more.
     if (Math.abs(state.rttMs - nextMs) >= SMALLEST_STEP_MS) state.setRtt(nextMs, nowMs)
   }
 
@@ -85,17 +85,17 @@ export function peakEwma({
       const nowMs = now()
       if (isBackendFailure(outcome)) raise(backend, penaltyMs, nowMs)
       else if (outcome.firstByteMs >= 0) sample(backend, outcome.firstByteMs, nowMs)
-      // The client did not wait for the answer; it would have taken at least as long.
+      // The client did not wait for the response, which would have taken at least this long.
       else if (outcome.kind === 'aborted') raise(backend, outcome.totalMs, nowMs)
     },
     onChange(backends) {
-      // From now on the assumption fades like any average.
+      // From now on the default decays like any average.
       for (const { state } of backends) if (state.rttMs === 0) state.setRtt(defaultRttMs, now())
     },
   }
 }
 
-/** The response times of failures say nothing about how fast a backend works. */
+/** A failure's response time says nothing about the backend's speed. */
 function isBackendFailure({ kind, status, error }: Outcome): boolean {
   if (kind === 'failed' || kind === 'truncated') return error === null || error.blamesBackend
   return kind === 'answered' && (status === 429 || status >= 500)

@@ -9,12 +9,12 @@ export interface PowerOfTwoOptions {
 }
 
 /**
- * Power of two choices (Mitzenmacher 2001): of two backends drawn at random, the one with less pending for its weight.
- * Almost as even as looking at all of them, at a cost that does not grow with their number; and where many proxies
- * balance over the same backends, they do not all run to the same one. The default.
+ * Power of two choices (Mitzenmacher 2001): draws two backends at random and takes the one with fewer pending requests
+ * for its weight. It balances almost as well as a look at all backends, at a cost that does not grow with their number.
+ * If many proxies share the same backends, they do not all rush to the same one. The default.
  *
- * Compares (pending + 1) / weight, what each would have if it were chosen. While both are idle the order of the draw
- * decides: otherwise the heavier one would win each time, and light traffic would never reach the other.
+ * It compares (pending + 1) / weight, the load that each backend would have after the pick. If both are idle, the first
+ * drawn wins: otherwise the heavier one would always win, and light traffic would never reach the other.
  */
 export function powerOfTwo({ random = Math.random }: PowerOfTwoOptions = {}): Balancer {
   const pick = choiceOfTwo(random, (second, first) => {

@@ -9,13 +9,13 @@ export interface RandomOptions {
   random?: () => number
 }
 
-/** Any backend, in proportion to the weights. Blind to load: {@link powerOfTwo} costs hardly more and does better. */
+/** Picks at random, in proportion to the weights. It ignores load: {@link powerOfTwo} balances better at hardly more cost. */
 export function random({ random = Math.random }: RandomOptions = {}): Balancer {
   const drawsFor = perCandidates((candidates) => drawsFrom(candidates, random))
   const pick: Balancer['pick'] = (candidates) => {
     const draws = drawsFor(candidates)
     if (draws === null) return drawOnce(candidates, random)
-    return candidates[draws.one()] ?? candidates[0]
+    return candidates[draws.draw()] ?? candidates[0]
   }
   return { name: 'random', pick, pickUntried: redraw(pick) }
 }

@@ -9,29 +9,29 @@ import { haveEqualWeights } from './sampling/weights.ts'
 
 /** Options of {@link roundRobin}. */
 export interface RoundRobinOptions {
-  /** A number in [0, 1); says where to begin. Default `Math.random`. */
+  /** A number in [0, 1), for the start of the rotation. Default `Math.random`. */
   random?: () => number
 }
 
-/** Above so many candidates nginx's way, which looks at all of them in each turn, takes too long. */
+/** nginx's algorithm looks at every candidate in each pick: above this number it takes too long. */
 const SMOOTH_LIMIT = 256
 
 /**
- * In turn, in proportion to the weights, and blind to load. Equal weights: one after the other. Unequal ones: nginx's
- * smooth order for up to 256 candidates, earliest deadline first above. Where it begins is chance, by weight: the first request of
- * every process would go to the same backend otherwise. The backends that a retry leaves out keep their
- * turn. Unlike nginx a failure does not lower a weight: taking failing backends out is the health check's part.
+ * In turn, in proportion to the weights; it ignores load. Equal weights: one after the other. Unequal weights: nginx's
+ * smooth order for up to 256 candidates, earliest deadline first above. The start is random, by weight; otherwise the
+ * first request of every process would go to the same backend. A backend that a retry skips keeps its turn. Unlike in
+ * nginx, a failure does not lower a weight: health checks take out failing backends.
  */
 export function roundRobin({ random = Math.random }: RoundRobinOptions = {}): Balancer {
   const equal = rotation(random)
   const smooth = smoothWeighted(random)
   const deadlines = earliestDeadlineFirst(random)
-  let turns: Rotation = equal
-  const turnsFor = perCandidates((candidates) => {
-    turns = haveEqualWeights(candidates) ? equal : candidates.length <= SMOOTH_LIMIT ? smooth : deadlines
-    turns.begin(candidates)
-    return turns
+  let current: Rotation = equal
+  const rotationFor = perCandidates((candidates) => {
+    current = haveEqualWeights(candidates) ? equal : candidates.length <= SMOOTH_LIMIT ? smooth : deadlines
+    current.begin(candidates)
+    return current
   })
-  const pick: Balancer['pick'] = (candidates) => turnsFor(candidates)?.next() ?? turns.among(candidates)
+  const pick: Balancer['pick'] = (candidates) => rotationFor(candidates)?.next() ?? current.among(candidates)
   return { name: 'round-robin', pick, pickUntried: redraw(pick) }
 }

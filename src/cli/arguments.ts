@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { CommandError } from './command-error.ts'
 
-/** The flags as typed; what they mean is checked with the configuration, so that all faults come at once. */
+/** The flags as typed. They are checked together with the configuration, so that all mistakes are reported at once. */
 export interface Flags {
   readonly config: string | undefined
   readonly listen: string | undefined
@@ -12,7 +12,7 @@ export interface Flags {
   readonly 'log-level': string | undefined
 }
 
-/** What the command line asks for. */
+/** The command to run. */
 export type Command =
   | { readonly name: 'help' }
   | { readonly name: 'version' }
@@ -20,7 +20,7 @@ export type Command =
 
 const COMMANDS = new Set(['demo', 'check'])
 
-/** Reads the command line. @throws CommandError for what it does not know. */
+/** Reads the command line. @throws CommandError for an unknown command, flag or argument. */
 export function parseArguments(argv: readonly string[]): Command {
   const { values, positionals } = parse(argv)
   const { help, version, ...flags } = values
@@ -55,7 +55,7 @@ function parse(argv: readonly string[]) {
       },
     })
   } catch (cause) {
-    // Node explains at length how to escape a dash; the first sentence says what is wrong.
+    // Only the first sentence names the mistake; node then explains at length how to escape a dash.
     const message = cause instanceof Error ? cause.message : String(cause)
     throw misuse(message.split(/\. |\n/)[0] ?? message, cause)
   }

@@ -1,4 +1,4 @@
-/** What ends the command with a line on standard error and no stack. */
+/** Ends the command with a line on standard error, without a stack. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
   /** 2: the command or its configuration is wrong; 1: something failed while it ran. */

@@ -5,17 +5,17 @@ import { CommandError } from './command-error.ts'
 
 const NAMES = ['heddle.config.json', 'heddle.config.js', 'heddle.config.mjs', 'heddle.config.ts']
 
-/** A configuration as it stands in its file, unchecked. */
+/** The content of a configuration file, unchecked. */
 export interface ConfigFile {
-  /** As the user would name it. */
+  /** Path as the user typed it, or the name of the file that was found. */
   readonly name: string
   readonly content: Readonly<Record<string, unknown>>
 }
 
 /**
- * Reads the file that is named, or else the `heddle.config.*` of `directory`.
- * @returns `null` where none is named and none is there.
- * @throws CommandError where it cannot be read, or holds no configuration.
+ * Reads the named file, or else the `heddle.config.*` of `directory`.
+ * @returns `null` if no file is named and none is found.
+ * @throws CommandError if the file cannot be read, or holds no configuration.
  */
 export async function readConfigFile(named: string | undefined, directory: string): Promise<ConfigFile | null> {
   const name = named ?? (await discover(directory))
@@ -92,13 +92,13 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Node's own claim; the type declarations of Node 22 do not have it yet everywhere. */
+/** Whether this node can load TypeScript. The type declarations of Node 22 lack `features.typescript`. */
 function canStripTypes(): boolean {
   const { features }: { features: { typescript?: unknown } } = process
   return features.typescript !== undefined && features.typescript !== false
 }
 
-/** On one line: JSON.parse and import quote the source, line ends and all. */
+/** The message on one line: JSON.parse and import quote the source, including its line ends. */
 function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
 }

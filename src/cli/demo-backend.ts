@@ -6,22 +6,22 @@ import { setTimeout as wait } from 'node:timers/promises'
 export interface DemoBackend {
   readonly id: string
   readonly url: string
-  /** Ends its event streams, which would not end by themselves. */
+  /** Ends the event streams, which do not end by themselves. */
   endStreams(): void
   close(): Promise<void>
 }
 
-/** How much of a body `/echo` gives back. */
+/** How much of a body `/echo` returns. */
 const MAX_ECHO_BYTES = 1_048_576
 
-/** Starts a backend on a free port that takes `latencyMs` for each answer. */
+/** Starts a backend on a free port that takes `latencyMs` for each response. */
 export async function startDemoBackend(id: string, latencyMs: number): Promise<DemoBackend> {
   const streams = new Set<ServerResponse>()
   const server = http.createServer((req, res) => {
-    answer(req, res).catch(() => res.destroy())
+    respond(req, res).catch(() => res.destroy())
   })
 
-  async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+  async function respond(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(req.url ?? '/', 'http://demo')
     res.setHeader('x-demo-backend', id)
     if (pathname === '/events') return sendEvents(res)
@@ -29,8 +29,8 @@ export async function startDemoBackend(id: string, latencyMs: number): Promise<D
     const slow = Number(searchParams.get('ms') ?? 2000)
     await wait(pathname === '/slow' && slow >= 0 && slow <= 60_000 ? slow : latencyMs)
     if (pathname === '/') return send(res, 200, 'text/html', page(id))
-    if (pathname === '/slow') return send(res, 200, 'text/plain', `${id} has taken its time\n`)
-    send(res, 404, 'text/plain', `${id} knows /, /slow?ms=2000, /events and /echo\n`)
+    if (pathname === '/slow') return send(res, 200, 'text/plain', `a slow response from ${id}\n`)
+    send(res, 404, 'text/plain', `${id} serves /, /slow?ms=2000, /events and /echo\n`)
   }
 
   function sendEvents(res: ServerResponse): void {
@@ -57,8 +57,8 @@ export async function startDemoBackend(id: string, latencyMs: number): Promise<D
       if (bytes <= MAX_ECHO_BYTES) chunks.push(chunk)
     }
     const { method, url, rawHeaders } = req
-    const seen = { backend: id, method, url, rawHeaders, bytes, body: Buffer.concat(chunks).toString() }
-    send(res, 200, 'application/json', `${JSON.stringify(seen, null, 2)}\n`)
+    const received = { backend: id, method, url, rawHeaders, bytes, body: Buffer.concat(chunks).toString() }
+    send(res, 200, 'application/json', `${JSON.stringify(received, null, 2)}\n`)
   }
 
   await new Promise<void>((resolve, reject) => {
@@ -90,7 +90,7 @@ function page(id: string): string {
 <title>heddle demo</title>
 <style>body { font: 16px/1.5 system-ui; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }</style>
 <h1>Hello from ${id}</h1>
-<p>Reload, and another of the three backends may answer. The stream below stays with the one that began it.</p>
+<p>Reload the page: another of the three backends may respond. The stream below stays with the backend that started it.</p>
 <pre id="events"></pre>
 <script>
   new EventSource('/events').onmessage = ({ data }) => { document.getElementById('events').textContent = data }

@@ -7,7 +7,7 @@ import { readSettings } from './settings.ts'
 
 const LISTEN: Listen = { port: DEFAULTS.port, host: '127.0.0.1' }
 
-/** Three small backends that differ in speed, and a proxy in front of them. Returns when it listens. */
+/** Starts three small backends that differ in speed, and a proxy in front of them. Resolves when the proxy listens. */
 export async function demo(flags: Flags): Promise<void> {
   const backends = await Promise.all([
     startDemoBackend('swift', 5),
@@ -20,7 +20,7 @@ export async function demo(flags: Flags): Promise<void> {
   const settings = await readSettings(flags, {
     ignoreFile: true,
     level: 'warn',
-    // Where any node can share a port among threads.
+    // On Linux, threads can share a port with every supported node.
     threads: process.platform === 'linux' ? 2 : 1,
     defaults: { backends: backends.map(({ id, url }) => ({ id, url })), accessLog: 'off', drainTimeoutMs: 2000 },
   }).catch(async (error: unknown) => {
@@ -28,24 +28,24 @@ export async function demo(flags: Flags): Promise<void> {
     throw error
   })
   const { proxy } = settings
-  // Lines for people, unless a format was asked for.
+  // Human-readable lines, unless a format is given.
   if (flags['access-log'] === undefined) proxy.on('finish', (_, record) => say(exchangeLine(record)))
 
   await serve({
     proxy,
     logger: settings.logger,
-    open: () => (settings.listen === null ? listenSomewhere(proxy) : proxy.listen(settings.listen)),
+    open: () => (settings.listen === null ? listenOnFreePort(proxy) : proxy.listen(settings.listen)),
     onOpen: (address) => introduce(address, backends),
     onSignal() {
-      say('\nClosing: what runs may finish, for two seconds.')
+      say('\nShutting down: waiting up to 2 s for requests in flight.')
       for (const backend of backends) backend.endStreams()
     },
     onClose: closeBackends,
   })
 }
 
-/** On the usual port, or on a free one where that is taken. */
-async function listenSomewhere(proxy: Proxy): Promise<ListenAddress> {
+/** Listens on the default port, or on a free one if that is taken. */
+async function listenOnFreePort(proxy: Proxy): Promise<ListenAddress> {
   try {
     return await proxy.listen(LISTEN)
   } catch (error) {
@@ -58,17 +58,17 @@ async function listenSomewhere(proxy: Proxy): Promise<ListenAddress> {
 
 function introduce({ url }: ListenAddress, backends: readonly DemoBackend[]): void {
   const names = backends.map((backend) => `  ${backend.id.padEnd(10)} ${backend.url}`)
-  say(`heddle proxies, listening on ${url}
+  say(`heddle is listening on ${url}
 
 Three backends share the load:
 ${names.join('\n')}
 
 Try:
-  curl ${url}/                      again and again: who answers?
-  curl -N ${url}/events             a stream, passed on as it comes
-  curl -d hello ${url}/echo         what a backend gets to see
+  curl ${url}/                      repeat it: the backends take turns
+  curl -N ${url}/events             a stream, passed on as it arrives
+  curl -d hello ${url}/echo         the request as the backend received it
 
-Each request is a line here. Ctrl-C ends it.
+Each request is logged here. Press Ctrl-C to stop.
 `)
 }
 
@@ -81,7 +81,7 @@ function exchangeLine(record: ExchangeRecord): string {
   return `${time} ${status} ${method} ${printable(target)}${from} in ${Math.round(totalMs)} ms${tries}${failure}`
 }
 
-/** A target may hold bytes that drive a terminal. */
+/** A target may contain bytes that drive a terminal. */
 function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '?')
 }

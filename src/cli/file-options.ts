@@ -1,4 +1,4 @@
-/** Levels of diagnostics, the most talkative first. */
+/** Levels of diagnostics, the most verbose first. */
 export const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
 /** One of {@link LEVELS}. */
 export type Level = (typeof LEVELS)[number]
@@ -8,19 +8,19 @@ export const FORMATS = ['off', 'common', 'combined', 'json'] as const
 /** One of {@link FORMATS}. */
 export type Format = (typeof FORMATS)[number]
 
-/** The defaults of what only the command has. */
+/** The defaults of the options that only the command has. */
 export const DEFAULTS = Object.freeze({ port: 8080, threads: 1, access: 'combined', level: 'info' } as const)
 
 /** Where to listen. */
 export interface Listen {
   readonly port: number
-  /** Not there: all addresses. */
+  /** Default: all addresses. */
   readonly host?: string
 }
 
 /** An option of the command that `createProxy()` does not have: its check, its wording and its JSON Schema. */
 interface FileOption<T> {
-  /** @returns the value as it is used, or `undefined` where it is wrong. */
+  /** @returns the parsed value, or `undefined` if it is invalid. */
   read(value: unknown): T | undefined
   readonly allowed: string
   readonly example: unknown
@@ -33,16 +33,16 @@ export const listen: FileOption<Listen> = {
     const port = portOf(value)
     if (port !== undefined) return { port }
     if (typeof value !== 'string') return undefined
-    const [, bracketed, plain, digits] = /^(?:\[([\da-fA-F:.%\w]+)\]|([^:[\]/\s]*)):(\d{1,5})$/.exec(value) ?? []
-    const given = portOf(digits)
-    const host = bracketed ?? plain
-    if (given === undefined) return undefined
-    return host === undefined || host === '' || host === '*' ? { port: given } : { port: given, host }
+    const [, bracketed, name, digits] = /^(?:\[([\da-fA-F:.%\w]+)\]|([^:[\]/\s]*)):(\d{1,5})$/.exec(value) ?? []
+    const parsed = portOf(digits)
+    const host = bracketed ?? name
+    if (parsed === undefined) return undefined
+    return host === undefined || host === '' || host === '*' ? { port: parsed } : { port: parsed, host }
   },
   allowed: 'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets',
   example: `127.0.0.1:${DEFAULTS.port}`,
   schema: {
-    description: 'Where to listen. A port alone is on all addresses; 0 is any free port.',
+    description: 'Where to listen. A port without a host means all addresses; port 0 means any free port.',
     anyOf: [
       { type: 'integer', minimum: 0, maximum: 65535 },
       { type: 'string', pattern: '^(\\[[0-9A-Za-z:.%]+\\]:|[^:\\[\\]/\\s]*:)?\\d{1,5}$' },
@@ -64,8 +64,7 @@ export const threads: FileOption<number | 'auto' | { readonly min: number; reado
   allowed: "a whole number from 1 to 1024, 'auto', or { min, max }",
   example: 'auto',
   schema: {
-    description:
-      'How many threads serve. `auto`: as many as the machine runs at once; between bounds the number follows the load.',
+    description: 'Number of threads. `auto`: one for each CPU. `{ min, max }`: the number follows the load.',
     anyOf: [
       { type: 'integer', minimum: 1, maximum: 1024 },
       { const: 'auto' },
@@ -95,7 +94,7 @@ export const access: FileOption<Format> = {
   },
 }
 
-/** Least weight of the diagnostics. */
+/** Least severe level of the diagnostics. */
 export const level: FileOption<Level> = {
   read: (value) => LEVELS.find((each) => each === value),
   allowed: LEVELS.join(', '),
@@ -107,13 +106,13 @@ export const level: FileOption<Level> = {
   },
 }
 
-/** JSON Schema of what the file holds beside the options of `createProxy()`. */
+/** JSON Schema of the file's options that `createProxy()` does not have. */
 export const fileProperties: Readonly<Record<string, object>> = {
-  $schema: { type: 'string', description: 'Where this schema is, for editors.' },
+  $schema: { type: 'string', description: 'Location of this schema, for editors.' },
   listen: listen.schema,
   threads: threads.schema,
   log: {
-    description: 'What the command writes.',
+    description: 'Output of the command.',
     type: 'object',
     properties: { access: access.schema, level: level.schema },
     additionalProperties: false,

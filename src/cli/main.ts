@@ -33,14 +33,14 @@ async function check(flags: Flags): Promise<void> {
   const { proxy, listen, source, routes } = await readSettings(flags)
   const { groups } = proxy.stats()
   await proxy.close()
-  // What fills the file may find none for now: that is right, and worth a word.
+  // An empty group is valid, since the file may be generated, but worth a warning.
   for (const { name, backends } of groups) {
     const isEmpty = backends.length === 0
-    if (isEmpty) process.stderr.write(`heddle: warning: group ${name} has no backends: its requests are answered 503\n`)
+    if (isEmpty) process.stderr.write(`heddle: warning: group ${name} has no backends: its requests get 503\n`)
   }
   const backends = groups.reduce((sum, group) => sum + group.backends.length, 0)
   const counts = [counted(groups.length, 'group'), counted(backends, 'backend'), counted(routes, 'route')].join(', ')
-  process.stdout.write(`ok: ${source ?? 'the flags'}: ${counts}, to listen on ${describeListen(listen ?? LISTEN)}\n`)
+  process.stdout.write(`ok: ${source ?? 'the flags'}: ${counts}, listening on ${describeListen(listen ?? LISTEN)}\n`)
 }
 
 function counted(count: number, noun: string): string {
@@ -52,7 +52,7 @@ function version(): string {
   return String(JSON.parse(readFileSync(file, 'utf8')).version)
 }
 
-// Whoever reads our output may stop to (`heddle demo | head`); that is no failure of ours.
+// The reader of our output may stop reading (`heddle demo | head`). That is not an error.
 process.stdout.on('error', () => {})
 
 try {

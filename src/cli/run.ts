@@ -2,35 +2,35 @@ import type { ListenAddress, Logger, Proxy } from '../index.ts'
 import { CommandError } from './command-error.ts'
 import type { Listen } from './file-options.ts'
 
-/** What to serve, and what belongs to it. */
+/** A proxy to serve, with its hooks. */
 export interface Service {
   readonly proxy: Proxy
   readonly logger: Logger
-  /** Listens. Rejects where it cannot. */
+  /** Starts to listen. Rejects if it cannot. */
   open(): Promise<ListenAddress>
-  /** When it listens. */
+  /** Called when the proxy listens. */
   onOpen?(address: ListenAddress): void
-  /** At the first signal, before the proxy closes. */
+  /** Called at the first signal, before the proxy closes. */
   onSignal?(): void
-  /** When the proxy has closed, or could not listen. */
+  /** Called when the proxy has closed, or could not listen. */
   onClose?(): Promise<void>
 }
 
-/** Exit codes of a process that a signal ends, by the shell's convention: 128 and the signal's number. */
+/** Exit codes of a process that a signal ends, by the shell's convention: 128 + the signal's number. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const
 
 /**
- * Serves until a signal. The first lets exchanges finish (the proxy's `drainTimeoutMs` bounds that) and ends the
- * process with 0; a second one ends it at once.
- * @throws CommandError where it cannot listen.
+ * Serves until a signal. The first signal lets exchanges finish within the proxy's `drainTimeoutMs`, then exits with 0. A
+ * second signal exits at once.
+ * @throws CommandError if it cannot listen.
  */
 export async function serve(service: Service): Promise<void> {
   const { proxy, logger } = service
-  // Its default would end the process, and whoever sends it wants the configuration read again.
+  // By default SIGHUP would end the process, while its sender expects a reload of the configuration.
   process.on('SIGHUP', () => {
     logger.warn(
       { signal: 'SIGHUP' },
-      'SIGHUP is ignored: the configuration is read at the start only; restart to change it',
+      'SIGHUP is ignored: the configuration is read only at the start; restart to change it',
     )
   })
   try {
@@ -46,17 +46,17 @@ export async function serve(service: Service): Promise<void> {
     if (isClosing) process.exit(SIGNALS[signal])
     isClosing = true
     const { active } = proxy.stats()
-    logger.info({ signal, active }, `${signal}: closing, with ${active} under way; a second signal ends at once`)
+    logger.info({ signal, active }, `${signal}: shutting down with ${active} in flight; a second signal exits at once`)
     service.onSignal?.()
     close(service).then(
       () => process.exit(0),
       (error: unknown) => {
-        logger.error({ err: error }, 'closing failed')
+        logger.error({ err: error }, 'the shutdown failed')
         process.exit(1)
       },
     )
   }
-  // Threads that die as soon as they begin are no service.
+  // Threads keep dying and are not replaced any more: exit, so that a process manager can restart the command.
   proxy.on('error', (error) => {
     if (error.code !== 'ERR_PROXY_THREADS' || isClosing) return
     isClosing = true
@@ -71,7 +71,7 @@ async function close({ proxy, onClose }: Service): Promise<void> {
   await onClose?.()
 }
 
-/** Where to listen, for people. */
+/** Where to listen, for messages. */
 export function describeListen({ host, port }: Listen): string {
   return `${host === undefined ? '*' : host.includes(':') ? `[${host}]` : host}:${port}`
 }

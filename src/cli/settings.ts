@@ -12,43 +12,43 @@ import { CommandError } from './command-error.ts'
 import { type ConfigFile, readConfigFile } from './config-file.ts'
 import { access, DEFAULTS, type Listen, level, listen, threads } from './file-options.ts'
 
-/** What the command is to do: flags over file over defaults. */
+/** The settings of the command. Flags override the file, and the file overrides the defaults. */
 export interface Settings {
-  /** Made, and not yet listening. */
+  /** Does not listen yet. */
   readonly proxy: Proxy
-  /** Where to listen, or `null` where nobody said. */
+  /** Where to listen, or `null` if neither the flags nor the file say. */
   readonly listen: Listen | null
   /** Diagnostics of the command itself. */
   readonly logger: Logger
-  /** The file's name, or `null` without one. */
+  /** The file's name, or `null` without a file. */
   readonly source: string | null
-  /** How many routes there are; 0: everything goes to the unnamed group. */
+  /** Number of routes. 0: every request goes to the unnamed group. */
   readonly routes: number
 }
 
-/** What a caller of {@link readSettings} wants otherwise than the user. */
+/** Changes a caller makes to the defaults of {@link readSettings}. */
 export interface Overrides {
-  /** Options that neither the file nor a flag says. */
+  /** Default options of the proxy. */
   readonly defaults?: ProxyOptions
-  /** Do not look for a file that is not named. */
+  /** Read a configuration file only if it is named. */
   readonly ignoreFile?: boolean
-  /** Threads, where the user says nothing. Default 1. */
+  /** Default number of threads. Default 1. */
   readonly threads?: number
-  /** Least weight of the diagnostics, where the user says none. Default `info`. */
+  /** Default level of the diagnostics. Default `info`. */
   readonly level?: 'info' | 'warn'
 }
 
 type Faults = OptionsError['faults'][number][]
 
 /**
- * Reads the configuration and makes the proxy from it.
- * @throws OptionsError with every fault of flags and file at once; CommandError where there is nothing to read.
+ * Reads the configuration and creates the proxy from it.
+ * @throws OptionsError with every mistake in flags and file at once; CommandError if there is no configuration.
  */
 export async function readSettings(flags: Flags, overrides: Overrides = {}): Promise<Settings> {
   const file = overrides.ignoreFile === true ? null : await readConfigFile(flags.config, process.cwd())
   if (file === null && flags.backend === undefined && overrides.defaults === undefined) {
     const ways = 'give --backend URL, or --config FILE, or write a heddle.config.json; to try it out: heddle demo'
-    throw new CommandError(2, `nothing to proxy to: ${ways}`)
+    throw new CommandError(2, `no backends: ${ways}`)
   }
   const faults: Faults = []
   const own = readOwn(flags, file?.content ?? {}, faults)
@@ -68,7 +68,7 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
   return { proxy, listen: own.listen ?? null, logger, source: file?.name ?? null, routes }
 }
 
-/** The options that are the command's and not `createProxy()`'s. */
+/** Reads the options that `createProxy()` does not have. */
 function readOwn(flags: Flags, file: ConfigFile['content'], faults: Faults) {
   const log = logOf(file.log, faults)
   const read = <T>(option: { read(value: unknown): T | undefined; allowed: string; example: unknown }) => {
@@ -123,11 +123,11 @@ function tryCreate(options: ProxyOptions, flags: Flags, faults: Faults): Proxy |
   }
 }
 
-/** In the command's words: what came from a flag has the flag's name, and its file holds more than `createProxy()` takes. */
+/** Rewords a fault for the command: a value from a flag gets the flag's name, and the file may have more options. */
 function asTyped(fault: Faults[number], flags: Flags): Faults[number] {
   const { path, message, allowed } = fault
   const index = /^backends\[(\d+)\]$/.exec(path)?.[1]
-  // By number: the URL may have a password in it.
+  // Named by number, since the URL may contain a password.
   if (index !== undefined && flags.backend !== undefined) return { ...fault, path: `--backend #${Number(index) + 1}` }
   if (path === 'balancer' && flags.balancer !== undefined) return { ...fault, path: '--balancer' }
   const isUnknown = /^[\w$]+$/.test(path) && message.startsWith('is unknown')

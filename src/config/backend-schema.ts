@@ -8,14 +8,14 @@ import { closed, codeOr, defaultsTo, flag, isObject, list, optional, says, text 
 export const EXAMPLE_URL = 'http://127.0.0.1:3000'
 const BACKEND = `a URL such as ${EXAMPLE_URL}, https://host/prefix or http+unix:///path/to.sock`
 
-/** The check and the wording are the backend's own. */
+/** Checks a URL by creating a backend from it. */
 function usable<T extends string | URL>() {
   return v.rawCheck<T>(({ dataset, addIssue }) => {
     if (!dataset.typed) return
     try {
       new Backend(dataset.value)
     } catch (error) {
-      addIssue({ message: says(BACKEND, EXAMPLE_URL, `cannot be used: ${withoutPassword(describeError(error))}`) })
+      addIssue({ message: says(BACKEND, EXAMPLE_URL, `is invalid: ${withoutPassword(describeError(error))}`) })
     }
   })
 }
@@ -33,7 +33,7 @@ const pems = v.lazy((input) => {
   return input === undefined ? v.union([pem, several]) : Array.isArray(input) ? several : pem
 })
 
-/** A word of the user's choice. */
+/** A name of the user's choice. */
 export const name = text('a name of one character or more', 'api-1', (value) => (value === '' ? 'is empty' : null))
 
 const WEIGHT = says('a number from 0 to 1000000', 2)
@@ -79,11 +79,11 @@ const backendObject = closed(
   { example: { url: EXAMPLE_URL, weight: 2 }, or: `or ${BACKEND}` },
 )
 
-/** One server: a URL, or an object with one. */
+/** A backend: a URL, or an object with a URL. */
 export const backend = v.lazy((input) => {
   if (input === undefined) return v.union([backendUrl, backendObject], says(BACKEND, EXAMPLE_URL))
   return typeof input === 'string' || input instanceof URL ? backendUrl : backendObject
 })
 
-/** What {@link backend} makes of its input. */
+/** The output of {@link backend}. */
 export type CheckedBackend = v.InferOutput<typeof backend>

@@ -5,15 +5,15 @@ import { UNNAMED } from './consistency.ts'
 import { resolveOptions } from './resolve.ts'
 import { isObject, isPlainObject } from './rules.ts'
 
-/** How an application gives a backend. */
+/** A backend, as an application may describe it. */
 export type GivenBackend = string | URL | BackendInit
 
 const KEYS = new Set(['url', 'id', 'weight', 'metadata', 'tls'])
 
 /**
- * Checks the backends for a group that has `present` now. Those that are given as before are not checked again, and come out as the
- * very {@link Backend.init} that is there: discovery gives the same thousands over and over.
- * @throws OptionsError with every fault at once, as `createProxy()` says it.
+ * Checks new backends for a group that has `present` now. Unchanged ones are not checked again and keep their
+ * {@link Backend.init} object, since discovery reports the same thousands over and over.
+ * @throws OptionsError with every fault at once, as `createProxy()` does.
  */
 export function resolveBackends(
   given: readonly GivenBackend[],
@@ -22,7 +22,7 @@ export function resolveBackends(
   const all = [...given]
   const { start, end, endBefore } = differenceOf(present, all, isGivenAs)
   const others = resolveOthers(all.slice(start, end), present.slice(start, endBefore))
-  // With a fault, or an id that two have: from the start, so that faults say where they are.
+  // With a fault or a duplicate id, checks the whole list, so that the faults have the right positions.
   if (others === null) return resolveAll(all)
   const ids = new Set(others.map(({ id }) => id))
   const kept = [present.slice(0, start), present.slice(endBefore)] as const
@@ -30,7 +30,7 @@ export function resolveBackends(
   return Object.freeze([...kept[0], ...others, ...kept[1]].map(({ init }) => init))
 }
 
-/** @param present some may be given at other positions. @returns `null` if there is a fault. */
+/** @param present current backends; some may be in `given` at other positions. @returns `null` if there is a fault. */
 function resolveOthers(given: readonly GivenBackend[], present: readonly Backend[]): readonly Backend[] | null {
   if (given.length === 0) return []
   const byKey = new Map<unknown, Backend>()
@@ -58,11 +58,11 @@ function keyOf(given: unknown): unknown {
   return id ?? (url instanceof URL ? url.href : url)
 }
 
-/** Whether `given` says what `backend` is, in every detail. */
+/** Whether `given` describes the backend without any change. */
 function isGivenAs({ init }: Backend, given: unknown): boolean {
   if (!isPlainObject(given)) return isUrl(given, init) && Object.keys(init).length === 1
   if (!isUrl(given.url, init) || given.id !== init.id || given.weight !== init.weight) return false
-  // Not compared in depth: it is the application's own, and may be anything.
+  // Compared by identity: it belongs to the application, and may be anything.
   if (given.metadata !== init.metadata) return false
   if (given.tls !== init.tls && !(isObject(init.tls) && isDeepStrictEqual(given.tls, init.tls))) return false
   for (const key in given) if (!KEYS.has(key)) return false

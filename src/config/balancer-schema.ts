@@ -15,19 +15,19 @@ import type { Clock } from '../runtime/clock.ts'
 import type { BalancerName } from './options.ts'
 import { closed, codeOr, contract, defaultsTo, hasMethodOf, isPlainObject, nearest, says, whole } from './rules.ts'
 
-/** What the proxy gives to every built-in. */
+/** The proxy passes these to every built-in. */
 interface Chance {
   readonly random: () => number
   readonly now: () => number
 }
 
-/** A built-in: how to make one, and the options that data can hold, besides {@link Chance}. */
+/** A built-in: its factory, and its options besides {@link Chance}. */
 interface BuiltIn {
   readonly make: (options: Chance) => Balancer
   readonly entries: v.ObjectEntries
 }
 
-/** The balancer of a group that names none. */
+/** The default balancer of a group. */
 export const DEFAULT_BALANCER: BalancerName = 'power-of-two'
 
 const HASH_BY = "'client-address', 'path', { header: name }, { cookie: name } or a function of the exchange"
@@ -64,10 +64,7 @@ const BUILT_INS: Readonly<Record<BalancerName, BuiltIn>> = {
     make: peakEwma,
     entries: {
       defaultRttMs: ewmaTime('Response time assumed for a backend that has not responded yet, ms.', 'defaultRttMs'),
-      decayMs: ewmaTime(
-        'How fast the past fades, ms: after this time 37 % of an old response time are left.',
-        'decayMs',
-      ),
+      decayMs: ewmaTime('Decay of the average, ms: after this time 37 % of an old response time are left.', 'decayMs'),
       penaltyMs: ewmaTime('A failure counts as a response time of at least this, ms.', 'penaltyMs'),
     },
   },
@@ -80,7 +77,7 @@ const BUILT_INS: Readonly<Record<BalancerName, BuiltIn>> = {
         CONSISTENT_HASH_DEFAULTS.by,
       ),
       boundedLoad: defaultsTo(
-        'How much of its fair share of all pending exchanges a backend may have, percent; the rest goes to other backends.',
+        'Limit of the pending exchanges of a backend, percent of its fair share; the rest goes to other backends. 0: no limit.',
         boundedLoad,
         CONSISTENT_HASH_DEFAULTS.boundedLoad,
       ),
@@ -102,7 +99,7 @@ const byName = v.lazy((input) => {
   return v.picklist(NAMES as BalancerName[], says(ALLOWED, likely ?? DEFAULT_BALANCER))
 })
 
-/** With options; each built-in knows its own. */
+/** A name with options; each built-in has its own. */
 const withOptions = v.lazy((input) => {
   const kinds = NAMES.map((each) => optionsOf(each as BalancerName))
   if (input === undefined) return v.union(kinds)
@@ -119,14 +116,14 @@ const named = v.lazy((input) => {
   return isPlainObject(input) ? withOptions : byName
 })
 
-/** Who picks: by name, by name with options, or one of the application's own. */
+/** A balancer: by name, by name with options, or the application's own. */
 export const balancer = codeOr(
   (input) => hasMethodOf(input, ['pick']),
   contract<Balancer>('a Balancer', ['pick'], DEFAULT_BALANCER),
   named,
 )
 
-/** Makes the balancer that was asked for; one of the application's own is what it is. */
+/** Creates the balancer, unless it is the application's own. */
 export function buildBalancer(wanted: v.InferOutput<typeof balancer>, clock: Clock): Balancer {
   if (typeof wanted === 'object' && 'pick' in wanted) return wanted as Balancer
   const { name, ...options } = typeof wanted === 'string' ? { name: wanted } : wanted

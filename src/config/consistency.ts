@@ -9,8 +9,8 @@ export const UNNAMED = 'default'
 type Options = Readonly<Record<string, unknown>>
 
 /**
- * What is wrong between options that may be right one by one. Reads the input as it was given, and only as far as it
- * is well-formed: the rest is the schema's to report, in the same error.
+ * Finds contradictions between options that are valid one by one. Reads the unchecked input, but only well-formed parts: the
+ * schema reports the rest in the same error.
  */
 export function inconsistencies(input: unknown): OptionFault[] {
   if (!isPlainObject(input)) return []
@@ -27,15 +27,15 @@ export function inconsistencies(input: unknown): OptionFault[] {
   if (hasUnnamed && Object.hasOwn(groups, UNNAMED)) {
     faults.push({
       path: pathOf(['groups', UNNAMED]),
-      message: 'is the unnamed group, whose backends are given beside `groups` as well',
+      message: 'is the unnamed group, whose backends are also set outside of `groups`',
       value: groups[UNNAMED],
-      allowed: 'either of the two',
+      allowed: 'only one of the two',
       example: { groups: { [UNNAMED]: { backends: [EXAMPLE_URL] } } },
     })
   }
   faults.push(...encodedFaults(input))
   if (!areGroupsReadable) return faults
-  if (names.length === 0) faults.push(missing('backends', 'is missing: there is nothing to proxy to'))
+  if (names.length === 0) faults.push(missing('backends', 'is missing: there are no backends'))
   else faults.push(...routeFaults(input, names), ...orphanFaults(input, hasUnnamed))
   return faults
 }
@@ -60,9 +60,9 @@ function groupFaults({ backends, target }: Options, at: readonly string[]): Opti
     if (first === undefined) continue
     faults.push({
       path: pathOf([...at, 'backends', index]),
-      message: `has the id ${show(id)}, as ${pathOf([...at, 'backends', first])} has`,
+      message: `has the same id ${show(id)} as ${pathOf([...at, 'backends', first])}`,
       value: backend,
-      allowed: 'an id that no other backend of the group has; without one it is the origin of the URL',
+      allowed: 'an id that is unique in the group; the default is the origin of the URL',
       example: { url: EXAMPLE_URL, id: `backend-${index + 1}` },
     })
   }
@@ -80,8 +80,8 @@ function routeFaults({ routes }: Options, names: readonly string[]): OptionFault
   if (routes === undefined || routes.length === 0) {
     if (names.includes(UNNAMED)) return []
     const message =
-      routes === undefined ? 'is missing: nothing leads to the groups' : 'is empty: nothing leads to the groups'
-    const allowed = 'a list of routes; only an unnamed group can do without'
+      routes === undefined ? 'is missing: no route leads to the groups' : 'is empty: no route leads to the groups'
+    const allowed = 'a list of routes; only an unnamed group works without routes'
     return [{ path: 'routes', message, value: routes, allowed, example: [{ path: '/', group: example }] }]
   }
   const faults: OptionFault[] = []
@@ -93,16 +93,16 @@ function routeFaults({ routes }: Options, names: readonly string[]): OptionFault
       const message = 'is missing, and there is no unnamed group'
       faults.push({ path, message, value: undefined, allowed: named, example })
     } else if (typeof group === 'string' && !names.includes(group)) {
-      const meant = nearest(group, names)
-      const hint = meant === null ? '' : `; did you mean ${show(meant)}?`
-      const message = `is ${show(group)}, and there is no such group${hint}`
-      faults.push({ path, message, value: group, allowed: named, example: meant ?? example })
+      const suggestion = nearest(group, names)
+      const hint = suggestion === null ? '' : `; did you mean ${show(suggestion)}?`
+      const message = `is ${show(group)}, but there is no such group${hint}`
+      faults.push({ path, message, value: group, allowed: named, example: suggestion ?? example })
     }
   }
   return faults
 }
 
-/** Patterns with an encoded slash, backslash or NUL, where no request with one gets as far as to be compared with them. */
+/** Patterns with an encoded slash, backslash or NUL that no request can match, because routing refuses or decodes these. */
 function encodedFaults({ routes, routing }: Options): OptionFault[] {
   if (!Array.isArray(routes)) return []
   const { encodedSlashes = 'refuse' } = isPlainObject(routing) ? routing : {}
@@ -113,21 +113,21 @@ function encodedFaults({ routes, routing }: Options): OptionFault[] {
       const found = typeof value === 'string' ? /%(?:2f|5c|00)/i.exec(value)?.[0] : undefined
       if (typeof value !== 'string' || found === undefined) return []
       const meant = value.replace(/%(?:2f|5c)/gi, '/').replace(/%00/g, '')
-      const message = `has ${found}, which no request has that is matched: routing.encodedSlashes is ${show(encodedSlashes)}; did you mean ${show(meant)}?`
+      const message = `has ${found}, so no request can match it: routing.encodedSlashes is ${show(encodedSlashes)}; did you mean ${show(meant)}?`
       const allowed = "a path without %2F, %5C and %00, unless routing.encodedSlashes is 'pass'"
       return [{ path: pathOf(['routes', index, key]), message, value, allowed, example: meant }]
     }),
   )
 }
 
-/** Policies beside `groups` are the unnamed group's. Where there is none they would do nothing, without a word. */
+/** Policies outside of `groups` belong to the unnamed group. Without one they would silently do nothing. */
 function orphanFaults(input: Options, hasUnnamed: boolean): OptionFault[] {
   if (hasUnnamed) return []
   return ['balancer', 'affinity', 'pool', 'healthCheck', 'retry']
     .filter((key) => input[key] !== undefined)
     .map((key) => ({
       path: key,
-      message: 'belongs to the unnamed group, and there is none',
+      message: 'belongs to the unnamed group, but there is none',
       value: input[key],
       allowed: `${key} in each of the groups`,
       example: isPlainObject(input[key]) || typeof input[key] === 'function' ? {} : input[key],
@@ -139,12 +139,12 @@ function missing(path: string, message: string): OptionFault {
     path,
     message,
     value: undefined,
-    allowed: 'a list of backends; an empty one answers 503',
+    allowed: 'a list of backends; with an empty list requests get 503',
     example: [EXAMPLE_URL],
   }
 }
 
-/** The id that the backend will have, or `null` where it cannot be made. */
+/** The id of the backend, or `null` if its description is invalid. */
 function idOf(backend: unknown): string | null {
   if (typeof backend !== 'string' && !(backend instanceof URL) && !isPlainObject(backend)) return null
   try {

@@ -28,7 +28,7 @@ import {
 } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
-/** `false`, or an object of the application's own, or the options of the built-in. */
+/** `false`, an object of the application, or the options of the built-in. */
 function policyOr<C extends Schema, D extends Schema>(methods: readonly string[], code: C, data: D) {
   const off = v.literal(false)
   const dataOrOff = v.lazy((input) => (input === undefined ? v.union([off, data]) : input === false ? off : data))
@@ -51,7 +51,7 @@ const pool = codeOr(
         HTTP1_POOL_DEFAULTS.maxWaiting,
       ),
       keepAliveMs: withDefault(
-        'How long an unused connection is kept, ms; always one second less than the backend announces. 0 tells the backend so with `Connection: close`.',
+        'How long an unused connection is kept, ms, but always one second less than the backend announces. With 0, requests have `Connection: close`.',
         millis('0: a new connection for each request', HTTP1_POOL_DEFAULTS.keepAliveMs),
         HTTP1_POOL_DEFAULTS.keepAliveMs,
       ),
@@ -72,18 +72,18 @@ const pool = codeOr(
 
 const status = whole('', 100, 599, 503)
 const PATH = /^\/[\x21\x22\x24-\x7e]*$/
-/** Its type is written out: what TypeScript infers for all options together would be longer than it can write. */
+/** The explicit type keeps the inferred type of all options below TypeScript's size limit. */
 const probe: Schema<Required<ProbeOptions>> = closed(
   {
     path: withDefault(
       'Path that a probe requests.',
-      text('a path that starts with /', '/healthz', (value) => (PATH.test(value) ? null : 'is no path')),
+      text('a path that starts with /', '/healthz', (value) => (PATH.test(value) ? null : 'is not a path')),
       PROBE_DEFAULTS.path,
     ),
     method: withDefault('Method of a probe.', word(['GET', 'HEAD']), PROBE_DEFAULTS.method),
     host: withDefault(
       "Host of a probe. By default the backend's own.",
-      text('a host name', 'app.example.com', (value) => (/^[\w.:[\]-]*$/.test(value) ? null : 'is no host name')),
+      text('a host name', 'app.example.com', (value) => (/^[\w.:[\]-]*$/.test(value) ? null : 'is not a host name')),
       PROBE_DEFAULTS.host,
     ),
     statuses: withDefault(
@@ -92,7 +92,7 @@ const probe: Schema<Required<ProbeOptions>> = closed(
       PROBE_DEFAULTS.statuses,
     ),
     intervalMs: withDefault(
-      'Time from the end of one probe to the next, ms, and up to a tenth more by chance.',
+      'Time from the end of one probe to the next, ms, plus a random tenth at most.',
       whole(' of milliseconds', 1, 2_147_483_647, PROBE_DEFAULTS.intervalMs),
       PROBE_DEFAULTS.intervalMs,
     ),
@@ -107,7 +107,7 @@ const probe: Schema<Required<ProbeOptions>> = closed(
       PROBE_DEFAULTS.rise,
     ),
     fall: withDefault(
-      'Probes in a row that must fail before a healthy backend is unhealthy; the first probe of all decides alone.',
+      'Probes in a row that must fail before a healthy backend is unhealthy. The first probe alone can mark it unhealthy.',
       whole('', 1, 1000, PROBE_DEFAULTS.fall),
       PROBE_DEFAULTS.fall,
     ),
@@ -169,7 +169,7 @@ const retry = policyOr(
         RETRY_DEFAULTS.budgetPercent,
       ),
       minPerSecond: withDefault(
-        'Retries a second that are allowed in any case.',
+        'Retries a second that are always allowed.',
         whole('', 0, 1e6, RETRY_DEFAULTS.minPerSecond),
         RETRY_DEFAULTS.minPerSecond,
       ),
@@ -206,16 +206,16 @@ const affinity = codeOnly(
 /** The options of a group; the proxy has them too, for its unnamed group. */
 export const GROUP = {
   backends: optional(
-    'The servers to share the load between. With an empty list requests get 503 until `setBackends()` gives some.',
+    'The servers that share the load. With an empty list requests get 503 until `setBackends()` adds some.',
     list(backend, 'a list of backends', [EXAMPLE_URL]),
   ),
   target: optional('A single backend; in place of `backends`.', backend),
   balancer: defaultsTo('How a backend is picked for each request.', balancer, DEFAULT_BALANCER),
   affinity: optional('How a client stays with its backend.', affinity),
   pool: optional('Connections to the backends.', pool),
-  healthCheck: optional('Ejects backends that fail, and probes them if asked to. On by default.', healthCheck),
+  healthCheck: optional('Ejects failing backends, and probes backends if `probe` is set. On by default.', healthCheck),
   slowStartMs: withDefault(
-    'For how long a backend that is new or has come back gets a growing share of the traffic, ms: a tenth at first. Measured by the oldest backend of the group, so backends that come together share evenly.',
+    'How long a new or returning backend gets a growing share of the traffic, ms; it starts at a tenth. Relative to the oldest backend of the group, so backends that are added together share evenly.',
     millis('0: not at all', 30_000),
     0,
   ),
@@ -225,5 +225,5 @@ export const GROUP = {
 /** A set of backends and how to treat them. */
 export const group = closed(GROUP, { example: { backends: [EXAMPLE_URL] } })
 
-/** What {@link group} makes of its input. */
+/** The output of {@link group}. */
 export type CheckedGroup = v.InferOutput<typeof group>

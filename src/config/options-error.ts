@@ -1,20 +1,20 @@
 import { inspect } from 'node:util'
 
-/** One thing that is wrong with the options. */
+/** A mistake in the options. */
 export interface OptionFault {
-  /** Where, as one would write it in code: `backends[1].weight`. Empty for the options as a whole. */
+  /** Path of the option, as in code: `backends[1].weight`. Empty for the options as a whole. */
   readonly path: string
-  /** What is wrong, in a few words that follow the path: `is -1`. */
+  /** Describes the mistake, in a few words that follow the path: `is -1`. */
   readonly message: string
-  /** What was given. */
+  /** The wrong value. */
   readonly value: unknown
-  /** What may be given, in words. */
+  /** Describes the allowed values. */
   readonly allowed: string
-  /** A value that would be right. */
+  /** A correct value. */
   readonly example: unknown
 }
 
-/** Options that cannot work. Says everything that is wrong with them at once. */
+/** Invalid options. Reports all mistakes at once. */
 export class OptionsError extends TypeError {
   override readonly name = 'OptionsError'
   readonly code = 'ERR_PROXY_OPTIONS'
@@ -25,13 +25,13 @@ export class OptionsError extends TypeError {
     this.#faults = faults
   }
 
-  /** Each fault, in the order of the options. Not an own property: values may be secret, and loggers print those. */
+  /** All mistakes, in the order of the options. Not an own property: loggers print those, and values may be secret. */
   get faults(): readonly OptionFault[] {
     return this.#faults
   }
 }
 
-/** A value in a few characters, for messages: what lies inside objects, or before the `@` of a URL, is not shown. */
+/** A short form of a value for messages. The content of objects and the user and password of URLs are hidden. */
 export function show(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list'
@@ -39,7 +39,7 @@ export function show(value: unknown): string {
   return withoutPassword(inspect(value, { maxStringLength: 100, breakLength: Infinity }))
 }
 
-/** `text` with the user and the password of any URL in it made unreadable. */
+/** `text` with the user and password of every URL masked. */
 export function withoutPassword(text: string): string {
   return text.replace(/\/\/[^/\s@]*@/g, '//***@')
 }
@@ -50,6 +50,6 @@ function describe(faults: readonly OptionFault[]): string {
 }
 
 function describeFault({ path, message, allowed, example }: OptionFault): string {
-  const right = inspect(example, { depth: 5, breakLength: Infinity })
-  return `  ${path === '' ? 'the options object' : path} ${message}\n    allowed: ${allowed}\n    example: ${right}`
+  const shown = inspect(example, { depth: 5, breakLength: Infinity })
+  return `  ${path === '' ? 'the options object' : path} ${message}\n    allowed: ${allowed}\n    example: ${shown}`
 }

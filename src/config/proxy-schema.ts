@@ -31,9 +31,9 @@ import {
 import { proxyTimeouts } from './timeouts-schema.ts'
 
 /*
- * Every option of the proxy: its check, its default, its wording; those of groups, backends and routes are in the files
- * beside. From here come the faults of `resolveOptions()`, its defaults, and the JSON Schema of the configuration file.
- * The types that users see are in `./options.ts`.
+ * Every option of the proxy: its check, its default, its wording. Those of groups, backends and routes are in the files
+ * next to this one. They define the faults of `resolveOptions()`, the defaults, and the JSON Schema of the configuration
+ * file. The public types are in `./options.ts`.
  */
 
 /** The defaults of `limits`. */
@@ -75,7 +75,7 @@ const observer = v.custom<Observer>(
   says('an Observer: { name, onFinish(exchange, record), ... }', { name: 'mine' }),
 )
 
-/** Answers for those who come from http-proxy and its kin. */
+/** Hints for options of http-proxy and similar packages. */
 const HINTS = new Map([
   ...renamed({ closeGraceMs: 'drainTimeoutMs' }),
   ['changeOrigin', "is unknown; here it is hostHeader: 'backend'"],
@@ -96,14 +96,16 @@ export const proxySchema = closed(
   {
     ...GROUP,
     name: optional(
-      'Name of the proxy, among those of a module that several threads run.',
-      text('a word of letters, digits and _ . -', 'api', (value) => (/^[\w.-]+$/.test(value) ? null : 'is no word')),
+      'Name of the proxy. Needed if a module that several threads run creates several proxies.',
+      text('a word of letters, digits and _ . -', 'api', (value) =>
+        /^[\w.-]+$/.test(value) ? null : 'is not such a word',
+      ),
     ),
     timeouts: optional('Time limits by phase, of all groups and routes that have none of their own.', proxyTimeouts),
     groups: optional(
       'Sets of backends by name, for `routes`.',
       named(group, 'groups by name', { api: { backends: [EXAMPLE_URL] } }, (value) =>
-        /^[\w.-]+$/.test(value) ? null : 'is no name: use letters, digits, _ . -',
+        /^[\w.-]+$/.test(value) ? null : 'is not a valid name: use letters, digits, _ . -',
       ),
     ),
     routes: withDefault(
@@ -168,11 +170,13 @@ export const proxySchema = closed(
     ),
     via: withDefault(
       'Name of this proxy in `Via`, both ways. By default no `Via` is added.',
-      text('a word of letters, digits and . - _', 'heddle', (value) => (/^[\w.-]*$/.test(value) ? null : 'is no word')),
+      text('a word of letters, digits and . - _', 'heddle', (value) =>
+        /^[\w.-]*$/.test(value) ? null : 'is not such a word',
+      ),
       '',
     ),
     limits: optional(
-      'Bounds on what clients may do.',
+      'Limits for clients.',
       closed(
         {
           maxHeadBytes: withDefault(
@@ -253,7 +257,7 @@ export const proxySchema = closed(
       DRAIN_TIMEOUT_MS,
     ),
     executor: optional(
-      'What serves the connections of `listen()`: `inline()` (default) or `workerThreads()`.',
+      'Serves the connections of `listen()`: `inline()` (default) or `workerThreads()`.',
       codeOnly(contract<Executor>('an executor', ['start'], 'workerThreads()')),
     ),
     clock: optional(
@@ -264,7 +268,7 @@ export const proxySchema = closed(
   { example: { backends: [EXAMPLE_URL] }, hints: HINTS },
 )
 
-/** What {@link proxySchema} makes of the options. */
+/** The output of {@link proxySchema}. */
 export type CheckedOptions = v.InferOutput<typeof proxySchema>
 
 function rangeFault(range: string): string | null {

@@ -27,8 +27,8 @@ import { faultsOf } from './rules.ts'
 import { type CheckedTimeouts, TIMEOUT_DEFAULTS } from './timeouts-schema.ts'
 
 /**
- * Checks the options, fills in every default and builds the policies that are given as data. The result is frozen and
- * shares nothing with `input` but what code gave: policies, loggers, metadata, certificates.
+ * Checks the options, fills in every default and creates the policies that are described by data. The result is frozen. It
+ * shares only policies, loggers, metadata and certificates with `input`.
  * @param running the clock of the proxy that they are for, if it runs already.
  * @throws {@link OptionsError} with every fault at once.
  */
@@ -166,7 +166,7 @@ function transformsOf(route: CheckedRoute): Transform[] {
   ]
 }
 
-/** As the router compares it: lower case, ASCII, without the dot at the end. */
+/** The host in the form of the router: lower case, ASCII, without a trailing dot. */
 function hostPattern(host: string): string {
   const name = host.replace(/^\*\./, '').replace(/\.$/, '')
   return `${host.startsWith('*.') ? '*.' : ''}${domainToASCII(name)}`
@@ -190,7 +190,7 @@ function overlay(base: ResolvedTimeouts, over: CheckedTimeouts | undefined): Res
   return Object.freeze({ ...base, ...withoutUndefined(over ?? {}) })
 }
 
-/** A copy in which what was given as `undefined` is not there, so that it cannot cover a default. */
+/** A copy without the properties that are `undefined`, so that they cannot hide a default. */
 function withoutUndefined<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   const kept = Object.entries(given).filter(([, value]) => value !== undefined)
   return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> }

@@ -15,7 +15,7 @@ const headerChanges = closed(
       'Values by name; each replaces all headers of that name.',
       named(
         text('a header value', 'internal', (value) =>
-          headerValueFault('it', value) === null ? null : 'has a character that cannot stand in a header',
+          headerValueFault('it', value) === null ? null : 'has a character that is invalid in a header',
         ),
         'header values by name',
         { 'x-from': 'heddle' },
@@ -35,7 +35,7 @@ const headerChanges = closed(
 )
 
 const prefix = text('a path that starts with / and has no query', '/api', prefixFault)
-const method = text('an HTTP method', 'GET', (value) => (/^[A-Za-z-]+$/.test(value) ? null : 'is no method'))
+const method = text('an HTTP method', 'GET', (value) => (/^[A-Za-z-]+$/.test(value) ? null : 'is not a method'))
 const methods = v.lazy((input) => {
   const several = list(method, 'a method, or a list of methods', ['GET', 'HEAD'])
   return input === undefined ? v.union([method, several]) : Array.isArray(input) ? several : method
@@ -50,13 +50,13 @@ const interceptor = v.custom<Interceptor>(
   says('an Interceptor: { name, wrap(next) }', { name: 'x' }),
 )
 
-/** What to match and what to do with it. */
+/** A route: its conditions, group and changes. */
 export const route = closed(
   {
     host: optional(
       'Host to match, or `*.example.com` for any name below it (not itself). By default any.',
       text('a host name without a port, or *. and a host name', '*.example.com', (value) =>
-        isHostPattern(value) ? null : 'is no host name',
+        isHostPattern(value) ? null : 'is not a host name',
       ),
     ),
     path: withDefault(
@@ -76,7 +76,7 @@ export const route = closed(
       codeOnly(list(transform, 'a list of transforms', [])),
     ),
     interceptors: optional(
-      'Interceptors around the way to a backend, the first one outermost.',
+      'Interceptors that wrap the forwarding of a request, the first one outermost.',
       codeOnly(list(interceptor, 'a list of interceptors', [])),
     ),
     timeouts: optional("Time limits of this route. By default the group's.", timeouts),
@@ -84,7 +84,7 @@ export const route = closed(
   { example: { path: '/api', group: 'api' } },
 )
 
-/** What {@link route} makes of its input. */
+/** The output of {@link route}. */
 export type CheckedRoute = v.InferOutput<typeof route>
 
 function isHostPattern(value: string): boolean {

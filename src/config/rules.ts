@@ -2,20 +2,20 @@ import * as v from 'valibot'
 import { type OptionFault, show } from './options-error.ts'
 
 /**
- * The building blocks of the schema. Each has its own wording (what is allowed, a correct example), which faults and documents
- * show. If the getter of a `lazy` schema gets `undefined`, the JSON Schema or the documents are being made: it returns what a
- * configuration file can hold.
+ * The building blocks of the schema. Each has its own wording (allowed values, a correct example) for faults and documents.
+ * If the getter of a `lazy` schema gets `undefined`, the JSON Schema or the documents are being generated: it then returns
+ * the schema of the values that a configuration file can hold.
  */
 
-/** What a schema's message carries through valibot, which knows strings only. */
+/** The content of a schema's message. It passes through valibot as JSON, since valibot supports only strings. */
 interface Wording {
   readonly allowed: string
   readonly example: unknown
-  /** What is wrong, to follow the path. Default: `is <value>`. */
+  /** The mistake, to follow the path. Default: `is <value>`. */
   readonly problem?: string | undefined
 }
 
-/** Any schema of valibot's without side effects. */
+/** Any synchronous schema of valibot. */
 export type Schema<T = unknown> = v.GenericSchema<unknown, T>
 
 /** The message of a schema or a check. */
@@ -23,7 +23,7 @@ export function says(allowed: string, example: unknown, problem?: string): strin
   return JSON.stringify({ allowed, example, problem } satisfies Wording)
 }
 
-/** All faults that valibot found, each once. */
+/** All faults that valibot found, without repetitions. */
 export function faultsOf(issues: readonly v.BaseIssue<unknown>[]): OptionFault[] {
   const faults = new Map<string, OptionFault>()
   for (const issue of issues) {
@@ -31,13 +31,13 @@ export function faultsOf(issues: readonly v.BaseIssue<unknown>[]): OptionFault[]
     const { allowed, example, problem }: Wording = JSON.parse(issue.message)
     const value = issue.path?.at(-1)?.value ?? issue.input
     const message = problem ?? `is ${show(value)}`
-    // Several checks of one rule may fail (-1.5 is neither whole nor positive); they say the same.
+    // Several checks of one rule may fail (-1.5 is neither whole nor positive) with the same message.
     faults.set(`${path} ${message}`, { path, message, value, allowed, example })
   }
   return [...faults.values()]
 }
 
-/** A path as one would write it in code: `backends[1].weight`, `groups["a b"].retry`. */
+/** A path as in code: `backends[1].weight`, `groups["a b"].retry`. */
 export function pathOf(keys: readonly unknown[]): string {
   return keys.reduce<string>((path, key) => {
     if (typeof key === 'number') return `${path}[${key}]`
@@ -47,13 +47,13 @@ export function pathOf(keys: readonly unknown[]): string {
   }, '')
 }
 
-/** A whole number; `what` says of what: ` of bytes`. */
+/** A whole number; `what` is its unit: ` of bytes`. */
 export function whole(what: '' | ` of ${string}`, min: number, max: number, example: number) {
   const message = says(`a whole number${what} from ${min} to ${max}`, example)
   return v.pipe(v.number(message), v.integer(message), v.minValue(min, message), v.maxValue(max, message))
 }
 
-/** A time in ms; `0` means what `zero` says. */
+/** A time in ms; `zero` explains the value 0. */
 export function millis(zero: string, example: number) {
   return whole(` of milliseconds (${zero})`, 0, 2_147_483_647, example)
 }
@@ -63,7 +63,7 @@ export function flag(example: boolean) {
   return v.boolean(says('true or false', example))
 }
 
-/** One of a few words; `or` says what else may be given: ` or a logger`. */
+/** One of a few words; `or` names further allowed values: ` or a logger`. */
 export function word<const W extends readonly string[]>(words: W, or: '' | ` or ${string}` = '') {
   const allowed = words.map((each) => `'${each}'`).join(', ') + or
   return v.lazy((input) => {
@@ -72,7 +72,7 @@ export function word<const W extends readonly string[]>(words: W, or: '' | ` or 
   })
 }
 
-/** A string that passes a check; `fault` says what is wrong with it, to follow the path, or `null`. */
+/** A string that passes a check; `fault` returns its mistake, to follow the path, or `null`. */
 export function text(allowed: string, example: string, fault: (value: string) => string | null) {
   return v.pipe(
     v.string(says(allowed, example)),
@@ -88,16 +88,16 @@ export function list<S extends Schema>(of: S, allowed: string, example: readonly
   return v.array(of, says(allowed, example))
 }
 
-/** What an object with fixed keys says of itself. */
+/** The wording of an object with fixed keys. */
 interface ClosedWording {
   readonly example: Readonly<Record<string, unknown>>
-  /** What else may be given, for the wording: `or false`. */
+  /** Further allowed values: `or false`. */
   readonly or?: string
-  /** Answers for keys that people bring from elsewhere. */
+  /** Messages for unknown keys that people may expect. */
   readonly hints?: ReadonlyMap<string, string>
 }
 
-/** {@link ClosedWording.hints} for options that had other names. */
+/** {@link ClosedWording.hints} for renamed options, from old to new name. */
 export function renamed(names: Readonly<Record<string, string>>): ReadonlyMap<string, string> {
   return new Map(Object.entries(names).map(([old, name]) => [old, `is unknown; did you mean ${name}?`]))
 }
@@ -116,7 +116,7 @@ export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hin
     if (!isPlainObject(input)) return v.never(says(allowed, example))
     return v.pipe(
       v.object(entries, message),
-      // Not valibot's own check of unknown keys: it stops at the first and lets pass what every object inherits.
+      // Valibot's own check of unknown keys stops at the first one, and accepts names that every object inherits.
       v.rawCheck(({ addIssue }) => {
         for (const key of Object.keys(input)) {
           if (Object.hasOwn(entries, key)) continue
@@ -129,7 +129,7 @@ export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hin
   })
 }
 
-/** An object with names of the user's choice; `fault` says what is wrong with a name, to follow the path, or `null`. */
+/** An object with names of the user's choice; `fault` returns the mistake in a name, to follow the path, or `null`. */
 export function named<S extends Schema>(
   values: S,
   allowed: string,
@@ -139,7 +139,7 @@ export function named<S extends Schema>(
   return v.lazy((input) => {
     if (input === undefined) return v.record(v.string(), values)
     if (!isPlainObject(input)) return v.never(says(allowed, example))
-    // Not valibot's record: it leaves out what is called `constructor` or `prototype`.
+    // Valibot's record() drops the names `constructor` and `prototype`.
     const names = Object.keys(input).filter((name) => name !== '__proto__')
     return v.pipe(
       v.object<Record<string, S>>(Object.fromEntries(names.map((name) => [name, values]))),
@@ -153,7 +153,7 @@ export function named<S extends Schema>(
   })
 }
 
-/** An object of the application's own that fulfils a contract; passed through by reference. */
+/** An object of the application that implements a contract; passed through by reference. */
 export function contract<T>(what: string, methods: readonly (keyof T & string)[], example: unknown) {
   const allowed = `${what} with ${methods.map((method) => `${method}()`).join(', ')}`
   return v.custom<T>(
@@ -162,32 +162,35 @@ export function contract<T>(what: string, methods: readonly (keyof T & string)[]
   )
 }
 
-/** Whether `input` is meant as an object of the application's own: it has at least one of the methods. */
+/** Whether `input` is meant as an object of the application: it has at least one of the methods. */
 export function hasMethodOf(input: unknown, methods: readonly string[]): boolean {
   return isObject(input) && missingMethods(input, methods).length < methods.length
 }
 
-/** What code gives where `isCode` says so, else `data`. A configuration file holds `data` only. */
+/** `code` if `isCode` accepts the input, else `data`. A configuration file can only hold `data`. */
 export function codeOr<C extends Schema, D extends Schema>(isCode: (input: unknown) => boolean, code: C, data: D) {
   return v.lazy((input): C | D => (input !== undefined && isCode(input) ? code : data))
 }
 
-/** What only code can give: a configuration file cannot hold it. */
+/** An option for code only: a configuration file cannot hold it. */
 export function codeOnly<S extends Schema>(code: S) {
   return v.lazy((input) => (input === undefined ? v.never() : code))
 }
 
-/** An option that may be left out. */
+/** An optional option. */
 export function optional<S extends Schema>(description: string, schema: S) {
   return v.optional(v.pipe(schema, v.description(description)))
 }
 
-/** An option that may be left out; whoever reads it puts `value` in its place. For the JSON Schema and the documents. */
+/**
+ * An optional option whose default the reader of the options fills in. `value` is for the JSON Schema and the
+ * documents.
+ */
 export function defaultsTo<S extends Schema>(description: string, schema: S, value: unknown) {
   return v.optional(v.pipe(schema, v.description(description), v.metadata({ default: value })))
 }
 
-/** An option that may be left out, with its default. */
+/** An optional option with a default. */
 export function withDefault<S extends Schema, const D extends v.InferInput<S>>(
   description: string,
   schema: S,
@@ -201,14 +204,14 @@ export function isObject(input: unknown): input is Record<string, unknown> {
   return typeof input === 'object' && input !== null
 }
 
-/** An object literal, from whatever realm, or what `JSON.parse` makes. */
+/** An object literal of any realm, or an object from `JSON.parse`. */
 export function isPlainObject(input: unknown): input is Record<string, unknown> {
   if (!isObject(input) || Array.isArray(input)) return false
   const prototype: unknown = Object.getPrototypeOf(input)
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-/** The name that was probably meant, or `null` where none is near. */
+/** The name that was probably meant, or `null` if none is similar. */
 export function nearest(name: string, names: readonly string[]): string | null {
   const ranked = names
     .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
@@ -217,7 +220,7 @@ export function nearest(name: string, names: readonly string[]): string | null {
   return best !== undefined && best.distance <= Math.max(1, Math.floor(name.length / 3)) ? best.candidate : null
 }
 
-/** Letters to insert, delete or replace (Levenshtein), row by row. */
+/** The number of letters to insert, delete or replace (Levenshtein). */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, column) => column)
   for (const [line, letter] of [...a].entries()) {

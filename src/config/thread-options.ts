@@ -1,16 +1,16 @@
 import type { ProxyOptions } from './options.ts'
 import { type OptionFault, OptionsError } from './options-error.ts'
 
-/** Options that stay in the thread that makes the proxy. */
+/** Options that stay in the thread that creates the proxy. */
 const STAYS = new Set(['executor', 'logger', 'accessLog'])
 
 const ALLOWED =
-  "plain data, and built-in policies by name ('least-connections'); for the rest a module of yours that each thread runs"
+  "plain data, and built-in policies by name ('least-connections'); for anything else, your own module that each thread runs"
 const EXAMPLE = "serveModule(new URL('./server.js', import.meta.url), { listen: 8080 })"
 
 /**
- * The options as they can be sent to a thread: plain data.
- * @throws {@link OptionsError} that names what cannot be sent.
+ * The options as plain data, which can be sent to a thread.
+ * @throws {@link OptionsError} that names the options that cannot be sent.
  */
 export function threadOptions(options: ProxyOptions): Record<string, unknown> {
   const faults: OptionFault[] = []
@@ -28,7 +28,7 @@ function plain(value: unknown, path: string, faults: OptionFault[]): unknown {
     return value
   }
   if (value instanceof URL) return value.href
-  // Certificates and keys are PEM, which is text.
+  // Certificates and keys are in PEM, which is text.
   if (Buffer.isBuffer(value)) return value.toString()
   if (Array.isArray(value)) return value.map((item, index) => plain(item, `${path}[${index}]`, faults))
   const prototype: unknown = Object.getPrototypeOf(value)

@@ -1,7 +1,7 @@
 import type * as v from 'valibot'
 import { closed, defaultsTo, millis, optional } from './rules.ts'
 
-/** The defaults of `timeouts`, ms; groups and routes fall back on their parents' instead. */
+/** The defaults of `timeouts`, ms. Groups and routes inherit the limits of their parents instead. */
 export const TIMEOUT_DEFAULTS = Object.freeze({
   connect: 5000,
   acquire: 3000,
@@ -23,7 +23,7 @@ const PHASES = {
   intercept: 'For the interceptors of a route, until they respond or send the request on, ms.',
 }
 
-/** Time limits by phase; without defaults: they come from the parent. */
+/** Time limits by phase, without defaults, since they are inherited. */
 export const timeouts = closed(
   {
     connect: optional(PHASES.connect, limit('connect')),
@@ -37,7 +37,7 @@ export const timeouts = closed(
   { example: { connect: TIMEOUT_DEFAULTS.connect, headers: TIMEOUT_DEFAULTS.headers } },
 )
 
-/** {@link timeouts} of the proxy, which has no parent. */
+/** {@link timeouts} of the proxy, with defaults. */
 export const proxyTimeouts = closed(
   {
     connect: defaultsTo(PHASES.connect, limit('connect'), TIMEOUT_DEFAULTS.connect),
@@ -51,10 +51,10 @@ export const proxyTimeouts = closed(
   { example: { connect: TIMEOUT_DEFAULTS.connect, headers: TIMEOUT_DEFAULTS.headers } },
 )
 
-/** What {@link timeouts} makes of its input. */
+/** The output of {@link timeouts}. */
 export type CheckedTimeouts = v.InferOutput<typeof timeouts>
 
-/** Phases that are unlimited by default have another number as their example. */
+/** The example is the default, or another number if the phase is unlimited by default. */
 function limit(phase: keyof typeof TIMEOUT_DEFAULTS) {
   return millis('0: no limit', TIMEOUT_DEFAULTS[phase] || 300_000)
 }

@@ -1,6 +1,6 @@
 import type { Executor } from '../contracts/executor.ts'
 
-/** Everything in the calling thread: the default. */
+/** Serves in the calling thread: the default. */
 export function inline(): Executor {
   return { name: 'inline', maxThreads: 0, start: (job) => job.serve(job.listen) }
 }

@@ -5,8 +5,8 @@ import { threadSettings, type WorkerThreadsOptions } from '../threads/settings.t
 import { startThreads } from '../threads/supervisor.ts'
 
 /**
- * Serves with several threads, each of which owns the whole way from the client's connection to the backend's; see
- * docs/threads.md. For `createProxy({ executor })`.
+ * Serves with several threads, for `createProxy({ executor })`; see docs/threads.md. A connection to a client and the
+ * connections to its backends belong to one thread.
  * @throws TypeError for invalid options.
  */
 export function workerThreads(options: WorkerThreadsOptions = {}): Executor {
@@ -14,17 +14,17 @@ export function workerThreads(options: WorkerThreadsOptions = {}): Executor {
   const memories = new WeakSet<SharedArrayBuffer>()
   return {
     name: 'worker-threads',
-    // One more: the one that replaces another lives beside it.
+    // One more than `max`: a replacement runs beside the thread that it replaces.
     maxThreads: settings.max + 1,
     async start(job) {
       if (!isThreaded(job)) {
         throw new TypeError(
-          'workerThreads: nothing to serve; give it to createProxy({ executor }), or run a module of yours with serveModule()',
+          'workerThreads: nothing to serve; pass it to createProxy({ executor }), or run your own module with serveModule()',
         )
       }
       const { memory, listen, options, isLogging, namespace, changes, logger, observer } = job
       if (memories.has(memory)) {
-        const message = 'the threads of a proxy listen in one place; make another proxy for another one'
+        const message = 'the threads of a proxy listen on one address; create another proxy for another address'
         throw new ProxyError('ERR_PROXY_THREADS', message)
       }
       memories.add(memory)
@@ -43,7 +43,7 @@ export function workerThreads(options: WorkerThreadsOptions = {}): Executor {
   }
 }
 
-/** Made by a proxy that knows of threads. */
+/** Whether the job comes from a proxy that supports threads. */
 function isThreaded(job: Job | undefined): job is ThreadedJob {
   return job !== undefined && 'memory' in job
 }

@@ -4,9 +4,9 @@ const PORT = /^:\d{1,5}$/
 const MAPPED = '::ffff:'
 
 /**
- * Reads an address as connections and forwarding headers give it: with or without a port (`192.0.2.1:4711`), brackets
+ * Parses an address of a connection or a forwarding header: with or without a port (`192.0.2.1:4711`), brackets
  * (`[::1]:80`), quotes (`"[::1]:80"`, RFC 7239 section 6), a zone (`fe80::1%eth0`) or the `::ffff:` of a mapped IPv4 address.
- * @returns the address without all of that, or `null` for something else (`unknown`, an obfuscated name). Never throws.
+ * @returns the bare address, or `null` for anything else (`unknown`, an obfuscated name). Never throws.
  */
 export function parseAddress(text: string): string | null {
   let plain = text.trim()
@@ -26,7 +26,7 @@ export function parseAddress(text: string): string | null {
   return isIP(plain) === 6 ? withoutMapping(plain) : null
 }
 
-/** A zone is of one machine (RFC 4007 section 11): it says nothing to others, and holds what an interface may be called. */
+/** Removes the zone, which is the name of an interface and only valid on one machine (RFC 4007 section 11). */
 export function withoutZone(address: string): string {
   const percent = address.indexOf('%')
   return percent < 0 ? address : address.slice(0, percent)

@@ -2,9 +2,9 @@ import type { Peer } from '../model/peer.ts'
 import { parseAddress } from './address.ts'
 
 /**
- * The address of the client: the peer's, or, behind trusted proxies, the last one in X-Forwarded-For that is not
- * itself a trusted proxy's. What stands to the left of that may be anybody's invention; so may what stands to the left
- * of something that is no address (`unknown`). Never throws.
+ * The address of the client: the peer's, or, behind trusted proxies, the last one in X-Forwarded-For that is not a
+ * trusted proxy's. Everything to the left of it may be forged, and so may everything to the left of an entry that is not an
+ * address (`unknown`). Never throws.
  */
 export function clientAddressOf(peer: Peer, forwardedFor: string, isTrusted: (address: string) => boolean): string {
   let client = peer.address
@@ -12,7 +12,7 @@ export function clientAddressOf(peer: Peer, forwardedFor: string, isTrusted: (ad
     const comma = forwardedFor.lastIndexOf(',', end - 1)
     const text = forwardedFor.slice(comma + 1, end).trim()
     end = comma
-    // RFC 9110 section 5.6.1: empty members of a list count for nothing.
+    // RFC 9110 section 5.6.1: empty list members are ignored.
     if (text === '') continue
     const hop = parseAddress(text)
     if (hop === null) break

@@ -6,8 +6,8 @@ import { classify, FORWARDING, plainName, WRITTEN } from './facts.ts'
 import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from './request.ts'
 
 /**
- * {@link requestHeaders} of a request in which the application has changed headers: what it set is its word, and goes as
- * it is. Who a client is, it says in place of us, and nobody adds to it.
+ * The {@link requestHeaders} of a request whose headers the application has changed. Its headers are sent as they are. If it
+ * sets forwarding headers, they replace ours and nothing is added to them.
  */
 export function editedRequestHeaders(
   raw: Readonly<HeaderList>,
@@ -18,20 +18,21 @@ export function editedRequestHeaders(
   policy: RequestHeaderPolicy,
 ): RequestHeaders {
   const counted: HeaderList = []
-  /** What goes the way of received headers. */
+  /** Headers that are treated like received ones. */
   const ordinary: HeaderList = []
+  /** Forwarding headers of the application. */
   const own: HeaderList = []
   const kept = new Set<string>()
-  /** Names under which some backends would take a client's header for the application's. */
-  const plain = new Set<string>()
+  /** Changed names as CGI backends read them: a client's look-alike must not pass for the application's header. */
+  const cgiNames = new Set<string>()
   for (const [lower, { values }] of edits.changed) {
-    plain.add(plainName(lower))
+    cgiNames.add(plainName(lower))
     if (values.length > 0) kept.add(lower)
   }
-  const done = new Set<string>()
+  const written = new Set<string>()
   const write = (lower: string, name: string, values: readonly string[]): void => {
-    if (done.has(lower)) return
-    done.add(lower)
+    if (written.has(lower)) return
+    written.add(lower)
     const isForwarding = (classify(name) & FORWARDING) !== 0
     for (const value of values) {
       counted.push(name, value)
@@ -45,10 +46,10 @@ export function editedRequestHeaders(
     const lower = name.toLowerCase()
     const edit = edits.changed.get(lower)
     if (edit !== undefined) {
-      // What the client sent is checked all the same: that it is there, and only once.
-      if (lower === 'host' && (edit.values.length === 0 || done.has(lower))) ordinary.push(name, value)
+      // The client's own Host must still be present, and only once.
+      if (lower === 'host' && (edit.values.length === 0 || written.has(lower))) ordinary.push(name, value)
       write(lower, name, edit.values)
-    } else if (!plain.has(plainName(name))) {
+    } else if (!cgiNames.has(plainName(name))) {
       counted.push(name, value)
       ordinary.push(name, value)
     }

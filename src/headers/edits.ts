@@ -2,15 +2,15 @@ import { isFieldValue, isHost, isToken } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import { classify, FIRST_ONLY, HOST, NAME, RESERVED } from './facts.ts'
 
-/** What an application has changed in `req.headers`. */
+/** The changes of an application to `req.headers`. */
 export interface HeaderEdits {
-  /** By lower-case name: the name to send, and its lines; none where it was removed. */
+  /** By lower-case name: the name to send, and its lines; no lines if the header was removed. */
   readonly changed: ReadonlyMap<string, { readonly name: string; readonly values: readonly string[] }>
-  /** What of it cannot be sent, or `null`. */
+  /** Why a change cannot be sent, or `null`. */
   readonly fault: string | null
 }
 
-/** Of node's `IncomingMessage`, what we compare. */
+/** The part of node's `IncomingMessage` that is compared. */
 export interface EditedRequest {
   readonly headers: Readonly<Record<string, unknown>>
   readonly rawHeaders: Readonly<HeaderList>
@@ -18,14 +18,14 @@ export interface EditedRequest {
 }
 
 /**
- * Compares `req.headers` with what node made it of. About 0.3 us for ten headers that nobody has touched.
- * @returns `null` where nothing was changed.
+ * Compares `req.headers` with the `rawHeaders` that node built it from. Takes about 0.3 us for ten unchanged headers.
+ * @returns `null` if nothing was changed.
  */
 export function headerEdits(req: EditedRequest): HeaderEdits | null {
   return isUntouched(req.headers, req.rawHeaders) ? null : findEdits(req)
 }
 
-/** Without repeated headers node's object has the lines of the message in their order. `false`: a closer look must tell. */
+/** A fast check: without repeated headers, node's object has the lines of the message in order. `false`: not certain. */
 function isUntouched(headers: Readonly<Record<string, unknown>>, raw: Readonly<HeaderList>): boolean {
   let i = 0
   for (const name in headers) {
@@ -46,17 +46,17 @@ function findEdits({ headers, rawHeaders, joinDuplicateHeaders }: EditedRequest)
   let fault: string | null = null
   const change = (lower: string, name: string, value: unknown): void => {
     const facts = classify(lower)
-    // How a message is read from the wire is what node has parsed, whatever the application wrote.
+    // Connection and framing headers describe the received message, whatever the application writes.
     if ((facts & RESERVED) !== 0) return
     const values = linesOf(value)
-    if (values === null || !values.every(isFieldValue)) fault ??= `the value of ${name} cannot stand in a header`
+    if (values === null || !values.every(isFieldValue)) fault ??= `the value of ${name} is not a valid header value`
     else if ((facts & NAME) === HOST && values.length > 0 && !(values.length === 1 && isHost(values[0] as string)))
       fault ??= `the value of ${name} is not a host`
     else changed.set(lower, { name, values })
   }
   for (const [lower, { name, value }] of received) {
     const now = ownValue(headers, lower)
-    // An object that inherits from Object.prototype, as node's does, cannot hold this name.
+    // Node's object inherits from Object.prototype, so it cannot hold this name.
     if (now === undefined && lower === '__proto__') continue
     if (!isSame(now, value)) change(lower, name, now)
   }
@@ -64,7 +64,7 @@ function findEdits({ headers, rawHeaders, joinDuplicateHeaders }: EditedRequest)
     const lower = name.toLowerCase()
     const before = received.get(lower)
     const value = headers[name]
-    // node's names are in lower case: any other, and any that is new, is the application's.
+    // Node's names are in lower case. Other names, and new ones, come from the application.
     if (before !== undefined && (name === lower || (!changed.has(lower) && isSame(value, before.value)))) continue
     if (!isToken(name)) fault ??= `${JSON.stringify(name)} is not a header name`
     else if (value !== undefined && value !== null) change(lower, before?.name ?? name, value)
@@ -72,7 +72,7 @@ function findEdits({ headers, rawHeaders, joinDuplicateHeaders }: EditedRequest)
   return changed.size === 0 && fault === null ? null : { changed, fault }
 }
 
-/** The values of `req.headers` by the rules of node, which joins repeated headers. */
+/** The values that node puts into `req.headers`: it joins repeated headers. */
 function receivedValues(
   raw: Readonly<HeaderList>,
   joins: boolean,
@@ -91,7 +91,7 @@ function receivedValues(
   return received
 }
 
-/** What an object has, and not what all objects have. */
+/** The value of a header, but not a property that every object inherits. */
 function ownValue(headers: Readonly<Record<string, unknown>>, name: string): unknown {
   return name in Object.prototype && !Object.hasOwn(headers, name) ? undefined : headers[name]
 }
@@ -102,7 +102,7 @@ function isSame(value: unknown, received: string | readonly string[]): boolean {
   return value.length === received.length && value.every((line, i) => line === received[i])
 }
 
-/** The lines of a header, as node's `setHeader()` would write them; none for none. `null` for what cannot be one. */
+/** The lines of a header, as node's `setHeader()` would write them. `null` if the value is invalid. */
 function linesOf(value: unknown): string[] | null {
   if (value === undefined || value === null) return []
   const lines: string[] = []

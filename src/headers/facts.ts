@@ -1,11 +1,11 @@
 /**
- * The one table of facts about header names: {@link classify} decides which headers are removed, refused, kept or written. Only the
- * fields that frame a response are named elsewhere, too: they are part of HTTP/1 itself (http1/framing.ts).
+ * The one table of facts about header names: {@link classify} decides which headers are removed, refused, kept or written.
+ * Only http1/framing.ts also names headers: those that frame a response.
  */
 
-// Names whose values are read, in the lowest bits:
+// The lowest bits number the names whose values are read:
 
-/** Mask of the number of a name; 0: its value is not read. */
+/** Mask of a name's number; 0: its value is not read. */
 export const NAME = 0x1f
 export const CONNECTION = 1
 export const CONTENT_LENGTH = 2
@@ -23,44 +23,47 @@ export const X_FORWARDED_HOST = 13
 export const X_FORWARDED_PORT = 14
 export const X_FORWARDED_PROTO = 15
 
-// Facts, a bit each:
+// Facts, one bit each:
 
-/** Is not passed on to backends as it is: it speaks of one hop (RFC 9110 section 7.6.1), or is written anew from what was parsed. */
+/**
+ * Not passed on to backends as received: it concerns one hop (RFC 9110 section 7.6.1), or is rewritten from the parsed
+ * message.
+ */
 export const FROM_REQUESTS = 1 << 5
-/** Is not passed on to clients as it is, for the same reasons. */
+/** Not passed on to clients as received, for the same reasons. */
 export const FROM_RESPONSES = 1 << 6
-/** Says how long the body is (RFC 9112 section 6). */
+/** Gives the length of the body (RFC 9112 section 6). */
 export const FRAMING = 1 << 7
-/** node's parser ends the connection after trailers that have it. */
+/** Node's parser ends the connection after trailers with this name. */
 export const CONNECTION_BOUND = 1 << 8
 /**
- * Belongs to the connection or to framing, and is written by us alone. Transforms and applications cannot change it: most of these need
- * a `Connection` or a body that goes with them (RFC 9110 sections 7.8, 8.6, 10.1.1 and 10.1.4).
+ * Belongs to the connection or to framing, and only the proxy writes it. Transforms and applications cannot change it: most of
+ * these names need a matching `Connection` or body (RFC 9110 sections 7.8, 8.6, 10.1.1 and 10.1.4).
  */
 export const RESERVED = 1 << 9
 /**
- * Must not come in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, conditions, authentication, control of the
- * response, how to read the body, who the client is. A receiver that merges trailers into the head would believe it.
+ * Not allowed in a trailer (RFC 9110 section 6.5.1): framing, connection, routing, conditions, authentication, response control,
+ * content format, client identity. A receiver that merges trailers into the head would believe it.
  */
 export const NO_TRAILER = 1 << 10
-/** A client cannot have it removed by `Connection`: the backend must see it, or it says how to read the content (RFC 9110 section 7.6.1). */
+/** A client's `Connection` cannot remove it: the backend needs it, or it describes the content (RFC 9110 section 7.6.1). */
 export const KEPT_IN_REQUESTS = 1 << 11
-/** A backend cannot have it removed by `Connection`: it is meant for everyone who reads the content. */
+/** A backend's `Connection` cannot remove it: every recipient of the content needs it. */
 export const KEPT_IN_RESPONSES = 1 << 12
 /**
- * Says who the client is and what it asked for, so that it is believed of trusted proxies only: `X-Forwarded-*`, `X-Forwarded`,
- * `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` (in place of the path on which we have routed), `Forwarded` (RFC 7239).
+ * Identifies the client or its original request, so only trusted proxies are believed: `X-Forwarded-*`, `X-Forwarded`,
+ * `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` (which override the path that was routed), `Forwarded` (RFC 7239).
  */
 export const FORWARDING = 1 << 13
-/** One of {@link FORWARDING} that we write ourselves. */
+/** A {@link FORWARDING} header that the proxy writes itself. */
 export const WRITTEN = 1 << 14
-/** `req.headers` has the first line of several, unless the server was made with `joinDuplicateHeaders`. */
+/** If it is repeated, `req.headers` has only its first line, unless the server uses `joinDuplicateHeaders`. */
 export const FIRST_ONLY = 1 << 15
-/** A request that has it is left to node:http by the front on raw sockets. */
+/** The socket front hands a request with this header to node:http. */
 export const LEFT_TO_NODE = 1 << 16
 /**
- * Is not the name itself, but one that a backend takes for it if it gets its headers by CGI's rules: `Content_Length`. Such names
- * have no number and few facts: they are not believed, not passed on in place of framing, and not allowed in trailers.
+ * A look-alike of the name: backends that read headers by CGI's rules cannot tell them apart (`Content_Length`). Look-alikes have
+ * no number and few facts: they are not believed, not passed on if they look like framing, and not allowed in trailers.
  */
 export const LOOKALIKE = 1 << 17
 
@@ -70,7 +73,7 @@ const OURS = HOP_BY_HOP | RESERVED
 const KEPT = KEPT_IN_REQUESTS | KEPT_IN_RESPONSES | NO_TRAILER
 const FAMILY = FORWARDING | KEPT_IN_REQUESTS | NO_TRAILER
 
-/** All names of which we know something, except for {@link FAMILY_PREFIX}, in lower case: letters, digits and hyphens, a letter first. */
+/** All known names, except for {@link FAMILY_PREFIX}, in lower case: letters, digits and hyphens, a letter first. */
 export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] = [
   // The connection, and framing:
   ['connection', CONNECTION | OURS | CONNECTION_BOUND],
@@ -87,9 +90,9 @@ export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] =
   ['proxy-authenticate', HOP_BY_HOP],
   ['proxy-authentication-info', HOP_BY_HOP],
   ['proxy-authorization', HOP_BY_HOP | FIRST_ONLY],
-  // CGI hands it to programs as HTTP_PROXY (CVE-2016-5385).
+  // CGI passes it to programs as HTTP_PROXY (CVE-2016-5385).
   ['proxy', FROM_REQUESTS | NO_TRAILER],
-  // Where the message goes, and from whom:
+  // Routing and the client:
   ['host', HOST | KEPT_IN_REQUESTS | NO_TRAILER | FIRST_ONLY],
   ['via', VIA | KEPT],
   ['max-forwards', MAX_FORWARDS | KEPT_IN_REQUESTS | NO_TRAILER | FIRST_ONLY | LEFT_TO_NODE],
@@ -103,7 +106,7 @@ export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] =
   ['x-rewrite-url', FAMILY],
   ['x-original-url', FAMILY],
   ['forwarded', FAMILY],
-  // Who asks, and conditions:
+  // Authentication and conditions:
   ['authorization', KEPT_IN_REQUESTS | NO_TRAILER | FIRST_ONLY],
   ['cookie', KEPT_IN_REQUESTS | NO_TRAILER],
   ['www-authenticate', NO_TRAILER],
@@ -114,7 +117,7 @@ export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] =
   ['if-range', NO_TRAILER],
   ['if-modified-since', NO_TRAILER | FIRST_ONLY],
   ['if-unmodified-since', NO_TRAILER | FIRST_ONLY],
-  // How to read the content, and how long it is true:
+  // Content and caching:
   ['content-type', KEPT | FIRST_ONLY],
   ['content-encoding', KEPT],
   ['content-range', KEPT],
@@ -134,18 +137,18 @@ export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] =
   ['user-agent', FIRST_ONLY],
 ]
 
-/** The family has more members than can be listed. */
+/** Any name with this prefix is a {@link FORWARDING} header. */
 const FAMILY_PREFIX = 'x-forwarded-'
 
-/** Those of one length and first letter are neighbours. */
+/** Sorted so that names of the same length and first letter are neighbours. */
 const SORTED = HEADER_FACTS.toSorted(([a], [b]) => bucketOf(a) - bucketOf(b))
 const NAMES = SORTED.map(([name]) => name)
-/** As most senders write them; compared first, since equal strings are found faster than those that differ in case. */
+/** The usual spelling of the names; compared first, because strings in the same case compare faster. */
 const USUAL = NAMES.map((name) => name.replace(/(?:^|-)[a-z]/g, (start) => start.toUpperCase()))
 const FACTS = SORTED.map(([, facts]) => facts)
 const LONGEST = Math.max(...NAMES.map(({ length }) => length))
 
-// By length and first letter: where in NAMES those begin that have both, where they end, and all that is known of any of them.
+// By length and first letter: the range of NAMES, and the union of their facts.
 const STARTS = new Uint8Array((LONGEST + 1) << 5)
 const ENDS = new Uint8Array((LONGEST + 1) << 5)
 const UNIONS = new Int32Array((LONGEST + 1) << 5)
@@ -167,7 +170,7 @@ function bucketOf(name: string): number {
 }
 
 const HYPHEN = 0x2d
-/** Characters as CGI's rules leave them, if letters were in lower case and `_` a hyphen. */
+/** Characters as CGI maps them, but with letters in lower case and a hyphen for `_`. */
 const PLAIN = new Uint8Array(256).fill(HYPHEN)
 for (const char of 'abcdefghijklmnopqrstuvwxyz0123456789') {
   PLAIN[char.charCodeAt(0)] = char.charCodeAt(0)
@@ -175,14 +178,14 @@ for (const char of 'abcdefghijklmnopqrstuvwxyz0123456789') {
 }
 
 /**
- * What is known of a header, by its name in any case: facts, and in {@link NAME} its number; 0 for nothing. Called for each line of
- * each head: most names are told by their length and first letter alone, and nothing is allocated.
- * @param asked the facts on which the caller acts: 0 for a name that has none of them, which is mostly found without comparing.
+ * The facts of a header, by its name in any case, with its number in {@link NAME}; 0 if nothing is known. It is called for each
+ * line of each head: length and first letter decide about most names, and nothing is allocated.
+ * @param wanted the facts that the caller needs. A name with none of them gives 0, mostly without a comparison.
  */
-export function classify(name: string, asked = ALL): number {
-  if (name.length <= LONGEST && ((UNIONS[bucketOf(name)] as number) & asked) === 0) return 0
+export function classify(name: string, wanted = ALL): number {
+  if (name.length <= LONGEST && ((UNIONS[bucketOf(name)] as number) & wanted) === 0) return 0
   const facts = factsOf(name)
-  return (facts & asked) === 0 ? 0 : facts
+  return (facts & wanted) === 0 ? 0 : facts
 }
 
 function factsOf(name: string): number {
@@ -231,7 +234,7 @@ function isPlain(name: string): boolean {
   return true
 }
 
-/** As a backend that gets its headers by CGI's rules (every character that is no letter or digit becomes `_`) would compare it. */
+/** The name as CGI backends compare it: in one case, with every character but letters and digits replaced. */
 export function plainName(name: string): string {
   const lower = name.toLowerCase()
   return NOT_PLAIN.test(lower) ? lower.replace(NOT_PLAIN_ALL, '-') : lower

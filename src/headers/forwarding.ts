@@ -1,15 +1,15 @@
 import type { Peer } from '../model/peer.ts'
 import { LOOKALIKE } from './facts.ts'
 
-/** Who may say who the client is. */
+/** Which peers may send forwarding headers. */
 export interface ForwardingPolicy {
-  /** Of the headers that only trusted proxies may send, those that anybody may; in lower case. */
+  /** Forwarding headers that every client may send, not only trusted proxies; in lower case. */
   readonly pass: ReadonlySet<string>
 }
 
 /**
- * Whether a header counts that says who the client is (FORWARDING in its facts): of a trusted peer, or of anybody if the policy
- * passes it. One that only resembles such a header never does.
+ * Whether to believe a forwarding header (FORWARDING in its facts): from a trusted peer, or from any peer if the policy passes
+ * it. A look-alike is never believed.
  */
 export function isBelieved(facts: number, name: string, peer: Peer, { pass }: ForwardingPolicy): boolean {
   if ((facts & LOOKALIKE) !== 0) return false

@@ -2,7 +2,7 @@ import { isName, listMembers, removeFields } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import { classify } from './facts.ts'
 
-/** Whether a value of `Connection` is one of the usual ones, which nominate nothing. */
+/** Whether `value` is one of the usual values of `Connection`, which nominate no header. */
 export function isPlainConnection(value: string): boolean {
   return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Close' || value === ''
 }
@@ -20,8 +20,8 @@ export function nominatedNames(head: Readonly<HeaderList>): ReadonlySet<string> 
 /**
  * Removes the headers that `Connection` nominates (RFC 9110 section 7.6.1).
  * @param nominated all values of `Connection`, joined.
- * @param keptFact the fact of those that stay: KEPT_IN_REQUESTS or KEPT_IN_RESPONSES.
- * @param kept lower-case names that stay, too.
+ * @param keptFact headers with this fact stay: KEPT_IN_REQUESTS or KEPT_IN_RESPONSES.
+ * @param kept further names that stay, in lower case.
  */
 export function removeNominated(
   list: HeaderList,

@@ -24,51 +24,51 @@ import {
 import { type ForwardingPolicy, isBelieved } from './forwarding.ts'
 import { isPlainConnection, removeNominated } from './nominated.ts'
 
-/** The facts on which {@link requestHeaders} acts. */
-const READ = NAME | FROM_REQUESTS | FORWARDING | LEFT_TO_NODE
+/** The facts that {@link requestHeaders} needs. */
+const WANTED = NAME | FROM_REQUESTS | FORWARDING | LEFT_TO_NODE
 
-/** How requests' headers are treated; fixed for a proxy. */
+/** How to treat the headers of requests; fixed for a proxy. */
 export interface RequestHeaderPolicy extends ForwardingPolicy {
   readonly xfwd: boolean
   /** Our name in `Via`, or empty. */
   readonly via: string
 }
 
-/** What a request's headers say, and the list that goes to backends. */
+/** The meaning of a request's headers, and the list for backends. */
 export interface RequestHeaders {
-  /** What counts for policies and logs: as received, with what the application has changed. */
+  /** Headers for policies and logs: as received, with the application's changes. */
   readonly counted: Readonly<HeaderList>
-  /** For a backend: hop-by-hop and framing headers removed, forwarded ones set. */
+  /** Headers for a backend: hop-by-hop and framing headers removed, forwarding headers set. */
   readonly list: HeaderList
   /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
   readonly hasHost: boolean
-  /** The application has set it: it counts for more than the host of an absolute-form target. */
+  /** The application has set `Host`, which then overrides the host of an absolute-form target. */
   readonly isHostSet: boolean
-  /** -1 in chunks, `null` for no body. */
+  /** Length of the body; -1 for chunks, `null` for no body. */
   readonly bodyBytes: number | null
   readonly expectsContinue: boolean
   /** `Connection` has `close`. */
   readonly saysClose: boolean
-  /** Nothing in it is read in more than one way, or is for node:http: no upgrade, no expectation, each framing header once. */
+  /** The socket front can serve it without node:http: no upgrade, no expectation, each framing header once. */
   readonly isPlain: boolean
-  /** X-Forwarded-For as received where the peer is trusted, or as the application has set it; else empty. */
+  /** X-Forwarded-For from a trusted peer, or as the application has set it; else empty. */
   readonly forwardedFor: string
-  /** It has come as far as it may (`Max-Forwards: 0`): we answer. */
+  /** `Max-Forwards` is 0: the proxy itself responds. */
   readonly isOurs: boolean
-  /** What makes it impossible to pass on, or `null`. */
+  /** Why the request is refused, to follow "the request has" in a message, or `null`. */
   readonly fault: string | null
-  /** What is wrong with the application's changes, or `null`. */
+  /** Why the application's changes are invalid, or `null`. */
   readonly misuse: string | null
 }
 
 /**
- * The headers of a request as a backend gets them: hop-by-hop ones and those that `Connection` nominates are
- * removed (RFC 9110 section 7.6.1), X-Forwarded-* are set by us, or added to if the peer is trusted; everything else that only
- * a trusted peer may say is removed if it is not. The one walk over a request's headers: framing, too, is decided here
- * (RFC 9112 section 6.3), and {@link classify} is called once a line.
+ * The headers of a request, as a backend gets them. Hop-by-hop headers and those that `Connection` nominates are removed
+ * (RFC 9110 section 7.6.1). X-Forwarded-* are set, or extended if the peer is trusted; other forwarding headers are removed if
+ * it is not. This is the only walk over a request's headers: it also decides the framing (RFC 9112 section 6.3), and calls
+ * {@link classify} once a line.
  * @param minorVersion of HTTP/1, or -1 for another version.
- * @param kept lower-case names that `Connection` does not nominate away: the application has set them.
+ * @param kept lower-case names that the application has set, so that `Connection` cannot remove them.
  */
 export function requestHeaders(
   raw: Readonly<HeaderList>,
@@ -100,7 +100,7 @@ export function requestHeaders(
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const value = raw[i + 1] as string
-    const facts = classify(name, READ)
+    const facts = classify(name, WANTED)
     switch (facts & NAME) {
       case HOST:
         if (hasHost) fault = 'more than one Host header'
@@ -111,7 +111,7 @@ export function requestHeaders(
         break
       case CONNECTION:
         if (isPlainConnection(value)) {
-          // `close`, and not `keep-alive`.
+          // The value is `close`, not `keep-alive`.
           if (value.length === 5) saysClose = true
           break
         }
@@ -146,7 +146,7 @@ export function requestHeaders(
         break
       case MAX_FORWARDS:
         isPlain = false
-        // RFC 9110 section 7.6.2; of no meaning for other methods.
+        // RFC 9110 section 7.6.2; it has no meaning for other methods.
         if (countsForwards) {
           const left = contentLength(value)
           if (left < 0 || forwards >= 0) fault = 'a malformed Max-Forwards header'
@@ -181,7 +181,7 @@ export function requestHeaders(
     else if (coding.toLowerCase() !== 'chunked') fault = 'a Transfer-Encoding other than chunked'
   }
   if (nominated !== '' && fault === null) removeNominated(list, nominated, KEPT_IN_REQUESTS, kept)
-  // Trailers are passed on, so the wish for them is too; TE is hop-by-hop (RFC 9110 section 10.1.4).
+  // The proxy passes on trailers, so it asks for them too; TE is hop-by-hop (RFC 9110 section 10.1.4).
   if (takesTrailers) list.push('TE', 'trailers', 'Connection', 'TE')
   if (policy.via !== '') via = join(via, `1.${minorVersion} ${policy.via}`)
   if (via !== '') list.push('Via', via)

@@ -12,23 +12,23 @@ import {
 } from './facts.ts'
 import { isPlainConnection, removeNominated } from './nominated.ts'
 
-/** What of a response's framing stays in its head. */
+/** How a response is sent to the client. */
 export interface ResponseShape {
   /** Length of the body that will be sent; -1 for unknown. */
   readonly bodyBytes: number
-  /** HEAD or 304: Content-Length describes a body that is not sent, and stays as it is. */
+  /** For HEAD or 304: Content-Length describes a body that is not sent, and stays as it is. */
   readonly isBodiless: boolean
-  /** Trailers can be sent: `Trailer` stays. */
+  /** Trailers can be sent, so `Trailer` stays. */
   readonly takesTrailers: boolean
   /** Our name in `Via`, or empty. */
   readonly via: string
-  /** 426: `Upgrade` stays, as it must (RFC 9110 section 15.5.22), with the `Connection` that goes with it. */
+  /** For 426: `Upgrade` must stay (RFC 9110 section 15.5.22), with the matching `Connection`. */
   readonly isUpgradeRequired?: boolean
 }
 
 /**
- * The headers of a response as the client gets them: hop-by-hop ones and those that `Connection` nominates are
- * removed (RFC 9110 section 7.6.1), Content-Length is written from what was parsed, in its place.
+ * The headers of a response, as the client gets them. Hop-by-hop headers and those that `Connection` nominates are removed
+ * (RFC 9110 section 7.6.1). Content-Length is rewritten from the parsed length, in its place.
  */
 export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape): HeaderList {
   const list: HeaderList = []
@@ -59,15 +59,15 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
     }
   }
   if (nominated !== '') removeNominated(list, nominated, KEPT_IN_RESPONSES)
-  // It speaks of the client's connection, whose server we are; clients ask for upgrades through us, too.
+  // Upgrade belongs to the client's connection, and clients can also upgrade through the proxy.
   if (upgrade !== '') list.push('Upgrade', upgrade, 'Connection', 'upgrade')
   if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
   return list
 }
 
 /**
- * A body of no bytes is sent where the list was made for none: the application has made HEAD of the client's GET, or a transform
- * 200 of a 304. The length of what is not sent would have the client take its next response for the body.
+ * Sets Content-Length to 0, for an empty body in place of none: the application has changed GET to HEAD, or a transform
+ * has changed 304 to 200. With the old length the client would read its next response as the body.
  */
 export function announceNothing(headers: HeaderList): void {
   for (let i = 0; i < headers.length; i += 2) if (isName(headers[i] as string, 'content-length')) headers[i + 1] = '0'

@@ -3,9 +3,9 @@ import { CONNECTION_BOUND, classify, FRAMING, NO_TRAILER } from './facts.ts'
 import { nominatedNames } from './nominated.ts'
 
 /**
- * The trailers that are passed on: none that may only stand in a head, and none that `Connection` nominates, which is for trailers
- * too (RFC 9110 section 7.6.1).
- * @param head of the same message, as received.
+ * The trailers to pass on: without those that are only allowed in a head, and without those that `Connection` nominates, which
+ * applies to trailers too (RFC 9110 section 7.6.1).
+ * @param head headers of the same message, as received.
  * @returns `null` if none is left.
  */
 export function passableTrailers(trailers: HeaderList, head: Readonly<HeaderList>): HeaderList | null {
@@ -19,12 +19,15 @@ export function passableTrailers(trailers: HeaderList, head: Readonly<HeaderList
   return list.length === 0 ? null : list
 }
 
-/** Whether trailers speak of the connection, as only a head may: node ends it then. */
+/** Whether trailers contain connection headers, which are only allowed in a head: node then ends the connection. */
 export function mentionsConnection(trailers: Readonly<HeaderList>): boolean {
   return mentions(trailers, CONNECTION_BOUND)
 }
 
-/** Whether trailers say again how long the body is, for a receiver that merges them into the head: node refuses them. */
+/**
+ * Whether trailers contain framing headers, which could mislead a receiver that merges them into the head: node refuses
+ * them.
+ */
 export function mentionsFraming(trailers: Readonly<HeaderList>): boolean {
   return mentions(trailers, FRAMING)
 }

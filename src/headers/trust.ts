@@ -2,25 +2,25 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { withoutZone } from './address.ts'
 
-/** Ranges that have a name. */
+/** Named ranges. */
 const NAMED: ReadonlyMap<string, readonly string[]> = new Map([
   // This machine.
   ['loopback', ['127.0.0.0/8', '::1/128']],
-  // Networks of our own: RFC 1918 and RFC 4193. Neither loopback nor link-local.
+  // Private networks (RFC 1918 and RFC 4193), without loopback and link-local.
   ['private', ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']],
 ])
 
-/** The name of peers that have no address: those of a unix socket. */
+/** The name of peers on a unix socket, which have no address. */
 const UNIX = 'unix'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 type Range = readonly [network: Address, bits: number]
 
 /**
- * Compiles addresses and CIDR ranges (`10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`) or names (`loopback`, `private`, `unix`)
- * to a question about one address. IPv4 addresses that come as IPv6 (`::ffff:10.0.0.1`) are asked as IPv4, zones do not count.
- * @returns a function that never throws; what is no address is not trusted. The empty one is that of a unix socket.
- * @throws TypeError for a range that is none.
+ * Compiles addresses, CIDR ranges (`10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`) and names (`loopback`, `private`, `unix`) to
+ * a predicate for an address. Mapped IPv4 addresses (`::ffff:10.0.0.1`) are compared as IPv4; zones are ignored.
+ * @returns a function that never throws. Invalid addresses are not trusted; the empty one is that of a unix socket.
+ * @throws TypeError for an invalid range.
  */
 export function trustMatcher(ranges: readonly string[]): (address: string) => boolean {
   const trustsUnix = ranges.includes(UNIX)
@@ -34,7 +34,7 @@ export function trustMatcher(ranges: readonly string[]): (address: string) => bo
   }
 }
 
-/** What node takes for an address is not always one to ipaddr.js, which throws: it comes from clients. */
+/** Parses an address from a client. ipaddr.js throws for some addresses that node accepts. */
 function parsed(text: string): Address | null {
   if (isIP(text) === 0) return null
   try {
@@ -60,7 +60,7 @@ function parseRange(text: string): Range {
     )
   }
   const network = ipaddr.parse(address)
-  // A mapped range is asked as IPv4, like the addresses; one shorter than the mapping itself stays IPv6.
+  // A mapped range becomes IPv4, like the addresses, unless its prefix is shorter than that of the mapping.
   if (network instanceof ipaddr.IPv6 && network.isIPv4MappedAddress() && bits >= 96) {
     return [network.toIPv4Address(), bits - 96]
   }

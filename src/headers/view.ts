@@ -27,7 +27,7 @@ export function headerView(list: HeaderList): HeaderView {
   }
 }
 
-/** What is rebuilt from what was parsed: no transform can change it. */
+/** Whether only the proxy writes this header, so that no transform can change it. */
 export function isReserved(name: string): boolean {
   return (classify(name) & RESERVED) !== 0
 }
@@ -36,6 +36,6 @@ function check(name: string, value: string): void {
   if (!isToken(name)) throw new TypeError(`${JSON.stringify(name)} is not a header name`)
   if (isReserved(name)) throw new TypeError(`${name} belongs to the connection and is written by the proxy itself`)
   if (typeof value !== 'string' || !isFieldValue(value)) {
-    throw new TypeError(`the value of ${name} has characters that cannot stand in a header: ${JSON.stringify(value)}`)
+    throw new TypeError(`the value of ${name} has characters that are invalid in a header: ${JSON.stringify(value)}`)
   }
 }

@@ -2,31 +2,31 @@ import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Outcome } from '../model/outcome.ts'
 
-/** When to take a backend out of the balance on the evidence of real requests. */
+/** When to eject a backend because of failed requests. */
 export interface EjectionOptions {
   /**
-   * Failures in a row: no connection, reset, garbage, no head in time ({@link ProxyError.blamesBackend}), or one of `statuses`.
-   * Default 5.
+   * Failures in a row that eject a backend: no connection, a reset, an invalid response, no response head in time
+   * ({@link ProxyError.blamesBackend}), or one of `statuses`. Default 5.
    */
   consecutiveFailures?: number
   /**
    * Statuses of a backend's responses that count as failures. Default none: a response shows that the backend works, and its
-   * status is often the URL's. Danger: whoever can ask for a URL that is answered with a listed status can have healthy backends
-   * ejected. To take out a backend that only answers errors, probe it.
+   * status often depends on the URL. Danger: a client that can cause a listed status can have healthy backends ejected. To
+   * take out a backend that responds only with errors, use probes.
    */
   statuses?: number[]
-  /** Length of the first ejection, ms; doubles with each one in a row. Default 30000. */
+  /** Length of the first ejection, ms; each further one in a row is twice as long. Default 30000. */
   baseMs?: number
   /** Longest ejection, ms. Default 300000. */
   maxMs?: number
   /**
-   * Share of the backends that may be ejected at one time, percent, of those that are healthy, not draining and of a weight over
-   * 0. Default 50; 0: none. The last available backend is never ejected, whatever the percentage.
+   * Share of the backends that may be ejected at one time, in percent of those that are healthy, not draining, and have a
+   * weight over 0. Default 50; 0: none. The last available backend is never ejected.
    */
   maxEjectedPercent?: number
 }
 
-/** The defaults of {@link EjectionOptions}; the only place that has them. */
+/** The defaults of {@link EjectionOptions}. */
 export const EJECTION_DEFAULTS: Readonly<Required<EjectionOptions>> = Object.freeze({
   consecutiveFailures: 5,
   statuses: [],
@@ -36,13 +36,13 @@ export const EJECTION_DEFAULTS: Readonly<Required<EjectionOptions>> = Object.fre
 })
 
 /**
- * Ejects a backend after so many failures in a row. Each ejection is twice as long as the one before; every success
- * after the return takes one doubling back. Its counts lie in `backend.state`, so threads judge together.
+ * Ejects a backend after a number of failures in a row. Each ejection is twice as long as the one before; every success
+ * after the return undoes one doubling. The counts are in `backend.state`, so threads count together.
  *
- * `maxEjectedPercent` is for the one who provides {@link HealthControl}, which alone knows the whole group.
+ * {@link HealthControl} enforces `maxEjectedPercent`, since only the group knows all its backends.
  *
  * Source: Envoy's outlier detection (outlier_detection.proto: consecutive_5xx, base_ejection_time, max_ejection_time).
- * Envoy takes a doubling back for each interval that passes without ejection; here requests are the evidence.
+ * Envoy undoes a doubling for each interval without an ejection; here each success does.
  */
 export function consecutiveFailures(options: EjectionOptions = {}): HealthCheck {
   const limit = options.consecutiveFailures ?? EJECTION_DEFAULTS.consecutiveFailures
@@ -55,7 +55,7 @@ export function consecutiveFailures(options: EjectionOptions = {}): HealthCheck 
     observe(backend, outcome, control) {
       const { state } = backend
       if (isSuccess(outcome, statuses)) return succeed(backend)
-      // What fails after the ejection began before it: the same evidence must not count for the next one.
+      // An attempt that fails during the ejection began before it, so it must not count towards the next ejection.
       if (state.isEjected || !isFailure(outcome, statuses)) return
       const failures = state.addFailure()
       if (failures < limit) return
@@ -68,7 +68,7 @@ export function consecutiveFailures(options: EjectionOptions = {}): HealthCheck 
 }
 
 function succeed({ state }: Backend): void {
-  // Reads before writes: a write would take the line from every other thread, and there is mostly nothing to clear.
+  // Reads before it writes: there is mostly nothing to clear, and a write evicts the cache line of every other thread.
   if (state.failures !== 0) state.clearFailures()
   if (state.ejections > 0 && !state.isEjected) state.ejections -= 1
 }

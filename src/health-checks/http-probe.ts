@@ -7,27 +7,33 @@ import { type Clock, systemClock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 
-/** How to ask a backend whether it works. */
+/** How to probe a backend. */
 export interface ProbeOptions {
-  /** Path to ask for, behind the path of the backend's URL. Default `/`. */
+  /** Path to request, appended to the path of the backend's URL. Default `/`. */
   path?: string
   /** `GET` or `HEAD`. Default `GET`. */
   method?: 'GET' | 'HEAD'
   /** `Host` of the request. Default: the backend's own. */
   host?: string
-  /** Statuses that say that it works. Default: 200 to 399. */
+  /** Statuses that pass. Default: 200 to 399. */
   statuses?: number[]
-  /** From the end of one probe to the next, ms; up to a tenth more by chance, so that probes do not come in step. Default 5000. */
+  /**
+   * Time from the end of one probe to the next, ms; a random tenth more at most, so that probes do not synchronise.
+   * Default 5000.
+   */
   intervalMs?: number
-  /** For an answer to come whole, connection included, ms. Default 2000. */
+  /** Time limit for the connection and the whole response, ms. Default 2000. */
   timeoutMs?: number
   /** Probes in a row that must pass before an unhealthy backend is healthy. Default 2. */
   rise?: number
-  /** Probes in a row that must fail before a healthy backend is unhealthy; the first probe of all decides by itself. Default 3. */
+  /**
+   * Probes in a row that must fail before a healthy backend is unhealthy. The first probe alone can mark it unhealthy.
+   * Default 3.
+   */
   fall?: number
 }
 
-/** The defaults of {@link ProbeOptions}; the only place that has them. An empty string or list: what the docs there say. */
+/** The defaults of {@link ProbeOptions}. An empty string or list stands for the default that is described there. */
 export const PROBE_DEFAULTS: Readonly<Required<ProbeOptions>> = Object.freeze({
   path: '/',
   method: 'GET',
@@ -39,16 +45,20 @@ export const PROBE_DEFAULTS: Readonly<Required<ProbeOptions>> = Object.freeze({
   fall: 3,
 })
 
-/** Share of the interval by which a probe may come later. */
+/** Largest random delay of a probe, as a share of the interval. */
 const JITTER = 0.1
-/** A probe's time is counted in pieces of this, ms: one in which the process stood still counts no more than another. */
-const PIECE_MS = 100
+/**
+ * A probe's time limit is counted in steps of this, ms. A step during which the process was stalled counts like any
+ * other.
+ */
+const STEP_MS = 100
 
 /**
- * Asks each backend from time to time whether it works, and takes out of the balance those that do not. Backends count as
- * healthy until a probe says otherwise. A probe has a connection of its own and never overlaps with the next.
+ * Probes each backend at intervals and marks those that fail as unhealthy. A backend starts healthy. The first probe
+ * alone can mark it unhealthy; after that it takes `fall` failures in a row. Each probe has its own connection, and the
+ * probes of a backend never overlap.
  *
- * Source: HAProxy's health checks (`option httpchk`, `inter`, `rise`, `fall`; a server goes down at once where its first check fails).
+ * Source: HAProxy's health checks (`option httpchk`, `inter`, `rise`, `fall`; a failed first check marks a server down at once).
  */
 export function httpProbe(options: ProbeOptions = {}, clock: Clock = systemClock): HealthCheck {
   const settings = { ...PROBE_DEFAULTS, ...options }
@@ -68,12 +78,12 @@ class Watch {
   readonly #control: HealthControl
   readonly #settings: Required<ProbeOptions>
   readonly #clock: Clock
-  /** Results in a row that speak against the backend's state. */
-  #against = 0
+  /** Results in a row that contradict the backend's state. */
+  #contradictions = 0
   #isStopped = false
-  #request: http.ClientRequest | null = null
+  #current: http.ClientRequest | null = null
   #startedAt = 0
-  /** Of the next probe, or of the one that runs. */
+  /** Cancels the timer of the next probe, or of the current one. */
   #cancelTimer: () => void = () => {}
 
   constructor(backend: Backend, control: HealthControl, settings: Required<ProbeOptions>, clock: Clock) {
@@ -86,32 +96,32 @@ class Watch {
   stop(): void {
     this.#isStopped = true
     this.#cancelTimer()
-    this.#request?.destroy()
+    this.#current?.destroy()
   }
 
   probe(): void {
     this.#startedAt = this.#clock.now()
-    this.#ask(this.#settings.timeoutMs, 0)
+    this.#request(this.#settings.timeoutMs, 0)
   }
 
-  /** @param attemptMs for each address of a name; 0 in the first attempt to connect. */
-  #ask(leftMs: number, attemptMs: number): void {
+  /** @param attemptMs time limit for each address of the host name; 0: node's default. */
+  #request(leftMs: number, attemptMs: number): void {
     let request: http.ClientRequest
     try {
       request = this.#send(attemptMs)
     } catch (error) {
-      // Certificates that cannot be read, perhaps.
+      // For example, certificates that cannot be read.
       this.#end(null, describeError(error))
       return
     }
-    this.#request = request
+    this.#current = request
     this.#countDown(request, leftMs)
     request
       .on('error', (error) => {
         if (isShortage(error)) this.#skip(request)
-        else if (attemptMs > 0 || !this.#askLonger(request, error)) this.#end(request, describeError(error))
+        else if (attemptMs > 0 || !this.#retryLonger(request, error)) this.#end(request, describeError(error))
       })
-      .on('close', () => this.#end(request, 'the connection was closed before the end of the answer'))
+      .on('close', () => this.#end(request, 'the connection was closed before the end of the response'))
       .on('upgrade', (_response, socket) => socket.destroy())
       .on('response', (response) => {
         response
@@ -122,23 +132,23 @@ class Watch {
       .end()
   }
 
-  /** Asks once more where an address was cut short: {@link longerAttemptMs}. @returns whether there is anything to wait for. */
-  #askLonger(request: http.ClientRequest, error: Error): boolean {
-    if (this.#isStopped || request !== this.#request) return false
+  /** Connects once more if node gave an address too little time: {@link longerAttemptMs}. @returns whether it does. */
+  #retryLonger(request: http.ClientRequest, error: Error): boolean {
+    if (this.#isStopped || request !== this.#current) return false
     const leftMs = this.#startedAt + this.#settings.timeoutMs - this.#clock.now()
     const attemptMs = longerAttemptMs(error, leftMs)
     if (attemptMs === 0 || leftMs <= 0) return false
     this.#cancelTimer()
-    this.#request = null
-    this.#ask(leftMs, attemptMs)
+    this.#current = null
+    this.#request(leftMs, attemptMs)
     return true
   }
 
   #countDown(request: http.ClientRequest, leftMs: number): void {
-    const ms = Math.min(leftMs, PIECE_MS)
+    const ms = Math.min(leftMs, STEP_MS)
     this.#cancelTimer = this.#clock.schedule(ms, () => {
       if (leftMs > ms) this.#countDown(request, leftMs - ms)
-      else this.#conclude(request, `no answer within ${this.#settings.timeoutMs} ms`)
+      else this.#conclude(request, `no response within ${this.#settings.timeoutMs} ms`)
     })
   }
 
@@ -151,7 +161,7 @@ class Watch {
       path: `${basePath}${path}`,
       method,
       headers: { Host: this.#settings.host || host, 'User-Agent': 'heddle-probe' },
-      // A connection of its own: whether it can be had is part of the question.
+      // Always a new connection: the probe also checks that the backend accepts connections.
       agent: false,
       ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
     }
@@ -159,7 +169,7 @@ class Watch {
     return https.request({ ...request, ...(tls as https.RequestOptions), servername })
   }
 
-  /** Why an answer with this status is none that we want, or `null`. */
+  /** Why this status does not pass, or `null` if it does. */
   #fault(status: number): string | null {
     const { statuses } = this.#settings
     const isFine = statuses.length === 0 ? status >= 200 && status < 400 : statuses.includes(status)
@@ -168,28 +178,31 @@ class Watch {
 
   #end(request: http.ClientRequest | null, fault: string | null): void {
     const { timeoutMs } = this.#settings
-    const isOurs = fault !== null && this.#clock.now() - this.#startedAt > timeoutMs + PIECE_MS
-    if (!isOurs || this.#isStopped || request !== this.#request) return this.#conclude(request, fault)
-    // We stood still while it ran: the backend may have given us up for that. It is asked again.
+    const wasStalled = fault !== null && this.#clock.now() - this.#startedAt > timeoutMs + STEP_MS
+    if (!wasStalled || this.#isStopped || request !== this.#current) return this.#conclude(request, fault)
+    // This process was stalled during the probe, so the failure may be ours. Probe once more.
     this.#cancelTimer()
     request?.destroy()
     this.probe()
   }
 
-  /** Once for each probe: the first end is what counts. */
+  /** Acts once for each probe: only its first end counts. */
   #conclude(request: http.ClientRequest | null, fault: string | null): void {
-    if (this.#isStopped || request !== this.#request) return
-    this.#request = null
+    if (this.#isStopped || request !== this.#current) return
+    this.#current = null
     this.#cancelTimer()
     request?.destroy()
     this.#judge(fault)
     this.#scheduleNext()
   }
 
-  /** For want of a descriptor or the like of our own the backend could not be asked: that says nothing of it. */
+  /**
+   * The probe could not be sent because this process lacks descriptors or the like. That says nothing about the
+   * backend.
+   */
   #skip(request: http.ClientRequest): void {
-    if (this.#isStopped || request !== this.#request) return
-    this.#request = null
+    if (this.#isStopped || request !== this.#current) return
+    this.#current = null
     this.#cancelTimer()
     this.#scheduleNext()
   }
@@ -197,7 +210,7 @@ class Watch {
   #scheduleNext(): void {
     const { intervalMs } = this.#settings
     const delayMs = intervalMs * (1 + JITTER * this.#clock.random())
-    // What is told may have stopped us.
+    // setUnhealthy() may have stopped this watch.
     if (!this.#isStopped) this.#cancelTimer = this.#clock.schedule(delayMs, () => this.probe())
   }
 
@@ -205,17 +218,17 @@ class Watch {
     const { rise, fall } = this.#settings
     const isUnhealthy = fault !== null
     const { state } = this.#backend
-    // Of all threads and of all times: one that takes over goes on with what is known.
+    // The first probe of any thread: a thread that takes over continues with the known state.
     const isFirst = !state.hasBeenProbed
     if (isFirst) state.setProbed()
     if (this.#backend.isUnhealthy === isUnhealthy) {
-      this.#against = 0
+      this.#contradictions = 0
       return
     }
-    this.#against++
+    this.#contradictions++
     const needed = isUnhealthy ? (isFirst ? 1 : fall) : rise
-    if (this.#against < needed) return
-    this.#against = 0
+    if (this.#contradictions < needed) return
+    this.#contradictions = 0
     this.#control.setUnhealthy(this.#backend, isUnhealthy, fault ?? `${rise} probes in a row have passed`)
   }
 }

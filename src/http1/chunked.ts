@@ -1,7 +1,7 @@
 import type { HeaderList } from '../model/exchange-view.ts'
 import { readFields } from './fields.ts'
 
-/** {@link ChunkedDecoder.fault}s that have statuses of their own. */
+/** The {@link ChunkedDecoder.fault}s that have their own statuses. */
 export const EXTENSIONS_TOO_LARGE = 'chunk extensions too large'
 export const TRAILERS_TOO_LARGE = 'trailers too large'
 
@@ -30,17 +30,20 @@ const BACKSLASH = 92
 const DEL = 127
 const CRLF_CRLF_BYTES = 4
 
-/** Chunk extensions and trailers are of no use to us and bounded, bytes. */
+/** Bounds of chunk extensions and trailers, bytes. */
 const MAX_EXTENSION_BYTES = 4096
 const MAX_TRAILER_BYTES = 16384
-/** Data of a chunk up to this size is moved to the data before it, so that both are delivered as one piece. */
+/** The data of a chunk up to this size is moved next to the data before it, so that both are delivered at once. */
 const JOINED_BYTES = 2048
-/** 2^44: far beyond any chunk, far below where a double loses count. */
+/** Up to 2^44: far beyond any chunk, and still exact in a double. */
 const MAX_CHUNK_DIGITS = 11
 
-/** Reads the chunked transfer coding (RFC 9112 section 7.1) from bytes that come in any pieces. Strict: CRLF only, no white space around the size. */
+/**
+ * Decodes the chunked transfer coding (RFC 9112 section 7.1) from pieces of any size. Strict: CRLF only, no white space
+ * around the size.
+ */
 export class ChunkedDecoder {
-  /** What is wrong, after {@link execute} returned -1. */
+  /** The fault, after {@link execute} returned -1. */
   fault = ''
   /** The body is complete. */
   isDone = false
@@ -51,11 +54,11 @@ export class ChunkedDecoder {
   #left = 0
   #extensionBytes = 0
   #trailerText = ''
-  /** Data that has not been delivered, in the bytes being read. */
+  /** The data that is not delivered yet, as a range of the bytes being read. */
   #dataFrom = 0
   #dataTo = 0
 
-  /** Makes ready for another body. */
+  /** Prepares for another body. */
   reset(): void {
     this.isDone = false
     this.trailers = null
@@ -67,8 +70,8 @@ export class ChunkedDecoder {
   }
 
   /**
-   * Small chunks are joined in place: `bytes` is written to where its chunks were.
-   * @returns how far it read (past the end of the body: less than `to`), or -1 for a {@link fault}.
+   * Decodes `bytes[from, to)`. It joins small chunks in place, so it overwrites parts of `bytes`.
+   * @returns the position after the last byte read, which is less than `to` if the body ended before; -1 for a {@link fault}.
    */
   execute(bytes: Buffer, from: number, to: number, onData: (chunk: Buffer) => void): number {
     const read = this.#decode(bytes, from, to, onData)
@@ -181,7 +184,10 @@ export class ChunkedDecoder {
   }
 }
 
-/** The state behind `code` of a chunk extension: `;name`, `;name=value` or `;name="value"`, without white space; -1 for a fault. */
+/**
+ * The state after `code` in a chunk extension: `;name`, `;name=value` or `;name="value"`, without white space; -1 for a
+ * fault.
+ */
 function extensionState(state: number, code: number): number {
   const isTchar = TCHARS[code] === 1
   switch (state) {

@@ -1,11 +1,11 @@
 import type { HeaderList } from '../model/exchange-view.ts'
 import { isName } from './fields.ts'
 
-/** NTLM, and Negotiate (RFC 4559 section 6), authenticate the connection: on it, later requests count as the same user's. */
+/** NTLM and Negotiate (RFC 4559 section 6) authenticate the connection: later requests on it count as the same user's. */
 const BOUND_CREDENTIALS = /^(?:ntlm|negotiate)(?![^ \t])/i
 const BOUND_CHALLENGE = /(?:^|,)[ \t]*(?:ntlm|negotiate)(?![^ \t,])/i
 
-/** A request has credentials that make its connection that of one user. */
+/** Whether a request has credentials that bind its connection to one user. */
 export function hasBoundCredentials(headers: Readonly<HeaderList>): boolean {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
@@ -15,12 +15,12 @@ export function hasBoundCredentials(headers: Readonly<HeaderList>): boolean {
   return false
 }
 
-/** A value of `WWW-Authenticate` asks for such credentials, or goes on with them. */
+/** Whether a value of `WWW-Authenticate` asks for such credentials, or continues their handshake. */
 export function isBoundChallenge(value: string): boolean {
   return BOUND_CHALLENGE.test(value)
 }
 
-/** A response does so in any of its fields. */
+/** Whether any `WWW-Authenticate` of a response {@link isBoundChallenge}. */
 export function hasBoundChallenge(headers: Readonly<HeaderList>): boolean {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string

@@ -6,7 +6,7 @@ for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghi
   TCHAR[char.charCodeAt(0)] = 1
 }
 
-/** What may stand in a name of a host: `unreserved`, `pct-encoded` and `sub-delims` of RFC 3986, without the comma of lists. */
+/** Characters of a host name: `unreserved`, `pct-encoded` and `sub-delims` of RFC 3986, without the comma of lists. */
 const HOST_CHAR = new Uint8Array(256)
 for (const char of "-._~%!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
   HOST_CHAR[char.charCodeAt(0)] = 1
@@ -28,7 +28,7 @@ export function isToken(text: string): boolean {
   return text.length > 0
 }
 
-/** Whether `text` may stand as a field value: no control characters but tab, nothing beyond one byte (RFC 9110 section 5.5). */
+/** Whether `text` is a valid field value: no control characters but tab, nothing beyond one byte (RFC 9110 section 5.5). */
 export function isFieldValue(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
@@ -37,13 +37,13 @@ export function isFieldValue(text: string): boolean {
   return true
 }
 
-/** `Connection` nominates headers of one hop: a longer list is an attack. */
+/** Bounds `Connection`, which names headers of one hop: a longer list is an attack. */
 export const MAX_CONNECTION_BYTES = 4096
 
-/** A name of the DNS is shorter (RFC 1035 section 2.3.4). */
+/** DNS names are shorter (RFC 1035 section 2.3.4). */
 const MAX_HOST_BYTES = 255
 
-/** Whether `text` names a host, with or without a port (RFC 9110 section 7.2). Nothing does not, nor do more than 255 bytes. */
+/** Whether `text` is a host of at most 255 bytes, with or without a port (RFC 9110 section 7.2). An empty string is not. */
 export function isHost(text: string): boolean {
   if (text.length > MAX_HOST_BYTES) return false
   let i = 0
@@ -61,7 +61,7 @@ export function isHost(text: string): boolean {
 /**
  * Reads field lines (RFC 9112 section 5) from `text[from, to)`, each ended by CRLF, into `out`.
  * Strict: no bare CR or LF, no white space before the colon, no obs-fold, no control characters.
- * @returns what is wrong, or `null`.
+ * @returns the fault, or `null`.
  */
 export function readFields(text: string, from: number, to: number, out: HeaderList): string | null {
   let i = from
@@ -90,7 +90,7 @@ function isSpace(code: number): boolean {
   return code === SP || code === HTAB
 }
 
-/** Whether a header's name is this one, given in lower case. Looks at lengths and first letters before it compares. */
+/** Whether `name` is `lower` in any case. Compares lengths and first letters first, which is faster. */
 export function isName(name: string, lower: string): boolean {
   return (
     name === lower ||
@@ -125,7 +125,7 @@ export function hasListToken(list: string, token: string): boolean {
   return false
 }
 
-/** A Content-Length: up to 15 digits and nothing else, or -1. */
+/** Parses a Content-Length of up to 15 digits. @returns -1 for anything else. */
 export function contentLength(text: string): number {
   let length = text.length > 0 && text.length <= 15 ? 0 : -1
   for (let i = 0; i < text.length && length >= 0; i++) {
@@ -140,7 +140,7 @@ export function listMembers(list: string): Set<string> {
   return new Set(list.split(',').map((member) => member.trim().toLowerCase()))
 }
 
-/** Removes all of a name, given in lower case. */
+/** Removes all headers of a name, given in lower case. */
 export function removeField(headers: HeaderList, lowerName: string): void {
   let kept = 0
   for (let i = 0; i < headers.length; i += 2) {
@@ -151,7 +151,7 @@ export function removeField(headers: HeaderList, lowerName: string): void {
   headers.length = kept
 }
 
-/** Removes those of which `isRemoved` says so, by lower-case name. */
+/** Removes the headers for which `isRemoved` returns true; it gets the name in lower case. */
 export function removeFields(headers: HeaderList, isRemoved: (lowerName: string) => boolean): void {
   let kept = 0
   for (let i = 0; i < headers.length; i += 2) {

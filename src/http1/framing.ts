@@ -2,27 +2,27 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import { isBoundChallenge } from './connection-auth.ts'
 import { contentLength, hasListToken, isName, MAX_CONNECTION_BYTES } from './fields.ts'
 
-/** {@link Framing.bytes} of a body in chunks. */
+/** {@link Framing.bytes} of a chunked body. */
 export const CHUNKED = -1
 /** {@link Framing.bytes} of a body that ends with the connection. */
 export const UNTIL_CLOSE = -2
 
-/** How a message's body is delimited, and whether the connection may live on (RFC 9112 sections 6 and 9). */
+/** How a message's body is delimited, and whether the connection persists (RFC 9112 sections 6 and 9). */
 export interface Framing {
   /** Length of the body; 0 for none, {@link CHUNKED} or {@link UNTIL_CLOSE}. */
   bytes: number
   keepAlive: boolean
-  /** There is no body, and yet one may follow: a backend that does not know better sends it after HEAD or a 304. */
+  /** There is no body, but an incorrect backend may send one: after HEAD or a 304. */
   mayHaveStray: boolean
   /** Seconds that the peer announced in `Keep-Alive: timeout=`, or -1. */
   keepAliveSeconds: number
-  /** What makes the message ambiguous, or `null`. */
+  /** Why the message is ambiguous, or `null`. */
   fault: string | null
 }
 
 /**
- * Whether a tab stands beside the transfer coding in a head: white space by RFC 9110 section 5.6.3, but node's parser takes
- * `chunked` and a tab for another coding.
+ * Whether a head has a tab in a Transfer-Encoding line. A tab is white space by RFC 9110 section 5.6.3, but node's parser
+ * reads `chunked` with a tab as another coding.
  */
 export function hasTabInCoding(head: string): boolean {
   return head.includes('\t') && TAB_IN_CODING.test(head)
@@ -32,9 +32,9 @@ const TAB_IN_CODING = /^transfer-encoding:[^\r\n]*\t/im
 const TIMEOUT = /(?:^|[,;\s])timeout\s*=\s*(\d{1,9})/i
 
 /**
- * Framing of a response (RFC 9112 section 6.3). What is ambiguous (both framings, differing lengths, a coding
- * other than `chunked`) is a fault, never a guess.
- * @param into is filled and returned, so that a connection can use one object for all its responses.
+ * The framing of a response (RFC 9112 section 6.3). Ambiguous framing (both headers, differing lengths, a coding other
+ * than `chunked`) is a fault.
+ * @param into is filled and returned, so that a connection can reuse one object for all its responses.
  */
 export function responseFraming(
   method: string,
@@ -84,7 +84,7 @@ export function responseFraming(
         break
     }
   }
-  // It may be one user's from now on.
+  // From now on the connection may be authenticated for one user.
   if (isBound) into.keepAlive = false
   if (into.fault !== null) return into
   if (coding !== null) {
@@ -95,7 +95,7 @@ export function responseFraming(
   }
   if (method === 'HEAD' || status === 204 || status === 304 || status < 200) {
     into.bytes = 0
-    // Who announces a body where none can be may send it, and it would be read as the next response.
+    // A backend that announces a body here may send it, and it would be read as the next response.
     if (status === 204 && (coding !== null || bytes > 0)) into.keepAlive = false
     into.mayHaveStray = method === 'HEAD' || (status === 304 && (coding !== null || bytes > 0))
   } else if (coding !== null) into.bytes = CHUNKED

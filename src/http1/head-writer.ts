@@ -2,14 +2,14 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import type { RequestHead } from '../model/message.ts'
 
 /**
- * A request head as it goes over the wire (RFC 9112 section 3), for `socket.write(head, 'latin1')`.
- * @param bodyBytes length of the body, -1 for chunks, `null` for no body. Framing is written from this alone.
- * @param isLast the connection is not kept: the backend is told to close it (RFC 9112 section 9.6).
+ * The text of a request head (RFC 9112 section 3), for `socket.write(head, 'latin1')`.
+ * @param bodyBytes length of the body, -1 for chunks, `null` for no body. It alone decides the framing headers.
+ * @param isLast asks the backend to close the connection (RFC 9112 section 9.6).
  */
 export function requestHeadText(head: RequestHead, bodyBytes: number | null, isLast = false): string {
   let text = `${head.method} ${head.path} HTTP/1.1\r\n${fieldsText(head.headers)}`
   if (bodyBytes === null) {
-    // RFC 9110 section 8.6: a method that anticipates content says that there is none.
+    // RFC 9110 section 8.6: without a body, a method that anticipates content sends Content-Length: 0.
     if (anticipatesContent(head.method)) text += 'Content-Length: 0\r\n'
   } else if (bodyBytes >= 0) text += `Content-Length: ${bodyBytes}\r\n`
   else text += 'Transfer-Encoding: chunked\r\n'

@@ -4,7 +4,7 @@ import { hasTabInCoding } from './framing.ts'
 
 /** {@link RequestParser.parse} found no end of the head yet. */
 export const INCOMPLETE = 0
-/** What is there, or may come of it, is for another parser to judge. */
+/** The request is not plain: another parser must read it. */
 export const NOT_PLAIN = -1
 
 const LF = 10
@@ -12,20 +12,20 @@ const CR = 13
 const HEAD_END = Buffer.from('\r\n\r\n')
 const VERSION = ' HTTP/1.1\r\n'
 
-/** Methods that carry requests to backends and mean nothing to proxies. */
+/** Methods without a special meaning for proxies. */
 const METHODS = ['GET', 'POST', 'HEAD', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']
 
-/** What may stand in a target that passes as it is: visible ASCII, neither a fragment nor a backslash. */
+/** Characters of a plain target: visible ASCII without `#` and backslash. */
 const TARGET_CHAR = new Uint8Array(256)
 for (let code = 0x21; code < 0x7f; code++) TARGET_CHAR[code] = code === 0x23 || code === 0x5c ? 0 : 1
 
 /**
- * Reads request heads whose syntax leaves nothing to guess: HTTP/1.1, a well-known method, a path as the target, and header lines
- * without folding, bare LFs or control characters. Everything else is {@link NOT_PLAIN}. It takes less than node's parser does, and
- * never anything with another meaning (test/fuzz). The meaning of the headers, framing among it, is not decided here.
+ * Reads plain request heads: HTTP/1.1, a well-known method, a path as the target, and header lines without folding, bare LFs
+ * or control characters. Everything else is {@link NOT_PLAIN}. It accepts a subset of what node's parser accepts, and
+ * reads it the same way (test/fuzz). It does not interpret the headers, not even framing.
  */
 export class RequestParser {
-  // What the last head said:
+  // Of the last head:
   method = ''
   target = ''
   headers: HeaderList = []
@@ -63,7 +63,10 @@ export class RequestParser {
     return i + VERSION.length
   }
 
-  /** Of what is told by its first bytes, nobody should have to wait for an end. */
+  /**
+   * Whether an incomplete head can still become plain. If its first bytes rule that out, the client must not wait for
+   * the rest.
+   */
   #mayBecomePlain(bytes: Buffer, from: number, to: number): boolean {
     if (to - from >= this.#maxHeadBytes) return false
     const lf = bytes.indexOf(LF, from)

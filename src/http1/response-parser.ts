@@ -4,11 +4,11 @@ import { ChunkedDecoder } from './chunked.ts'
 import { isFieldValue, readFields } from './fields.ts'
 import { CHUNKED, type Framing, hasTabInCoding, responseFraming, UNTIL_CLOSE } from './framing.ts'
 
-/** Told what a {@link ResponseParser} finds, synchronously and in the order of the wire. */
+/** Callbacks of a {@link ResponseParser}; called synchronously, in the order of the wire. */
 export interface ResponseHandler {
   onInformational(head: ResponseHead): void
   onHead(head: ResponseHead): void
-  /** Valid during the call only. */
+  /** `chunk` is valid only during the call. */
   onData(chunk: Buffer): void
 }
 
@@ -26,16 +26,16 @@ const HEAD_END = Buffer.from('\r\n\r\n')
 export interface ResponseBounds {
   /** Size of a head, bytes. */
   readonly maxResponseHeadBytes: number
-  /** Interim responses (1xx) before the final one; more is an attack or a fault. */
+  /** Interim responses (1xx) before the final one. */
   readonly maxInterimResponses: number
 }
 
 /**
- * Reads the responses of one connection (RFC 9112), one after another, from bytes that come in any pieces.
- * No I/O. A fault ends it: what is not strictly HTTP/1.x is never guessed at.
+ * Reads the responses of one connection (RFC 9112), one after another, from pieces of any size. It does no I/O. It is
+ * strict: anything that is not valid HTTP/1.x is a fault, after which the parser cannot continue.
  */
 export class ResponseParser {
-  /** What is wrong, after {@link execute} returned -1. */
+  /** The fault, after {@link execute} returned -1. */
   fault = ''
   /** Trailer fields of the complete response; `null` for none. */
   trailers: HeaderList | null = null
@@ -55,7 +55,7 @@ export class ResponseParser {
   #mayUpgrade = false
   #left = 0
   #informational = 0
-  /** Bytes of a head of which the end has not come. */
+  /** The bytes of an incomplete head. */
   #partial: Buffer | null = null
 
   constructor(handler: ResponseHandler, bounds: ResponseBounds) {
@@ -65,7 +65,7 @@ export class ResponseParser {
 
   /**
    * Expects the response to a request with this method.
-   * @param mayUpgrade it asked for another protocol: a 101 is a response, and the last.
+   * @param mayUpgrade the request asked for an upgrade, so that a 101 is a final response.
    */
   start(method: string, mayUpgrade = false): void {
     this.#method = method
@@ -76,17 +76,20 @@ export class ResponseParser {
     this.trailers = null
   }
 
-  /** The response has been read to its end. */
+  /** Whether the response has been read to its end. */
   get isDone(): boolean {
     return this.#state === DONE
   }
 
-  /** The final head has been read. */
+  /** Whether the final head has been read. */
   get hasHead(): boolean {
     return this.#state !== HEAD
   }
 
-  /** @returns how far it read (less than `to`: bytes behind the response), or -1 for a {@link fault}. */
+  /**
+   * @returns the position after the last byte read, which is less than `to` if bytes follow the response; -1 for a
+   * {@link fault}.
+   */
   execute(bytes: Buffer, from: number, to: number): number {
     let i = from
     while (i < to && this.#state !== DONE) {
@@ -119,7 +122,7 @@ export class ResponseParser {
     return i
   }
 
-  /** The connection has ended. @returns whether that ends the response as it should. */
+  /** The connection has ended. @returns whether the response is complete. */
   finish(): boolean {
     if (this.#state === TO_CLOSE) this.#state = DONE
     return this.#state === DONE
@@ -132,7 +135,7 @@ export class ResponseParser {
     const partial = this.#partial
     if (partial === null) {
       end = bytes.indexOf(HEAD_END, from)
-      // The buffer may hold older bytes behind `to`.
+      // The buffer may hold older bytes after `to`.
       if (end + 4 > to) end = -1
     } else {
       source = Buffer.concat([partial, bytes.subarray(from, to)])
@@ -143,10 +146,10 @@ export class ResponseParser {
     const { maxResponseHeadBytes } = this.#bounds
     if (length > maxResponseHeadBytes) return this.#fail(`a head larger than ${maxResponseHeadBytes} bytes`)
     if (end < 0) {
-      // Garbage is told by its first bytes, without waiting for an end that may never come.
+      // Rejects garbage by its first bytes: the end of the head may never come.
       if (!mayBeStatusLine(source.toString('latin1', start, start + Math.min(length, 8))))
         return this.#fail('not an HTTP/1.x status line')
-      // Nor would that of lines that end with LF alone.
+      // Lines that end with LF alone would never end the head either.
       if (hasBareLf(source, partial === null ? start : Math.max(0, partial.length - 1), start + length))
         return this.#fail('a line not ended by CRLF')
       this.#partial = partial === null ? Buffer.from(bytes.subarray(from, to)) : source
@@ -174,7 +177,7 @@ export class ResponseParser {
     const framing = responseFraming(this.#method, status, minor, headers, this.framing)
     if (framing.fault !== null) return this.#refuse(framing.fault)
     if (framing.bytes === CHUNKED && hasTabInCoding(text)) return this.#refuse('a tab in its Transfer-Encoding')
-    if (status === 101 && !this.#mayUpgrade) return this.#refuse('101 Switching Protocols, which was not asked for')
+    if (status === 101 && !this.#mayUpgrade) return this.#refuse('101 Switching Protocols without a request for it')
     if (status < 200 && status !== 101) {
       const { maxInterimResponses } = this.#bounds
       if (++this.#informational > maxInterimResponses)
@@ -214,7 +217,7 @@ function mayBeStatusLine(first: string): boolean {
   return 'HTTP/1.0'.startsWith(first) || 'HTTP/1.1'.startsWith(first)
 }
 
-/** The three digits at 9, or -1. */
+/** The three digits at position 9, or -1. */
 function statusCode(text: string): number {
   let status = 0
   for (let i = 9; i < 12; i++) {

@@ -2,7 +2,7 @@ import type { Logger } from '../contracts/logger.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 
-/** A logger that takes the message first and the fields after it: `console`, and with it winston, consola, log4js. */
+/** A logger that takes the message first and the fields after it: `console`, winston, consola, log4js. */
 export interface ConsoleLike {
   log(...args: unknown[]): void
   debug?(...args: unknown[]): void
@@ -14,35 +14,35 @@ export interface ConsoleLike {
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
 /**
- * Makes a {@link Logger} of what an application has.
+ * Makes a {@link Logger} from an application's logger.
  *
- * The two families differ in the order of arguments, which cannot be asked for. They can be told apart by `log`:
- * all that take the message first have that method (console, winston, consola, log4js), and none that take the fields
- * first do (pino, bunyan, fastify's). A pino with a custom level called `log` is known by its `bindings()`.
+ * The two families of loggers differ in the order of arguments. The `log` method distinguishes them: loggers that take
+ * the message first have it (console, winston, consola, log4js), and those that take the fields first do not (pino,
+ * bunyan, fastify's). A pino with a custom level called `log` is recognised by its `bindings()`.
  *
- * What a logger throws, or a promise of it rejects with, never reaches the caller; a process warning tells the first
- * such failure. `debug` may be missing.
- * @throws TypeError for what has no `info`, `warn` and `error`.
+ * An error that the logger throws, or rejects with, never reaches the caller. The first one is reported as a process
+ * warning. `debug` may be missing.
+ * @throws TypeError if `info`, `warn` or `error` is missing.
  */
 export function toLogger(value: Logger | ConsoleLike): Logger {
-  const given = value as unknown as Partial<Record<string, unknown>> | null | undefined
+  const logger = value as unknown as Partial<Record<string, unknown>> | null | undefined
   for (const level of ['info', 'warn', 'error']) {
-    if (typeof given?.[level] !== 'function') {
+    if (typeof logger?.[level] !== 'function') {
       throw new TypeError(`a logger needs ${level}(); use pino(), console, 'console' or 'silent'`)
     }
   }
-  const tell = reportOnce()
-  const takesMessageFirst = typeof given?.log === 'function' && typeof given.bindings !== 'function'
+  const report = reportOnce()
+  const takesMessageFirst = typeof logger?.log === 'function' && typeof logger.bindings !== 'function'
   const [debug, info, warn, error] = LEVELS.map((level): Logger['info'] => {
-    if (typeof given?.[level] !== 'function') return nothing
+    if (typeof logger?.[level] !== 'function') return nothing
     const target = value as Record<typeof level, (...args: unknown[]) => unknown>
-    // Looked up at each call: tests and tracers replace `console.info`, pino its methods when the level changes.
+    // Looks the method up at each call: tests and tracers replace `console.info`, and pino replaces its methods when the level changes.
     return (fields, message) => {
       try {
         const returned = takesMessageFirst ? target[level](message, fields) : target[level](fields, message)
-        catchRejection(returned, tell)
+        catchRejection(returned, report)
       } catch (failure) {
-        tell(failure)
+        report(failure)
       }
     }
   }) as [Logger['debug'], Logger['info'], Logger['warn'], Logger['error']]
@@ -50,11 +50,11 @@ export function toLogger(value: Logger | ConsoleLike): Logger {
 }
 
 function reportOnce(): (failure: unknown) => void {
-  let isTold = false
+  let isReported = false
   return (failure) => {
-    if (isTold) return
-    isTold = true
-    process.emitWarning(`the logger failed and its line is lost: ${describeError(failure)}`, {
+    if (isReported) return
+    isReported = true
+    process.emitWarning(`the logger failed, and a log line is lost: ${describeError(failure)}`, {
       code: 'HEDDLE_LOGGER_FAILED',
     })
   }

@@ -2,39 +2,39 @@ import { styleText } from 'node:util'
 import type { Logger } from '../contracts/logger.ts'
 import { Backend } from '../model/backend.ts'
 
-/** Levels in order; each includes those after it. */
+/** Levels in order of severity; each includes those after it. */
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 type Level = (typeof LEVELS)[number]
 
-/** What a {@link consoleLogger} needs of its stream. */
+/** The part of a stream that a {@link consoleLogger} uses. */
 export interface LogStream {
   write(text: string, done?: (error?: Error | null) => void): unknown
   readonly isTTY?: boolean
   hasColors?(): boolean
   listenerCount?(event: 'error'): number
   once?(event: 'error' | 'drain', listener: () => void): unknown
-  /** Bytes that wait to be taken. */
+  /** Bytes in the stream's buffer. */
   readonly writableLength?: number
 }
 
-/** So much may wait for a reader, bytes; what comes on top is dropped and counted. */
+/** Bound of the stream's buffer. Lines beyond it are dropped and counted. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024
 
-/** How a {@link consoleLogger} writes. */
+/** Options of a {@link consoleLogger}. */
 export interface ConsoleLoggerOptions {
-  /** The least level that is written. Default `info`; `silent` writes none. */
+  /** The least severe level to write; `silent` writes nothing. Default `info`. */
   readonly level?: Level | 'silent'
-  /** Default `process.stderr`: standard output is the access log's. */
+  /** Default `process.stderr`, since the access log uses standard output. */
   readonly stream?: LogStream
-  /** Lines for people, or one JSON object a line. Default: `pretty` on a terminal, else `json`. */
+  /** `pretty`: lines for people. `json`: one JSON object a line. Default: `pretty` on a terminal, else `json`. */
   readonly format?: 'pretty' | 'json'
 }
 
 /**
- * Diagnostics on standard error. In both formats a line stays a line and a terminal is sent no control characters,
- * whatever clients and backends put into the fields; only an error's stack, in `pretty`, has lines of its own.
- * Whatever it is given, it throws nothing; a stream that fails loses the line. Where nobody reads the stream (a pipe whose
- * reader hangs), 4 MiB wait; what comes on top is dropped, and how much that was is told when the stream flows again.
+ * Writes diagnostics to standard error. Both formats escape line ends and control characters in the fields, so clients and
+ * backends cannot forge lines or drive a terminal; only an error's stack, in `pretty`, has lines of its own.
+ * It never throws; if the stream fails, the line is lost. If nobody reads the stream (a pipe whose reader hangs), 4 MiB
+ * are buffered. Lines beyond that are dropped, and their number is logged when the stream drains.
  */
 export function consoleLogger(options: ConsoleLoggerOptions = {}): Logger {
   const { level = 'info', stream = process.stderr } = options
@@ -42,21 +42,23 @@ export function consoleLogger(options: ConsoleLoggerOptions = {}): Logger {
   const hasColors = stream.isTTY === true && stream.hasColors?.() === true
   const formatLine = format === 'json' ? jsonLine : (prettyLine.bind(null, hasColors) as typeof jsonLine)
   const least = level === 'silent' ? LEVELS.length : LEVELS.indexOf(level)
-  if (least < 0) throw new TypeError(`level ${JSON.stringify(level)} is none of ${LEVELS.join(', ')}, silent`)
+  if (least < 0) throw new TypeError(`level is ${JSON.stringify(level)}; use one of ${LEVELS.join(', ')}, silent`)
 
-  function at(one: Level): Logger[Level] {
-    if (LEVELS.indexOf(one) < least) return nothing
-    return (fields, message) => writeLine(one, fields, message)
+  function at(lineLevel: Level): Logger[Level] {
+    if (LEVELS.indexOf(lineLevel) < least) return nothing
+    return (fields, message) => writeLine(lineLevel, fields, message)
   }
 
   let dropped = 0
 
-  function writeLine(one: Level, fields: object, message: unknown): void {
+  function writeLine(lineLevel: Level, fields: object, message: unknown): void {
     try {
-      if (dropped === 0 && !isFull()) return writeQuietly(stream, formatLine(one, fields, String(message), new Date()))
-      if (dropped++ === 0) stream.once?.('drain', tellDropped)
+      if (dropped === 0 && !isFull()) {
+        return writeQuietly(stream, formatLine(lineLevel, fields, String(message), new Date()))
+      }
+      if (dropped++ === 0) stream.once?.('drain', logDropped)
     } catch {
-      // There is nowhere left to tell it.
+      // There is nowhere left to report it.
     }
   }
 
@@ -64,7 +66,7 @@ export function consoleLogger(options: ConsoleLoggerOptions = {}): Logger {
     return (stream.writableLength ?? 0) > MAX_WAITING_BYTES
   }
 
-  function tellDropped(): void {
+  function logDropped(): void {
     const count = dropped
     dropped = 0
     writeLine('warn', { dropped: count }, `${count} lines were dropped here: nobody read them`)
@@ -72,14 +74,14 @@ export function consoleLogger(options: ConsoleLoggerOptions = {}): Logger {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-/** As node's own console: a broken pipe must not become an uncaught exception. */
+/** A broken pipe must not become an uncaught exception; node's own console does the same. */
 function writeQuietly(stream: LogStream, text: string): void {
   try {
     stream.write(text, (error) => {
       if (error && stream.listenerCount?.('error') === 0) stream.once?.('error', nothing)
     })
   } catch {
-    // There is nowhere left to tell it.
+    // There is nowhere left to report it.
   }
 }
 
@@ -105,7 +107,7 @@ function prettyLine(hasColors: boolean, level: Level, fields: object, message: s
   return `${line}\n${paint('gray', stacks)}`
 }
 
-/** Words as they are; everything else as JSON. */
+/** Single words as they are, everything else as JSON. */
 function prettyValue(value: unknown): string {
   if (typeof value === 'string' && /^[\w.:/@+-]+$/.test(value)) return value
   if (value instanceof Error) {
@@ -125,30 +127,30 @@ function stackOf(error: Error, depth = 0): string {
 /** Bounds a chain of causes that may be a circle. */
 const MAX_CAUSES = 4
 
-/** The fields by name; what a getter throws costs that field alone. */
+/** Copies the fields. If a getter throws, only that field is lost. */
 function readable(fields: object): Record<string, unknown> {
-  const plain: Record<string, unknown> = {}
-  // Plain values were handed in place of an object: better told than lost.
+  const copy: Record<string, unknown> = {}
+  // A caller may pass a primitive in place of an object.
   if (typeof fields !== 'object' || fields === null) return { value: fields }
   if (fields instanceof Error) return { err: fields }
   for (const name of Object.keys(fields)) {
     try {
-      plain[name] = (fields as Record<string, unknown>)[name]
+      copy[name] = (fields as Record<string, unknown>)[name]
     } catch (error) {
-      plain[name] = `[threw: ${error instanceof Error ? error.message : String(error)}]`
+      copy[name] = `[threw: ${error instanceof Error ? error.message : String(error)}]`
     }
   }
-  return plain
+  return copy
 }
 
-/** JSON of anything, or `null` where something in it throws. */
+/** JSON of any value, or `null` if something in it throws. */
 function toJson(value: unknown): string | null {
-  // What JSON.stringify is inside of: each object as it was, and as it is written.
+  // The objects around the current one: each as it was, and as it is written.
   const path: { original: unknown; written: unknown }[] = []
   function replace(this: unknown, _name: string, original: unknown): unknown {
     if (typeof original === 'bigint') return String(original)
     if (typeof original !== 'object' || original === null) return original
-    // A backend holds private keys (`endpoint.tls`) and says it all by its name.
+    // A backend holds private keys (`endpoint.tls`), so only its id is written.
     if (original instanceof Backend) return original.id
     while (path.length > 0 && path.at(-1)?.written !== this) path.pop()
     if (path.some((outer) => outer.original === original)) return '[circular]'
@@ -163,14 +165,14 @@ function toJson(value: unknown): string | null {
   }
 }
 
-/** What an error says; its own fields (`code`, `phase`, `syscall` and the like) included. */
+/** The fields of an error, including its own ones (`code`, `phase`, `syscall` and the like). */
 function errorFields(error: Error): Record<string, unknown> {
   const { name, message, stack, cause } = error
   const errors = error instanceof AggregateError ? { errors: error.errors as unknown } : {}
   return { type: name, ...error, ...errors, name: undefined, message, stack, cause }
 }
 
-/** Escapes what would end a line or drive a terminal. */
+/** Escapes characters that end a line or drive a terminal. */
 function withoutControls(text: string): string {
   return text.replace(CONTROLS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

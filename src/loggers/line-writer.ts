@@ -1,36 +1,36 @@
 import fs from 'node:fs'
 import { warnAbout } from '../runtime/callbacks.ts'
 
-/** What a {@link lineWriter} needs of a stream: `done` is called when the text has gone, or with what went wrong. */
+/** The part of a stream that a {@link lineWriter} uses. It calls `done` when the text is written, or with an error. */
 export interface LineStream {
   write(text: Buffer, done: (error?: Error | null) => void): unknown
   on(event: 'error', listener: (error: Error) => void): unknown
   off(event: 'error', listener: (error: Error) => void): unknown
 }
 
-/** Bounds of a {@link lineWriter}. */
+/** Options of a {@link lineWriter}. */
 export interface LineWriterOptions {
-  /** Lines that wait are kept up to this size; past it new ones are dropped and counted. A character counts as a byte. Default 16 MiB. */
+  /** Size of the buffer for waiting lines, counting a character as a byte. Lines beyond it are dropped and counted. Default 16 MiB. */
   readonly maxBufferedBytes?: number
-  /** A batch goes out at this size without waiting for the end of the turn. Default 64 KiB. */
+  /** Size at which a batch is written at once. Default 64 KiB. */
   readonly batchBytes?: number
   /** Least time between two writes while no batch is full, ms: a write costs more than the lines in it. Default 100. */
   readonly intervalMs?: number
-  /** Wait before a full pipe in non-blocking mode (`EAGAIN`) is tried again, ms. Default 20. */
+  /** Delay before a write to a full pipe in non-blocking mode (`EAGAIN`) is retried, ms. Default 20. */
   readonly retryMs?: number
-  /** Told of each batch that could not be written; its lines are lost and counted. Default: nothing. */
+  /** Called for each batch that could not be written. Its lines are lost and counted. Default: none. */
   readonly onError?: (error: Error) => void
 }
 
 /** Writes lines without ever making the caller wait. */
 export interface LineWriter extends AsyncDisposable {
-  /** Adds a line; its end is added to it. Never throws, never blocks. */
+  /** Adds a line, given without its line end. Never throws, never blocks. */
   write(line: string): void
-  /** Lines lost so far: for want of room, after an error, or after {@link close}. */
+  /** Lines lost so far: because the buffer was full, after an error, or after {@link close}. */
   readonly dropped: number
   /** Resolves when the lines so far are written, or lost. Never rejects. */
   flush(): Promise<void>
-  /** Takes no more lines and flushes. The file or stream stays open: it is yours. Idempotent. */
+  /** Flushes and drops all later lines. The file or stream stays open: it belongs to the caller. Idempotent. */
   close(): Promise<void>
 }
 
@@ -43,10 +43,10 @@ const NEWLINE = 10
 const BATCHES_PER_WRITE = 16
 
 /**
- * Collects lines and writes them in batches, one at a time: after a quiet time at the end of the turn, else when the
- * interval since the last write is over or a batch is full.
- * A file descriptor is written to by node's thread pool, so that a pipe nobody reads stalls one of its threads and not
- * the event loop; meanwhile lines are kept up to a bound. What is not flushed when the process exits is lost.
+ * Collects lines and writes them in batches, one write at a time. After a quiet time a line is written at the end of the
+ * event loop's turn; otherwise when the interval since the last write is over, or when a batch is full.
+ * Node's thread pool writes to a file descriptor, so a pipe that nobody reads blocks one of its threads and not the event
+ * loop; lines are buffered meanwhile. Lines that are not flushed when the process exits are lost.
  * @param destination an open file descriptor (1 is standard output) or a stream.
  */
 export function lineWriter(destination: number | LineStream, options: LineWriterOptions = {}): LineWriter {
@@ -59,10 +59,10 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
   } = options
   const full: Batch[] = []
   const waiters: { readonly upTo: number; readonly resolve: () => void }[] = []
-  /** What is not in a batch yet: one string that grows, put together once. */
+  /** The lines that are not in a batch yet. */
   let text = ''
   let lines = 0
-  /** All that is not out yet, the batch that is being written included. */
+  /** Size of all lines that are not written yet, including the batch that is being written. */
   let bufferedBytes = 0
   let accepted = 0
   let settled = 0
@@ -70,9 +70,9 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
   let isScheduled = false
   let isWriting = false
   let isClosed = false
-  /** Runs for the interval after a write. */
+  /** Runs during the interval after a write. */
   let pause: NodeJS.Timeout | null = null
-  /** An error left half a line behind. */
+  /** The last write failed in the middle of a line. */
   let isMidLine = false
 
   function write(line: string): void {
@@ -116,9 +116,9 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     if (full.length === 0) return
     isWriting = true
     clearTimeout(pause ?? undefined)
-    // With nothing to write it keeps no process alive.
+    // The timer keeps the process alive only while lines wait; see write().
     pause = setTimeout(onIntervalEnd, intervalMs).unref()
-    // Behind a slow destination, or in long turns, batches pile up: fewer and larger writes catch up.
+    // Batches pile up if the destination is slow or a turn is long. Fewer and larger writes then catch up.
     const batch = merge(full.splice(0, BATCHES_PER_WRITE))
     const bytes = Buffer.from(isMidLine ? `\n${batch.text}` : batch.text)
     if (typeof destination === 'number') writeTo(destination, bytes, 0, batch)
@@ -129,7 +129,7 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     fs.write(fd, bytes, from, bytes.length - from, null, (error, written) => {
       const to = from + (error === null ? written : 0)
       if (to === bytes.length) settle(batch, 0)
-      // EAGAIN: a pipe in non-blocking mode is full. Nothing written and no error is treated alike, not to spin.
+      // EAGAIN: a pipe in non-blocking mode is full. A write of 0 bytes without an error waits as well, so as not to spin.
       else if (error?.code === 'EAGAIN' || (error === null && written === 0)) {
         setTimeout(writeTo, retryMs, fd, bytes, to, batch)
       } else if (error === null) writeTo(fd, bytes, to, batch)
@@ -147,7 +147,7 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
         else settle(batch, 0)
       })
     } catch (error) {
-      // Streams report failures to the callback; a home-made one may not know.
+      // Streams report failures to the callback, but a custom one may throw.
       const failure = error instanceof Error ? error : new Error(String(error))
       setImmediate(() => fail(failure, batch, batch.lines))
     }
@@ -162,7 +162,7 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     settle(batch, lost)
   }
 
-  /** A batch is out, but for `lost` of its lines. */
+  /** A batch is done; `lost` of its lines were not written. */
   function settle(batch: Batch, lost: number): void {
     isWriting = false
     if (lost === 0) isMidLine = false
@@ -188,7 +188,7 @@ export function lineWriter(destination: number | LineStream, options: LineWriter
     if (typeof destination !== 'number') destination.off('error', nothing)
   }
 
-  // The callback of each write is told as well; without a listener the event would end the process.
+  // Each write's callback gets the error too. Without a listener the event would end the process.
   if (typeof destination !== 'number') destination.on('error', nothing)
   return {
     write,

@@ -1,6 +1,6 @@
 import type { Logger } from '../contracts/logger.ts'
 
-/** Says nothing: what a library should do until it is asked. */
+/** Logs nothing: the default of a library. */
 export function silentLogger(): Logger {
   return { debug: nothing, info: nothing, warn: nothing, error: nothing }
 }

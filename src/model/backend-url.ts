@@ -1,6 +1,6 @@
 import { resolved } from './path.ts'
 
-/** A backend's URL, read. */
+/** A parsed backend URL. */
 export interface BackendUrl {
   readonly url: URL
   /** Path of a unix socket, or `null`. */
@@ -11,7 +11,7 @@ export interface BackendUrl {
 
 const UNIX = /^http\+unix:\/\/(\/[^:]+)(?::(\/[^\s?#\\]*))?$/
 
-/** @throws TypeError if it cannot be a backend's. */
+/** @throws TypeError if `text` is not a backend URL. */
 export function parseBackendUrl(text: string): BackendUrl {
   const url = URL.parse(text)
   const unix = url?.protocol === 'http+unix:' ? UNIX.exec(text) : null
@@ -31,7 +31,7 @@ export function parseBackendUrl(text: string): BackendUrl {
   return { url, socketPath: null, basePath: trimSlash(url.pathname) }
 }
 
-/** Without slashes at its end: the path of a request has one at its start, or is none. */
+/** Removes trailing slashes, since the path of a request starts with one. */
 function trimSlash(path: string): string {
   return path.replace(/\/+$/, '')
 }

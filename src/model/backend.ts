@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import { BackendState } from '../runtime/backend-state.ts'
 import { parseBackendUrl } from './backend-url.ts'
 
-/** How to verify a backend's certificate and how to identify ourselves to it. Verified by default. */
+/** How to verify a backend's certificate, and the client certificate for it. Certificates are verified by default. */
 export interface BackendTls {
   /** Certificate authorities to trust instead of the built-in ones, PEM. */
   readonly ca?: string | Buffer | readonly (string | Buffer)[]
@@ -12,25 +12,28 @@ export interface BackendTls {
   readonly key?: string | Buffer
   /** Name to ask for (SNI) and to verify. Default: the host of the backend's URL. */
   readonly servername?: string
-  /** `false` accepts any certificate: whoever can reach the wire can then read and change everything. Default `true`. */
+  /** `false` accepts any certificate: an attacker on the network can then read and change everything. Default `true`. */
   readonly rejectUnauthorized?: boolean
 }
 
-/** What a user gives to describe one backend. */
+/** A backend, as the application describes it. */
 export interface BackendInit {
-  /** `http://`, `https://` or `http+unix:///path/to.sock` (with `:/prefix` behind the socket's path for a path prefix). A path is put before the path of each request. */
+  /**
+   * `http://`, `https://` or `http+unix:///path/to.sock` (with `:/prefix` after the socket's path for a path prefix). A path is
+   * put before the path of each request.
+   */
   readonly url: string | URL
-  /** Unique in its group; in logs, events and metrics. Default: the URL's origin. */
+  /** Name in logs, events and metrics; unique in its group. Default: the URL's origin. */
   readonly id?: string
-  /** Share of the traffic in relation to the others. Default 1; 0 takes nothing new. */
+  /** Share of the traffic in relation to the other backends. Default 1; 0: no new requests. */
   readonly weight?: number
-  /** Anything of the application's; never read by us. */
+  /** Data of the application; the proxy never reads it. */
   readonly metadata?: Readonly<Record<string, unknown>>
   /** TLS settings for `https:`. */
   readonly tls?: BackendTls
 }
 
-/** Where to connect: everything that makes two connections interchangeable or not. */
+/** Where and how to connect. Connections to equal endpoints are interchangeable. */
 export interface Endpoint {
   readonly isSecure: boolean
   /** Host name or address without brackets; empty for a unix socket. */
@@ -44,46 +47,46 @@ export interface Endpoint {
 }
 
 /**
- * Why a backend gets work, or none. An operator's word comes before evidence, and evidence of probes before that of requests:
- * - `disabled`: `proxy.disable()`.
- * - `draining`: `proxy.drain()`; it finishes what runs.
+ * Whether a backend gets new requests, and if not, why. The first of these that applies:
+ * - `disabled`: by `proxy.disable()`.
+ * - `draining`: by `proxy.drain()`; exchanges in flight finish.
  * - `weightless`: its weight is 0.
- * - `unhealthy`: a probe says that it does not work.
- * - `ejected`: requests have failed; for a while.
- * - `available`: none of these.
+ * - `unhealthy`: its probes fail.
+ * - `ejected`: requests have failed; it returns after a while.
+ * - `available`: none of the above.
  */
 export type BackendStatus = 'available' | 'unhealthy' | 'ejected' | 'draining' | 'disabled' | 'weightless'
 
 /**
- * One server that answers requests, with its live numbers. Identity matters: one object per backend and proxy. Its state follows
- * id and URL: weight and metadata may change while it lives, and an object with other TLS settings takes its state over.
+ * A server that requests are sent to, with its live state. Identity matters: there is one object per backend and proxy. The
+ * state belongs to id and URL: weight and metadata may change, and an object with other TLS settings takes over the state.
  */
 export class Backend {
   readonly id: string
   readonly url: URL
   readonly endpoint: Endpoint
-  /** `Host` value that names this backend. */
+  /** Value of `Host` for this backend. */
   readonly host: string
   /** Path that goes before each request's path; empty or `/without/trailing/slash`. */
   readonly basePath: string
-  /** Live numbers, perhaps in memory that threads share. */
+  /** Live state; threads may share it. */
   readonly state: BackendState
   #init: BackendInit
   #weight: number
   #metadata: Readonly<Record<string, unknown>>
 
   /**
-   * @param state its live numbers, or a function that finds them by what the backend is.
-   * @throws TypeError if the URL cannot be a backend's.
+   * @param state its live state, or a function that finds it for the backend.
+   * @throws TypeError if the URL is not a backend URL.
    */
   constructor(init: BackendInit | string | URL, state?: BackendState | ((backend: Backend) => BackendState)) {
-    const given = typeof init === 'string' || init instanceof URL ? { url: init } : init
-    const { url, socketPath, basePath } = parseBackendUrl(String(given.url))
+    const description = typeof init === 'string' || init instanceof URL ? { url: init } : init
+    const { url, socketPath, basePath } = parseBackendUrl(String(description.url))
     this.url = url
-    this.id = given.id ?? (socketPath === null ? url.origin : `unix:${socketPath}`)
-    this.#init = given
-    this.#weight = given.weight ?? 1
-    this.#metadata = given.metadata ?? {}
+    this.id = description.id ?? (socketPath === null ? url.origin : `unix:${socketPath}`)
+    this.#init = description
+    this.#weight = description.weight ?? 1
+    this.#metadata = description.metadata ?? {}
     this.basePath = basePath
     this.host = socketPath === null ? url.host : 'localhost'
     const isSecure = url.protocol === 'https:'
@@ -93,36 +96,36 @@ export class Backend {
       hostname,
       port: url.port === '' ? (isSecure ? 443 : 80) : Number(url.port),
       socketPath,
-      servername: given.tls?.servername ?? (isIP(hostname) === 0 ? hostname : ''),
-      tls: given.tls ?? {},
+      servername: description.tls?.servername ?? (isIP(hostname) === 0 ? hostname : ''),
+      tls: description.tls ?? {},
     }
     this.state = typeof state === 'function' ? state(this) : (state ?? new BackendState())
   }
 
-  /** What it was made from, or took over last. */
+  /** Its description; the latest one that it {@link adopt adopted}. */
   get init(): BackendInit {
     return this.#init
   }
-  /** Share of the traffic in relation to the others; 0 takes nothing new. */
+  /** Share of the traffic in relation to the other backends; 0: no new requests. */
   get weight(): number {
     return this.#weight
   }
-  /** Anything of the application's. */
+  /** Data of the application. */
   get metadata(): Readonly<Record<string, unknown>> {
     return this.#metadata
   }
-  /** It has the same id and URL: the same server, whatever else differs. */
+  /** Whether both have the same id and URL, so that they are the same server. */
   isSame({ id, url }: Backend): boolean {
     return this.id === id && this.url.href === url.href
   }
-  /** Takes over what may change of a backend that stays. Its group must be notified. */
+  /** Takes over the weight and metadata of a new description. Notify the group afterwards. */
   adopt({ init, weight, metadata }: Backend): void {
     this.#init = init
     this.#weight = weight
     this.#metadata = metadata
   }
 
-  /** Why it gets work, or none. */
+  /** Whether it gets new requests, and if not, why. */
   status(): BackendStatus {
     if (this.isDisabled) return 'disabled'
     if (this.isDraining) return 'draining'
@@ -130,27 +133,27 @@ export class Backend {
     if (this.isUnhealthy) return 'unhealthy'
     return this.isEjected ? 'ejected' : 'available'
   }
-  /** Attempts that have begun and whose last byte is not yet gone. */
+  /** Attempts in flight: begun, and their last byte is not sent yet. */
   get pending(): number {
     return this.state.pending
   }
-  /** An active probe says that it does not work. */
+  /** Its probes fail. */
   get isUnhealthy(): boolean {
     return this.state.isUnhealthy
   }
-  /** Passive evidence says so, for a while. */
+  /** Its requests have failed, so it gets none for a while. */
   get isEjected(): boolean {
     return this.state.isEjected
   }
-  /** Finishes what runs, takes nothing new. */
+  /** It finishes exchanges in flight and gets no new ones. */
   get isDraining(): boolean {
     return this.state.isDraining
   }
-  /** An operator said so. */
+  /** An operator has disabled it. */
   get isDisabled(): boolean {
     return this.state.isDisabled
   }
-  /** Neither unhealthy nor draining nor disabled, and a weight over 0: nothing but an ejection can keep it from being available. */
+  /** Neither unhealthy, draining nor disabled, and its weight is over 0: only an ejection can make it unavailable. */
   get isEligible(): boolean {
     return this.weight > 0 && !this.isUnhealthy && !this.isDraining && !this.isDisabled
   }

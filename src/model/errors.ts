@@ -1,9 +1,9 @@
 import { describeError } from '../runtime/describe-error.ts'
 import type { Backend } from './backend.ts'
 
-/** Whose fault it is. */
+/** The side that caused the error. */
 export type Side = 'client' | 'proxy' | 'backend'
-/** The step of a request in which it happened. */
+/** The step of a request in which it failed. */
 export type Phase =
   | 'listen'
   | 'accept'
@@ -20,9 +20,9 @@ export type Phase =
 interface Fault {
   readonly side: Side
   readonly phase: Phase
-  /** Status for the client, where it can still be told; 499 is for the log only. */
+  /** Status for the client, unless the response has begun; 499 is only for the log. */
   readonly status: number
-  /** {@link ProxyError.blamesBackend}, where the code says enough. */
+  /** Default of {@link ProxyError.blamesBackend}. */
   readonly blames: boolean
 }
 
@@ -58,42 +58,42 @@ export const FAULTS = {
   ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500, blames: false },
 } as const satisfies Record<string, Fault>
 
-/** Seconds after which a client that was refused for load may try again. */
+/** Seconds after which a client that was refused because of load may retry. */
 const RETRY_AFTER_SECONDS = '1'
 
-/** Stable; branch on this, never on the message. */
+/** A stable code. Branch on it, never on the message. */
 export type ProxyErrorCode = keyof typeof FAULTS
 
 /** The facts that {@link ProxyError} adds to its code. */
 export interface ProxyErrorDetails {
   readonly cause?: unknown
   readonly backend?: Backend | null
-  /** 1 for the first try. */
+  /** 1 for the first attempt. */
   readonly attempt?: number
-  /** Where it differs from the code's usual phase. */
+  /** Default: the code's usual phase. */
   readonly phase?: Phase
-  /** Where it differs from what the code says by itself: see {@link ProxyError.blamesBackend}. */
+  /** See {@link ProxyError.blamesBackend}. Default: that of the code. */
   readonly blamesBackend?: boolean
 }
 
 /**
- * A failed exchange: what happened (`code`, `message`), where (`phase`, `backend`, `attempt`), whose fault it is (`side`), and
- * whether it counts against the backend (`blamesBackend`).
+ * A failed exchange: what happened (`code`, `message`), where (`phase`, `backend`, `attempt`), which side caused it
+ * (`side`), and whether it counts against the backend (`blamesBackend`).
  */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'
   readonly code: ProxyErrorCode
   readonly side: Side
   readonly phase: Phase
-  /** HTTP status that the client was or would have been given. */
+  /** HTTP status of the response to the client, if it could still be sent. */
   readonly status: number
   readonly backend: Backend | null
-  /** 1 for the first try; 0 if it happened in none. The exchange writes it into an error of its pool. */
+  /** 1 for the first attempt; 0 if it happened in none. The exchange sets it on an error of its pool. */
   attempt: number
   /**
-   * Whether it is evidence against the backend, for health checks: the connection was refused, reset or not made in time, what
-   * came is garbage, or no head came in time. `false` where {@link side} is `backend` and it could be as healthy as any: a limit
-   * that ended an exchange in which both sides were quiet, or one that waited for a connection of the pool.
+   * Whether health checks count it against the backend: the connection was refused, reset or not established in time, the
+   * response is invalid, or no response head came in time. `false` if the backend may be healthy, even if {@link side} is
+   * `backend`: a time limit ended an exchange while both sides were quiet, or while it waited for a connection of the pool.
    */
   readonly blamesBackend: boolean
 
@@ -109,38 +109,38 @@ export class ProxyError extends Error {
     this.blamesBackend = details.blamesBackend ?? fault.blames
   }
 
-  /** Headers that belong to an answer with {@link status}; frameworks add them to theirs. */
+  /** Headers for a response with {@link status}; frameworks add them to theirs. */
   get headers(): Readonly<Record<string, string>> {
     return this.status === 503 ? { 'Retry-After': RETRY_AFTER_SECONDS } : {}
   }
 }
 
-/** The system has no descriptor, port, buffer or memory left for us: every backend would fail alike. */
+/** Codes of the system for a lack of descriptors, ports, buffers or memory: every backend would fail the same way. */
 const SHORTAGES = new Set<unknown>(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
 
-/** Whether a connection failed for want of something on this machine, and says nothing about the backend. */
+/** Whether a connection failed because this machine lacks a resource, which says nothing about the backend. */
 export function isShortage(error: unknown): boolean {
-  // Of a name with several addresses: what was not tried for want of a descriptor is no evidence, whatever the others did.
+  // A host name with several addresses: an address may have been skipped for lack of a descriptor, whatever the others did.
   if (error instanceof AggregateError) return error.errors.some(isShortage)
   return error instanceof Error && SHORTAGES.has((error as NodeJS.ErrnoException).code)
 }
 
 /**
- * A connection to `backend` that the system did not make: a {@link isShortage shortage} of ours, a name that cannot be looked up
- * for now (`EAI_AGAIN`: our resolver does not answer, so that it does not count against the backend), or the backend's fault.
+ * The error for a failed connection to `backend`: a {@link isShortage shortage} of this machine, a resolver that does not
+ * respond (`EAI_AGAIN`, which does not count against the backend), or the backend's fault.
  */
 export function connectError(backend: Backend | null, cause: unknown, details: ProxyErrorDetails = {}): ProxyError {
   const text = describeError(cause)
   if (isShortage(cause)) {
-    const message = `no connection to backend ${backend?.id} could be made: this machine or process has run out of what it takes: ${text}`
+    const message = `cannot connect to backend ${backend?.id}: this machine or process has run out of a resource: ${text}`
     return new ProxyError('ERR_PROXY_SHORTAGE', message, { ...details, cause, backend })
   }
-  const isResolvers = (cause as NodeJS.ErrnoException | undefined)?.code === 'EAI_AGAIN'
-  const message = `backend ${backend?.id} could not be connected to: ${text}`
-  return new ProxyError('ERR_PROXY_CONNECT', message, { ...details, cause, backend, blamesBackend: !isResolvers })
+  const isResolverFailure = (cause as NodeJS.ErrnoException | undefined)?.code === 'EAI_AGAIN'
+  const message = `cannot connect to backend ${backend?.id}: ${text}`
+  return new ProxyError('ERR_PROXY_CONNECT', message, { ...details, cause, backend, blamesBackend: !isResolverFailure })
 }
 
-/** A function of the application's, or a pool of its own, has thrown. @param whose in words. */
+/** The error for a function of the application, or its pool, that threw. @param whose names it in the message. */
 export function hookError(whose: string, cause: unknown, backend: Backend | null = null): ProxyError {
   return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend })
 }

@@ -1,7 +1,7 @@
-/** Headers as they travel: `[name, value, name, value]`, names as received, order and duplicates kept. */
+/** A flat list of headers: `[name, value, name, value]`. It keeps the case of names, the order and duplicates. */
 export type HeaderList = string[]
 
-/** Time limits of an exchange, ms; 0: none. */
+/** Time limits of an exchange, ms; 0: no limit. */
 export interface Timeouts {
   readonly connect: number
   readonly acquire: number
@@ -12,26 +12,26 @@ export interface Timeouts {
   readonly intercept: number
 }
 
-/** What policies may know of the request that is being served. */
+/** A request in progress, as policies see it. */
 export interface ExchangeView {
-  /** Distinguishes exchanges of one proxy in logs; counts up from 1. */
+  /** Number of the exchange in its proxy, from 1. */
   readonly id: number
   readonly method: string
-  /** Path and query as received, or as the application has left them in `req.url`. */
+  /** Path and query as received, or as the application has set them in `req.url`. */
   readonly target: string
   /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
-  /** Address of the peer, or empty where it has none (a unix socket). */
+  /** Address of the peer; empty for a unix socket. */
   readonly clientAddress: string
-  /** Headers as received, with what the application has changed in `req.headers`. Do not write. */
+  /** Headers as received, with the application's changes to `req.headers`. Do not write. */
   readonly headers: Readonly<HeaderList>
   /** Name of the matched route's group; `default` for the unnamed one. */
   readonly group: string
-  /** Tries begun so far; while a balancer picks, those before this one. */
+  /** Attempts begun so far. While a balancer picks, the new attempt is not counted yet. */
   readonly attempts: number
-  /** The limits that apply to it. */
+  /** The time limits of this exchange. */
   readonly timeouts: Timeouts
-  /** Aborted when the exchange needs no answer any more. Made on first use: not for the hot path. */
+  /** Aborted when the exchange needs no response any more. Created on first use: not for the hot path. */
   readonly signal: AbortSignal
   /** The protocols that the client asks to switch to (`websocket`), as in `Upgrade`; `null` for an ordinary request. */
   readonly upgrade: string | null

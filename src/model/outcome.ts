@@ -1,24 +1,24 @@
 import type { ProxyError } from './errors.ts'
 
 /**
- * How an attempt or an exchange ended; a closed union.
- * - `answered`: a complete response went to the client (whatever its status).
- * - `failed`: it failed before any of the response was passed on.
- * - `truncated`: it failed in the middle of the response; the client sees it cut.
- * - `aborted`: the client went away.
- * - `upgraded`: the connection was switched to another protocol and has ended since.
- * - `local`: no backend was involved; the answer is our own (exchanges only).
+ * How an attempt or an exchange ended:
+ * - `answered`: a complete response was sent to the client, with any status.
+ * - `failed`: it failed before any part of the response was sent.
+ * - `truncated`: it failed during the response; the client sees it truncated.
+ * - `aborted`: the client disconnected.
+ * - `upgraded`: the connection switched to another protocol, and has ended since.
+ * - `local`: the proxy responded without a backend (exchanges only).
  */
 export type OutcomeKind = 'answered' | 'failed' | 'truncated' | 'aborted' | 'upgraded' | 'local'
 
-/** The end of an attempt or of an exchange. Read it at once: on the hot path the object is the attempt itself. */
+/** The end of an attempt or of an exchange. Read it during the call: on the hot path the object is reused. */
 export interface Outcome {
   readonly kind: OutcomeKind
-  /** Status of the response, or 0 where none came. */
+  /** Status of the response; 0 if there was none. */
   readonly status: number
-  /** Why it did not go well, or `null`. */
+  /** Why it failed, or `null`. */
   readonly error: ProxyError | null
-  /** Time from the start to the first byte of the response, ms; -1 where none came. */
+  /** Time from the start to the first byte of the response, ms; -1 if there was none. */
   readonly firstByteMs: number
   /** Time from start to end, ms. */
   readonly totalMs: number

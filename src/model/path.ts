@@ -1,13 +1,13 @@
-/** What becomes of an encoded slash, backslash or NUL (`%2F`, `%5C`, `%00`) in a path; see `routing.encodedSlashes`. */
+/** How to treat an encoded slash, backslash or NUL (`%2F`, `%5C`, `%00`) in a path; see `routing.encodedSlashes`. */
 export type EncodedSlashes = 'refuse' | 'decode' | 'pass'
 
-/** A path as routes and backends get it. */
+/** A path, as routes and backends get it. */
 export interface PathReading {
-  /** What goes to the backend: path and query. It has no dot segments. */
+  /** Path and query for the backend, without dot segments. */
   readonly path: string
-  /** What routes are compared with: {@link normalPath} of `path`, without the query. */
+  /** Path to compare with routes: {@link normalPath} of `path`, without the query. */
   readonly matched: string
-  /** Why it cannot be passed on, to follow "the request has", or `null`. */
+  /** Why the path is refused, to follow "the request has" in a message, or `null`. */
   readonly fault: string | null
 }
 
@@ -16,69 +16,69 @@ const PERCENT = 37
 const QUESTION = 63
 const DOT = 46
 
-/** Codes whose encoded form is not the same as they are: NUL, `%`, `/`, `\`. */
+/** Characters whose encoded form differs in meaning from the plain one: NUL, `%`, `/`, `\`. */
 const KEPT = new Set([0, PERCENT, SLASH, 92])
 
 const MALFORMED = /%(?![\da-f]{2})/i
 const ENCODED_SLASHES = /%(?:2f|5c)/gi
 const REFUSED = /%(?:2f|5c|00)/i
 const NUL = '%00'
-/** `.`, `/`, `\` and NUL in more bytes than UTF-8 has for them. Some decoders take them all the same (RFC 3629 section 10). */
+/** `.`, `/`, `\` and NUL in more bytes than UTF-8 uses for them. Some decoders accept these (RFC 3629 section 10). */
 const OVERLONG = /(?:\xc0|\xe0\x80|\xf0\x80\x80)[\x80\xae\xaf]|(?:\xc1|\xe0\x81|\xf0\x80\x81)\x9c/
-/** Microsoft's own, which its servers have decoded. */
+/** An encoding by Microsoft, which its servers have decoded. */
 const UNICODE = /%u[\da-f]{4}/i
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i
-/** Servers that drop the parameters of a segment before they resolve dots take `..;x` for `..`. */
+/** Servers that drop the parameters of a segment before they resolve dots read `..;x` as `..`. */
 const DOT_PARAMETER = /\/(?:\.|%2e){1,2}(?:;|%3b)/i
 
 /**
- * Reads a path where it is looked at: dot segments are resolved (RFC 3986 section 5.2.4), encoded ones too, and what
- * backends are known to read in different ways is refused. Most paths have nothing of all that: they stay as they are.
+ * Reads a path that routes look at. Dot segments are resolved (RFC 3986 section 5.2.4), encoded ones too, and spellings that
+ * backends are known to read in different ways are refused. Most paths are plain and stay as they are.
  */
 export function readPath(target: string, encodedSlashes: EncodedSlashes): PathReading {
-  const given = pathOf(target)
-  if (isPlain(given)) return { path: target, matched: given, fault: null }
-  const refused = encodedSlashes === 'refuse' ? REFUSED.exec(given) : null
-  const { path, matched, fault } = readOdd(target, given, encodedSlashes)
+  const received = pathOf(target)
+  if (isPlain(received)) return { path: target, matched: received, fault: null }
+  const refused = encodedSlashes === 'refuse' ? REFUSED.exec(received) : null
+  const { path, matched, fault } = readEncoded(target, received, encodedSlashes)
   if (refused !== null) {
     const what = `${refused[0]} in its path, which routes and backends may read in different ways`
-    return { path, matched, fault: `${what} (routing.encodedSlashes says what becomes of it)` }
+    return { path, matched, fault: `${what} (see routing.encodedSlashes)` }
   }
-  const isMalformed = MALFORMED.test(given)
+  const isMalformed = MALFORMED.test(received)
   return {
     path,
     matched,
-    fault: isMalformed ? 'a % in its path that encodes nothing (a plain one is written %25)' : fault,
+    fault: isMalformed ? 'an invalid percent-encoding in its path (a plain % is written %25)' : fault,
   }
 }
 
 /**
- * Reads a path that nobody looks at, but that something is put before: it must stay below that. Encoded slashes
- * that lead nowhere else are left alone.
+ * Reads a path that no route looks at, but that gets a prefix: it must stay below the prefix. Encoded slashes that do not
+ * lead out of it are left alone.
  */
 export function confinePath(target: string, encodedSlashes: EncodedSlashes): PathReading {
-  const given = pathOf(target)
-  return isPlain(given) ? { path: target, matched: given, fault: null } : readOdd(target, given, encodedSlashes)
+  const received = pathOf(target)
+  return isPlain(received)
+    ? { path: target, matched: received, fault: null }
+    : readEncoded(target, received, encodedSlashes)
 }
 
-/** @param given the path of `target`. */
-function readOdd(target: string, given: string, encodedSlashes: EncodedSlashes): PathReading {
-  const path = resolved(encodedSlashes === 'decode' ? given.replace(ENCODED_SLASHES, '/') : given)
+/** @param received the path of `target`. */
+function readEncoded(target: string, received: string, encodedSlashes: EncodedSlashes): PathReading {
+  const path = resolved(encodedSlashes === 'decode' ? received.replace(ENCODED_SLASHES, '/') : received)
   const matched = normalPath(path)
-  const fault = foulPath(path, matched, encodedSlashes)
-  return { path: path === given ? target : path + target.slice(given.length), matched, fault }
+  const fault = pathFault(path, matched, encodedSlashes)
+  return { path: path === received ? target : path + target.slice(received.length), matched, fault }
 }
 
-function foulPath(sent: string, decoded: string, encodedSlashes: EncodedSlashes): string | null {
+function pathFault(sent: string, decoded: string, encodedSlashes: EncodedSlashes): string | null {
   const path = encodedSlashes === 'refuse' ? sent.replace(ENCODED_SLASHES, '/') : sent
-  if (hasDotSegments(path))
-    return 'a dot segment beside an encoded slash in its path (routing.encodedSlashes says what becomes of it)'
+  if (hasDotSegments(path)) return 'a dot segment next to an encoded slash in its path (see routing.encodedSlashes)'
   if (DOT_PARAMETER.test(path)) return 'a dot segment with a parameter in its path'
   if (OVERLONG.test(decoded)) return 'an overlong encoding in its path'
-  if (UNICODE.test(path)) return 'an encoding with %u in its path, which is none'
-  // Where slashes pass, so does NUL: nothing could be decoded to it.
-  if (encodedSlashes !== 'pass' && path.includes(NUL))
-    return `${NUL} in its path (routing.encodedSlashes says what becomes of it)`
+  if (UNICODE.test(path)) return 'an invalid encoding with %u in its path'
+  // If encoded slashes pass, NUL passes too: nothing decodes it.
+  if (encodedSlashes !== 'pass' && path.includes(NUL)) return `${NUL} in its path (see routing.encodedSlashes)`
   return null
 }
 
@@ -88,7 +88,7 @@ export function pathOf(target: string): string {
   return query < 0 ? target : target.slice(0, query)
 }
 
-/** Nothing in it can be read in another way than as it stands: it has no `%`, `//` or `/.`. */
+/** Whether the path can be read in only one way: it has no `%`, `//` or `/.`. */
 export function isPlain(path: string): boolean {
   let wasSlash = false
   for (let i = 0; i < path.length; i++) {
@@ -100,8 +100,8 @@ export function isPlain(path: string): boolean {
 }
 
 /**
- * The form in which paths are compared: no character is encoded but NUL, `%`, `/` and `\`, each byte is a character,
- * and slashes are joined (RFC 3986 section 6.2.2, and what nginx calls merge_slashes).
+ * The form in which paths are compared: everything is decoded but NUL, `%`, `/` and `\`, each byte is a character, and
+ * repeated slashes are merged (RFC 3986 section 6.2.2, and nginx's merge_slashes).
  */
 export function normalPath(path: string): string {
   const joined = path.includes('//') ? path.replace(/\/{2,}/g, '/') : path
@@ -119,7 +119,7 @@ export function normalPath(path: string): string {
   return normal + joined.slice(from)
 }
 
-/** The character whose encoding begins at `at`, or -1 where none does. */
+/** The character whose encoding begins at `at`, or -1 if there is none. */
 function encodedCode(path: string, at: number): number {
   const high = hexDigit(path.charCodeAt(at + 1))
   const low = hexDigit(path.charCodeAt(at + 2))
@@ -132,12 +132,12 @@ function hexDigit(code: number): number {
   return letter >= 97 && letter <= 102 ? letter - 87 : -1
 }
 
-/** A path in {@link normalPath} as a server would take it that reads encoded slashes as slashes. */
+/** A path in the form of {@link normalPath}, as a server reads it that decodes encoded slashes. */
 export function withSlashesDecoded(matched: string): string {
   return normalPath(resolved(matched.replace(ENCODED_SLASHES, '/')))
 }
 
-/** Whether it has dot segments. */
+/** Whether the path has dot segments. */
 export function hasDotSegments(path: string): boolean {
   return DOT_SEGMENT.test(path)
 }
@@ -156,7 +156,7 @@ export function resolved(path: string): string {
   return `/${kept.join('/')}`
 }
 
-/** 1 for a segment that is `.`, 2 for `..`, encoded or not; else 0. */
+/** 1 for the segment `.`, 2 for `..`, encoded or not; else 0. */
 function dotsIn(segment: string): number {
   let dots = 0
   for (let i = 0; i < segment.length; dots++) {
@@ -169,8 +169,10 @@ function dotsIn(segment: string): number {
 }
 
 /**
- * What follows `prefix` in `target`: empty, or from a slash or the query on; `null` where it does not begin with it.
- * @param prefix in {@link normalPath}, without a slash at its end; `target` may be written in any way.
+ * The rest of `target` after `prefix`: empty, or it starts with a slash or the query; `null` if `target` does not start with
+ * `prefix`.
+ * @param target in any spelling.
+ * @param prefix in the form of {@link normalPath}, without a trailing slash.
  */
 export function afterPrefix(target: string, prefix: string): string | null {
   let at = 0
@@ -198,9 +200,10 @@ export function afterPrefix(target: string, prefix: string): string | null {
 }
 
 /**
- * `path` with `base` before it. Nginx, Go and http-proxy join the same way, but for `/`: where that is all that is left of a
- * `target` without a slash at its end, it adds none.
- * @param base empty or without a slash at its end. @param target what the client asked for.
+ * Joins `base` and `path`, as nginx, Go and http-proxy do. One exception: if a `target` without a trailing slash has been
+ * reduced to `/`, the result has none either.
+ * @param base empty or without a trailing slash.
+ * @param target the target that the client requested.
  */
 export function below(base: string, path: string, target: string): string {
   if (path === '*') return path
@@ -208,7 +211,7 @@ export function below(base: string, path: string, target: string): string {
   return base !== '' && isRoot && !endsInSlash(target) ? base + path.slice(1) : base + path
 }
 
-/** An empty path means `/`, and a dot segment at the end leaves a slash there. */
+/** Whether the target's path ends in a slash. An empty path means `/`, and a dot segment at the end leaves a slash. */
 function endsInSlash(target: string): boolean {
   return /(?:^(?:[a-z]+:\/\/[^/]*)?|\/(?:\.|%2e){0,2})$/i.test(pathOf(target))
 }

@@ -1,10 +1,10 @@
-/** Facts about a client's connection; one object for all its requests. */
+/** A client's connection; one object for all its requests. */
 export interface Peer {
-  /** Without the `::ffff:` of a mapped IPv4 address and without a zone; empty for a unix socket. */
+  /** Address without the `::ffff:` of a mapped IPv4 address and without a zone; empty for a unix socket. */
   readonly address: string
-  /** The port that it connected to; 0 for a unix socket. */
+  /** Port that the client connected to; 0 for a unix socket. */
   readonly localPort: number
   readonly isSecure: boolean
-  /** Its X-Forwarded-* are believed. */
+  /** Whether it is a trusted proxy, whose X-Forwarded-* are believed. */
   readonly isTrusted: boolean
 }

@@ -1,13 +1,13 @@
 import type { ExchangeRecord } from '../model/record.ts'
 
 /**
- * Makes the function that turns a record into a line, without the line's end. About 1 us a line, `json` 2; pure ASCII.
+ * Makes a function that formats a record as a line of ASCII, without a line end. A line takes about 1 us, `json` 2 us.
  * - `common`: NCSA, `host - user [time] "request" status bytes`.
- * - `combined`: with `"referer" "user agent"` after it; what most log analysers take.
+ * - `combined`: `common`, followed by `"referer" "user agent"`. Most log analysers read this format.
  * - `json`: the record's own names; `time` in ISO 8601, durations in ms.
  *
- * Times are UTC. No client can forge a line or a field: in the first two a quote, a backslash and every byte that is
- * not printable ASCII become `\"`, `\\` and `\xHH` (as nginx and Apache do), in `json` `\u00HH`.
+ * Times are UTC. Clients cannot forge a line or a field: `common` and `combined` escape a quote, a backslash and every
+ * byte that is not printable ASCII as `\"`, `\\` and `\xHH` (like nginx and Apache), `json` as `\u00HH`.
  */
 export function recordFormatter(format: 'common' | 'combined' | 'json'): (record: ExchangeRecord) => string {
   if (format === 'json') return jsonFormatter()
@@ -42,16 +42,16 @@ function jsonFormatter(): (record: ExchangeRecord) => string {
   }
 }
 
-/** Of values that come again and again, so many are remembered. */
-const MAX_REMEMBERED = 64
+/** Bounds the cache of one field. */
+const MAX_CACHED = 64
 
-/** Makes `"name":"value",` of a value, and remembers it: a line of fewer pieces takes half the time to put together. */
+/** Formats `"name":"value",` and caches the text: a line that is joined from fewer pieces takes half the time. */
 function member(name: string): (value: string | null) => string {
   const known = new Map<string | null, string>()
   return (value) => {
     let text = known.get(value)
     if (text === undefined) {
-      if (known.size === MAX_REMEMBERED) known.clear()
+      if (known.size === MAX_CACHED) known.clear()
       text = `"${name}":${json(value)},`
       known.set(value, text)
     }
@@ -59,7 +59,7 @@ function member(name: string): (value: string | null) => string {
   }
 }
 
-/** Remembers what `format` made of the last second: with a thousand lines a second it is called once for them all. */
+/** Caches the result of `format` for the last second: at a thousand lines a second it is called once a second. */
 function perSecond(format: (ms: number) => string): (ms: number) => string {
   let lastSecond = Number.NaN
   let text = ''
@@ -80,7 +80,7 @@ function commonTime(ms: number): string {
   return `${day}/${month}/${year}:${clock} +0000`
 }
 
-/** Has to be escaped between quotes: all but printable ASCII, and `"` and `\`. */
+/** Characters to escape between quotes: all but printable ASCII, and `"` and `\`. */
 const UNSAFE = /[^ !#-[\]-~]/
 
 function quoted(text: string): string {
@@ -97,7 +97,7 @@ function escaped(text: string): string {
   return text.replace(/[^ !#-[\]-~]/gu, (char) => {
     if (char === '"' || char === '\\') return `\\${char}`
     const code = char.codePointAt(0) ?? 0
-    // Header values are latin1, a character a byte; what lies beyond comes from the application.
+    // Header values are latin1, one byte a character. Other characters come from the application.
     const bytes = code < 256 ? [code] : [...Buffer.from(char)]
     return bytes.map((byte) => `\\x${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
   })
@@ -110,10 +110,10 @@ function json(text: string | null): string {
   return JSON.stringify(text).replace(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** What stands behind the whole milliseconds, for each number of microseconds: `''`, `.001`, `.25`. */
+/** The decimals after the whole milliseconds, for each number of microseconds: `''`, `.001`, `.25`. */
 const FRACTIONS = Array.from({ length: 1000 }, (_, us) => String(us / 1000).slice(1))
 
-/** Microseconds are precise enough, and whole numbers become text much faster than others. */
+/** Rounds to microseconds: whole numbers become text much faster than others. */
 function number(value: number): string {
   if (!(value >= 0 && value < 2 ** 31)) return Number.isFinite(value) ? String(Math.round(value * 1000) / 1000) : 'null'
   const us = Math.round(value * 1000)

@@ -1,21 +1,24 @@
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 
-/** When to repeat what can safely be repeated. */
+/** When to retry a request that can safely be sent again. */
 export interface RetryOptions {
-  /** Further attempts of one exchange. Default 2. */
+  /** Attempts after the first one. Default 2. */
   maxRetries?: number
-  /** Retries in relation to first attempts over the last ten seconds, percent. Default 20. */
+  /** Retries allowed over the last ten seconds, in percent of the first attempts. Default 20. */
   budgetPercent?: number
   /** Retries a second that are always allowed, as an average over ten seconds. Default 10. */
   minPerSecond?: number
-  /** Unit of the backoff, ms: the Nth retry, from the second on, waits a random time below (2^N - 1) of it. Default 25. */
+  /**
+   * Unit of the backoff, ms. The first retry is immediate; the Nth waits a random time below (2^N - 1) units. Default
+   * 25.
+   */
   baseDelayMs?: number
   /** Longest wait, ms. Default 250. */
   maxDelayMs?: number
 }
 
-/** The defaults of {@link RetryOptions}; the only place that has them. */
+/** The defaults of {@link RetryOptions}. */
 export const RETRY_DEFAULTS: Readonly<Required<RetryOptions>> = Object.freeze({
   maxRetries: 2,
   budgetPercent: 20,
@@ -26,8 +29,8 @@ export const RETRY_DEFAULTS: Readonly<Required<RetryOptions>> = Object.freeze({
 
 /**
  * Retries within a budget, so that they cannot turn an overload into a collapse: over any ten seconds at most
- * `minPerSecond` x 10 plus `budgetPercent` of the first attempts. The first retry is at once, because it goes to another
- * backend while there is one; later ones wait with full jitter.
+ * `minPerSecond` x 10 plus `budgetPercent` of the first attempts. The first retry is immediate, because it goes to another
+ * backend if there is one. Later ones back off with full jitter.
  *
  * Sources: tower's `TpsBudget` (budget); Envoy's router filter, `x-envoy-max-retries` (backoff).
  */
@@ -46,7 +49,7 @@ export function budgetedRetries(options: RetryOptions = {}, clock: Clock = syste
     onExchange: budget.deposit,
     next(exchange) {
       const retry = exchange.attempts
-      // The budget is asked last: what is given up for another reason must not cost a token.
+      // The budget comes last: an exchange that has no retries left must not cost a token.
       if (retry > maxRetries || !budget.withdraw()) return -1
       if (retry === 1) return 0
       return clock.random() * Math.min((2 ** retry - 1) * baseDelayMs, maxDelayMs)
@@ -54,11 +57,11 @@ export function budgetedRetries(options: RetryOptions = {}, clock: Clock = syste
   }
 }
 
-/** How long a first attempt pays for retries. */
+/** Deposits and withdrawals count for 10 slots of a second. */
 const SLOTS = 10
 const SLOT_MS = 1000
 
-/** Tokens in slots of a second: a slot's balance, deposits and withdrawals alike, is forgotten after ten of them. */
+/** A token bucket in slots: each slot holds the deposits and withdrawals of one second, and expires after ten. */
 function tokenBudget(ratio: number, minPerSecond: number, now: () => number) {
   const price = ratio === 0 ? 1 : 1 / ratio
   const income = ratio === 0 ? 0 : 1
@@ -86,11 +89,11 @@ function tokenBudget(ratio: number, minPerSecond: number, now: () => number) {
       advance()
       add(income)
     },
-    /** @returns whether there were tokens enough; they are spent then. */
+    /** Spends the price of a retry. @returns `false` if there are too few tokens. */
     withdraw(): boolean {
       advance()
       const balance = slots.reduce((sum, tokens) => sum + tokens, reserve)
-      // A thousandth of slack: 1 / 0.3 and its like are not exact, and a token must not be lost to rounding.
+      // A tolerance of 0.001: 1 / 0.3 and the like are not exact, and rounding must not cost a token.
       if (balance + 0.001 < price) return false
       add(-price)
       return true

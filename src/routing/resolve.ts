@@ -10,30 +10,34 @@ import {
 import { createRouter, type RouteRule } from './router.ts'
 import { isMethod, parseTarget } from './target.ts'
 
-/** Where a request goes, and what of its target goes there. */
+/** The route of a request, and its path for the backend. */
 export interface Resolution<R> {
-  /** `null`: no route matches. A request with a {@link fault} has the route of one of its readings, if any of them has one. */
+  /**
+   * `null`: no route matches. A request with a {@link fault} gets the route of one of its possible readings, if there
+   * is one.
+   */
   readonly route: R | null
   /** Path and query in origin form, or `*`. */
   readonly path: string
   /** The host of an absolute-form target, which replaces `Host` (RFC 9112 section 3.2.2), or `null`. */
   readonly host: string | null
-  /** Why the request cannot be passed on, to follow "the request has", or `null`. */
+  /** Why the request is refused, to follow "the request has" in a message, or `null`. */
   readonly fault: string | null
 }
 
 /** The only reader of request targets; see {@link createResolver}. */
 export interface Resolver<R> {
   /**
-   * Reads a request target and finds its route: the same for every front, so that none takes a path for another.
-   * @param host value of `Host`. @param isHostSet the application has set it: it counts for more than an absolute-form target's.
+   * Reads a request target and finds its route. All fronts use it, so that they read paths the same way.
+   * @param host value of `Host`.
+   * @param isHostSet the application has set `Host`, which then overrides the host of an absolute-form target.
    */
   resolve(method: string, target: string, host: string, isHostSet?: boolean): Resolution<R>
-  /** Changes a path so that it stays below whatever is put before it, or says why it cannot. */
+  /** Reads a path that gets a prefix, so that it stays below the prefix. */
   confine(path: string): PathReading
 }
 
-/** Makes a resolver. If no route looks at paths (`looksAtPaths`), they pass byte by byte. */
+/** Creates a resolver. If no route looks at paths (`looksAtPaths` is false), they pass byte by byte. */
 export function createResolver<R extends RouteRule>(
   routes: readonly R[],
   encodedSlashes: EncodedSlashes,
@@ -41,17 +45,17 @@ export function createResolver<R extends RouteRule>(
 ): Resolver<R> {
   const router = createRouter(routes)
   return {
-    resolve(method, given, host, isHostSet = false) {
-      const target = isMethod(method) ? parseTarget(method, given) : null
+    resolve(method, received, host, isHostSet = false) {
+      const target = isMethod(method) ? parseTarget(method, received) : null
       if (target === null) {
-        const fault = isMethod(method) ? 'a target that cannot be passed on' : 'a method that cannot be passed on'
+        const fault = isMethod(method) ? 'an invalid target' : 'an unsupported method'
         return { route: router.match(method, '', '/'), path: '/', host: null, fault }
       }
       const named = isHostSet ? null : target.host
       const name = named ?? host
-      const plain = pathOf(target.path)
-      if (!looksAtPaths || isPlain(plain)) {
-        return { route: router.match(method, name, plain), path: target.path, host: named, fault: null }
+      const pathname = pathOf(target.path)
+      if (!looksAtPaths || isPlain(pathname)) {
+        return { route: router.match(method, name, pathname), path: target.path, host: named, fault: null }
       }
       const { path, matched, fault } = readPath(target.path, encodedSlashes)
       const decoded = fault === null ? null : router.match(method, name, withSlashesDecoded(matched))

@@ -1,8 +1,8 @@
 import { domainToASCII } from 'node:url'
 
-/** The part of a route that a request is compared with. */
+/** The conditions of a route. */
 export interface RouteRule {
-  /** Lower case; empty: any; `*.example.com`: any name below. */
+  /** Lower case; empty: any; `*.example.com`: any name below it. */
   readonly host: string
   /** In the form of `normalPath()`. */
   readonly path: string
@@ -13,7 +13,7 @@ export interface RouteRule {
 
 /** Finds the route of a request; see {@link createRouter}. */
 export interface Router<R> {
-  /** @param path without the query, as `normalPath()` writes it. @returns `null` if nothing matches. */
+  /** @param path without the query, in the form of `normalPath()`. @returns `null` if no route matches. */
   match(method: string, host: string, path: string): R | null
 }
 
@@ -21,16 +21,15 @@ export interface Router<R> {
 interface PathTable<R> {
   readonly exact: Map<string, R[]>
   readonly prefix: Map<string, R[]>
-  /** Of the keys of `prefix`: what has another length is not cut out and looked up. A path may have thousands of slashes. */
+  /** Lengths of the keys of `prefix`: other lengths are not looked up, since a path may have thousands of slashes. */
   readonly lengths: Set<number>
   longest: number
 }
 
 /**
- * Longest match wins: an exact host before the longest wildcard before any host; then a whole path before the
- * longest prefix; then a route with methods before one for any; then the order given. A host whose paths do not
- * match falls back to the next best host. A look-up costs one map access per label and per segment, whatever the
- * number of routes.
+ * The longest match wins: an exact host before the longest wildcard before any host; then a whole path before the longest
+ * prefix; then a route with methods before one without; then the order of the options. If no path of a host matches, the
+ * next best host is tried. A look-up costs one map access per label and per segment, whatever the number of routes.
  */
 export function createRouter<R extends RouteRule>(routes: readonly R[]): Router<R> {
   const hosts = new Map<string, PathTable<R>>()
@@ -52,7 +51,7 @@ export function createRouter<R extends RouteRule>(routes: readonly R[]): Router<
     map.get(key)?.sort((a, b) => Number(b.methods.length > 0) - Number(a.methods.length > 0))
   }
   const anyHost = hosts.get('') ?? null
-  /** Length of the longest name behind the star of a wildcard, its dot included. */
+  /** Length of the longest name after the star of a wildcard, including its dot. */
   const longestWild = Math.max(0, ...Array.from(hosts.keys(), (host) => (host.startsWith('*') ? host.length - 1 : 0)))
   const hasHosts = hosts.size > (anyHost === null ? 0 : 1)
   const only = routes.length === 1 ? routes[0] : undefined
@@ -100,13 +99,13 @@ function byMethod<R extends RouteRule>(routes: readonly R[] | undefined, method:
   return null
 }
 
-/** A host that can be written in several ways: an address, or with encoded characters. */
-const MANIFOLD = /[%[]|(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/
+/** A host that may need to be normalized: an address, or a name with encoded characters. */
+const NEEDS_NORMALIZATION = /[%[]|(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/
 
-/** Lower case, without a port or a trailing dot, as servers have it that make a URL of it. */
+/** The host in lower case, without a port or a trailing dot, normalized like in a URL. */
 function hostName(host: string): string {
   const colon = host.startsWith('[') ? host.indexOf(':', host.indexOf(']')) : host.indexOf(':')
   let name = (colon < 0 ? host : host.slice(0, colon)).toLowerCase()
-  if (MANIFOLD.test(name)) name = domainToASCII(name) || name
+  if (NEEDS_NORMALIZATION.test(name)) name = domainToASCII(name) || name
   return name.endsWith('.') ? name.slice(0, -1) : name
 }

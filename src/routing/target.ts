@@ -1,31 +1,31 @@
 import { isHost, isToken } from '../http1/fields.ts'
 
-/** A request target, understood. */
+/** A parsed request target. */
 export interface Target {
   /** Path and query in origin form, or `*`. */
   readonly path: string
-  /** The host that an absolute-form target names; it replaces the Host header (RFC 9112 section 3.2.2). Else `null`. */
+  /** The host of an absolute-form target, which replaces `Host` (RFC 9112 section 3.2.2), or `null`. */
   readonly host: string | null
 }
 
 const ABSOLUTE = /^https?:\/\/([^/?#@\s]+)([/?][^#]*)?$/i
 
 /**
- * Whether it may stand in a request line (RFC 9110 section 9.1), and is for a backend: CONNECT is for forward proxies. Well-known
- * methods are told at once.
+ * Whether `method` is valid (RFC 9110 section 9.1) and is for a backend: CONNECT is for forward proxies. The common methods
+ * come first, for speed.
  */
 export function isMethod(method: string): boolean {
   return method === 'GET' || method === 'POST' || method === 'HEAD' || (method !== 'CONNECT' && isToken(method))
 }
 
 /**
- * Reads a request target (RFC 9112 section 3.2), or what an application has made of it: a space and what does not fit into one
- * byte are encoded, no path is `/`.
- * @returns `null` for one that cannot be passed on.
+ * Parses a request target (RFC 9112 section 3.2), or a target that an application has changed: spaces and characters beyond
+ * one byte are encoded, an empty path becomes `/`.
+ * @returns `null` if it is invalid.
  */
-export function parseTarget(method: string, given: string): Target | null {
-  if (typeof given !== 'string') return null
-  const target = PLAIN.test(given) ? given : writable(given)
+export function parseTarget(method: string, text: string): Target | null {
+  if (typeof text !== 'string') return null
+  const target = PLAIN.test(text) ? text : encode(text)
   if (target === null) return null
   if (target.charCodeAt(0) === 47) return isOriginForm(target) ? { path: target, host: null } : null
   if (target === '*') return method === 'OPTIONS' ? { path: '*', host: null } : null
@@ -36,20 +36,26 @@ export function parseTarget(method: string, given: string): Target | null {
   return isHost(host) && isOriginForm(path) ? { path, host } : null
 }
 
-/** Can stand in a request line as it is: some clients send bytes beyond ASCII. Not without regard to case, by which letters of other bytes are like them. */
+/**
+ * Can be sent as it is; some clients send bytes beyond ASCII. No `i` flag: with it, some letters beyond ASCII match
+ * ASCII letters.
+ */
 const PLAIN = /^[/*a-zA-Z][\x21-\x7e\x80-\xff]*$/
 
-/** What an application has decoded (`decodeURI(req.url)`) or cut off (`req.url = '?a=1'`), as it can be sent; `null` where it cannot. */
-function writable(given: string): string | null {
-  const target = given === '' || given.startsWith('?') ? `/${given}` : given
+/**
+ * Encodes a target that an application has decoded (`decodeURI(req.url)`) or shortened (`req.url = '?a=1'`); `null` if
+ * it cannot be sent.
+ */
+function encode(text: string): string | null {
+  const target = text === '' || text.startsWith('?') ? `/${text}` : text
   if (CONTROL.test(target)) return null
   const encoded = target.replaceAll(' ', '%20')
   if (!BEYOND_BYTE.test(encoded)) return encoded
   try {
-    // Where one letter takes more than a byte, those that would fit into one are letters too.
+    // If one character is beyond a byte, the target is text: characters that would fit into one byte are encoded too.
     return encoded.replace(/[^\x21-\x7e]+/g, encodeURIComponent)
   } catch {
-    // Half of a surrogate pair.
+    // A lone surrogate.
     return null
   }
 }
@@ -58,7 +64,10 @@ function writable(given: string): string | null {
 const CONTROL = /[\x00-\x1f\x7f]/
 const BEYOND_BYTE = /[\u0100-\uffff]/
 
-/** No fragment, which is never sent, and no backslash in the path, which some backends read as a slash. Other odd bytes are theirs to judge. */
+/**
+ * Whether there is no fragment, which is never sent, and no backslash in the path, which some backends read as a slash.
+ * Backends judge all other bytes.
+ */
 function isOriginForm(target: string): boolean {
   if (target.includes('#')) return false
   const backslash = target.indexOf('\\')

@@ -1,6 +1,6 @@
 import { CELLS_PER_SLOT } from './slot.ts'
 
-/** What each 32-bit cell of a backend's slot holds. Times wrap after 24 days and are compared by difference only. */
+/** The 32-bit cells of a backend's slot. Times wrap after 24 days, so they are compared only by difference. */
 const PENDING = 0
 const FAILURES = 1
 /** 0: not ejected. */
@@ -17,19 +17,19 @@ const PROBED = 11
 const LAST = PROBED
 
 /**
- * The live numbers of one backend, which balancers and health checks read: a slot in an ArrayBuffer, or in a SharedArrayBuffer if
- * several threads serve one proxy. All access is by `Atomics` (about 12 ns), so that the same code serves both.
+ * The live state of one backend, which balancers and health checks read: a slot in an ArrayBuffer, or in a SharedArrayBuffer
+ * if several threads serve one proxy. `Atomics` (about 12 ns an access) work on both.
  */
 export class BackendState {
   readonly #cells: Int32Array
-  /** What this thread alone has pending, at {@link index}. */
+  /** This thread's own pending count, at {@link index}. */
   readonly #own: Int32Array
-  /** The slot's position in the memory of several threads. */
+  /** The slot's position in the shared memory. */
   readonly index: number
 
   /**
    * @param cells the slot.
-   * @param own this thread's counts of what is pending at each slot, to take them back if it dies.
+   * @param own this thread's pending counts, one for each slot. They are subtracted if the thread dies.
    * @param index the slot's position in `own`.
    */
   constructor(cells: Int32Array = new Int32Array(CELLS_PER_SLOT), own: Int32Array = new Int32Array(1), index = 0) {
@@ -38,7 +38,7 @@ export class BackendState {
     this.index = index
   }
 
-  /** Attempts that have begun and whose last byte is not yet gone. */
+  /** Attempts in flight: begun, and their last byte is not sent yet. */
   get pending(): number {
     return Atomics.load(this.#cells, PENDING)
   }
@@ -46,7 +46,7 @@ export class BackendState {
     this.#own[this.index] = (this.#own[this.index] ?? 0) + by
     Atomics.add(this.#cells, PENDING, by)
   }
-  /** A thread has died: `count` of its attempts will not end. */
+  /** Subtracts the `count` pending attempts of a thread that died. */
   takeBack(count: number): void {
     Atomics.sub(this.#cells, PENDING, count)
   }
@@ -66,27 +66,27 @@ export class BackendState {
   get isEjected(): boolean {
     return Atomics.load(this.#cells, EJECTED_UNTIL) !== 0
   }
-  /** ms until its end, on the clock's scale; only meaningful while {@link isEjected}. */
+  /** ms until the ejection ends; only meaningful while {@link isEjected}. */
   ejectionLeftMs(nowMs: number): number {
     return (Atomics.load(this.#cells, EJECTED_UNTIL) - (nowMs | 0)) | 0
   }
-  /** @returns `false` if it was ejected already, perhaps by another thread. */
+  /** @returns `false` if it is already ejected, perhaps by another thread. */
   eject(untilMs: number): boolean {
     return Atomics.compareExchange(this.#cells, EJECTED_UNTIL, 0, untilMs | 0 || 1) === 0
   }
-  /** Ends the ejection before its time. @returns `false` if it was not ejected, or not any more. */
+  /** Ends the ejection early. @returns `false` if it is not ejected. */
   uneject(): boolean {
     return Atomics.exchange(this.#cells, EJECTED_UNTIL, 0) !== 0
   }
-  /** @returns `false` if its time is not over, or if another thread has ended it. */
+  /** Ends an ejection whose time is over. @returns `false` if its time is not over, or another thread has ended it. */
   endEjection(nowMs: number): boolean {
     const until = Atomics.load(this.#cells, EJECTED_UNTIL)
     if (until === 0 || ((until - (nowMs | 0)) | 0) > 0) return false
-    // Another thread may have ended it, and a third begun the next one.
+    // Another thread may have ended it, and a third may have begun the next one.
     return Atomics.compareExchange(this.#cells, EJECTED_UNTIL, until, 0) === until
   }
 
-  /** How often it was ejected in a row; the ejection time doubles with it. */
+  /** Ejections in a row; each one is twice as long as the one before. */
   get ejections(): number {
     return Atomics.load(this.#cells, EJECTIONS)
   }
@@ -113,7 +113,7 @@ export class BackendState {
   set isUnhealthy(value: boolean) {
     Atomics.store(this.#cells, UNHEALTHY, value ? 1 : 0)
   }
-  /** Some thread has probed it, and {@link isUnhealthy} holds the result. */
+  /** Whether some thread has probed it, so that {@link isUnhealthy} holds a result. */
   get hasBeenProbed(): boolean {
     return Atomics.load(this.#cells, PROBED) === 1
   }
@@ -133,7 +133,7 @@ export class BackendState {
     Atomics.store(this.#cells, DISABLED, value ? 1 : 0)
   }
 
-  /** ms since the backend came, or came back, into the balance; `Infinity` if it has been there from the start. */
+  /** ms since the backend was added or became available again; `Infinity` if it has been available from the start. */
   returnedAgoMs(nowMs: number): number {
     if (Atomics.load(this.#cells, HAS_RETURNED) === 0) return Number.POSITIVE_INFINITY
     return Math.max(0, ((nowMs | 0) - Atomics.load(this.#cells, RETURNED_AT)) | 0)
@@ -142,12 +142,12 @@ export class BackendState {
     Atomics.store(this.#cells, RETURNED_AT, nowMs | 0)
     Atomics.store(this.#cells, HAS_RETURNED, 1)
   }
-  /** Its return is long past. */
+  /** Forgets the return, once it is long ago. */
   clearReturned(): void {
     Atomics.store(this.#cells, HAS_RETURNED, 0)
   }
 
-  /** Forgets everything but what is pending. */
+  /** Clears everything but the pending count. */
   clear(): void {
     for (let cell = PENDING + 1; cell <= LAST; cell++) Atomics.store(this.#cells, cell, 0)
   }

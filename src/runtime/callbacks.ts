@@ -1,26 +1,26 @@
 import { describeError } from './describe-error.ts'
 
 /**
- * A function of the user's that should have returned nothing may be `async` all the same, which no type forbids: the
- * rejection of its promise is told, or it would end the process.
+ * Handles the result of a user's callback that should return nothing. Types do not forbid an `async` callback, and its
+ * unhandled rejection would end the process.
  */
-export function catchRejection(returned: unknown, tell: (error: unknown) => void): void {
+export function catchRejection(returned: unknown, onRejected: (error: unknown) => void): void {
   if (!isPromise(returned)) return
   try {
-    returned.then(undefined, tell)
+    returned.then(undefined, onRejected)
   } catch (error) {
-    tell(error)
+    onRejected(error)
   }
 }
 
-/** The same where it had to be done at once. @throws TypeError for a promise. */
+/** Checks the result of a callback that must be synchronous. @throws TypeError for a promise. */
 export function assertSync(returned: unknown): void {
   if (!isPromise(returned)) return
   catchRejection(returned, ignore)
-  throw new TypeError('it returned a promise, and must be synchronous')
+  throw new TypeError('it returned a promise, but must be synchronous')
 }
 
-/** Of any library, and of any realm. Not where to ask for its `then` throws. */
+/** Whether `value` is a promise of any library or realm. A value whose `then` getter throws is not. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
   if (typeof value !== 'object' || value === null) return false
   try {
@@ -30,22 +30,22 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
   }
 }
 
-/** Calls `call` for each of `items`; one for which it throws is told, and takes nothing from the others. */
+/** Calls `call` for each of `items`. If it throws for one, `onThrew` gets the error and the others are still called. */
 export function callEach<Item>(
   items: Iterable<Item>,
   call: (item: Item) => void,
-  tell: (error: unknown) => void,
+  onThrew: (error: unknown) => void,
 ): void {
   for (const item of items) {
     try {
       call(item)
     } catch (error) {
-      tell(error)
+      onThrew(error)
     }
   }
 }
 
-/** Tells what `what` threw where there is no logger: as a process warning, since nothing of ours ends the process. */
+/** Reports an error that `what` threw as a process warning, for places without a logger. */
 export function warnAbout(what: string): (error: unknown) => void {
   return (error) => process.emitWarning(`${what} threw: ${describeError(error)}`, { code: 'HEDDLE_CALLBACK_THREW' })
 }

@@ -1,8 +1,8 @@
 import { describeError } from './describe-error.ts'
 
 /**
- * @param what in words, for the message.
- * @throws TypeError where `value` cannot be sent to another thread: it is, or has in it, a function or an object of a class.
+ * @param what names the value in the message.
+ * @throws TypeError if `value` cannot be sent to another thread: it is or contains a function or an instance of a class.
  */
 export function assertCloneable(what: string, value: unknown): void {
   try {

@@ -2,48 +2,47 @@ import { warnAbout } from './callbacks.ts'
 import type { Clock } from './clock.ts'
 
 /**
- * Something that may have to be ended when its time has come. Moving the deadline is a plain write to
- * {@link Timed.deadline}, which is what makes an idle timeout cost nothing per chunk.
+ * Something with a deadline. A plain write to {@link Timed.deadline} moves it, so an idle timeout costs nothing per chunk.
  */
 export interface Timed {
   /** On the clock's `now()` scale, ms. `Infinity`: none. */
   deadline: number
-  /** Its position in the list, kept by {@link Deadlines}; -1 while it is in none. */
+  /** Position in the list, kept by {@link Deadlines}; -1 while it is in none. */
   index: number
-  /** Called once when the deadline has passed; it has been taken off the list. What it throws is told, and ends nothing else. */
+  /** Called once after the deadline; the entry has been removed from the list. An error that it throws is reported. */
   onDeadline(): void
 }
 
-/** {@link Timed.index} of what is in no list. */
+/** {@link Timed.index} of an entry that is in no list. */
 export const UNWATCHED = -1
 
-/** How late a deadline may be noticed, in ms. */
+/** How late a deadline may be noticed, ms. */
 const TICK_MS = 20
 
-/** For so long at the most nobody is judged after the process has stood still, ms. */
+/** Longest grace period after the process was stalled, ms. */
 const MAX_GRACE_MS = 1000
 
 /**
  * One coarse timer for every deadline of a proxy. Each tick looks at all entries: 10,000 of them cost about
- * 50 us, which is less than 10,000 node timers cost to arm. No timer runs while there is nothing to watch.
+ * 50 us, which is less than 10,000 node timers cost to arm. No timer runs while there are no entries.
  *
- * While the process stands still (a long computation, SIGSTOP, a virtual machine that is moved) nobody is heard, and nobody
- * must be blamed for it: a late tick judges only what was due when it should have come, after the sockets have been read
- * (see {@link Clock.schedule}), and nobody is judged again before ticks have passed for as long, so that what takes several
- * steps (a TLS handshake) has time for them, also where the process stands still again meanwhile.
+ * If the process is stalled (a long computation, SIGSTOP, a moved virtual machine), it reads nothing and must not blame its
+ * peers. A late tick therefore checks only the deadlines that had passed at its due time, after the sockets have been read
+ * (see {@link Clock.schedule}). Then follows a grace period as long as the stall, counted in ticks, so that work in several
+ * steps (a TLS handshake) can finish even if the process is stalled again.
  */
 export class Deadlines {
   readonly #clock: Clock
-  /** An entry knows its position, so that to take it off costs no search. A Set takes four times as long (50 ns). */
+  /** An entry knows its position, so its removal needs no search. A Set takes four times as long (50 ns). */
   readonly #entries: Timed[] = []
   readonly #onThrew: (error: unknown) => void
   #cancelTick: (() => void) | null = null
-  /** When the next tick should come. */
+  /** When the next tick is due. */
   #tickAt = 0
-  /** For so long nobody is judged, ms. Counted in ticks: one that the process stood still for counts no more than another. */
-  #drainTimeoutMs = 0
+  /** Remaining grace period, ms. Counted in ticks: a tick during which the process was stalled counts like any other. */
+  #graceMs = 0
 
-  /** @param onThrew told what an {@link Timed.onDeadline} has thrown. */
+  /** @param onThrew called with an error that {@link Timed.onDeadline} threw. */
   constructor(clock: Clock, onThrew: (error: unknown) => void = warnAbout('a deadline')) {
     this.#clock = clock
     this.#onThrew = onThrew
@@ -69,7 +68,7 @@ export class Deadlines {
     last.index = index
   }
 
-  /** Forgets everything and stops the timer. */
+  /** Removes all entries and stops the timer. */
   close(): void {
     for (const entry of this.#entries.splice(0)) entry.index = UNWATCHED
     this.#cancelTick?.()
@@ -82,19 +81,19 @@ export class Deadlines {
   }
 
   readonly #tick = (): void => {
-    if (this.#drainTimeoutMs > 0) this.#drainTimeoutMs -= TICK_MS
-    else this.#judge(this.#clock.now())
+    if (this.#graceMs > 0) this.#graceMs -= TICK_MS
+    else this.#check(this.#clock.now())
     this.#cancelTick = null
     if (this.#entries.length > 0) this.#schedule()
-    else this.#drainTimeoutMs = 0
+    else this.#graceMs = 0
   }
 
-  #judge(now: number): void {
+  #check(now: number): void {
     const lateMs = now - this.#tickAt
     const asOf = Math.min(now, this.#tickAt)
     const due: Timed[] = []
     for (const entry of this.#entries) if (entry.deadline <= asOf) due.push(entry)
-    // One that adds itself again waits for the next tick, or it could be called for ever in this one.
+    // An entry that adds itself again waits for the next tick. Otherwise this loop might never end.
     for (const entry of due) {
       if (entry.index === UNWATCHED) continue
       this.remove(entry)
@@ -104,6 +103,6 @@ export class Deadlines {
         this.#onThrew(error)
       }
     }
-    if (lateMs > TICK_MS) this.#drainTimeoutMs = Math.min(lateMs, MAX_GRACE_MS)
+    if (lateMs > TICK_MS) this.#graceMs = Math.min(lateMs, MAX_GRACE_MS)
   }
 }

@@ -1,4 +1,4 @@
-/** The message of anything thrown, with the system's error code if there is one. Whatever it is, this throws nothing itself. */
+/** The message of any thrown value, with the system's error code if it has one. Never throws. */
 export function describeError(error: unknown): string {
   try {
     if (!(error instanceof Error)) return String(error)
@@ -6,6 +6,6 @@ export function describeError(error: unknown): string {
     const code = (error as NodeJS.ErrnoException).code
     return code === undefined || message.includes(code) ? message : `${message} (${code})`
   } catch {
-    return 'something that cannot be read'
+    return 'an unreadable error'
   }
 }

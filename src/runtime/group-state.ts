@@ -1,19 +1,22 @@
 import { CELLS_PER_SLOT } from './slot.ts'
 
-/** What each 32-bit cell of a group's slot holds. Times wrap after 24 days and are compared by difference only. */
+/** The 32-bit cells of a group's slot. Times wrap after 24 days, so they are compared only by difference. */
 const CHANGES = 0
 const PICK_VERSION = 1
 const LEADER = 2
 const LEADER_AT = 3
-/** The last changes, by their number: whose state was changed. */
+/** A ring of the last changes: the slot of the backend that changed. */
 const RECENT = 4
 const RECENT_COUNT = 8
 
-/** An entry of {@link RECENT}: 12 bits of the change's number, so that an older one is not taken for it, and 20 of the slot. */
+/** An entry of {@link RECENT} has 12 bits of the change's number, which identify older entries, and 20 bits of the slot. */
 const SLOT_BITS = 20
 const MAX_SLOT = 2 ** SLOT_BITS - 2
 
-/** The numbers of a group that its threads share: what has changed, who picks, who leads. A slot, as in {@link BackendState}. */
+/**
+ * The state of a group that its threads share: changes, the pick version, and the leader. A slot, as in {@link
+ * BackendState}.
+ */
 export class GroupState {
   readonly #cells: Int32Array
   readonly #thread: number
@@ -27,13 +30,13 @@ export class GroupState {
     this.#thread = thread
   }
 
-  /** Counts every change of who is available. */
+  /** Counts the changes of availability. */
   get changes(): number {
     return Atomics.load(this.#cells, CHANGES)
   }
   /**
-   * Wakes the threads that {@link onChange} has wait.
-   * @param slot index of the one backend whose state was changed, if it is one.
+   * Wakes the threads that wait in {@link onChange}.
+   * @param slot index of the backend that changed; `null` for several, or for another change.
    * @returns the new count.
    */
   addChange(slot: number | null = null): number {
@@ -43,7 +46,7 @@ export class GroupState {
     Atomics.notify(this.#cells, CHANGES)
     return changes
   }
-  /** Indexes of the slots that were changed since `before` changes, up to `now`; `null` if it is not known of all. */
+  /** Slots of the backends in changes `before` + 1 to `now`; `null` if a slot is unknown. */
   changedSlots(before: number, now: number): number[] | null {
     const count = (now - before) | 0
     if (count < 0 || count > RECENT_COUNT) return null
@@ -57,8 +60,8 @@ export class GroupState {
     return slots
   }
   /**
-   * Calls `listener` soon after another thread has changed something, until the returned function is called; does nothing in
-   * memory that no other thread has. Does not keep the process alive.
+   * Calls `listener` soon after a change by another thread, until the returned function is called. It does nothing in
+   * private memory. It does not keep the process alive.
    */
   onChange(listener: () => void): () => void {
     const cells = this.#cells
@@ -71,7 +74,7 @@ export class GroupState {
     }
     const onWoken = (): void => {
       if (isOver) return
-      // Waits first: a change that comes during the call is heard of, too.
+      // Waits first, so as not to miss a change during the call.
       wait()
       listener()
     }
@@ -82,7 +85,7 @@ export class GroupState {
     }
   }
 
-  /** Counts picks, so that a thread sees whether another has picked at the same time. */
+  /** Counts picks: a thread can detect that another has picked at the same time. */
   get pickVersion(): number {
     return Atomics.load(this.#cells, PICK_VERSION)
   }
@@ -92,7 +95,8 @@ export class GroupState {
   }
 
   /**
-   * One thread at a time leads, and does what needs doing once. It must say so again within `leaseMs`, or another may take over.
+   * Takes or renews the leadership. One thread at a time leads, and does the work that must be done only once. It must renew
+   * within `leaseMs`; otherwise another thread may take over.
    * @returns whether the calling thread leads now.
    */
   lead(nowMs: number, leaseMs: number): boolean {
@@ -103,7 +107,7 @@ export class GroupState {
     Atomics.store(this.#cells, LEADER_AT, nowMs | 0)
     return true
   }
-  /** Lets another thread lead, if the calling one does. */
+  /** Gives up the leadership, if the calling thread has it. */
   unlead(): void {
     Atomics.compareExchange(this.#cells, LEADER, this.#thread + 1, 0)
   }
@@ -113,7 +117,7 @@ function recentAt(change: number): number {
   return RECENT + (change & (RECENT_COUNT - 1))
 }
 
-/** In the upper bits of an entry. */
+/** The bits of a change's number in an entry. */
 function tagOf(change: number): number {
   return (change >> 3) << SLOT_BITS
 }

@@ -1,20 +1,20 @@
 import { LONGEST_MS } from './clock.ts'
 
-/** By so much our own limit on connecting may be noticed late, ms, and more. */
-const MORE_THAN_SHARE_MS = 250
+/** More than our own time limit may be noticed late, ms. */
+const MARGIN_MS = 250
 
 /**
- * node tries the addresses of a name one after another and gives each but the last a fraction of a second, whatever our own
- * limit is. Where none of them connects, those that were cut short share what is left of it in a second attempt.
+ * Node tries the addresses of a host name one after another, and gives each but the last a fraction of a second, whatever
+ * our own time limit is. If none connects, the addresses that timed out share the rest of our limit in a second attempt.
  * @param error of the first attempt.
- * @param leftMs of our own limit.
- * @returns `autoSelectFamilyAttemptTimeout` for the second attempt, or 0 where no address was cut short.
+ * @param leftMs rest of our own limit.
+ * @returns `autoSelectFamilyAttemptTimeout` for the second attempt, or 0 if no address timed out.
  */
 export function longerAttemptMs(error: unknown, leftMs: number): number {
-  const cutShort = error instanceof AggregateError ? error.errors.filter(isTimeout).length : 0
-  if (cutShort === 0) return 0
-  // A little more than its share, so that it is our limit that ends the last one.
-  return Math.min(Math.ceil(Math.max(0, leftMs) / cutShort) + MORE_THAN_SHARE_MS, LONGEST_MS)
+  const timedOut = error instanceof AggregateError ? error.errors.filter(isTimeout).length : 0
+  if (timedOut === 0) return 0
+  // A little more than the share, so that our own limit ends the last attempt.
+  return Math.min(Math.ceil(Math.max(0, leftMs) / timedOut) + MARGIN_MS, LONGEST_MS)
 }
 
 function isTimeout(error: NodeJS.ErrnoException): boolean {

@@ -1,13 +1,13 @@
-/** The part in which a list differs from the one before. */
+/** The part in which a list differs from the previous one. */
 export interface Span {
   readonly start: number
-  /** One past the last position, in the list. */
+  /** One past the last position, in the new list. */
   readonly end: number
-  /** The same, in the list before. */
+  /** One past the last position, in the previous list. */
   readonly endBefore: number
 }
 
-/** Finds what two lists have in common at their start and at their end: most changes of a long list touch a small part of it. */
+/** Skips the common start and end of two lists: most changes of a long list touch a small part of it. */
 export function differenceOf<A, B>(
   before: readonly A[],
   after: readonly B[],

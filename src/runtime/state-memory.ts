@@ -2,21 +2,24 @@ import { BackendState } from './backend-state.ts'
 import { GroupState } from './group-state.ts'
 import { CELLS_PER_SLOT } from './slot.ts'
 
-/** Where a proxy keeps the numbers that must mean the same in every thread that serves it. */
+/** Holds the state of a proxy's backends and groups. All threads that serve the proxy may share it. */
 export interface StateMemory {
-  /** Other threads may write the same numbers. */
+  /** Whether other threads may write the same state. */
   readonly isShared: boolean
-  /** The live numbers of the backend of this name. */
+  /** The live state of the backend of this name. */
   backendState(name: string): BackendState
-  /** The numbers of the group of this name. */
+  /** The state of the group of this name. */
   groupState(name: string): GroupState
-  /** Counters of this name; seven of them, each written by one thread. */
+  /** Seven counters of this name. One thread writes them. */
   counters(name: string): Float64Array
-  /** No thread has the numbers of this name any more, nor asks for them before another {@link backendState} here. */
+  /**
+   * Frees the slot of this name. No thread may use it any more, nor ask for it until {@link backendState} is called
+   * here.
+   */
   release(name: string): void
 }
 
-/** Numbers of one thread that are found by their name again, as those that threads share are, until they are released. */
+/** The state of a single thread. Like shared state it is kept by name until it is released. */
 export class PrivateStateMemory implements StateMemory {
   readonly isShared = false
   readonly #backends = new Map<string, BackendState>()
@@ -43,7 +46,7 @@ export class PrivateStateMemory implements StateMemory {
   }
 }
 
-/** Numbers of one thread; every call gives new ones. */
+/** The state of a single thread; every call returns a new one. */
 export const privateStateMemory: StateMemory = {
   isShared: false,
   backendState: () => new BackendState(),
@@ -52,25 +55,25 @@ export const privateStateMemory: StateMemory = {
   release() {},
 }
 
-/** A slot is 64 bytes: 14 cells or 7 counters, and in its last 8 bytes whose it is. */
+/** A slot is 64 bytes: 14 cells or 7 counters, and the owner in its last 8 bytes. */
 const SLOT_BYTES = CELLS_PER_SLOT * 4
 const COUNTERS = 7
 const OWNER = 7
-/** Before the slots: how many there are. */
+/** The header before the slots holds their number. */
 const HEADER_BYTES = SLOT_BYTES
-/** A table has room for as many backends as this at the least, and for as many again that take their place. */
+/** Least number of slots of a table. */
 const MIN_SLOTS = 16_384
-/** Slots that a thread of an executor takes for itself, at the most: its place, and counters of a few proxies. */
+/** Most slots that a thread of an executor takes for itself: its connection counters, and counters of a few proxies. */
 const SLOTS_PER_THREAD = 4
 /** Owner of a slot that was never taken: a search for a name ends here. */
 const NOBODY = 0n
-/** Owner of a slot that was given back. */
+/** Owner of a slot that was released. */
 const RELEASED = 1n
 
 /**
- * Numbers of several threads in one SharedArrayBuffer: a table of slots by name that threads fill without asking each
- * other (open addressing, a slot is taken by one compare-and-exchange), and after it, for each thread, what it has
- * pending at each slot, so that it can be taken back when the thread dies. It cannot grow later.
+ * The state of several threads in one SharedArrayBuffer. It is a hash table of slots by name (open addressing), in which
+ * threads take slots without locks, by one compare-and-exchange. After the table follow the pending counts of each thread,
+ * one for each slot, which are subtracted if the thread dies. The table cannot grow.
  */
 export class SharedStateMemory implements StateMemory {
   readonly isShared = true
@@ -90,8 +93,8 @@ export class SharedStateMemory implements StateMemory {
   }
 
   /**
-   * Memory for so many threads, the calling one included, and twice as many names as are known now.
-   * @param names backends and groups.
+   * Allocates memory for `threads` threads, the calling one included, and twice as many names as are known now.
+   * @param names number of backends and groups.
    */
   static allocate(threads: number, names: number): SharedArrayBuffer {
     let slotCount = MIN_SLOTS
@@ -114,7 +117,7 @@ export class SharedStateMemory implements StateMemory {
     return new Float64Array(this.#buffer, HEADER_BYTES + this.#slot(name) * SLOT_BYTES, COUNTERS)
   }
 
-  /** A thread has died: what it had begun will not end. */
+  /** Subtracts the pending counts of a thread that died. */
   takeBack(thread: number): void {
     const pending = pendingOf(this.#buffer, thread)
     for (let index = 0; index < pending.length; index++) {
@@ -125,14 +128,14 @@ export class SharedStateMemory implements StateMemory {
     }
   }
 
-  /** Not while another thread may be asking for a name that has no slot: it could get two. */
+  /** Must not run while another thread may look up a name without a slot: that name could get two slots. */
   release(name: string): void {
     const owner = hash(name)
     let index = this.#find(owner)
     if (index < 0 || this.#ownerOf(index) !== owner) return
     this.#cells(index).fill(0, 0, 2 * COUNTERS)
     Atomics.store(this.#owners, this.#ownerAt(index), RELEASED)
-    // A search need not go past slots that nothing follows.
+    // Nothing follows these slots, so searches can end here.
     if (this.#ownerOf(index + 1) !== NOBODY) return
     for (; this.#ownerOf(index) === RELEASED; index--) Atomics.store(this.#owners, this.#ownerAt(index), NOBODY)
   }
@@ -148,18 +151,18 @@ export class SharedStateMemory implements StateMemory {
       const index = this.#find(owner)
       if (index < 0) {
         throw new RangeError(
-          `threads can share the state of ${this.#slotCount} backends, groups and threads here, not more: the size is twice what is configured when the proxy is made, and at least ${MIN_SLOTS}`,
+          `threads can share the state of at most ${this.#slotCount} backends, groups and threads here: the size is fixed when the proxy is created, at twice the configured number and at least ${MIN_SLOTS}`,
         )
       }
       const found = this.#ownerOf(index)
       if (found === owner) return index
-      // Another thread may have taken it meanwhile, for this name or another.
+      // Another thread may have taken it in the meantime, for this name or another.
       if (isFree(found) && Atomics.compareExchange(this.#owners, this.#ownerAt(index), found, owner) === found)
         return index
     }
   }
 
-  /** @returns the index of its slot, else of the first one that is free for it, else -1. */
+  /** @returns the index of the owner's slot, else of the first free one, else -1. */
   #find(owner: bigint): number {
     const start = Number(BigInt.asUintN(32, owner))
     let free = -1
@@ -177,7 +180,7 @@ export class SharedStateMemory implements StateMemory {
     return Atomics.load(this.#owners, this.#ownerAt(index))
   }
 
-  /** The table is a ring. */
+  /** Position of a slot's owner. The table is a ring. */
   #ownerAt(index: number): number {
     return ((index + this.#slotCount) % this.#slotCount) * (SLOT_BYTES / 8) + OWNER
   }
@@ -196,7 +199,10 @@ function pendingOf(buffer: SharedArrayBuffer, thread: number): Int32Array {
   return new Int32Array(buffer, HEADER_BYTES + slotCount * (SLOT_BYTES + thread * 4), slotCount)
 }
 
-/** 64 bits from two unlike 32-bit hashes (after cyrb53), in plain numbers: with bigint 10,000 names take 80 ms. Neither {@link NOBODY} nor {@link RELEASED}. */
+/**
+ * A 64-bit hash of two independent 32-bit hashes (after cyrb53), never {@link NOBODY} or {@link RELEASED}. With bigint,
+ * 10,000 names would take 80 ms.
+ */
 function hash(name: string): bigint {
   let high = 0xdeadbeef
   let low = 0x41c6ce57

@@ -1,33 +1,32 @@
 import { AsyncResource } from 'node:async_hooks'
 import { warnAbout } from './callbacks.ts'
 
-/** Has something to write when the event loop's turn ends. */
+/** Writes to a socket at the end of the event loop's turn. */
 export interface Writer {
   /** Called once for each {@link addToWriteBatch}. */
   writeOut(): void
-  /** `writeOut()` threw this. What it was to write is lost, and nothing of the others'. */
+  /** Called with an error that {@link writeOut} threw. Other writers are not affected. */
   onWriteThrew(error: unknown): void
 }
 
-/** No request's: what all of them write together has one. */
+/** A batch writes for many requests, so it has an async context of its own. */
 const scope = new AsyncResource('heddle.turn', { requireManualDestroy: true })
 let writers: Writer[] = []
 let spare: Writer[] = []
-let turns = 0
+let batches = 0
 
 /**
- * How many turns of the event loop have had their writes made. When this is larger by two than it was, the sockets have
- * been polled in between: by one is not enough, since its end comes before the next poll.
+ * Number of batches written so far. If it has grown by two, the sockets have been polled in between; growth by one is not
+ * enough, because a batch is written before the next poll.
  */
 export function batchesWritten(): number {
-  return turns
+  return batches
 }
 
 /**
- * Has `writer` write when everything has been read that this turn of the event loop brings. What is then written one
- * after another wakes the other sides once: written in between the reads, each write would wake its reader, which is half
- * asleep again at the next. Under load a request costs a fifth to a third less so (docs/performance.md); where nothing
- * else has come, the turn ends at once.
+ * Calls `writer` after everything has been read in this turn of the event loop. Writes that follow each other wake each
+ * peer once; writes between the reads would wake their readers one by one. Under load this makes a request a fifth to a
+ * third cheaper (docs/performance.md). If nothing else has arrived, the turn ends at once.
  */
 export function addToWriteBatch(writer: Writer): void {
   if (writers.push(writer) === 1) scope.runInAsyncScope(setImmediate, null, writeAll)
@@ -37,18 +36,18 @@ function writeAll(): void {
   const due = writers
   writers = spare
   spare = due
-  turns++
+  batches++
   for (const writer of due) {
     try {
       writer.writeOut()
     } catch (error) {
-      tell(writer, error)
+      report(writer, error)
     }
   }
   due.length = 0
 }
 
-function tell(writer: Writer, error: unknown): void {
+function report(writer: Writer, error: unknown): void {
   try {
     writer.onWriteThrew(error)
   } catch (another) {

@@ -9,7 +9,7 @@ import { type ManualClock, manualClock } from './manual-clock.ts'
 import { seededRandom } from './random.ts'
 import type { SuiteRunner } from './suite-runner.ts'
 
-/** Time and chance for the balancer under test. Take both from here, or the tests will not repeat themselves. */
+/** Time and chance for the balancer under test. Use both; otherwise the tests are not reproducible. */
 export interface BalancerDeps {
   /** A number in [0, 1). */
   readonly random: () => number
@@ -17,29 +17,29 @@ export interface BalancerDeps {
   readonly now: () => number
 }
 
-/** What a balancer promises beyond the contract. */
+/** The properties of a balancer beyond the contract. */
 export interface BalancerTraits {
   /** While nothing is pending, each backend gets its share by weight. Default true. */
   readonly sharesByWeight?: boolean
-  /** How far a share may be off besides chance, in relation to itself. Default 0; a hash ring needs some 0.3. */
+  /** Allowed relative deviation of a share, beyond chance. Default 0; a hash ring needs about 0.3. */
   readonly shareTolerance?: number
-  /** Backends in the same state all get their turn. Default true. */
+  /** Of backends in the same state, every one is picked. Default true. */
   readonly spreadsTies?: boolean
-  /** Under load every backend is picked now and then, and so is one that failed for a while. Default true. */
+  /** Under load every backend is picked sometimes, even one that has failed for a while. Default true. */
   readonly starvesNone?: boolean
   /**
-   * Exchanges of one key go to one backend, and only the keys of a backend that comes or goes move. Each exchange of
-   * the suite has its own client address, path, `x-user` header and `user` cookie as keys. Default false.
+   * Exchanges with the same key go to the same backend, and only the keys of a backend that is added or removed move. Each
+   * exchange of the suite has its own client address, path, `x-user` header and `user` cookie as keys. Default false.
    */
   readonly followsKey?: boolean
 }
 
 /**
- * Registers the tests that every {@link Balancer} has to pass. Call it in a test file of your own:
+ * Registers the tests that every {@link Balancer} must pass. Call it in a test file:
  * `balancerSuite('my balancer', ({ random }) => myBalancer({ random }), { test, describe })`. Time is virtual and chance is seeded.
- * @param factory makes a fresh balancer for each test.
- * @param runner of your test runner.
- * @param traits what the balancer promises beyond the contract; `false` for what it does not promise.
+ * @param factory creates a balancer for each test.
+ * @param runner functions of your test runner.
+ * @param traits properties of the balancer beyond the contract; `false` skips the tests of a property.
  */
 export function balancerSuite(
   name: string,
@@ -63,7 +63,7 @@ export function balancerSuite(
 
 type Factory = (deps: BalancerDeps) => Balancer
 
-/** Sets of weights that every rule has to hold for. */
+/** Sets of weights for every test. */
 const SETS: readonly [what: string, weights: readonly number[]][] = [
   ['one', [1]],
   ['two', [1, 1]],
@@ -78,7 +78,7 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
   for (const [what, weights] of SETS) {
     for (const hooks of [true, false]) {
       const how = hooks ? 'with' : 'without'
-      test(`it picks one of ${what}, ${how} its hooks being called`, () => {
+      test(`it picks one of ${what}, ${how} calls of its hooks`, () => {
         const scene = stage(factory)
         const candidates = backends(weights)
         const picked = traffic(scene, candidates, { exchanges: 1000, hooks, failing: 0.1 })
@@ -87,7 +87,7 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
     }
   }
 
-  test('it leaves the candidates as they are', () => {
+  test('it does not change the candidates', () => {
     for (const [, weights] of SETS) {
       const candidates = backends(weights)
       const before = [...candidates]
@@ -97,13 +97,13 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
     }
   })
 
-  test('it picks the only candidate there is', () => {
+  test('it picks the only candidate', () => {
     const { balancer, exchange } = stage(factory)
     const candidates = backends([1])
     for (let count = 0; count < 10; count++) assert.equal(balancer.pick(candidates, exchange()), candidates[0])
   })
 
-  test('it picks one of those that a retry has left, and goes on with all afterwards', () => {
+  test('it picks an untried candidate for a retry, then picks among all', () => {
     for (const [what, weights] of SETS) {
       const { balancer, exchange } = stage(factory)
       const all = backends(weights)
@@ -116,13 +116,13 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
         const retry = pickOne(balancer, left, { ...first, attempts: 2 })
         const last = left.filter((backend) => backend !== retry)
         if (isNotEmpty(last)) pickOne(balancer, last, { ...first, attempts: 3 })
-        // Three attempts at the most, and each at another backend.
+        // At most three attempts, each at another backend.
         assert.notEqual(retry, tried, what)
       }
     }
   })
 
-  test('pickUntried() picks one that was not tried, if it has that, and pick() goes on with all', () => {
+  test('pickUntried() picks an untried candidate, then pick() picks among all', () => {
     for (const [what, weights] of SETS) {
       const { balancer, exchange } = stage(factory)
       if (balancer.pickUntried === undefined) return
@@ -141,7 +141,7 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
     }
   })
 
-  test('it goes along with candidates that come and go', () => {
+  test('it accepts changing candidates', () => {
     const scene = stage(factory)
     const all = backends([3, 1, 1, 2, 1])
     scene.balancer.onChange?.(all)
@@ -151,7 +151,7 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
     }
   })
 
-  test('it goes along with a list of backends that is empty for a while', () => {
+  test('it accepts an empty list of backends', () => {
     const scene = stage(factory)
     for (const weights of [
       [1, 2],
@@ -164,7 +164,7 @@ function describeEveryPick({ test }: SuiteRunner, factory: Factory): void {
     }
   })
 
-  test('it goes along with backends that are replaced', () => {
+  test('it accepts replaced backends', () => {
     const scene = stage(factory)
     for (let round = 1; round <= 20; round++) {
       const candidates = backends(Array.from({ length: round }, (_, index) => 1 + (index % 2)))
@@ -182,7 +182,7 @@ function describeTies({ test }: SuiteRunner, factory: Factory): void {
     [40, 2],
     [300, 1],
   ] as const) {
-    test(`it spreads over ${count} backends that have ${pending} pending each`, () => {
+    test(`it spreads over ${count} backends with ${pending} pending each`, () => {
       const { balancer, exchange } = stage(factory)
       const candidates = backends(Array.from({ length: count }, () => 1))
       for (const backend of candidates) for (let each = 0; each < pending; each++) backend.state.addPending(1)
@@ -214,7 +214,7 @@ function describeShares({ test }: SuiteRunner, factory: Factory, tolerance: numb
   }
 }
 
-/** Each of `backends` comes by its weight out of many calls of `pick`. */
+/** Asserts that many calls of `pick` give each of `backends` its share by weight. */
 function assertShares(backends: Candidates, tolerance: number, pick: () => Backend): void {
   const exchanges = 2000 + backends.length * 100
   const picked = new Map<Backend, number>()
@@ -225,31 +225,31 @@ function assertShares(backends: Candidates, tolerance: number, pick: () => Backe
   for (const backend of backends) {
     const share = backend.weight / total
     const expected = exchanges * share
-    const off = Math.abs((picked.get(backend) ?? 0) - expected)
-    // Five standard deviations of a fair draw: once in a million.
+    const deviation = Math.abs((picked.get(backend) ?? 0) - expected)
+    // Five standard deviations of a fair draw: exceeded once in a million.
     const chance = 5 * Math.sqrt(expected * (1 - share)) + 1
-    const text = `${backend.id} of weight ${backend.weight}: ${picked.get(backend) ?? 0} picks for ${expected}`
-    assert.ok(off <= chance + tolerance * expected * (1 + tolerance), text)
-    squares += off ** 2 / expected
+    const text = `${backend.id} of weight ${backend.weight}: ${picked.get(backend) ?? 0} picks, expected ${expected}`
+    assert.ok(deviation <= chance + tolerance * expected * (1 + tolerance), text)
+    squares += deviation ** 2 / expected
   }
-  // All together (chi-square): many small deviations may be no chance either.
+  // All together (chi-square): many small deviations may be too many.
   const freedom = backends.length - 1
   const limit = freedom + 5 * Math.sqrt(2 * freedom) + 5 + tolerance ** 2 * exchanges
-  assert.ok(squares <= limit, `chi-square is ${squares}, at most ${limit} would be chance`)
+  assert.ok(squares <= limit, `chi-square is ${squares}, by chance it would be at most ${limit}`)
 }
 
 function describeStarvation({ test }: SuiteRunner, factory: Factory): void {
   for (const [what, weights] of SETS) {
     test(`it starves none of ${what} under load`, () => {
       const candidates = backends(weights)
-      // A lightest backend's fair share would be forty.
+      // The fair share of the lightest backend is forty.
       const exchanges = Math.ceil((40 * sum(weights)) / Math.min(...weights))
       const picked = traffic(stage(factory), candidates, { exchanges })
       for (const { id } of candidates.filter((backend) => !picked.has(backend))) assert.fail(`${id} was never picked`)
     })
   }
 
-  test('it comes back to a backend that failed ten minutes ago', () => {
+  test('it picks a backend again ten minutes after a failure', () => {
     const scene = stage(factory)
     const candidates = backends([1, 1])
     scene.balancer.onChange?.(candidates)
@@ -272,24 +272,24 @@ function describeKeys({ test }: SuiteRunner, factory: Factory): void {
   const keys = Array.from({ length: 2000 }, (_, key) => key)
   const choices = ({ balancer }: Scene, candidates: Candidates) =>
     keys.map((key) => balancer.pick(candidates, exchangeOf(key)).id)
-  /** How many keys one backend's share and its luck come to at the most. */
+  /** Upper bound of the keys of one backend. */
   const share = (keys.length / count) * 2
 
-  test('it sends a key to the same backend each time, whatever comes between', () => {
+  test('it sends a key to the same backend each time', () => {
     const scene = stage(factory)
     const candidates = backends(Array.from({ length: count }, () => 1))
     const first = choices(scene, candidates)
     assert.deepEqual(choices(scene, candidates).reverse(), first.reverse())
   })
 
-  test('it sends a key to the same backend in every process, in whichever order the backends come', () => {
+  test('it sends a key to the same backend in every process, for any order of backends', () => {
     const candidates = backends(Array.from({ length: count }, () => 1))
     const reversed = [...candidates].reverse()
     assert.ok(isNotEmpty(reversed))
     assert.deepEqual(choices(stage(factory), candidates), choices(stage(factory, 2), reversed))
   })
 
-  test('it moves only the keys of a backend that goes, and they come back with it', () => {
+  test('it moves only the keys of a removed backend, and they return with it', () => {
     const scene = stage(factory)
     const all = backends(Array.from({ length: count }, () => 1))
     scene.balancer.onChange?.(all)
@@ -303,7 +303,7 @@ function describeKeys({ test }: SuiteRunner, factory: Factory): void {
     assert.deepEqual(choices(scene, [...all]), before)
   })
 
-  test('a retry goes where the key goes while its backend is away', () => {
+  test('a retry goes where the key would go if its backend were removed', () => {
     const scene = stage(factory)
     const all = backends(Array.from({ length: count }, () => 1))
     const { balancer } = scene
@@ -336,7 +336,7 @@ interface Scene {
   readonly balancer: Balancer
   readonly clock: ManualClock
   readonly random: () => number
-  /** The next one; each has its own keys. */
+  /** Creates the next exchange; each has its own keys. */
   exchange(): ExchangeView
 }
 
@@ -380,7 +380,7 @@ interface Load {
   readonly exchanges: number
   /** Call the balancer's hooks, as a proxy does. Default true. */
   readonly hooks?: boolean
-  /** Share of exchanges that do not end well. Default 0. */
+  /** Share of exchanges that fail. Default 0. */
   readonly failing?: number
 }
 
@@ -392,18 +392,24 @@ const FAILED: Outcome = {
   firstByteMs: -1,
   totalMs: 1,
 }
-/** Every way in which an attempt can end badly. */
-const BAD_ENDS: readonly Outcome[] = [
+/** Every kind of failed attempt. */
+const FAILURES: readonly Outcome[] = [
   FAILED,
   { kind: 'failed', status: 0, error: new ProxyError('ERR_PROXY_POOL_FULL', 'full'), firstByteMs: -1, totalMs: 0 },
-  { kind: 'truncated', status: 200, error: new ProxyError('ERR_PROXY_TRUNCATED', 'cut'), firstByteMs: 3, totalMs: 9 },
+  {
+    kind: 'truncated',
+    status: 200,
+    error: new ProxyError('ERR_PROXY_TRUNCATED', 'truncated'),
+    firstByteMs: 3,
+    totalMs: 9,
+  },
   { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 50 },
   { kind: 'aborted', status: 200, error: null, firstByteMs: 4, totalMs: 50 },
   { kind: 'answered', status: 503, error: null, firstByteMs: 1, totalMs: 1 },
   { kind: 'upgraded', status: 101, error: null, firstByteMs: 2, totalMs: 10_000 },
 ]
 
-/** One exchange a millisecond, each 1 to 20 ms long. @returns how often each backend was picked. */
+/** Runs one exchange a millisecond, each 1 to 20 ms long. @returns how often each backend was picked. */
 function traffic(scene: Scene, candidates: Candidates, load: Load): Map<Backend, number> {
   const { exchanges, hooks = true, failing = 0 } = load
   const picked = new Map<Backend, number>()
@@ -414,8 +420,8 @@ function traffic(scene: Scene, candidates: Candidates, load: Load): Map<Backend,
     tally(picked, backend)
     begin(scene, backend, exchange, hooks)
     const tookMs = 1 + Math.floor(scene.random() * 20)
-    const bad = scene.random() < failing ? BAD_ENDS[Math.floor(scene.random() * BAD_ENDS.length)] : undefined
-    const outcome = bad ?? { ...ANSWERED, firstByteMs: tookMs, totalMs: tookMs }
+    const failure = scene.random() < failing ? FAILURES[Math.floor(scene.random() * FAILURES.length)] : undefined
+    const outcome = failure ?? { ...ANSWERED, firstByteMs: tookMs, totalMs: tookMs }
     scene.clock.schedule(tookMs, () => end(scene, backend, outcome, hooks))
     scene.clock.advance(1)
   }

@@ -1,9 +1,9 @@
 import type { ExchangeView } from '../model/exchange-view.ts'
 
 /**
- * What a policy is shown of a request, for tests: `GET /` of `localhost` by 127.0.0.1 without headers, on its first
- * attempt, with no time limits and a signal that is never aborted. `header()` looks into the headers given.
- * @param partial what is to be different.
+ * An exchange for tests of policies: `GET /` of `localhost` from 127.0.0.1 without headers, on its first attempt, without
+ * time limits, with a signal that is never aborted. `header()` reads the given headers.
+ * @param partial overrides properties.
  */
 export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView {
   const headers = partial.headers ?? []

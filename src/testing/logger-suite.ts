@@ -6,7 +6,7 @@ import type { SuiteRunner } from './suite-runner.ts'
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
-/** What a {@link Logger} may be handed, by name. */
+/** Fields that a {@link Logger} must accept, by name. */
 const FIELDS: readonly [what: string, make: () => object][] = [
   ['no fields', () => ({})],
   ['plain fields', () => ({ id: 1, ok: true, none: null, missing: undefined, at: new Date(0) })],
@@ -19,10 +19,10 @@ const FIELDS: readonly [what: string, make: () => object][] = [
 ]
 
 /**
- * Registers the tests that every {@link Logger} has to pass. Call it in a test file of your own:
+ * Registers the tests that every {@link Logger} must pass. Call it in a test file:
  * `loggerSuite('my logger', () => myLogger(), { test, describe })`.
- * @param factory makes a fresh logger for each test.
- * @param runner of your test runner.
+ * @param factory creates a logger for each test.
+ * @param runner functions of your test runner.
  */
 export function loggerSuite(name: string, factory: () => Logger, { test, describe }: SuiteRunner): void {
   describe(`${name} is a Logger`, () => {
@@ -31,7 +31,7 @@ export function loggerSuite(name: string, factory: () => Logger, { test, describ
       for (const level of LEVELS) assert.equal(typeof logger[level], 'function', level)
     })
 
-    test('a call returns nothing to wait for', () => {
+    test('a call returns undefined', () => {
       const logger = factory()
       for (const level of LEVELS) {
         const returned: unknown = logger[level]({ id: 1 }, 'a message')
@@ -53,7 +53,7 @@ export function loggerSuite(name: string, factory: () => Logger, { test, describ
       }
     })
 
-    test('it leaves the fields as they were', () => {
+    test('it does not change the fields', () => {
       const logger = factory()
       const fields = { id: 1, nested: { list: [1, 2] }, err: null }
       for (const level of LEVELS) logger[level](fields, 'a message')

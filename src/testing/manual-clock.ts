@@ -1,23 +1,23 @@
 import type { Clock } from '../runtime/clock.ts'
 import { seededRandom } from './random.ts'
 
-/** A clock that stands still until it is told to go on. */
+/** A clock that advances only when a test says so. */
 export interface ManualClock extends Clock {
   /**
-   * Goes on by `ms` and runs what falls due on the way, in order of time and then of scheduling; while a task runs,
-   * `now()` is the time it was due at. What a task throws comes out here, and the rest stays scheduled.
-   * @throws RangeError for a time that goes back.
+   * Advances by `ms` and runs the tasks that fall due, in order of time and then of scheduling. While a task runs, `now()` is
+   * the time that it was due at. An error that a task throws is thrown here, and the other tasks stay scheduled.
+   * @throws RangeError for a negative time.
    */
   advance(ms: number): void
-  /** Tasks that are still to come. */
+  /** Number of scheduled tasks. */
   readonly scheduled: number
 }
 
-/** Where a {@link manualClock} begins. */
+/** Options of a {@link manualClock}. */
 export interface ManualClockOptions {
   /** Seed of `random()`. Default 1. */
   readonly seed?: number
-  /** What `epoch()` says at the start, ms. Default 2026-01-01T00:00:00Z. */
+  /** Initial value of `epoch()`, ms. Default 2026-01-01T00:00:00Z. */
   readonly epochMs?: number
 }
 
@@ -26,13 +26,13 @@ interface Task {
   readonly run: () => void
 }
 
-/** Time and chance in a test's own hands. @param startMs what `now()` says at the start. Default 0. */
+/** Creates a clock that a test controls. @param startMs initial value of `now()`. Default 0. */
 export function manualClock(startMs = 0, options: ManualClockOptions = {}): ManualClock {
   const { seed = 1, epochMs = Date.UTC(2026, 0, 1) } = options
   const tasks = new Set<Task>()
   let nowMs = startMs
 
-  /** The first task that is due by `untilMs`. A set keeps the order of scheduling among equals. */
+  /** The first task that is due by `untilMs`. Tasks with the same time keep the order of scheduling. */
   function nextDue(untilMs: number): Task | null {
     let first: Task | null = null
     for (const task of tasks) {

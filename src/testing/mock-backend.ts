@@ -1,58 +1,64 @@
 import net, { type AddressInfo } from 'node:net'
 import tls from 'node:tls'
-import { answerAfterBody, Conversation, type House } from './mock-conversation.ts'
+import { answerAfterBody, Conversation, type ConversationOwner } from './mock-conversation.ts'
 import type { MockReply, MockRequest, MockScript, MockStep } from './mock-script.ts'
 
-/** Where and how a mock backend listens. */
+/** How a mock backend listens. */
 export interface MockBackendOptions {
-  /** Address to listen on and to name in the URL. Default `127.0.0.1`. */
+  /** Address to listen on, and the host of the URL. Default `127.0.0.1`. */
   readonly host?: string
-  /** Default 0: any free one. */
+  /** Default 0: any free port. */
   readonly port?: number
   /** Listen on a unix socket in place of a port. */
   readonly socketPath?: string
-  /** Speak TLS, with this key and certificate. */
+  /** Use TLS, with this key and certificate. */
   readonly tls?: tls.TlsOptions
-  /** Called with each connection, after its TLS handshake and before anything is read from it: to break it there. */
+  /**
+   * Called with each connection, after its TLS handshake and before the first read. A test can break the connection
+   * here.
+   */
   readonly onConnection?: (socket: net.Socket) => void
 }
 
 /** A real server for tests, on raw sockets, so that it can misbehave at the byte level. */
 export interface MockBackend extends AsyncDisposable {
-  /** Base URL that `createProxy()` takes, without a slash at the end. */
+  /** URL for `createProxy()`, without a trailing slash. */
   readonly url: string
   /** 0 for a unix socket. */
   readonly port: number
   /** All requests whose head has arrived, in that order. */
   readonly requests: readonly MockRequest[]
-  /** What was not a well-formed request, in words. Answered with 400; an honest proxy leaves this empty. */
+  /** Descriptions of malformed requests, which get 400. With a correct proxy this list is empty. */
   readonly faults: readonly string[]
-  /** What handlers threw; their connections were cut. {@link close} rejects with the first one, so that no test misses it. */
+  /**
+   * Errors that handlers threw; their connections were closed. {@link close} rejects with the first one, so that no
+   * test misses it.
+   */
   readonly scriptErrors: unknown[]
-  /** Connections ever made. */
+  /** Number of connections so far, including closed ones. */
   readonly connections: number
   readonly openConnections: number
-  /** The first complete request that no earlier call has returned; waits for it. Rejects when the backend is closed. */
+  /** Waits for the first complete request that no earlier call has returned. Rejects when the backend is closed. */
   nextRequest(): Promise<MockRequest>
-  /** The same by heads: the body may be on its way. Counts for itself. */
+  /** Like {@link nextRequest}, but resolves as soon as the head has arrived. It counts separately. */
   nextRequestHead(): Promise<MockRequest>
-  /** Resolves when `count` connections are open; at once where that is so. */
+  /** Resolves when exactly `count` connections are open. */
   untilOpenConnections(count: number): Promise<void>
   /** Replaces the script, from the next request on. */
   use(script: MockScript): void
   /** FIN on every connection that carries no request. */
   closeIdle(): void
-  /** Dies: stops listening and destroys all connections. */
+  /** Simulates a crash: stops listening and destroys all connections. */
   stop(): Promise<void>
-  /** Comes back on the same port, after {@link stop} where it runs. */
+  /** Starts again on the same port, after {@link stop} if necessary. */
   restart(): Promise<void>
-  /** {@link stop} for good. Idempotent. */
+  /** Stops for good. Idempotent. */
   close(): Promise<void>
 }
 
 /** Starts a mock backend. Default script: 200, `text/plain`, the method and path as the body. */
 export async function mockBackend(
-  script: MockScript = nameTheRequest,
+  script: MockScript = describeRequest,
   options: MockBackendOptions = {},
 ): Promise<MockBackend> {
   const { host = '127.0.0.1', socketPath } = options
@@ -69,8 +75,8 @@ export async function mockBackend(
   let port = options.port ?? 0
   let server: net.Server | null = null
 
-  const house: House = {
-    nextStep: () => (steps.length > 1 ? (steps.shift() as MockStep) : (steps[0] ?? nameTheRequest)),
+  const owner: ConversationOwner = {
+    nextStep: () => (steps.length > 1 ? (steps.shift() as MockStep) : (steps[0] ?? describeRequest)),
     onHead(request) {
       requests.push(request)
       heads.push(request)
@@ -80,7 +86,7 @@ export async function mockBackend(
     onScriptError: (error) => void scriptErrors.push(error),
   }
 
-  function tellCounts(): void {
+  function resolveCountWaiters(): void {
     for (const waiter of countWaiters) {
       if (waiter.count !== open.size) continue
       countWaiters.delete(waiter)
@@ -90,19 +96,19 @@ export async function mockBackend(
 
   function converse(socket: net.Socket, tcp: net.Socket): void {
     options.onConnection?.(socket)
-    const conversation = new Conversation(++connections, socket, tcp, house)
+    const conversation = new Conversation(++connections, socket, tcp, owner)
     open.add(conversation)
-    tellCounts()
+    resolveCountWaiters()
     conversation.closed.then(() => {
       open.delete(conversation)
-      tellCounts()
+      resolveCountWaiters()
     })
   }
 
   async function start(): Promise<void> {
     const { tls: tlsOptions } = options
     const secureContext = tlsOptions && tls.createSecureContext(tlsOptions)
-    // `allowHalfOpen`, so that it is our script that decides how a connection ends.
+    // With `allowHalfOpen` the script decides how a connection ends.
     server = net.createServer({ allowHalfOpen: true, noDelay: true }, (tcp) => {
       sockets.add(tcp)
       tcp.on('error', ignore).once('close', () => sockets.delete(tcp))
@@ -110,7 +116,7 @@ export async function mockBackend(
         converse(tcp, tcp)
         return
       }
-      // Not tls.createServer: it hides the TCP socket, which is the one that can send RST.
+      // tls.createServer() would hide the TCP socket, which is needed to send RST.
       const socket = new tls.TLSSocket(tcp, { ...tlsOptions, isServer: true, secureContext })
       socket.on('error', ignore).once('secure', () => converse(socket, tcp))
     })
@@ -184,8 +190,8 @@ export async function mockBackend(
 }
 
 /**
- * A port and URL on loopback that nobody listens on. Not one that was closed again, which another process's test could be
- * given a moment later: it is this end of a connection, which is held for as long as the process lives.
+ * A port and URL on loopback that refuses connections. It is the local port of an open connection, which stays open as long as
+ * the process lives. The port of a closed server could be reused by another process a moment later.
  */
 export async function deadPort(): Promise<{ readonly port: number; readonly url: string }> {
   const server = net.createServer().unref()
@@ -199,15 +205,15 @@ export async function deadPort(): Promise<{ readonly port: number; readonly url:
   return { port, url: `http://127.0.0.1:${port}` }
 }
 
-/** The default script: says what was asked for. */
-function nameTheRequest(request: MockRequest, reply: MockReply): Promise<void> {
+/** The default script: responds with the method and path. */
+function describeRequest(request: MockRequest, reply: MockReply): Promise<void> {
   const body = `${request.method} ${request.path}`
   return answerAfterBody(request, reply, { headers: ['Content-Type', 'text/plain'], body })
 }
 
-const NO_MORE = 'the mock backend was closed before another request came'
+const CLOSED = 'the mock backend was closed before another request arrived'
 
-/** Hands out values in order, to whoever asks first; either may come before the other. */
+/** Hands out values in order. A value may be pushed before or after it is asked for. */
 function queue<Value>(): { push: (value: Value) => void; next: () => Promise<Value>; close: () => void } {
   const values: Value[] = []
   const takers: { resolve: (value: Value) => void; reject: (error: Error) => void }[] = []
@@ -221,15 +227,15 @@ function queue<Value>(): { push: (value: Value) => void; next: () => Promise<Val
     next() {
       const value = values.shift()
       if (value !== undefined) return Promise.resolve(value)
-      if (isClosed) return Promise.reject(new Error(NO_MORE))
+      if (isClosed) return Promise.reject(new Error(CLOSED))
       const promise = new Promise<Value>((resolve, reject) => takers.push({ resolve, reject }))
-      // Where nobody looks at it any more, its rejection is no news.
+      // An abandoned promise must not cause an unhandled rejection.
       promise.catch(ignore)
       return promise
     },
     close() {
       isClosed = true
-      for (const taker of takers.splice(0)) taker.reject(new Error(NO_MORE))
+      for (const taker of takers.splice(0)) taker.reject(new Error(CLOSED))
     },
   }
 }

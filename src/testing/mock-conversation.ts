@@ -11,8 +11,8 @@ export async function answerAfterBody(request: MockRequest, reply: MockReply, an
   reply.send(answer)
 }
 
-/** What a connection needs of its backend. */
-export interface House {
+/** The backend of a {@link Conversation}. */
+export interface ConversationOwner {
   nextStep(): MockStep
   onHead(request: MockRequest): void
   onComplete(request: MockRequest): void
@@ -20,30 +20,30 @@ export interface House {
   onScriptError(error: unknown): void
 }
 
-/** One connection: reads requests as they come, answers them one after another. */
+/** One connection: reads requests as they arrive, and responds to them one after another. */
 export class Conversation {
   readonly closed: Promise<void>
   isClosed = false
   readonly socket: net.Socket
   readonly #tcp: net.Socket
-  readonly #house: House
+  readonly #owner: ConversationOwner
   readonly #reader: RequestReader
   readonly #waiting: Recorded[] = []
   #reply: Reply | null = null
   readonly #onData = (bytes: Buffer): void => this.#read(bytes)
   readonly #onEnd = (): void => void this.socket.end()
 
-  constructor(number: number, socket: net.Socket, tcp: net.Socket, house: House) {
+  constructor(number: number, socket: net.Socket, tcp: net.Socket, owner: ConversationOwner) {
     this.socket = socket
     this.#tcp = tcp
-    this.#house = house
+    this.#owner = owner
     this.#reader = new RequestReader(number, socket, {
       onHead: (request) => {
-        house.onHead(request)
+        owner.onHead(request)
         this.#waiting.push(request)
         this.#serve()
       },
-      onComplete: (request) => house.onComplete(request),
+      onComplete: (request) => owner.onComplete(request),
     })
     this.closed = new Promise((resolve) => {
       socket.once('close', () => {
@@ -55,7 +55,7 @@ export class Conversation {
     socket
       .on('error', ignore)
       .on('data', this.#onData)
-      // The peer is done with us, as a server of node's sees it: nobody waits for the rest of an answer.
+      // Like node's server: after a FIN the peer does not wait for the rest of a response.
       .on('end', this.#onEnd)
   }
 
@@ -66,7 +66,7 @@ export class Conversation {
     return socket
   }
 
-  /** An answer is over: the next request's turn. */
+  /** A response has ended: serves the next request. */
   onReplyEnd(closes: boolean): void {
     this.#reply = null
     if (closes) this.socket.end()
@@ -93,7 +93,7 @@ export class Conversation {
   #read(bytes: Buffer): void {
     const fault = this.#reader.read(bytes)
     if (fault === null) return
-    this.#house.onFault(fault)
+    this.#owner.onFault(fault)
     this.socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   }
 
@@ -103,9 +103,9 @@ export class Conversation {
     if (request === undefined) return
     const reply = new Reply(this, request)
     this.#reply = reply
-    this.#run(this.#house.nextStep(), request, reply).catch((error: unknown) => {
-      // That the peer went away is no fault of the script's.
-      if (error !== request.loss) this.#house.onScriptError(error)
+    this.#run(this.#owner.nextStep(), request, reply).catch((error: unknown) => {
+      // A disconnected peer is not an error of the script.
+      if (error !== request.loss) this.#owner.onScriptError(error)
       reply.abort()
     })
   }

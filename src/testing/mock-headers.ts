@@ -1,13 +1,13 @@
 import type { HeaderList } from '../model/exchange-view.ts'
 
-/** Headers of an answer: a flat list, or a record where the order is of no interest. */
+/** Headers of a response: a flat list, or a record if the order does not matter. */
 export type MockHeaders = Readonly<HeaderList> | Readonly<Record<string, string | readonly string[]>>
 
-/** A list of one's own from either form. */
+/** Copies either form into a flat list. */
 export function flatHeaders(headers: MockHeaders = []): HeaderList {
   if (Array.isArray(headers)) return [...(headers as Readonly<HeaderList>)]
   return Object.entries(headers as Readonly<Record<string, string | readonly string[]>>).flatMap(([name, value]) =>
-    [value].flat().flatMap((one) => [name, one as string]),
+    [value].flat().flatMap((line) => [name, line as string]),
   )
 }
 

@@ -6,55 +6,53 @@ import type { RequestHead, ResponseHead } from '../model/message.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { flatHeaders, type MockHeaders } from './mock-headers.ts'
 
-/** What a {@link mockPool} was asked to send. */
+/** A request that a {@link mockPool} was asked to send. */
 export interface MockPoolRequest {
   readonly backend: Backend
   readonly exchange: ExchangeView
   readonly head: RequestHead
-  /** Read to its end before the script is asked; empty where there is none, or `readsBody` is false. */
+  /** Complete before the script is called; empty if there is none, or if `readsBody` is false. */
   readonly body: Buffer
   readonly trailers: HeaderList | null
 }
 
-/** What a backend answers. */
+/** A response of a {@link mockPool}. */
 export interface MockPoolAnswer {
-  /** 1xx heads that come first. */
+  /** 1xx heads before the response. */
   readonly informational?: readonly { readonly status: number; readonly headers?: MockHeaders }[]
   /** Default 200. */
   readonly status?: number
   /** Default empty. */
   readonly reason?: string
-  /** `Content-Length`, or `Transfer-Encoding: chunked` where there are `chunks`, is added unless one is given. */
+  /** `Content-Length` is added, or `Transfer-Encoding: chunked` if there are `chunks`, unless the headers have either. */
   readonly headers?: MockHeaders
   readonly body?: string | Uint8Array
-  /** In place of `body`: pieces that arrive one after another; the length is not known before. */
+  /** In place of `body`: pieces that arrive one after another, of unknown total length. */
   readonly chunks?: readonly (string | Uint8Array)[]
   readonly trailers?: MockHeaders
-  /** Comes after all of the above in place of the end: a response that is cut. */
+  /** Ends the response in place of a regular end: a truncated response. */
   readonly error?: ProxyError
 }
 
-/** An answer, or an error in place of it: nothing of a response came. */
+/** A response, or an error in place of a response. */
 export type MockPoolStep = MockPoolAnswer | ProxyError
-/** Answers each request. A promise is a backend that takes its time. */
+/** Responds to each request. A promise simulates a slow backend. */
 export type MockPoolScript =
   | MockPoolStep
   | readonly MockPoolStep[]
   | ((request: MockPoolRequest) => MockPoolStep | Promise<MockPoolStep>)
 
-/** How a {@link mockPool} behaves beside its answers. */
+/** Options of a {@link mockPool}. */
 export interface MockPoolOptions {
-  /** Start of {@link MockPool.isReused}. Default false. */
+  /** Initial value of {@link MockPool.isReused}. Default false. */
   readonly isReused?: boolean
-  /** `false`: answers without having looked at the body, like a backend that refuses it. Default true. */
+  /** `false`: responds without reading the body, like a backend that refuses it. Default true. */
   readonly readsBody?: boolean
-  /**
-   * Asked at each lease. An error refuses it; a promise makes the exchange wait. Default: a connection at once.
-   */
+  /** Called at each lease. An error refuses the lease; a promise makes the exchange wait. Default: a lease at once. */
   readonly acquire?: (backend: Backend, exchange: ExchangeView) => ProxyError | null | Promise<ProxyError | null>
 }
 
-/** What happened, in order. */
+/** An event of a {@link mockPool}. */
 export type MockPoolEvent =
   | { readonly type: 'acquire'; readonly backend: Backend; readonly exchange: ExchangeView }
   | { readonly type: 'send'; readonly backend: Backend; readonly exchange: ExchangeView }
@@ -62,27 +60,27 @@ export type MockPoolEvent =
       readonly type: 'release'
       readonly backend: Backend
       readonly exchange: ExchangeView
-      /** A copy: the proxy's own may be written to afterwards. */
+      /** A copy, since the proxy may reuse the object. */
       readonly outcome: Outcome
     }
 
-/** A {@link Pool} that records. */
+/** A {@link Pool} that records its calls. */
 export interface MockPool extends Pool {
-  /** Leases, sends and releases. A release that was repeated is not repeated here. */
+  /** Leases, sends and releases, in order. A repeated release is not recorded. */
   readonly events: readonly MockPoolEvent[]
-  /** What was sent, once its body had been read. */
+  /** The requests sent, each once its body has been read. */
   readonly requests: readonly MockPoolRequest[]
-  /** Leases that are out. */
+  /** Number of current leases. */
   readonly leased: number
-  /** What the next connections say of themselves. */
+  /** `isReused` of the next leases. */
   isReused: boolean
 }
 
 /**
- * A pool without sockets. Keeps to the contract and holds the proxy to it: answers never from within `send()`, waits
- * for `resume()` after `onData` said `false`, overwrites a chunk after the call unless it was retained, is silent after
- * `release()`, and throws where `send()` is called twice or after the release.
- * @param script one answer for all requests, a list of them (the last one stays), or a function. Default: an empty 200.
+ * A pool without sockets. It follows the contract and checks that the proxy does: it never responds from within `send()`, waits
+ * for `resume()` after `onData` returned `false`, overwrites a chunk after the call unless it was retained, makes no calls after
+ * `release()`, and throws if `send()` is called twice or after the release.
+ * @param script one response for all requests, a list (the last one stays), or a function. Default: an empty 200.
  */
 export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions = {}): MockPool {
   const events: MockPoolEvent[] = []
@@ -93,10 +91,10 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
   const steps = Array.isArray(script) ? [...(script as readonly MockPoolStep[])] : null
   let isClosed = false
 
-  const house: House = {
+  const owner: ConnectionOwner = {
     readsBody: options.readsBody ?? true,
     onSend: (backend, exchange) => void events.push({ type: 'send', backend, exchange }),
-    async answer(request) {
+    async respond(request) {
       requests.push(request)
       if (typeof script === 'function') return script(request)
       if (steps === null) return script as MockPoolStep
@@ -112,16 +110,16 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
   }
 
   function statsOf(backend: Backend): { opened: number; reused: number; waiting: number } {
-    let of = stats.get(backend)
-    if (of === undefined) {
-      of = { opened: 0, reused: 0, waiting: 0 }
-      stats.set(backend, of)
+    let counts = stats.get(backend)
+    if (counts === undefined) {
+      counts = { opened: 0, reused: 0, waiting: 0 }
+      stats.set(backend, counts)
     }
-    return of
+    return counts
   }
 
   function lease(backend: Backend, exchange: ExchangeView): MockConnection {
-    const connection = new MockConnection(backend, exchange, pool.isReused, house)
+    const connection = new MockConnection(backend, exchange, pool.isReused, owner)
     connections.add(connection)
     statsOf(backend)[pool.isReused ? 'reused' : 'opened']++
     events.push({ type: 'acquire', backend, exchange })
@@ -152,11 +150,11 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
     }
   }
 
-  /** Resolves when no connection that `concerns` is out. */
-  function untilBack(concerns: (connection: MockConnection) => boolean): Promise<void> {
+  /** Resolves when no connection that `matches` is leased. */
+  function untilReleased(matches: (connection: MockConnection) => boolean): Promise<void> {
     return new Promise((resolve) => {
       function check(): void {
-        for (const connection of connections) if (concerns(connection)) return
+        for (const connection of connections) if (matches(connection)) return
         releaseListeners.delete(check)
         resolve()
       }
@@ -181,14 +179,14 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
     },
     stats: () => ({
       backends: Array.from(stats, ([backend, { opened, reused, waiting }]): BackendPoolStats => {
-        const out = Array.from(connections).filter((connection) => connection.backend === backend).length
-        return { backend: backend.id, connections: out, idle: 0, connecting: 0, waiting, opened, reused }
+        const leased = Array.from(connections).filter((connection) => connection.backend === backend).length
+        return { backend: backend.id, connections: leased, idle: 0, connecting: 0, waiting, opened, reused }
       }),
     }),
-    drain: (backend) => untilBack((connection) => connection.backend === backend),
+    drain: (backend) => untilReleased((connection) => connection.backend === backend),
     close() {
       isClosed = true
-      return untilBack(() => true)
+      return untilReleased(() => true)
     },
     destroy() {
       isClosed = true
@@ -198,33 +196,33 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
   return pool
 }
 
-/** What a connection needs of its pool. */
-interface House {
+/** The pool of a {@link MockConnection}. */
+interface ConnectionOwner {
   readonly readsBody: boolean
   onSend(backend: Backend, exchange: ExchangeView): void
-  answer(request: MockPoolRequest): Promise<MockPoolStep>
+  respond(request: MockPoolRequest): Promise<MockPoolStep>
   onRelease(connection: MockConnection, outcome: Outcome): void
 }
 
-/** What is left in a chunk that was not retained. */
+/** Overwrites a chunk that was not retained. */
 const POISON = 0xdd
 
 class MockConnection implements Lease, Flow {
   readonly backend: Backend
   readonly exchange: ExchangeView
   readonly isReused: boolean
-  readonly #house: House
+  readonly #owner: ConnectionOwner
   #sink: ResponseSink | null = null
   #isSent = false
   #isReleased = false
   #isRetained = false
   #goOn: (() => void) | null = null
 
-  constructor(backend: Backend, exchange: ExchangeView, isReused: boolean, house: House) {
+  constructor(backend: Backend, exchange: ExchangeView, isReused: boolean, owner: ConnectionOwner) {
     this.backend = backend
     this.exchange = exchange
     this.isReused = isReused
-    this.#house = house
+    this.#owner = owner
   }
 
   send(request: RequestHead, body: BodySource | null, sink: ResponseSink): void {
@@ -232,10 +230,10 @@ class MockConnection implements Lease, Flow {
     if (this.#isReleased) throw new Error('send() was called after release()')
     this.#isSent = true
     this.#sink = sink
-    this.#house.onSend(this.backend, this.exchange)
+    this.#owner.onSend(this.backend, this.exchange)
     const head = { ...request, headers: [...request.headers] }
-    // Not caught: what a sink or the script throws is a bug of the test's or the proxy's, and has to be seen.
-    void this.#exchange(head, this.#house.readsBody ? body : null)
+    // Not caught: an error of a sink or the script is a bug in the test or the proxy, and must be seen.
+    void this.#exchange(head, this.#owner.readsBody ? body : null)
   }
 
   resume(): void {
@@ -253,7 +251,7 @@ class MockConnection implements Lease, Flow {
     this.#isReleased = true
     this.#sink = null
     this.resume()
-    this.#house.onRelease(this, outcome)
+    this.#owner.onRelease(this, outcome)
   }
 
   /** The pool is destroyed. */
@@ -262,12 +260,12 @@ class MockConnection implements Lease, Flow {
   }
 
   async #exchange(head: RequestHead, source: BodySource | null): Promise<void> {
-    // The next turn of the microtask queue: nothing is answered from within send().
+    // Waits for a microtask, so as not to respond from within send().
     await null
     const { body, trailers } = await this.#read(source)
     if (this.#sink === null) return
     const { backend, exchange } = this
-    const step = await this.#house.answer({ backend, exchange, head, body, trailers })
+    const step = await this.#owner.respond({ backend, exchange, head, body, trailers })
     if (step instanceof ProxyError) this.#fail(step)
     else await this.#deliver(step, head.method)
   }
@@ -296,7 +294,7 @@ class MockConnection implements Lease, Flow {
     const isBodiless = method === 'HEAD' || status === 204 || status === 304
     const chunks = (answer.chunks ?? [body])
       .map((chunk) => Buffer.from(chunk as string))
-      .filter((one) => one.length > 0)
+      .filter((chunk) => chunk.length > 0)
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
     const bodyBytes = addFraming(headers, answer.chunks !== undefined || trailers !== undefined, bytes, status)
     this.#sink?.onHead(responseHead(status, reason, headers, isBodiless ? 0 : bodyBytes), this)
@@ -332,7 +330,7 @@ class MockConnection implements Lease, Flow {
   }
 }
 
-/** @returns the length of the body as the head tells it: -1 where only the end will. */
+/** @returns the length of the body by the head; -1 if it is unknown. */
 function addFraming(headers: HeaderList, isChunked: boolean, bytes: number, status: number): number {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]?.toLowerCase()

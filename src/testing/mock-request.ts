@@ -3,7 +3,7 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import { all, find } from './mock-headers.ts'
 import type { MockRequest } from './mock-script.ts'
 
-/** A {@link MockRequest} while it arrives. */
+/** A {@link MockRequest} that is being received. */
 export class Recorded implements MockRequest {
   readonly connection: number
   readonly method: string
@@ -74,7 +74,7 @@ export class Recorded implements MockRequest {
   }
   lose(): void {
     if (this.isComplete) return
-    this.loss = new Error(`the connection ended within the body of ${this.method} ${this.path}`)
+    this.loss = new Error(`the connection ended in the middle of the body of ${this.method} ${this.path}`)
     this.#settle?.()
   }
 }
@@ -88,7 +88,7 @@ const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP\/(1\.[01])$/
 const FIELD_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/
 const LAST_CRLF_BYTES = 2
 
-/** Reads requests from one connection's bytes. Plain rather than fast; strict, so that what a proxy gets wrong is seen. */
+/** Parses the requests of one connection. It is simple rather than fast, and strict, so as to detect errors of a proxy. */
 export class RequestReader {
   readonly #connection: number
   readonly #socket: net.Socket
@@ -109,7 +109,7 @@ export class RequestReader {
     return this.#state === 'head' && this.#rest.length === 0
   }
 
-  /** @returns what is wrong with the bytes, once, or `null`. */
+  /** @returns the fault in the bytes, once, or `null`. */
   read(bytes: Buffer): string | null {
     if (this.#state === 'failed') return null
     this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes])
@@ -118,19 +118,19 @@ export class RequestReader {
     return this.#fault
   }
 
-  /** No more will come. */
+  /** The connection has ended. */
   abandon(): void {
     this.#request?.lose()
   }
 
-  /** Bytes that belong to no request so far. */
+  /** Takes the bytes that do not belong to a request yet. */
   takeRest(): Buffer {
     const rest = this.#rest
     this.#rest = Buffer.alloc(0)
     return rest
   }
 
-  /** @returns whether it got anywhere. */
+  /** @returns whether it made progress. */
   #step(): boolean {
     switch (this.#state) {
       case 'head':
@@ -193,7 +193,7 @@ export class RequestReader {
   }
 
   #readTrailers(): boolean {
-    // An empty line ends the trailers; without any, it comes at once.
+    // An empty line ends the trailers. Without trailers it comes at once.
     const isEmpty = this.#rest.length >= LAST_CRLF_BYTES && this.#rest.toString('latin1', 0, 2) === '\r\n'
     const text = this.#takeThrough(isEmpty ? '\r\n' : '\r\n\r\n')
     if (text === null) return false

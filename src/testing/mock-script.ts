@@ -2,29 +2,29 @@ import type net from 'node:net'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { MockHeaders } from './mock-headers.ts'
 
-/** The head of an answer. Framing is added where the headers have none. */
+/** The head of a response. Framing headers are added if there are none. */
 export interface MockHead {
   /** Default 200. */
   readonly status?: number
   /** Default: the usual phrase of the status. */
   readonly reason?: string
-  /** A `Content-Length` or `Transfer-Encoding` among them is sent as given, right or wrong. `Connection: close` is obeyed. */
+  /** `Content-Length` and `Transfer-Encoding` are sent as given, correct or not. `Connection: close` is obeyed. */
   readonly headers?: MockHeaders
-  /** Delimit the body by the end of the connection. Default false; always so for an HTTP/1.0 request. */
+  /** Delimit the body by the end of the connection. Default false, but always true for an HTTP/1.0 request. */
   readonly untilClose?: boolean
 }
 
-/** A whole answer. */
+/** A complete response. */
 export interface MockAnswer extends MockHead {
   readonly body?: string | Uint8Array
-  /** In place of `body`: pieces, each its own chunk on the wire. */
+  /** In place of `body`: pieces, each of which is a chunk on the wire. */
   readonly chunks?: readonly (string | Uint8Array)[]
-  /** Send the body in chunks. Default: where `chunks` or `trailers` are given, else `Content-Length`. */
+  /** Send the body in chunks. Default: true if `chunks` or `trailers` are given; otherwise with `Content-Length`. */
   readonly chunked?: boolean
   readonly trailers?: MockHeaders
 }
 
-/** A request as it was received; filled while its body arrives. */
+/** A received request. Its body is filled in while it arrives. */
 export interface MockRequest {
   /** Number of the connection that carried it; the first is 1. */
   readonly connection: number
@@ -33,69 +33,75 @@ export interface MockRequest {
   readonly path: string
   /** `1.1` or `1.0`. */
   readonly version: string
-  /** Every byte of the head, as latin1, its empty line included. */
+  /** Every byte of the head, as latin1, including the empty line. */
   readonly rawHead: string
   readonly headers: HeaderList
   /** The body so far, without its framing. */
   readonly bodyBytes: Buffer
   /** {@link bodyBytes} as UTF-8. */
   readonly bodyText: string
-  /** The body so far as it stood on the wire: chunk sizes and trailers included. */
+  /** The body so far as sent on the wire, with chunk sizes and trailers. */
   readonly wireBytes: Buffer
-  /** `null` where there are none, or not yet. */
+  /** `null` if there are none, or not yet. */
   readonly trailers: HeaderList | null
   /** The last byte of the body has arrived. */
   readonly isComplete: boolean
   /** It asks for `100 Continue`. */
   readonly expectsContinue: boolean
-  /** First value of a header, whatever its case. */
+  /** First value of a header, by name in any case. */
   header(name: string): string | undefined
-  /** The whole body, without its framing. Rejects where the connection ends before it. */
+  /** The whole body, without its framing. Rejects if the connection ends before it. */
   body(): Promise<Buffer>
-  /** Stop reading from the connection, to be a slow reader. */
+  /** Stops reading from the connection, to simulate a slow reader. */
   pause(): void
   resume(): void
 }
 
-/** The answering end of one request. Nothing here throws; once the connection is gone everything does nothing. */
+/** The response to one request. Its methods never throw; after the connection has ended they do nothing. */
 export interface MockReply {
-  /** The connection has been closed, by whomever. */
+  /** Resolves when the connection has been closed, by either side. */
   readonly closed: Promise<void>
   readonly isClosed: boolean
-  /** Everything in one write: head, body, trailers, end. */
+  /** Sends everything in one write: head, body, trailers, end. */
   send(answer?: MockAnswer): void
-  /** A 1xx head; may be repeated. */
+  /** Sends a 1xx head; may be repeated. */
   informational(status: number, headers?: MockHeaders): void
-  /** `100 Continue`. */
+  /** Sends `100 Continue`. */
   continue(): void
-  /** The head alone, for `chunk()` and `end()` to follow. Without framing headers the body goes in chunks. */
+  /** Sends only the head; `chunk()` and `end()` follow. Without framing headers the body is sent in chunks. */
   head(head?: MockHead): void
-  /** A piece of the body, framed as the head said. @returns `false` when the socket's buffer is full: see {@link drained}. */
+  /**
+   * Sends a piece of the body, framed by the head. @returns `false` when the socket's buffer is full: see {@link
+   * drained}.
+   */
   chunk(data: string | Uint8Array): boolean
-  /** Resolves when what was written has left for the kernel, or the connection is closed. */
+  /** Resolves when all written data has been passed to the kernel, or the connection is closed. */
   drained(): Promise<void>
-  /** The answer is complete; the connection is free for the next request. */
+  /** Ends the response; the connection is free for the next request. */
   end(trailers?: MockHeaders): void
-  /** Bytes as they are; strings are latin1. The answer is still to be ended, by `end()` or by closing the connection. */
+  /** Sends bytes as they are; strings are latin1. Afterwards call `end()`, or close the connection. */
   raw(bytes: string | Uint8Array): boolean
-  /** Closes the connection by RST, at once. A unix socket has none and is just closed. */
+  /** Closes the connection by RST, at once. A unix socket has no RST and is just closed. */
   reset(): void
-  /** Closes the connection by FIN after what was written, wherever in the answer that is. */
+  /** Closes the connection by FIN after the data written so far, even in the middle of the response. */
   abort(): void
-  /** FIN after what was written, but goes on reading. */
+  /** Sends a FIN after the data written so far, but continues to read. */
   halfClose(): void
-  /** Closes the connection after the answer without a word about it in the head. */
+  /** Closes the connection after the response, without an announcement in the head. */
   closeAfter(): void
   /**
-   * Hands the connection out, paused, after `raw()` has said 101 or before: what comes on it from now on, its end
-   * included, is no request and the caller's to read. Bytes that came behind the request are read first.
+   * Hands the paused connection to the caller, before or after `raw()` has sent a 101. The caller reads all further data and
+   * the end of the connection, starting with bytes that have already arrived after the request.
    */
   takeOver(): net.Socket
 }
 
-/** Called when a head has arrived; the body may follow. It may answer later than it returns. */
+/** Called when a head has arrived; the body may follow. It may respond after it has returned. */
 export type MockHandler = (request: MockRequest, reply: MockReply) => void | Promise<void>
-/** What to do with one request: a handler, or an answer that is sent once the body has arrived (after `100 Continue` where asked for). */
+/**
+ * How to handle one request: a handler, or a response to send once the body has arrived (after `100 Continue` if
+ * expected).
+ */
 export type MockStep = MockHandler | MockAnswer
-/** One step for all requests, or a list of them used one after another, the last one for all that follow. */
+/** One step for all requests, or a list of steps; the last one serves all further requests. */
 export type MockScript = MockStep | readonly MockStep[]

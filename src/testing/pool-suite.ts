@@ -24,24 +24,24 @@ import { deadPort, type MockBackend, mockBackend } from './mock-backend.ts'
 import type { MockScript } from './mock-script.ts'
 import type { SuiteRunner } from './suite-runner.ts'
 
-/** What a pool does beyond the least that the contract asks for. */
+/** The abilities of a pool beyond the minimum of the contract. */
 export interface PoolTraits {
-  /** Connections carry one request after another. Default true. */
+  /** Connections are reused for further requests. Default true. */
   readonly keepsAlive?: boolean
   /** Trailers of responses are delivered. Default true. */
   readonly trailers?: boolean
   /** 1xx heads are delivered, and `expectsContinue` is honoured. Default true. */
   readonly informational?: boolean
-  /** Makes a pool with these bounds for each backend. Without it the tests of bounds are left out. */
+  /** Creates a pool with these bounds for each backend. Without it the tests of bounds are skipped. */
   readonly bounded?: (bounds: { maxConnections: number; maxWaiting: number }) => Pool
 }
 
 /**
- * Registers the tests that every {@link Pool} has to pass; they run against real servers on loopback.
- * Call it in a test file of your own: `poolSuite('my pool', () => myPool(), { test, describe })`.
- * @param factory makes a fresh pool for each test; the suite destroys it.
- * @param runner of your test runner.
- * @param traits what the pool does beyond the contract, and what it does not do.
+ * Registers the tests that every {@link Pool} must pass; they run against real servers on loopback.
+ * Call it in a test file: `poolSuite('my pool', () => myPool(), { test, describe })`.
+ * @param factory creates a pool for each test; the suite destroys it.
+ * @param runner functions of your test runner.
+ * @param traits abilities of the pool beyond the contract; `false` skips the tests of an ability.
  */
 export function poolSuite(
   name: string,
@@ -51,7 +51,7 @@ export function poolSuite(
 ): void {
   const { keepsAlive = true, trailers = true, informational = true, bounded } = traits
 
-  /** A test with a backend of its own, a pool of its own, and an end to both. */
+  /** Registers a test with its own backend and pool, which are closed at its end. */
   function wire(
     what: string,
     script: MockScript | undefined,
@@ -62,7 +62,7 @@ export function poolSuite(
       const pool = make()
       await using server = await mockBackend(script)
       const limit = gate()
-      const timer = setTimeout(() => limit.fail(new Error(`the pool did not finish this within ${LIMIT} ms`)), LIMIT)
+      const timer = setTimeout(() => limit.fail(new Error(`the pool did not finish within ${LIMIT} ms`)), LIMIT)
       try {
         await Promise.race([body({ pool, server, backend: new Backend(server.url) }), limit.opened])
       } finally {
@@ -87,7 +87,7 @@ export function poolSuite(
         const request = await server.nextRequest()
         assert.deepEqual([request.method, request.path, request.version], ['GET', '/p?q=1', '1.1'])
         const sent = request.headers.filter((_, i) => !/^connection$/i.test(request.headers[i - (i % 2)] ?? ''))
-        assert.deepEqual(sent, headers, 'no header is added but Connection, none is changed or moved')
+        assert.deepEqual(sent, headers, 'only Connection may be added, and no header changed or moved')
         assert.equal(got.error, null)
         assert.deepEqual([got.head?.status, got.head?.reason, got.head?.bodyBytes], [203, 'As You Like', 5])
         const received = ['X-Odd-CASE', '1', 'set-cookie', 'a=1', 'Set-Cookie', 'b=2', 'Content-Length', '5']
@@ -99,7 +99,7 @@ export function poolSuite(
     )
 
     wire(
-      'it answers from outside of send(), the head first and the end last',
+      'it responds after send() has returned, the head first and the end last',
       { body: 'hello' },
       async ({ pool, backend }) => {
         const connection = await pool.acquire(backend, view())
@@ -132,7 +132,7 @@ export function poolSuite(
       assert.deepEqual(server.faults, [])
     })
 
-    wire('a body without bytes is framed as such', undefined, async ({ pool, server, backend }) => {
+    wire('an empty body is framed as such', undefined, async ({ pool, server, backend }) => {
       await run(pool, backend, { method: 'POST', body: bodyOf([], { bytes: 0 }) })
       assert.equal((await server.nextRequest()).header('content-length'), '0')
       await run(pool, backend, { method: 'POST', body: bodyOf([], { bytes: -1 }) })
@@ -141,7 +141,7 @@ export function poolSuite(
     })
 
     wire(
-      'a slow backend holds the body back',
+      'a slow backend pauses the body',
       (request) => request.pause(),
       async ({ pool, server, backend }) => {
         const total = 64
@@ -161,7 +161,7 @@ export function poolSuite(
     )
 
     wire(
-      'a response in chunks has no length and its bytes are those of its chunks',
+      'a chunked response has no length and is decoded',
       { chunks: ['a', 'bc', 'def'] },
       async ({ pool, backend }) => {
         const got = await run(pool, backend)
@@ -183,7 +183,7 @@ export function poolSuite(
     )
 
     wire(
-      'HEAD, 204 and 304 have no body, whatever their heads say',
+      'HEAD, 204 and 304 have no body, whatever their heads announce',
       [{ body: 'hello' }, { status: 204 }, { status: 304, headers: ['Content-Length', '5'] }, { body: 'after' }],
       async ({ pool, backend }) => {
         const head = await run(pool, backend, { method: 'HEAD' })
@@ -197,7 +197,7 @@ export function poolSuite(
     )
 
     wire(
-      'an answer that comes before the body was read is delivered',
+      'a response that comes before the body was read is delivered',
       (_request, reply) => {
         reply.send({ status: 413, headers: ['Connection', 'close'] })
       },
@@ -207,7 +207,7 @@ export function poolSuite(
       },
     )
 
-    wire('what has arrived is flushed before there is more', undefined, async ({ pool, server, backend }) => {
+    wire('received data is flushed before more arrives', undefined, async ({ pool, server, backend }) => {
       const first = gate()
       server.use(async (_request, reply) => {
         reply.head()
@@ -218,7 +218,7 @@ export function poolSuite(
       })
       const connection = await pool.acquire(backend, view())
       const sink = collector()
-      // The backend goes on only once the early piece was flushed: else this test runs into its limit.
+      // The backend continues only after the early piece was flushed; otherwise this test times out.
       sink.afterFlush = () => {
         if (sink.body() === 'early') first.open()
       }
@@ -229,7 +229,7 @@ export function poolSuite(
     })
 
     wire(
-      'after onData said false nothing comes until resume()',
+      'after onData returned false nothing is delivered until resume()',
       { body: Buffer.alloc(4 * 1024 * 1024, 'x') },
       async ({ pool, backend }) => {
         const connection = await pool.acquire(backend, view())
@@ -242,7 +242,7 @@ export function poolSuite(
         connection.send(GET, null, sink)
         await stopped.opened
         const before = sink.body().length
-        // Another exchange goes there and back meanwhile; a pool that does not stop has delivered more by then.
+        // Meanwhile another exchange completes. A pool that does not stop has delivered more by then.
         await run(pool, backend, { method: 'HEAD' })
         assert.equal(sink.body().length, before)
         assert.ok(before < 4 * 1024 * 1024)
@@ -255,7 +255,7 @@ export function poolSuite(
     )
 
     wire(
-      'a retained chunk is not written over',
+      'a retained chunk is not overwritten',
       { chunks: Array.from({ length: 200 }, (_, i) => `${i}`.padEnd(5000, '.')) },
       async ({ pool, backend }) => {
         const connection = await pool.acquire(backend, view())
@@ -279,7 +279,7 @@ export function poolSuite(
       ['RST', resetOnRequest],
       ['FIN', cutOnRequest],
     ] as const) {
-      wire(`${what} before an answer is a reset, told once`, script, async ({ pool, backend }) => {
+      wire(`${what} before a response is a reset, reported once`, script, async ({ pool, backend }) => {
         const got = await run(pool, backend)
         assert.deepEqual(got.calls, ['error'])
         assertError(got.error, backend, 'ERR_PROXY_RESET')
@@ -288,11 +288,11 @@ export function poolSuite(
 
     for (const [what, script] of [
       ['RST in the middle of a body', resetMidBody],
-      ['FIN in the middle of a body in chunks', cutMidBody],
+      ['FIN in the middle of a chunked body', cutMidBody],
       ['FIN in the middle of a body of known length', shortBody],
       ['a malformed chunk', badChunk],
     ] as const) {
-      wire(`${what} is a cut, never an end`, script, async ({ pool, backend }) => {
+      wire(`${what} truncates the response, it does not end it`, script, async ({ pool, backend }) => {
         const got = await run(pool, backend)
         assert.equal(got.calls[0], 'head')
         assert.equal(got.calls.filter((call) => call === 'error' || call === 'end').join(), 'error')
@@ -301,7 +301,7 @@ export function poolSuite(
     }
 
     for (const [what, script] of [
-      ['what is not HTTP', garbage],
+      ['anything but HTTP', garbage],
       ['a response with two framings', twoFramings],
     ] as const) {
       wire(`${what} is a bad response`, script, async ({ pool, server, backend }) => {
@@ -312,16 +312,16 @@ export function poolSuite(
       })
     }
 
-    wire('a backend that is not there is a connect error', undefined, async ({ pool }) => {
+    wire('a refused connection is a connect error', undefined, async ({ pool }) => {
       const backend = new Backend((await deadPort()).url)
       const got = await run(pool, backend)
       assertError(got.error, backend, 'ERR_PROXY_CONNECT')
-      // Not by instanceof: jest gives each test file an Error of its own.
+      // instanceof does not work with jest, which gives each test file its own Error.
       assert.ok(types.isNativeError(got.error?.cause), 'the cause is kept')
     })
 
     wire(
-      'bytes after the end of a response end its connection, and no later exchange sees them',
+      'bytes after a response end its connection and reach no other exchange',
       [longBody, { body: 'clean' }],
       async ({ pool, server, backend }) => {
         const got = await run(pool, backend)
@@ -332,7 +332,7 @@ export function poolSuite(
     )
 
     wire(
-      'release() before the end closes the connection and silences it',
+      'release() before the end closes the connection and stops its calls',
       neverAnswer,
       async ({ pool, server, backend }) => {
         const connection = await pool.acquire(backend, view())
@@ -346,14 +346,14 @@ export function poolSuite(
       },
     )
 
-    wire('release() without send() gives the connection back', undefined, async ({ pool, backend }) => {
+    wire('release() without send() returns the connection to the pool', undefined, async ({ pool, backend }) => {
       const unused = await pool.acquire(backend, view())
       unused.release(ABORTED)
       assert.equal((await run(pool, backend)).body, 'GET /')
     })
 
     wire(
-      'a connection that the backend announced to close is not used again',
+      'a connection with an announced close is not reused',
       [{ headers: ['Connection', 'close'] }, { body: 'fresh' }],
       async ({ pool, server, backend }) => {
         await run(pool, backend)
@@ -363,19 +363,19 @@ export function poolSuite(
     )
 
     if (keepsAlive) {
-      wire('a connection is used again, by one exchange at a time', undefined, async ({ pool, server, backend }) => {
+      wire('a connection is reused, by one exchange at a time', undefined, async ({ pool, server, backend }) => {
         const first = await run(pool, backend)
         assert.equal(first.isReused, false)
-        const again = await pool.acquire(backend, view())
-        assert.equal(again.isReused, true)
+        const reused = await pool.acquire(backend, view())
+        assert.equal(reused.isReused, true)
         const other = await pool.acquire(backend, view())
         assert.equal(other.isReused, false)
-        again.release(ABORTED)
+        reused.release(ABORTED)
         other.release(ABORTED)
         assert.ok(server.connections <= 2)
       })
 
-      wire('release() twice gives back once', undefined, async ({ pool, backend }) => {
+      wire('a repeated release() has no effect', undefined, async ({ pool, backend }) => {
         const connection = await pool.acquire(backend, view())
         const sink = collector()
         connection.send(GET, null, sink)
@@ -417,7 +417,7 @@ export function poolSuite(
         assert.deepEqual([got.isReused, got.body, server.requests.length], [false, 'elsewhere', 1])
       })
 
-      wire('stats() counts what is open, idle, new and used again', undefined, async ({ pool, backend }) => {
+      wire('stats() counts open, idle, new and reused connections', undefined, async ({ pool, backend }) => {
         const figures = (): number[] => {
           const { connections, idle, waiting, opened, reused } = figuresOf(pool, backend)
           return [connections, idle, waiting, opened, reused]
@@ -430,7 +430,7 @@ export function poolSuite(
       })
 
       wire(
-        'drain() closes idle connections at once, and leased ones when they are back',
+        'drain() closes idle connections at once, and leased ones after their release',
         [neverAnswer, { body: 'a' }],
         async ({ pool, server, backend }) => {
           const connection = await pool.acquire(backend, view())
@@ -490,24 +490,20 @@ export function poolSuite(
         },
       )
 
-      wire(
-        'a body that waits for 100 Continue is not asked for before',
-        undefined,
-        async ({ pool, server, backend }) => {
-          const body = bodyOf(['hello'], { bytes: 5, expectsContinue: true })
-          server.use(async (request, reply) => {
-            assert.equal(body.isStarted, false)
-            reply.continue()
-            await request.body()
-            reply.send({ body: 'thanks' })
-          })
-          const got = await run(pool, backend, { method: 'POST', headers: EXPECT, body })
-          assert.deepEqual([got.body, server.requests[0]?.bodyText], ['thanks', 'hello'])
-        },
-      )
+      wire('a body that expects 100 Continue is not read before it', undefined, async ({ pool, server, backend }) => {
+        const body = bodyOf(['hello'], { bytes: 5, expectsContinue: true })
+        server.use(async (request, reply) => {
+          assert.equal(body.isStarted, false)
+          reply.continue()
+          await request.body()
+          reply.send({ body: 'thanks' })
+        })
+        const got = await run(pool, backend, { method: 'POST', headers: EXPECT, body })
+        assert.deepEqual([got.body, server.requests[0]?.bodyText], ['thanks', 'hello'])
+      })
 
       wire(
-        'a final answer in place of 100 Continue leaves the body alone',
+        'a final response in place of 100 Continue leaves the body unread',
         (_request, reply) => {
           reply.send({ status: 417 })
         },
@@ -515,7 +511,7 @@ export function poolSuite(
           const body = bodyOf(['hello'], { bytes: 5, expectsContinue: true })
           const got = await run(pool, backend, { method: 'POST', headers: EXPECT, body })
           assert.deepEqual([got.head?.status, body.isStarted], [417, false])
-          // A request without its body has been sent on it: nothing can follow.
+          // The request was sent without its body, so the connection cannot be reused.
           await server.untilOpenConnections(0)
         },
       )
@@ -523,7 +519,7 @@ export function poolSuite(
 
     if (bounded !== undefined) {
       wire(
-        'past its connections exchanges wait in order; past its places they are refused',
+        'over the limits, exchanges first wait in order and are then refused',
         undefined,
         async ({ pool, backend }) => {
           const held = await pool.acquire(backend, view())
@@ -549,7 +545,7 @@ export function poolSuite(
       )
 
       wire(
-        'an exchange that is aborted stops waiting and leaves its place',
+        'an aborted exchange stops waiting and frees its place in the queue',
         undefined,
         async ({ pool, backend }) => {
           const held = await pool.acquire(backend, view())
@@ -567,7 +563,7 @@ export function poolSuite(
     }
 
     wire(
-      'close() refuses new leases and waits for those that are out',
+      'close() refuses new leases and waits for current ones',
       [{ body: 'last' }],
       async ({ pool, server, backend }) => {
         const connection = await pool.acquire(backend, view())
@@ -586,19 +582,23 @@ export function poolSuite(
       },
     )
 
-    wire('destroy() fails what is out and closes everything', neverAnswer, async ({ pool, server, backend }) => {
-      const connection = await pool.acquire(backend, view())
-      const sink = collector()
-      connection.send(GET, null, sink)
-      await server.nextRequest()
-      pool.destroy()
-      await sink.done
-      assert.deepEqual(sink.calls, ['error'])
-      assert.ok(sink.error instanceof ProxyError)
-      connection.release(ABORTED)
-      await server.untilOpenConnections(0)
-      await pool.close()
-    })
+    wire(
+      'destroy() fails current exchanges and closes all connections',
+      neverAnswer,
+      async ({ pool, server, backend }) => {
+        const connection = await pool.acquire(backend, view())
+        const sink = collector()
+        connection.send(GET, null, sink)
+        await server.nextRequest()
+        pool.destroy()
+        await sink.done
+        assert.deepEqual(sink.calls, ['error'])
+        assert.ok(sink.error instanceof ProxyError)
+        connection.release(ABORTED)
+        await server.untilOpenConnections(0)
+        await pool.close()
+      },
+    )
   })
 }
 
@@ -612,10 +612,10 @@ const GET: RequestHead = { method: 'GET', path: '/', authority: 'a', headers: ['
 const EXPECT = ['Host', 'a', 'Expect', '100-continue']
 const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
 const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 1 }
-/** Far beyond any test, ms; it keeps a broken pool from hanging for ever. */
+/** Time limit of a test, ms: a broken pool must not hang for ever. */
 const LIMIT = 10_000
 
-/** An exchange as a pool sees it. */
+/** An exchange, as a pool sees it. */
 function view(signal = new AbortController().signal): ExchangeView {
   return exchangeView({
     headers: GET.headers,
@@ -624,7 +624,7 @@ function view(signal = new AbortController().signal): ExchangeView {
   })
 }
 
-/** What came of one exchange. */
+/** The result of one exchange. */
 interface Result {
   readonly calls: readonly string[]
   readonly isReused: boolean
@@ -635,7 +635,7 @@ interface Result {
   readonly error: ProxyError | null
 }
 
-/** One whole exchange: lease, send, wait for the end, release. */
+/** Runs one exchange: lease, send, wait for the end, release. */
 async function run(
   pool: Pool,
   backend: Backend,
@@ -660,17 +660,17 @@ async function run(
 
 function figuresOf(pool: Pool, backend: Backend): Omit<BackendPoolStats, 'backend'> {
   const none = { connections: 0, idle: 0, connecting: 0, waiting: 0, opened: 0, reused: 0 }
-  return pool.stats().backends.find((one) => one.backend === backend.id) ?? none
+  return pool.stats().backends.find((stats) => stats.backend === backend.id) ?? none
 }
 
 function assertError(error: ProxyError | null, backend: Backend, code: ProxyErrorCode): void {
-  assert.ok(error instanceof ProxyError, 'no ProxyError came')
+  assert.ok(error instanceof ProxyError, 'no ProxyError was reported')
   assert.equal(error.code, code)
   assert.equal(error.side, 'backend')
   assert.equal(error.backend, backend)
 }
 
-/** A sink that keeps what it is told, and holds the connection to the order of the calls. */
+/** A sink that records its calls, and checks their order. */
 interface Collector extends ResponseSink {
   readonly calls: string[]
   readonly informational: ResponseHead[]
@@ -678,7 +678,7 @@ interface Collector extends ResponseSink {
   flow: Flow
   trailers: HeaderList | null
   error: ProxyError | null
-  /** Resolves after `onEnd` or `onError`; rejects for a call that is out of order. */
+  /** Resolves after `onEnd` or `onError`; rejects for a call out of order. */
   readonly done: Promise<void>
   body(): string
   onChunk: (chunk: Buffer) => boolean
@@ -689,7 +689,7 @@ function collector(): Collector {
   const chunks: Buffer[] = []
   const end = gate()
   let isOver = false
-  function note(call: string, isInOrder: boolean): void {
+  function record(call: string, isInOrder: boolean): void {
     if (isOver || !isInOrder) end.fail(new Error(`${call} came after ${sink.calls.join(', ') || 'nothing'}`))
     if (call !== 'flush') sink.calls.push(call)
   }
@@ -705,37 +705,37 @@ function collector(): Collector {
     onChunk: () => true,
     afterFlush: () => {},
     onInformational(head) {
-      note(String(head.status), sink.head === null)
-      // Continue is the connection's own affair as much as the client's.
+      record(String(head.status), sink.head === null)
+      // A pool may handle 100 Continue itself.
       if (head.status !== 100) sink.informational.push(head)
     },
     onHead(head, flow) {
-      note('head', sink.head === null)
+      record('head', sink.head === null)
       sink.head = head
       sink.flow = flow
     },
     onData(chunk) {
-      note('data', sink.head !== null)
-      // A copy: the bytes are ours during the call only.
+      record('data', sink.head !== null)
+      // A copy, since the chunk is valid only during the call.
       chunks.push(Buffer.from(chunk))
       return sink.onChunk(chunk)
     },
     onFlush() {
-      note('flush', true)
+      record('flush', true)
       sink.afterFlush()
     },
     onEnd(trailers) {
-      note('end', sink.head !== null)
+      record('end', sink.head !== null)
       isOver = true
       sink.trailers = trailers
       end.open()
     },
     onUpgrade(_head, stream) {
-      note('upgrade', false)
+      record('upgrade', false)
       stream.destroy()
     },
     onError(error) {
-      note('error', true)
+      record('error', true)
       isOver = true
       sink.error = error
       end.open()
@@ -747,9 +747,9 @@ function collector(): Collector {
 /** A request body from memory. */
 interface TestBody extends BodySource {
   readonly isStarted: boolean
-  /** Pieces that were taken. */
+  /** Number of pieces delivered. */
   readonly delivered: number
-  /** Resolves when the reader said to stop, for the first time. */
+  /** Resolves when the reader asks to stop, for the first time. */
   readonly held: Promise<void>
 }
 
@@ -795,7 +795,7 @@ function bodyOf(
   }
 }
 
-/** A promise and its resolution. */
+/** A promise with the functions that settle it. */
 function gate(): { opened: Promise<void>; open: () => void; fail: (error: Error) => void } {
   let open = (): void => {}
   let fail = (_error: Error): void => {}
@@ -803,7 +803,7 @@ function gate(): { opened: Promise<void>; open: () => void; fail: (error: Error)
     open = resolve
     fail = reject
   })
-  // Seen by whoever waits; nobody has to.
+  // Nobody may be waiting: avoids an unhandled rejection.
   opened.catch(() => {})
   return { opened, open, fail }
 }

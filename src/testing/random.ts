@@ -1,6 +1,6 @@
 /**
- * A random source that repeats itself: mulberry32, by Tommy Ettinger. Good enough to drive tests, for nothing else.
- * @returns a function that gives numbers in [0, 1), always the same ones for the same `seed`.
+ * A reproducible random source: mulberry32, by Tommy Ettinger. Good enough for tests only.
+ * @returns a function that returns numbers in [0, 1), always the same ones for the same `seed`.
  */
 export function seededRandom(seed: number): () => number {
   let state = seed | 0

@@ -3,22 +3,22 @@ import type { Logger } from '../contracts/logger.ts'
 /** One call of a {@link recordingLogger}. */
 export interface LogEntry {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
-  /** The object as it was given, not a copy. */
+  /** The object that was passed, not a copy. */
   readonly fields: Readonly<Record<string, unknown>>
   readonly message: string
 }
 
-/** A logger that keeps what it is told. */
+/** A logger that records its calls. */
 export interface RecordingLogger extends Logger {
   /** All calls so far, in order. */
   readonly entries: readonly LogEntry[]
   /** The messages of one level, or of all. */
   messages(level?: LogEntry['level']): string[]
-  /** Forgets all entries. */
+  /** Removes all entries. */
   clear(): void
 }
 
-/** Makes a {@link RecordingLogger}. Its methods need no `this`. */
+/** Creates a {@link RecordingLogger}. Its methods need no `this`. */
 export function recordingLogger(): RecordingLogger {
   const entries: LogEntry[] = []
   const keep = (level: LogEntry['level']) => (fields: object, message: string) => {

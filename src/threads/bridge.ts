@@ -6,7 +6,7 @@ import { type Phase, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.ts'
 import { describeError } from '../runtime/describe-error.ts'
 
-/** Events of a proxy in a thread that come to the proxy in the main thread. */
+/** Events of a proxy in a thread that are forwarded to the proxy in the main thread. */
 export const FORWARDED = [
   'request',
   'attempt',
@@ -30,7 +30,7 @@ export interface EventHub {
 /** One of {@link FORWARDED}. */
 export type ForwardedEvent = (typeof FORWARDED)[number]
 
-/** An event as data that can be cloned. */
+/** An event as cloneable data. */
 export interface PlainEvent {
   readonly event: ForwardedEvent
   readonly args: readonly PlainValue[]
@@ -43,7 +43,7 @@ type PlainValue =
   | { readonly kind: 'exchange'; readonly view: PlainView }
   | { readonly kind: 'backend'; readonly id: string; readonly url: string }
   | { readonly kind: 'error'; readonly error: PlainError }
-  /** Plain already. */
+  /** Cloneable as it is. */
   | { readonly kind: 'value'; readonly value: Exclude<EventArgument, ExchangeView | Backend | ProxyError> }
 
 interface PlainView {
@@ -70,8 +70,8 @@ interface PlainError {
 }
 
 /**
- * Makes the function by which another thread subscribes to a proxy's events: only those in `wanted` cost anything, and they
- * go to `notify`.
+ * Makes the function by which another thread subscribes to a proxy's events. `notify` gets the events in `wanted`; the others
+ * cost nothing.
  */
 export function eventForwarder(
   events: EventHub,
@@ -89,13 +89,13 @@ export function eventForwarder(
   }
 }
 
-/** Emits an event of another thread; an exchange is as it was when the event happened. */
+/** Emits an event of another thread. Its exchange is a copy from the time of the event. */
 export function emitForwarded(
   events: EventHub,
   { event, args }: PlainEvent,
   findBackend: (id: string) => Backend | null,
 ): void {
-  // The arguments are those of the event, which the types cannot follow through a name that is known at run time only.
+  // The arguments belong to the event, but types cannot follow a name that is known only at run time.
   const emit = events.emit.bind(events) as (event: ForwardedEvent, ...args: readonly EventArgument[]) => void
   emit(event, ...args.map((arg) => fromPlain(arg, findBackend)))
 }
@@ -119,7 +119,7 @@ function toPlain(value: EventArgument): PlainValue {
 function fromPlain(plain: PlainValue, findBackend: (id: string) => Backend | null): EventArgument {
   switch (plain.kind) {
     case 'backend':
-      // It may be gone by now.
+      // The backend may have been removed.
       return findBackend(plain.id) ?? new Backend(plain)
     case 'error': {
       const { code, message, phase, backend, attempt, blamesBackend, cause } = plain.error
@@ -143,7 +143,7 @@ function isView(value: Exclude<EventArgument, Backend | ProxyError>): value is E
   return typeof value === 'object' && value !== null && 'clientAddress' in value && 'header' in value
 }
 
-/** An exchange of another thread, as it was at one moment. */
+/** A copy of an exchange in another thread. */
 class RemoteExchange implements ExchangeView {
   readonly id: number
   readonly method: string
@@ -169,7 +169,7 @@ class RemoteExchange implements ExchangeView {
     this.timeouts = view.timeouts
   }
 
-  /** Never aborted: what happens in the other thread is not known here. */
+  /** Never aborted: this copy does not follow the other thread. */
   get signal(): AbortSignal {
     return new AbortController().signal
   }

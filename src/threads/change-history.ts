@@ -1,8 +1,8 @@
 import { subjectOf, type ThreadsChange } from './protocol.ts'
 
 /**
- * What a thread that begins later must make up for: the last change of each subject, in the order of the calls. Other options take the
- * place of all changes of backends: they say which there are, and may not have the group any more.
+ * The changes that a new thread must apply: the last one of each subject, in the order of the calls. New options replace all
+ * changes of backends: the options say which backends there are, and may have no such group.
  */
 export class ChangeHistory implements Iterable<ThreadsChange> {
   readonly #changes = new Map<string, ThreadsChange>()
@@ -11,14 +11,14 @@ export class ChangeHistory implements Iterable<ThreadsChange> {
     for (const change of changes) this.add(change)
   }
 
-  /** @returns to be called if the change could not be made: later threads could not make it either, and would not serve. */
+  /** @returns an undo function, for a change that failed: new threads would fail too, and would not serve. */
   add(change: ThreadsChange): () => void {
     const subject = subjectOf(change)
     const replaced = Array.from(this.#changes).filter(
       ([about, earlier]) => about === subject || ('options' in change && 'group' in earlier),
     )
     for (const [about] of replaced) this.#changes.delete(about)
-    // After the others: the order is that of the calls.
+    // At the end, to keep the order of the calls.
     this.#changes.set(subject, change)
     return () => {
       if (this.#changes.get(subject) === change) this.#changes.delete(subject)

@@ -5,17 +5,17 @@ import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 import { listen } from '../fronts/listen.ts'
 import type { HandedOver } from './protocol.ts'
 
-/** How connections come to the server of a thread, and how many it has: counted where the main thread reads it. */
+/** The connections of a thread's server, counted in shared memory for the main thread, and its listening sockets. */
 export class ThreadConnections {
   readonly #server: net.Server
   readonly #listen: ListenOptions | null
   readonly #counters: Float64Array
-  /** What accepts connections for the server: itself, and listening sockets of threads that are gone. */
+  /** The servers that accept connections: the thread's own, and those adopted from earlier threads. */
   readonly #listeners: net.Server[] = []
 
   /**
-   * @param listen `null`: whoever hands a connection to this thread counts it.
-   * @param counters of the thread's slot: connections that have come, that have gone, and listening sockets.
+   * @param listen `null`: the acceptor hands connections to this thread, and counts them.
+   * @param counters of the thread's slot: connections opened, connections closed, listening sockets.
    */
   constructor(server: net.Server, listen: ListenOptions | null, counters: Float64Array) {
     this.#server = server
@@ -27,21 +27,21 @@ export class ThreadConnections {
     })
   }
 
-  /** How many are open. */
+  /** Number of open connections. */
   readonly open = (): number => (this.#counters[0] ?? 0) - (this.#counters[1] ?? 0)
 
   get listeners(): readonly net.Server[] {
     return this.#listeners
   }
 
-  /** The server listens by itself, sharing the port with other threads. */
+  /** Starts to listen, on a port shared with other threads. */
   async listen(): Promise<ListenAddress> {
     const address = await listen(this.#server, this.#listen as ListenOptions, true)
     this.#addListener(this.#server)
     return address
   }
 
-  /** Hands `count` listening sockets to another thread, those that came from others first. */
+  /** Hands `count` listening sockets to another thread, the adopted ones first. */
   handOver(count: number, to: MessagePort): void {
     for (const listener of this.#listeners.splice(-count)) {
       to.postMessage(listener satisfies HandedOver, [listener as never])
@@ -50,14 +50,14 @@ export class ThreadConnections {
     to.close()
   }
 
-  /** Takes over what {@link handOver} of another thread sends. */
+  /** Adopts the listening sockets that {@link handOver} of another thread sends. */
   adopt(from: MessagePort): void {
     from.on('message', (listener: HandedOver) => {
       listener.maxConnections = this.#server.maxConnections
       listener.on('connection', (socket) => this.#server.emit('connection', socket))
       this.#addListener(listener)
     })
-    // The thread that it was to come from has died.
+    // Nothing came: the other thread has died.
     from.once('close', () => {
       if (this.#listeners.length === 0) void this.listen()
     })

@@ -3,28 +3,28 @@ import { PrivateStateMemory, SharedStateMemory, type StateMemory } from '../runt
 import { parentChannel } from './local-proxies.ts'
 import { countersName, namespaceOf, type ThreadStart } from './protocol.ts'
 
-/** What a proxy needs of the thread that it is made in. */
+/** The thread that a proxy is created in. */
 export interface ThreadContext {
-  /** Distinguishes the proxies of a thread in what is shared: the same for the same proxy of each thread. */
+  /** Identifies the proxy in shared memory: the same proxy has the same namespace in each thread. */
   readonly namespace: string
   readonly memory: StateMemory
   readonly counters: Float64Array
-  /** The thread's number; 0: none of an executor's. */
+  /** The thread's number; 0: not a thread of an executor. */
   readonly thread: number
-  /** Clears what the numbers of backends that come say of earlier ones; where threads share them, one does it for all. */
+  /** Whether this thread clears old state when a backend is added. If threads share the state, only one of them does. */
   readonly clearsState: boolean
-  /** Takes lines of an access log that are for standard output; `null`: they are written here. */
+  /** Writes access log lines to standard output through the main thread; `null`: this thread writes them. */
   readonly writeLine: ((line: string) => void) | null
 }
 
-/** How this thread was started; `undefined` unless by an executor of ours. */
+/** How this thread was started; `undefined` if not by an executor. */
 export const threadStart = (workerData as { heddle?: ThreadStart } | null)?.heddle
 const memory = threadStart === undefined ? null : new SharedStateMemory(threadStart.memory, threadStart.slot)
 let unnamed = 0
 
 /**
- * For the next proxy. In a thread of ours its numbers are those of its siblings in other threads: of the same name, or if it has
- * none, made in the same place among those without one.
+ * The context of the next proxy. In a thread of an executor it shares its state with its siblings in other threads: the
+ * proxies of the same name, or, without a name, the proxies created in the same order.
  */
 export function nextContext(name = ''): ThreadContext {
   if (threadStart === undefined || memory === null) {
@@ -36,7 +36,7 @@ export function nextContext(name = ''): ThreadContext {
   const counters = memory.counters(countersName(threadStart.slot, namespace))
   counters.fill(0)
   const writeLine = (line: string): void => parentChannel.writeLine(line)
-  // The thread that started us does not know of the proxies of a module.
+  // The main thread does not know the proxies of a module.
   const clearsState = 'entry' in threadStart.job
   return { namespace, memory, counters, thread: threadStart.thread, clearsState, writeLine }
 }

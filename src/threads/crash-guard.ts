@@ -1,28 +1,28 @@
-/** The first replacement comes at once; then the wait doubles from here, ms. */
+/** The first replacement is immediate; later waits double from here, ms. */
 const FIRST_WAIT_MS = 100
 const LONGEST_WAIT_MS = 5000
-/** A thread that has served this long does not count among the crashes of a loop, ms. */
+/** A thread that has served this long is no part of a crash loop, ms. */
 const STABLE_MS = 10_000
-/** After so long without a death what was before is forgotten, ms. */
+/** After this time without a crash the count starts at zero, ms. */
 const FORGET_MS = 60_000
 
-/** Decides when a thread that died is replaced, and when to give up. */
+/** Decides when to replace a thread that died, and when to give up. */
 export class CrashGuard {
   readonly #maxCrashes: number
   #crashes = 0
   #lastAt = Number.NEGATIVE_INFINITY
 
-  /** @param maxCrashes so many in a row, none of them after ten seconds of service, are a loop. */
+  /** @param maxCrashes number of crashes in a row, each within ten seconds of service, that make a crash loop. */
   constructor(maxCrashes: number) {
     this.#maxCrashes = maxCrashes
   }
 
-  /** Other code runs now. */
-  forget(): void {
+  /** Starts the count at zero, because the threads run other code now. */
+  reset(): void {
     this.#crashes = 0
   }
 
-  /** A thread has died, after `servedMs`. @returns ms to wait before it is replaced, or -1 to give up. */
+  /** Counts a thread that died after it served for `servedMs`. @returns ms to wait before it is replaced; -1 to give up. */
   onDeath(now: number, servedMs: number): number {
     const isNew = servedMs >= STABLE_MS || now - this.#lastAt >= FORGET_MS
     this.#crashes = isNew ? 1 : this.#crashes + 1

@@ -8,43 +8,43 @@ import type { Batch, FromThread, ThreadStart, ThreadsChange, ToThread } from './
 import type { ThreadSettings } from './settings.ts'
 import { ThreadCounters } from './thread-counters.ts'
 
-/** The module that every thread runs; the only thing of the composition root that is named here. */
+/** The module that every thread runs. A URL, so that this room does not import the composition root. */
 const WORKER_MODULE = new URL('../worker.js', import.meta.url)
 
 /** How much longer than `drainTimeoutMs` a thread may take to end before it is terminated, ms. */
 const TERMINATE_MARGIN_MS = 1000
 
-/** Settings that say how a thread starts and ends. */
+/** Settings for the start and the end of a thread. */
 export type LifeSettings = Pick<ThreadSettings, 'clock' | 'startTimeoutMs' | 'resourceLimits'>
 
-/** Notified of what a {@link Thread} does. */
+/** Callbacks of a {@link Thread}. */
 export interface ThreadOwner {
   onServing(thread: Thread): void
   onBatch(thread: Thread, batch: Batch): void
-  /** It is gone; {@link Thread.fault} says whether by itself. */
+  /** It has ended. {@link Thread.fault} is set if nobody asked it to. */
   onEnded(thread: Thread): void
 }
 
-/** One thread, seen from the one that started it. */
+/** A thread, seen from the main thread. */
 export class Thread {
   readonly id: number
   readonly slot: number
   state: ThreadStats['state'] | 'ended' = 'starting'
-  /** Why it began, or ends, in words. */
+  /** Why it was started, or why it ends, for messages. */
   reason: string
   /** When it began to serve, on the clock's scale. */
   servingSince = Number.POSITIVE_INFINITY
   /** It was asked to end. */
-  wasAsked = false
+  wasRetired = false
   /** Why it ended, unless it was asked to. */
   fault: NodeJS.ErrnoException | null = null
   readonly counters: ThreadCounters
-  /** Resolves when it serves, with where it listens (`null`: it does not by itself); rejects if it cannot. */
+  /** Resolves when it serves, with its address (`null`: it gets connections by message); rejects if it cannot. */
   readonly serving: Promise<ListenAddress | null>
-  /** Resolves when it is gone. */
+  /** Resolves when it has ended. */
   readonly ended: Promise<void>
-  /** It has nothing left, or was given up. */
-  #isOver = false
+  /** {@link #terminate} was called. */
+  #wasTerminated = false
   readonly #worker: Worker
   readonly #settings: LifeSettings
   readonly #drainTimeoutMs: number
@@ -75,13 +75,13 @@ export class Thread {
       name: `heddle ${start.thread}`,
       workerData: { heddle: start },
       resourceLimits: settings.resourceLimits,
-      // What is evaluated is not our module, and node refuses the flag for a file.
+      // Node refuses this flag for a worker that runs a file.
       ...(process.execArgv.some((arg) => arg.startsWith('--input-type')) && { execArgv: [] }),
     })
     this.#loop = this.#worker.performance.eventLoopUtilization()
     const { startTimeoutMs, clock } = settings
     this.#cancelStart = clock.schedule(startTimeoutMs, () => {
-      this.fault ??= new Error(`it did not serve within ${startTimeoutMs} ms (startTimeoutMs)`)
+      this.fault ??= new Error(`it was not ready to serve within ${startTimeoutMs} ms (startTimeoutMs)`)
       this.#terminate()
     })
     let onFailed!: (error: Error) => void
@@ -89,7 +89,7 @@ export class Thread {
       this.#onServing = resolve
       onFailed = reject
     })
-    // Whoever waits for it gets the error; if nobody does, the owner is notified.
+    // A caller that waits gets the error. Otherwise onEnded() reports it.
     this.serving.catch(() => {})
     this.ended = new Promise((resolve) => {
       this.#worker
@@ -99,12 +99,12 @@ export class Thread {
         })
         .on('exit', (code) => {
           this.#cancelStart()
-          const isGood = this.#isOver || (this.wasAsked && code === 0)
-          if (!isGood) this.fault ??= new Error(`it ended with code ${code}${hintOf(code)}`)
+          const isExpected = this.#wasTerminated || (this.wasRetired && code === 0)
+          if (!isExpected) this.fault ??= new Error(`it ended with code ${code}${hintOf(code)}`)
           this.state = 'ended'
           for (const acknowledge of this.#acknowledged.values()) acknowledge(null)
           this.#acknowledged.clear()
-          // Without effect if it has served.
+          // Has no effect once it has served.
           onFailed(this.#startError())
           memory.takeBack(this.slot)
           owner.onEnded(this)
@@ -117,7 +117,7 @@ export class Thread {
     return this.#utilization
   }
 
-  /** Measures the time since the last call. */
+  /** Measures {@link utilization} since the last call. */
   measure(): void {
     const now = this.#worker.performance.eventLoopUtilization()
     this.#utilization = this.#worker.performance.eventLoopUtilization(now, this.#loop).utilization
@@ -137,7 +137,7 @@ export class Thread {
     }
   }
 
-  /** Resolves with what went wrong, or `null`; also when the thread ends. */
+  /** Sends a change. Resolves with the fault, or `null` on success; also with `null` if the thread ends. */
   change(number: number, change: ThreadsChange): Promise<string | null> {
     if (this.state === 'ended') return Promise.resolve(null)
     return new Promise((resolve) => {
@@ -150,26 +150,26 @@ export class Thread {
     this.#post({ type: 'subscribe', events })
   }
 
-  /** Hands it a client's connection. */
+  /** Hands a client's connection to the thread. */
   take(socket: Socket): void {
     this.#worker.postMessage({ type: 'socket', socket } satisfies ToThread, [socket as never])
     this.counters.addConnection()
   }
 
-  /** Hands `count` of its listening sockets to another thread. The kernel keeps what waits in their queues. */
+  /** Hands `count` of its listening sockets to another thread. Connections in their queues are kept. */
   handOverListeners(count: number, successor: Thread): void {
     const { port1, port2 } = new MessageChannel()
-    // The successor then finds that nothing comes.
+    // The successor notices the closed port and listens itself.
     if (this.state === 'ended') port1.close()
     else this.#worker.postMessage({ type: 'handOverListeners', count, to: port1 } satisfies ToThread, [port1])
     successor.#worker.postMessage({ type: 'adoptListeners', from: port2 } satisfies ToThread, [port2])
   }
 
-  /** Lets it finish what it has, and end. */
+  /** Lets the thread finish its exchanges, and end. */
   async retire(): Promise<void> {
     if (this.state === 'ended') return
-    if (!this.wasAsked) {
-      this.wasAsked = true
+    if (!this.wasRetired) {
+      this.wasRetired = true
       this.state = 'retiring'
       this.#post({ type: 'retire' })
       const cancel = this.#settings.clock.schedule(this.#drainTimeoutMs + TERMINATE_MARGIN_MS, () => this.#terminate())
@@ -221,7 +221,7 @@ export class Thread {
   }
 
   #terminate(): void {
-    this.#isOver = true
+    this.#wasTerminated = true
     void this.#worker.terminate()
   }
 
@@ -230,12 +230,12 @@ export class Thread {
   }
 }
 
-/** What node's exit codes say (process.exit codes in its documentation). */
+/** Explains node's exit codes (see "Exit codes" in its documentation). */
 function hintOf(code: number): string {
-  return code === 13 ? ': a top-level await of its module waits for what nothing will bring' : ''
+  return code === 13 ? ': a top-level await of its module never settles' : ''
 }
 
-/** An error of another thread. */
+/** Restores an error of another thread. */
 function errorOf(message: string, code: string | undefined, stack: string | undefined): NodeJS.ErrnoException {
   const error: NodeJS.ErrnoException = new Error(message)
   if (code !== undefined) error.code = code

@@ -3,44 +3,47 @@ import type { SocketServer } from '../fronts/socket/server.ts'
 import type { ForwardedEvent, PlainEvent } from './bridge.ts'
 import { namespaceOf, type ThreadsChange } from './protocol.ts'
 
-/** A proxy of this thread, as the thread sees it. */
+/** A proxy of this thread. */
 export interface LocalProxy {
   /** See `ThreadContext`. */
   readonly namespace: string
-  /** A server of its own that does not listen yet. */
+  /** Creates a server that does not listen yet. */
   createServer(listen: ListenOptions): SocketServer
   pools(): ThreadPool[]
-  /** From now on responses say that their connection ends; WebSockets are asked to close. */
+  /** From now on each response announces the end of its connection, and WebSockets are asked to close. */
   goAway(): void
   close(): Promise<void>
   /** Forwards these events to `notify`, and no others. */
   subscribe(events: readonly ForwardedEvent[], notify: (event: PlainEvent) => void): void
   /**
-   * @param isNew other threads make it at the same time; else they did long ago.
-   * @returns whether it concerns this proxy. Throws if it cannot make it.
+   * Applies a change. Throws if it fails.
+   * @param isNew `true` if all threads apply it now; `false` if the others applied it before this thread started.
+   * @returns whether the change concerns this proxy.
    */
   change(change: ThreadsChange, isNew: boolean): boolean
 }
 
-/** The proxies made in a thread of an executor, in order. */
+/** The proxies that were created in this thread of an executor, in order. */
 export const localProxies: LocalProxy[] = []
 
-/** What the proxies of this thread send to the one that started it. */
+/** The way from the proxies of this thread to the main thread. */
 export const parentChannel: { writeLine: (line: string) => void } = { writeLine() {} }
 
 /**
- * Makes a change in each proxy that it concerns.
- * @param isNew other threads make it at the same time; else they did long ago.
- * @throws RangeError if it concerns none; else what the proxy throws that cannot make it.
+ * Applies a change to each proxy that it concerns.
+ * @param isNew see {@link LocalProxy.change}.
+ * @throws RangeError if it concerns no proxy; otherwise the error of a proxy that cannot apply it.
  */
 export function changeLocalProxies(change: ThreadsChange, isNew: boolean): void {
-  const made = localProxies.filter((proxy) => isMeant(proxy, change)).map((proxy) => proxy.change(change, isNew))
-  if (made.includes(true)) return
-  const what = 'group' in change ? `has a group ${JSON.stringify(change.group)}` : 'listens by itself'
+  const isConcerned = localProxies
+    .filter((proxy) => isAddressee(proxy, change))
+    .map((proxy) => proxy.change(change, isNew))
+  if (isConcerned.includes(true)) return
+  const what = 'group' in change ? `has a group ${JSON.stringify(change.group)}` : 'listens'
   throw new RangeError(`none of the ${localProxies.length} proxies of this thread ${what}`)
 }
 
-function isMeant({ namespace }: LocalProxy, change: ThreadsChange): boolean {
+function isAddressee({ namespace }: LocalProxy, change: ThreadsChange): boolean {
   const proxy = 'proxy' in change ? change.proxy : undefined
   return proxy === undefined || namespace === (typeof proxy === 'number' ? namespaceOf(proxy) : proxy)
 }

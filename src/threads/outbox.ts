@@ -3,10 +3,10 @@ import type { Logger } from '../contracts/logger.ts'
 import type { PlainEvent } from './bridge.ts'
 import type { Batch, LogEntry } from './protocol.ts'
 
-/** Messages are collected for so long, ms: one for a few hundred requests. */
+/** How long messages are collected, ms. Under load a batch serves a few hundred requests. */
 const BATCH_MS = 20
 
-/** Collects what a thread sends to the one that started it, and sends it in batches. */
+/** Sends a thread's log lines and events to the main thread in batches. */
 export class Outbox {
   readonly #post: (batch: Batch) => void
   #logs: LogEntry[] = []
@@ -18,7 +18,7 @@ export class Outbox {
     this.#post = post
   }
 
-  /** Diagnostics that go to the starter's logger. */
+  /** Sends diagnostics to the logger of the main thread. */
   readonly logger: Logger = {
     debug: (fields, message) => this.#log('debug', fields, message),
     info: (fields, message) => this.#log('info', fields, message),
@@ -26,7 +26,7 @@ export class Outbox {
     error: (fields, message) => this.#log('error', fields, message),
   }
 
-  /** A line of the access log. */
+  /** Sends a line of the access log. */
   readonly writeLine = (line: string): void => {
     this.#lines.push(line)
     this.#sendSoon()
@@ -37,7 +37,7 @@ export class Outbox {
     this.#sendSoon()
   }
 
-  /** Sends at once what there is. */
+  /** Sends the current batch at once. */
   readonly flush = (): void => {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
@@ -59,7 +59,7 @@ export class Outbox {
   }
 }
 
-/** What cannot be cloned goes as text: a log line must not be lost for it. */
+/** Fields that cannot be cloned are sent as text, so that no log line is lost. */
 function cloneable(fields: object): object {
   try {
     return structuredClone(fields)

@@ -15,75 +15,75 @@ import type { BackendInit } from '../model/backend.ts'
 import type { ForwardedEvent, PlainEvent } from './bridge.ts'
 
 /*
- * What a proxy, the threads that serve it, and the thread that started these say to each other. Internal: an executor of
- * the user's passes it on without knowing it.
+ * The messages between a proxy, the threads that serve it, and the main thread. Internal: a user's executor passes them
+ * on without reading them.
  */
 
-// Between a proxy and its threads, both in the main thread:
+// Between a proxy and the supervisor of its threads, both in the main thread:
 
-/** A {@link Job} for threads: what they need to serve the same proxy. */
+/** A {@link Job} for threads. */
 export interface ThreadedJob extends Job, ThreadedWork {
-  /** Changes made before, of each subject the last; see {@link ServingThreads.change}. */
+  /** Earlier changes, the last one of each subject; see {@link ServingThreads.change}. */
   readonly changes: Iterable<ThreadsChange>
-  /** How long a thread that retires may finish what it has, ms; unless the executor was given another time. */
+  /** How long a retiring thread may finish its exchanges, ms. An option of the executor overrides it. */
   readonly drainTimeoutMs: number
   readonly logger: Logger
   readonly observer: ProxyObserver
 }
 
-/** What is the same for every `listen()` of a proxy. */
+/** The part of a job that is the same for every `listen()` of a proxy. */
 export interface ThreadedWork {
   readonly options: PlainOptions
-  /** The threads' diagnostics go somewhere. */
+  /** `false`: the threads' diagnostics are not needed. */
   readonly isLogging: boolean
-  /** Of the proxy, in every thread; see `nextContext()`. */
+  /** Namespace of the proxy, the same in every thread; see `nextContext()`. */
   readonly namespace: string
-  /** Shared by the calling thread and {@link import('../contracts/executor.ts').Executor.maxThreads} others. */
+  /** Has room for the calling thread and {@link import('../contracts/executor.ts').Executor.maxThreads} others. */
   readonly memory: SharedArrayBuffer
 }
 
 /** Options of `createProxy()` as plain data. */
 export type PlainOptions = Readonly<Record<string, unknown>>
 
-/** Notified, in the main thread, of what happens in and to the threads. */
+/** Observes the threads, in the main thread. */
 export interface ThreadObserver {
-  /** A thread began, ended, or is to be replaced. */
+  /** A thread has started, retires, has ended or died. */
   onThread?(change: ThreadChange): void
-  /** Lines of the access logs. Without it they go to standard output. */
+  /** Lines of the access logs. Without this method they go to standard output. */
   onLines?(lines: readonly string[]): void
-  /** Threads die one after another and are not replaced any more; those that are left go on. */
+  /** Threads died one after another and are not replaced any more. The remaining ones continue. */
   readonly onFailed?: ((error: Error) => void) | undefined
 }
 
-/** A {@link ThreadObserver} that subscribes to events as well. */
+/** A {@link ThreadObserver} that also subscribes to events. */
 export interface ProxyObserver extends ThreadObserver {
   onEvent?(event: PlainEvent): void
 }
 
 /** {@link Running} threads. */
 export interface ServingThreads extends Running {
-  /** Of each thread that is alive. */
+  /** Statistics of each thread that is alive. */
   threads(): readonly ThreadStats[]
   /**
-   * Brings a change to every thread, in the order of the calls; resolves when each has made it. Threads that begin later
-   * make the last one of each subject. Rejects if one cannot make it, and then later ones are not asked to.
+   * Sends a change to every thread, in the order of the calls; resolves when each has applied it. New threads apply the last
+   * change of each subject. Rejects if a thread cannot apply it; new threads then do not apply it either.
    */
   change(change: ThreadsChange): Promise<void>
-  /** From now on {@link ProxyObserver.onEvent} is notified of these events, and of no others. */
+  /** From now on {@link ProxyObserver.onEvent} gets these events, and no others. */
   subscribe(events: readonly ForwardedEvent[]): void
   /** Replaces every thread by a new one, one at a time, without refusing or truncating a request. */
   reload(): Promise<void>
 }
 
-/** A group's backends, at run time. */
+/** New backends of a group. */
 export interface BackendsChange {
   readonly group: string
   readonly backends: readonly (string | BackendInit)[]
-  /** Only of the proxy with this name, or of the nth one without a name, from 0. Default: of all that have such a group. */
+  /** Name of the proxy, or the index among those without a name. Default: all proxies that have such a group. */
   readonly proxy?: string | number | undefined
 }
 
-/** Another certificate for the listeners. */
+/** A new certificate for the listeners. */
 export interface SecureContextChange {
   readonly secureContext: SecureContextOptions
 }
@@ -95,10 +95,10 @@ export interface OptionsChange {
   readonly version: number
 }
 
-/** What the threads of a proxy are asked to change at run time. */
+/** A change at run time for all threads of a proxy. */
 export type ThreadsChange = BackendsChange | SecureContextChange | OptionsChange
 
-/** What a change is about: a later one of the same takes its place. */
+/** The subject of a change: a later change with the same subject replaces it. */
 export function subjectOf(change: ThreadsChange): string {
   if ('secureContext' in change) return 'the certificate'
   if ('options' in change) return 'the options'
@@ -108,43 +108,43 @@ export function subjectOf(change: ThreadsChange): string {
 
 // Between a thread and the main thread:
 
-/** What a thread is started with, under `heddle` in its `workerData`. */
+/** The start data of a thread, under `heddle` in its `workerData`. */
 export interface ThreadStart {
-  /** Its number, in logs and stats. */
+  /** Number of the thread, in logs and stats. */
   readonly thread: number
-  /** Its slot in the shared memory; 0 is the thread that started it. */
+  /** Slot of the thread in the shared memory; 0 is the main thread. */
   readonly slot: number
   readonly memory: SharedArrayBuffer
   /** Options for `createProxy()`, or the URL of a module that serves. */
   readonly job: Pick<ThreadedWork, 'options' | 'isLogging'> | { readonly entry: string }
-  /** Where to listen, sharing the port; `null`: connections come by message. */
+  /** Where to listen, on a shared port; `null`: connections come by message. */
   readonly listen: ListenOptions | null
-  /** It does not listen by itself, unless nothing comes: another thread's listening socket is on its way. */
+  /** The thread waits for the listening socket of another thread. It listens itself only if none comes. */
   readonly adopts: boolean
-  /** For proxies made from options: the certificate to listen with. */
+  /** Certificate to listen with, for a proxy created from options. */
   readonly tls: TlsOptions | null
-  /** Events that the starter subscribes to. */
+  /** Events that the main thread subscribes to. */
   readonly subscriptions: readonly ForwardedEvent[]
-  /** Changes made before it began. */
+  /** Changes made before the thread started. */
   readonly changes: readonly ThreadsChange[]
   readonly reportMs: number
   readonly drainTimeoutMs: number
 }
 
-/** To a thread. */
+/** A message to a thread. */
 export type ToThread =
   | { readonly type: 'change'; readonly number: number; readonly change: ThreadsChange }
   | { readonly type: 'subscribe'; readonly events: readonly ForwardedEvent[] }
-  /** Hand over so many of your listening sockets: each is a message of {@link HandedOver}. */
+  /** Hand over this number of listening sockets, each in a {@link HandedOver} message. */
   | { readonly type: 'handOverListeners'; readonly count: number; readonly to: MessagePort }
   | { readonly type: 'adoptListeners'; readonly from: MessagePort }
   | { readonly type: 'retire' }
   | { readonly type: 'socket'; readonly socket: Socket }
 
-/** From a thread to its successor: a socket that goes on listening, with what waits in its queue. */
+/** A message from a thread to its successor: a listening socket, with the connections in its queue. */
 export type HandedOver = Server
 
-/** From a thread. */
+/** A message from a thread. */
 export type FromThread =
   | { readonly type: 'serving'; readonly address: ListenAddress | null; readonly proxies: readonly string[] }
   | {
@@ -163,7 +163,7 @@ export type FromThread =
     }
   | { readonly type: 'retired' }
 
-/** What a thread has collected for a moment. */
+/** Log lines and events that a thread has collected. */
 export interface Batch {
   readonly type: 'batch'
   readonly logs: readonly LogEntry[]
@@ -171,24 +171,24 @@ export interface Batch {
   readonly events: readonly PlainEvent[]
 }
 
-/** A line of diagnostics on its way. */
+/** A line of diagnostics. */
 export interface LogEntry {
   readonly level: keyof Logger
   readonly fields: object
   readonly message: string
 }
 
-/** Namespace of the nth proxy without a name that a thread makes, from 0. No name has a `#`. */
+/** Namespace of the proxy with this index among those without a name in a thread. Names cannot contain `#`. */
 export function namespaceOf(index: number): string {
   return `#${index}`
 }
 
-/** Name of a proxy's counters in the shared memory, of the thread in this slot. */
+/** Name of a proxy's counters in the shared memory, for the thread in this slot. */
 export function countersName(slot: number, namespace: string): string {
   return `thread ${slot}, proxy ${namespace}`
 }
 
-/** Name of the counters of a slot: how many connections have come, how many have gone, on how many sockets its thread listens. */
+/** Name of the counters of a slot: connections opened, connections closed, listening sockets. */
 export function slotName(slot: number): string {
   return `thread ${slot}`
 }

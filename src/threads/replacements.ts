@@ -3,20 +3,20 @@ import { CrashGuard } from './crash-guard.ts'
 import type { Thread } from './handle.ts'
 import type { ThreadSettings } from './settings.ts'
 
-/** What becomes of a thread that has died. */
+/** Callbacks of {@link Replacements}. */
 export interface ReplacementsOwner {
-  /** Its time has come; not if it is not missing any more. */
+  /** Starts a thread, unless there are enough. */
   startMissing(reason: string): void
-  /** Threads die one after another: none is replaced any more. */
+  /** Threads died one after another and are not replaced any more. */
   giveUp(error: Error): void
 }
 
-/** Replaces threads that have died, each after its wait, until they die one after another. */
+/** Replaces threads that have died, each after a wait, unless they are in a crash loop. */
 export class Replacements {
   readonly #settings: ThreadSettings
   readonly #owner: ReplacementsOwner
   readonly #guard: CrashGuard
-  /** Of those that wait. */
+  /** Cancel the replacements that are scheduled. */
   readonly #cancels = new Set<() => void>()
 
   constructor(settings: ThreadSettings, owner: ReplacementsOwner) {
@@ -40,9 +40,9 @@ export class Replacements {
     this.#cancels.add(cancel)
   }
 
-  /** Other code runs now: earlier deaths say nothing of it. */
-  forget(): void {
-    this.#guard.forget()
+  /** Forgets earlier crashes, because the threads run other code now. */
+  reset(): void {
+    this.#guard.reset()
   }
 
   close(): void {

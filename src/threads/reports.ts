@@ -4,14 +4,14 @@ import { catchRejection, warnAbout } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { Batch, ProxyObserver } from './protocol.ts'
 
-/** Lines for standard output that wait to be read, bytes; what comes on top is dropped and counted. */
+/** Bound of the buffer of standard output. Lines beyond it are dropped and counted. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024
 
-/** Where what threads report goes: the logger, the observer, standard output. What these throw is logged. */
+/** Sends the reports of threads to the logger, the observer and standard output. An error that these throw is logged. */
 export class ThreadReports {
   readonly #logger: Logger | undefined
   readonly #observer: ProxyObserver
-  /** Lines for standard output that nobody read, since the last that somebody did. */
+  /** Lines dropped since the last one that was written to standard output. */
   #dropped = 0
 
   constructor(logger: Logger | undefined, observer: ProxyObserver | undefined) {
@@ -19,7 +19,7 @@ export class ThreadReports {
     this.#observer = observer ?? {}
   }
 
-  /** What a thread has collected. */
+  /** Log lines and events of a thread. */
   batch(thread: number, { logs, lines, events }: Batch): void {
     const observer = this.#observer
     for (const { level, fields, message } of logs) this.log(level, { ...fields, thread }, message)
@@ -30,21 +30,21 @@ export class ThreadReports {
     for (const event of events) this.#notify(() => observer.onEvent?.(event))
   }
 
-  /** A change in a thread's life. A death has a line of its own in the log. */
+  /** A thread has started, retires, has ended or died. The supervisor logs a death itself. */
   changed(what: ThreadChange['what'], reason: string, serving: number, stats: ThreadStats): void {
     const { thread } = stats
-    if (what !== 'died') this.log('info', { thread, serving }, `thread ${thread} ${what}: ${reason}`)
+    if (what !== 'died') this.log('info', { thread, serving }, `thread ${thread} ${what} (${reason})`)
     this.#notify(() => this.#observer.onThread?.({ thread, what, reason, serving, stats }))
   }
 
-  /** Dead threads are not replaced any more. @returns whether somebody was notified. */
+  /** Dead threads are not replaced any more. @returns whether the observer was notified. */
   failed(error: Error): boolean {
     if (this.#observer.onFailed === undefined) return false
     this.#notify(() => this.#observer.onFailed?.(error))
     return true
   }
 
-  /** A logger of the application's own may throw. */
+  /** Logs a line. The logger of the application may throw. */
   log(level: keyof Logger, fields: object, message: string): void {
     try {
       catchRejection(this.#logger?.[level](fields, message), warnAbout('the logger'))
@@ -54,16 +54,16 @@ export class ThreadReports {
   }
 
   #notify(call: () => unknown): void {
-    const threw = (error: unknown): void =>
+    const onThrew = (error: unknown): void =>
       this.log('error', { err: error }, `an observer of the threads threw: ${describeError(error)}`)
     try {
-      catchRejection(call(), threw)
+      catchRejection(call(), onThrew)
     } catch (error) {
-      threw(error)
+      onThrew(error)
     }
   }
 
-  /** Standard output that nobody reads must not fill the memory. */
+  /** Writes to standard output. If nobody reads it, it must not fill the memory. */
   #print(lines: readonly string[]): void {
     if (process.stdout.writableLength > MAX_WAITING_BYTES) {
       this.#dropped += lines.length

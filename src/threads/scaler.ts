@@ -1,12 +1,12 @@
 /** When to add and retire threads, by the utilization of their event loops. */
 export interface ScaleOptions {
-  /** A thread is added when the utilization of all has stayed above this. Default 0.8. */
+  /** A thread is added when the utilization of every thread has stayed above this. Default 0.8. */
   growAbove?: number
-  /** One is retired when the mean utilization has stayed below this. Default 0.3. */
+  /** A thread is retired when the mean utilization has stayed below this. Default 0.3. */
   shrinkBelow?: number
-  /** How long it must stay there, ms. Default 5000. */
+  /** How long the utilization must stay there, ms. Default 5000. */
   forMs?: number
-  /** How long after a change nothing is changed again, ms. Default 10000. */
+  /** Least time between two changes, ms. Default 10000. */
   coolDownMs?: number
 }
 
@@ -19,8 +19,8 @@ export const SCALE_DEFAULTS: Readonly<Required<ScaleOptions>> = Object.freeze({
 })
 
 /**
- * Decides about one thread at a time, between `min` and `max`. All must be busy before one is added: where only one is,
- * the kernel spreads unevenly and another thread would help little. The mean decides about retiring.
+ * Adds or retires one thread at a time, between `min` and `max`. All threads must be busy before one is added: if only one is
+ * busy, the kernel spreads unevenly, and another thread would help little. The mean decides about retiring.
  */
 export class Scaler {
   readonly #bounds: { readonly min: number; readonly max: number }
@@ -34,13 +34,14 @@ export class Scaler {
     this.#options = { ...SCALE_DEFAULTS, ...options }
   }
 
-  /** @param utilizations of the threads that serve. @returns threads to add (1) or retire (-1). */
+  /** @param utilizations of the serving threads. @returns the number of threads to add (1) or retire (-1). */
   decide(now: number, utilizations: readonly number[]): -1 | 0 | 1 {
     const { growAbove, shrinkBelow, forMs, coolDownMs } = this.#options
     const count = utilizations.length
     if (count === 0) return 0
-    const mean = utilizations.reduce((sum, one) => sum + one, 0) / count
-    this.#busySince = utilizations.every((one) => one > growAbove) ? Math.min(this.#busySince, now) : Infinity
+    const mean = utilizations.reduce((sum, utilization) => sum + utilization, 0) / count
+    const areBusy = utilizations.every((utilization) => utilization > growAbove)
+    this.#busySince = areBusy ? Math.min(this.#busySince, now) : Infinity
     this.#idleSince = mean < shrinkBelow ? Math.min(this.#idleSince, now) : Infinity
     if (now < this.#quietUntil) return 0
     const step =

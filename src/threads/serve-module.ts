@@ -10,45 +10,47 @@ import { startThreads } from './supervisor.ts'
 
 /** Options of {@link serveModule}. */
 export interface ServeModuleOptions extends WorkerThreadsOptions {
-  /** Where the threads listen: a port, or more. */
+  /** Where the threads listen: a port, or options. */
   listen: number | Omit<ListenOptions, 'fallback' | 'path'>
-  /** Diagnostics of the threads as such; those of its proxies are the module's. Default: none. */
+  /** Diagnostics about the threads. The module sets up the loggers of its proxies. Default: none. */
   logger?: Logger
-  /** Notified of what happens to the threads. What it throws is logged. */
+  /** Observes the threads. An error that it throws is logged. */
   observer?: ThreadObserver
 }
 
 /** Threads that run a module. */
 export interface RunningThreads extends AsyncDisposable {
   readonly address: ListenAddress
-  /** Figures of each thread that is alive. */
+  /** Statistics of each thread that is alive. */
   threads(): readonly ThreadStats[]
   /**
-   * As {@link import('../proxy/types.ts').Proxy.setBackends}, in every thread, and in those that begin later. Rejects, and changes
-   * nothing for later threads, if a thread cannot do it: no proxy of the module has such a group, or the backends are invalid.
+   * Like {@link import('../proxy/types.ts').Proxy.setBackends}, in every thread, and in threads that start later. Rejects if a
+   * thread fails: no proxy of the module has such a group, or the backends are invalid. Later threads are then not changed.
    * @param group Default: the unnamed one.
-   * @param proxy only of the proxy with this `name`, or of the nth one without a name, from 0. Default: of all that have such a group.
+   * @param proxy name of the proxy, or the index among those without a name. Default: all proxies that have such a group.
    */
   setBackends(backends: readonly (string | BackendInit)[], group?: string, proxy?: string | number): Promise<void>
-  /** Replaces every thread by a new one, which runs the module as it is by then, one at a time, without refusing or truncating a request. */
+  /** Replaces every thread, one at a time, without refusing or truncating a request. New threads load the module again. */
   reload(): Promise<void>
-  /** Ends gracefully. */
+  /** Shuts down gracefully. */
   close(): Promise<void>
 }
 
-/** How long a thread that retires may finish what it has, ms, by default: as with `createProxy()`. */
+/** Default time for a retiring thread to finish its exchanges, ms: as with `createProxy()`. */
 const DRAIN_TIMEOUT_MS = 10_000
 
 /**
- * Serves with several threads that each run a module of yours; see docs/threads.md. For code that cannot be sent to a thread:
- * an application, hooks, policies of your own. For a proxy made from plain options there is `createProxy({ executor: workerThreads() })`.
- * @param url of the module, or its path from the current folder. Its default export is a node:http server that does not listen
- * yet, or a function that returns one (or a promise of one).
+ * Serves with several threads, each of which runs your module; see docs/threads.md. Use it for code that cannot be sent to a
+ * thread: an application, hooks, your own policies. For a proxy with plain options, use
+ * `createProxy({ executor: workerThreads() })`.
+ * @param url of the module, or its path relative to the current folder. Its default export is a node:http server that does
+ * not listen yet, or a function that returns one (or a promise of one).
  * @throws TypeError for invalid options. Rejects if a thread cannot serve.
  */
 export async function serveModule(url: string | URL, options: ServeModuleOptions): Promise<RunningThreads> {
   const { listen, logger, observer } = (options as ServeModuleOptions | undefined) ?? {}
-  if (listen === undefined) throw new TypeError('serveModule: where to listen? serveModule(url, { listen: 8080 })')
+  if (listen === undefined)
+    throw new TypeError('serveModule: listen is missing; use serveModule(url, { listen: 8080 })')
   const settings = threadSettings(options, 'serveModule', ['listen', 'logger', 'observer'])
   const threads = await startThreads(
     {
@@ -71,7 +73,7 @@ export async function serveModule(url: string | URL, options: ServeModuleOptions
   }
 }
 
-/** Of a path, or as it is. A drive's letter is no scheme. */
+/** The URL of a path; a URL stays as it is. A drive letter is not a scheme. */
 function moduleUrl(url: string | URL): string {
   const isPath = typeof url === 'string' && (isAbsolute(url) || !URL.canParse(url))
   return isPath ? pathToFileURL(url).href : String(url)

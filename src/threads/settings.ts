@@ -4,21 +4,24 @@ import { type Clock, systemClock } from '../runtime/clock.ts'
 import { SCALE_DEFAULTS, type ScaleOptions } from './scaler.ts'
 import type { Spread } from './spread.ts'
 
-/** How many threads there are, and how they live. */
+/** The number of threads, and how they start and end. */
 export interface WorkerThreadsOptions {
-  /** How many: a number, `auto` (default: as many as the machine runs at once), or bounds between which it changes with the load. */
+  /** A number, `auto` (default: one for each CPU), or bounds between which the number follows the load. */
   threads?: number | 'auto' | { min: number; max: number }
-  /** How connections come to threads. Default: `kernel` where it works, else `least-loaded`. */
+  /** How connections are spread over the threads. Default: `kernel` if it works, else `least-loaded`. */
   spread?: Spread
   /** When threads are added and retired, between `min` and `max`. */
   scale?: ScaleOptions
-  /** Deaths in a row, none after ten seconds of service, past which dead threads are not replaced any more. Default 5. */
+  /**
+   * Crashes in a row, each within ten seconds of service, after which dead threads are not replaced any more. Default
+   * 5.
+   */
   maxCrashes?: number
-  /** A thread that does not serve after this time cannot start, ms. Default 60000. */
+  /** Time for a thread to begin to serve, ms; after it the start has failed. Default 60000. */
   startTimeoutMs?: number
-  /** How long a thread that retires may finish what it has, ms. Default: `drainTimeoutMs` of the proxy, else 10000. */
+  /** How long a retiring thread may finish its exchanges, ms. Default: `drainTimeoutMs` of the proxy, else 10000. */
   drainTimeoutMs?: number
-  /** Memory of each thread; see node's `resourceLimits`. */
+  /** Memory limits of each thread; see node's `resourceLimits`. */
   resourceLimits?: ResourceLimits
   /** Time, for tests. Default: the machine's. */
   clock?: Clock
@@ -32,13 +35,13 @@ export interface ThreadSettings {
   readonly scale: ScaleOptions
   readonly maxCrashes: number
   readonly startTimeoutMs: number
-  /** `undefined`: that of the proxy. */
+  /** `undefined`: the proxy's own. */
   readonly drainTimeoutMs: number | undefined
   readonly resourceLimits: ResourceLimits
   readonly clock: Clock
 }
 
-/** Threads that one executor may have, at the most. */
+/** Most threads of one executor. */
 const MOST_THREADS = 1024
 const START_TIMEOUT_MS = 60_000
 
@@ -53,16 +56,16 @@ const KEYS: readonly (keyof WorkerThreadsOptions)[] = [
   'clock',
 ]
 
-/** What somebody may have meant by an option that does not exist. */
-const MEANT = new Map([
+/** Suggestions for options that have other names now. */
+const SUGGESTIONS = new Map([
   ['drainMs', 'drainTimeoutMs'],
   ['entry', 'serveModule()'],
 ])
 
 /**
  * Checks the options and fills in the defaults.
- * @param caller the function that they were given to, for messages.
- * @param others further options of this function.
+ * @param caller name of the calling function, for messages.
+ * @param others further options of that function.
  * @throws TypeError for an option that is unknown, or a value that is not allowed.
  */
 export function threadSettings(
@@ -113,9 +116,9 @@ export function threadSettings(
 }
 
 function refuseUnknown(options: object, known: readonly string[], prefix: string): void {
-  const key = Object.keys(options).find((one) => !known.includes(one))
-  if (key === undefined) return
-  const meant = MEANT.get(key)
-  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
-  throw new TypeError(`${prefix}${key} is unknown${hint}; there are: ${known.join(', ')}`)
+  const unknown = Object.keys(options).find((key) => !known.includes(key))
+  if (unknown === undefined) return
+  const suggestion = SUGGESTIONS.get(unknown)
+  const hint = suggestion === undefined ? '' : `; did you mean ${suggestion}?`
+  throw new TypeError(`${prefix}${unknown} is unknown${hint}; allowed: ${known.join(', ')}`)
 }

@@ -4,21 +4,21 @@ import { MessageChannel } from 'node:worker_threads'
 import { ProxyError } from '../model/errors.ts'
 
 /**
- * How connections come to threads. `kernel`: each thread listens on the port and the kernel spreads (SO_REUSEPORT).
- * `least-loaded`: one acceptor hands each to the thread that has the fewest.
+ * How connections are spread over threads. `kernel`: each thread listens on the port, and the kernel spreads (SO_REUSEPORT).
+ * `least-loaded`: the main thread accepts connections, and hands each to the thread with the fewest.
  */
 export type Spread = 'kernel' | 'least-loaded'
 
-/** What this runtime can do. Found out by doing it, once. */
+// The abilities of this runtime. Each is tried once.
 let canReuse: Promise<boolean> | null = null
 let canTransfer: Promise<boolean> | null = null
 let canHandOver: Promise<boolean> | null = null
 
-/** @throws {@link ProxyError} `ERR_PROXY_THREADS` that says what to do, where the runtime cannot. */
+/** @throws {@link ProxyError} `ERR_PROXY_THREADS` if this runtime supports neither; its message says what to do. */
 export async function chooseSpread(wanted: Spread | undefined): Promise<Spread> {
-  canReuse ??= triesReusePort()
+  canReuse ??= tryReusePort()
   if (wanted !== 'least-loaded' && (await canReuse)) return 'kernel'
-  canTransfer ??= triesTransfer()
+  canTransfer ??= tryTransfer()
   if (wanted !== 'kernel' && (await canTransfer)) return 'least-loaded'
   throw new ProxyError(
     'ERR_PROXY_THREADS',
@@ -30,19 +30,22 @@ export async function chooseSpread(wanted: Spread | undefined): Promise<Spread> 
   )
 }
 
-/** A thread can give another one the socket that it listens on (node 26). Else what waits in its queue is lost when it closes. */
-export function handsListenersOver(): Promise<boolean> {
-  canHandOver ??= triesHandOver()
+/**
+ * Whether a thread can hand its listening socket to another one (node 26). If not, the connections in its queue are lost when
+ * it closes.
+ */
+export function canHandOverListeners(): Promise<boolean> {
+  canHandOver ??= tryHandOver()
   return canHandOver
 }
 
-/** Where the option is not known it is ignored, and the second server finds the port taken. */
-async function triesReusePort(): Promise<boolean> {
+/** A node that does not know the option ignores it, so the second server finds the port taken. */
+async function tryReusePort(): Promise<boolean> {
   const first = net.createServer()
   const second = net.createServer()
   try {
-    await listens(first, { port: 0, host: '127.0.0.1', reusePort: true })
-    await listens(second, { port: (first.address() as AddressInfo).port, host: '127.0.0.1', reusePort: true })
+    await listening(first, { port: 0, host: '127.0.0.1', reusePort: true })
+    await listening(second, { port: (first.address() as AddressInfo).port, host: '127.0.0.1', reusePort: true })
     return true
   } catch {
     return false
@@ -52,11 +55,11 @@ async function triesReusePort(): Promise<boolean> {
   }
 }
 
-async function triesTransfer(): Promise<boolean> {
+async function tryTransfer(): Promise<boolean> {
   const server = net.createServer({ pauseOnConnect: true })
   const { port1, port2 } = new MessageChannel()
   try {
-    await listens(server, { port: 0, host: '127.0.0.1' })
+    await listening(server, { port: 0, host: '127.0.0.1' })
     const client = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
     client.on('error', () => {})
     const [socket] = (await once(server, 'connection')) as [net.Socket]
@@ -78,14 +81,14 @@ async function triesTransfer(): Promise<boolean> {
   }
 }
 
-async function triesHandOver(): Promise<boolean> {
+async function tryHandOver(): Promise<boolean> {
   const server = net.createServer()
   const { port1, port2 } = new MessageChannel()
   try {
-    await listens(server, { port: 0, host: '127.0.0.1' })
+    await listening(server, { port: 0, host: '127.0.0.1' })
     port1.postMessage(server, [server as never])
-    const [given] = (await once(port2, 'message')) as [net.Server]
-    given.close()
+    const [received] = (await once(port2, 'message')) as [net.Server]
+    received.close()
     return true
   } catch {
     return false
@@ -95,7 +98,7 @@ async function triesHandOver(): Promise<boolean> {
   }
 }
 
-async function listens(server: net.Server, options: net.ListenOptions): Promise<void> {
+async function listening(server: net.Server, options: net.ListenOptions): Promise<void> {
   server.listen(options)
   await once(server, 'listening')
 }

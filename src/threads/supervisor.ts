@@ -13,14 +13,14 @@ import { type Batch, type ServingThreads, subjectOf, type ThreadsChange } from '
 import { Replacements, type ReplacementsOwner } from './replacements.ts'
 import { ThreadReports } from './reports.ts'
 import type { ThreadSettings } from './settings.ts'
-import { chooseSpread, handsListenersOver } from './spread.ts'
+import { canHandOverListeners, chooseSpread } from './spread.ts'
 import { type SupervisedJob, ThreadSet } from './thread-set.ts'
 
-/** Starts the threads of a job. Rejects if one of them cannot serve. */
+/** Starts the threads of a job. Rejects if one of them cannot start. */
 export async function startThreads(job: SupervisedJob, settings: ThreadSettings): Promise<ServingThreads> {
   if (job.listen.fallback !== undefined) {
     throw new Error(
-      'a fallback server belongs to this thread; with threads, each makes its own in a module of serveModule()',
+      'a fallback server belongs to this thread; with threads, each thread needs its own: use a module with serveModule()',
     )
   }
   if (job.listen.path !== undefined) {
@@ -40,7 +40,7 @@ export async function startThreads(job: SupervisedJob, settings: ThreadSettings)
   return supervisor
 }
 
-/** Decides which threads serve a job: their number, their replacements, their end. */
+/** Starts, replaces, scales and ends the threads of a job. */
 class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
   readonly #listen: ListenOptions
   readonly #settings: ThreadSettings
@@ -52,31 +52,32 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
   #subscriptions: readonly ForwardedEvent[] = []
   #address: ListenAddress | null = null
   #acceptor: Acceptor | null = null
-  /** Threads that go leave their listening sockets to others. */
+  /** Retiring threads hand their listening sockets to others. */
   #handsOver = false
-  /** The first ones serve. */
+  /** The initial threads serve. */
   #hasBegun = false
-  /** So many are to serve; what dies is replaced. */
+  /** Number of threads that should serve. Threads that die are replaced. */
   #wanted: number
   #lastChange = 0
   #isClosing = false
   #closing: Promise<void> | null = null
-  #working: Promise<unknown> = Promise.resolve()
-  /** Keeps the process alive, as a server that listens does, also while no thread lives and one is to be started. */
-  #hold: NodeJS.Timeout | null = null
+  /** The last reload or scaling. */
+  #lastTask: Promise<unknown> = Promise.resolve()
+  /** Keeps the process alive like a listening server, even while a dead thread waits for its replacement. */
+  #keepAlive: NodeJS.Timeout | null = null
 
   constructor(job: SupervisedJob, settings: ThreadSettings) {
     this.#listen = job.listen
     this.#settings = settings
     this.#reports = new ThreadReports(job.logger, job.observer)
-    // One more: the one that replaces another lives beside it.
+    // One more than `max`: a replacement runs beside the thread that it replaces.
     this.#threads = new ThreadSet(job, settings, this, settings.max + 1)
     this.#wanted = settings.min
     this.#changes = new ChangeHistory(job.changes)
     this.#replacements = new Replacements(settings, this)
     this.#load = new LoadWatch(this.#threads, settings, (step, reason) => {
-      this.#oneByOne(() => this.#scale(step, reason)).catch((error: unknown) => {
-        this.#reports.log('error', { err: error }, `the number of threads stays: ${describeError(error)}`)
+      this.#serialize(() => this.#scale(step, reason)).catch((error: unknown) => {
+        this.#reports.log('error', { err: error }, `cannot change the number of threads: ${describeError(error)}`)
       })
     })
   }
@@ -85,27 +86,30 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     return this.#address as ListenAddress
   }
 
-  /** Each thread listens. The first one finds the port if any will do. */
+  /** Each thread listens. With port 0, the first one chooses the port. */
   async listenInThreads(): Promise<void> {
     const { port = 0 } = this.#listen
-    this.#handsOver = await handsListenersOver()
-    // Threads share the port with whoever asks for it in the same way: another program of this user would go unseen.
+    this.#handsOver = await canHandOverListeners()
+    // SO_REUSEPORT would share the port silently with another program of this user that also sets it.
     if (port !== 0) await assertFree(this.#listen)
-    this.#address = await this.#start('the first', this.#at(port)).serving
+    this.#address = await this.#start(`1 of ${this.#wanted}`, this.#listenOn(port)).serving
   }
 
-  /** This thread listens and hands connections on. */
+  /** This thread listens and hands connections to the others. */
   async listenHere(): Promise<void> {
     this.#acceptor = new Acceptor(() => this.#threads.serving(), this.#reports)
     this.#address = await this.#acceptor.listen(this.#listen)
   }
 
-  /** Starts the first ones. */
+  /** Starts the initial threads, or the rest of them. */
   async fill(): Promise<void> {
-    const missing = this.#wanted - this.#threads.all().length
-    await Promise.all(Array.from({ length: missing }, () => this.#start('one of the first').serving))
+    const started: Promise<unknown>[] = []
+    for (let count = this.#threads.all().length + 1; count <= this.#wanted; count++) {
+      started.push(this.#start(`${count} of ${this.#wanted}`).serving)
+    }
+    await Promise.all(started)
     this.#hasBegun = true
-    while (this.#isMissing()) this.#start('one of the first has died')
+    while (this.#isMissing()) this.#start('replaces an initial thread, which died')
   }
 
   threads(): readonly ThreadStats[] {
@@ -117,10 +121,10 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     const number = ++this.#lastChange
     const undo = this.#changes.add(change)
     const faults = await Promise.all(this.#threads.all().map((thread) => thread.change(number, change)))
-    const fault = faults.find((one) => one !== null) ?? null
+    const fault = faults.find((each) => each !== null) ?? null
     if (fault === null) return
     undo()
-    throw new Error(`a thread could not make the change: ${fault}`)
+    throw new Error(`a thread could not apply the change: ${fault}`)
   }
 
   subscribe(events: readonly ForwardedEvent[]): void {
@@ -129,21 +133,21 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
   }
 
   reload(): Promise<void> {
-    return this.#oneByOne(async () => {
+    return this.#serialize(async () => {
       for (const old of this.#threads.active()) {
         if (this.#isClosing) return
-        // What it runs may be what was there before.
+        // A starting thread may have loaded the old module, so it is replaced too.
         if (old.state === 'starting') await old.serving.catch(ignore)
         if (old.state !== 'serving') continue
-        const successor = this.#start(`replaces thread ${old.id}`, this.#where(), this.#handsOver)
+        const successor = this.#start(`replaces thread ${old.id}`, this.#listenOptions(), this.#handsOver)
         await successor.serving
         await this.#retire(old, `replaced by thread ${successor.id}`, successor)
-        // While there was one more, one that died was not missing.
-        this.startMissing('one has died')
+        // A thread that died while there was one more was not replaced.
+        this.startMissing('replaces a thread, which died')
       }
-      // Those that were given up.
+      // Replaces the threads that were given up.
       while (!this.#isClosing && this.#isMissing()) await this.#start('reload').serving
-      this.#replacements.forget()
+      this.#replacements.reset()
     })
   }
 
@@ -154,14 +158,14 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
 
   async #close(): Promise<void> {
     this.#isClosing = true
-    this.#letGo()
+    this.#releaseProcess()
     this.#load.close()
     this.#replacements.close()
     await this.#acceptor?.close()
-    await Promise.all(this.#threads.all().map((thread) => this.#retire(thread, 'closing')))
+    await Promise.all(this.#threads.all().map((thread) => this.#retire(thread, 'shutdown')))
   }
 
-  // What threads say:
+  // Callbacks of threads:
 
   onServing(thread: Thread): void {
     this.#notify(thread, 'started')
@@ -176,11 +180,11 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     this.#threads.remove(thread)
     if (thread.fault === null) return this.#notify(thread, 'ended', stats)
     thread.reason = describeError(thread.fault)
-    // What was under way is lost, and nobody is left to report each exchange.
+    // Its exchanges in flight are lost, and the thread can no longer report them.
     const fields = { thread: thread.id, code: thread.fault.code, active: stats.active, err: thread.fault }
     this.#reports.log('error', fields, `thread ${thread.id} died: ${thread.reason}`)
     this.#notify(thread, 'died', stats)
-    // Until all of the first serve, whoever waits for them gets the error.
+    // Before all initial threads serve, startThreads() rejects with the error instead.
     if (!this.#isClosing && this.#hasBegun && this.#isMissing()) this.#replacements.replace(thread)
   }
 
@@ -188,15 +192,15 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     this.#reports.changed(what, thread.reason, this.#threads.serving().length, stats)
   }
 
-  // What becomes of the dead:
+  // Replacements:
 
   giveUp(error: Error): void {
     this.#reports.log('error', { serving: this.#threads.serving().length }, error.message)
-    const isHeard = this.#reports.failed(error)
+    const isObserved = this.#reports.failed(error)
     if (this.#threads.active().length > 0) return
-    this.#letGo()
-    if (isHeard) return
-    // A process without threads would end as if all were well.
+    this.#releaseProcess()
+    if (isObserved) return
+    // Without threads the process would end with exit code 0.
     process.emitWarning(error)
     process.exitCode ??= 1
   }
@@ -209,24 +213,24 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     return this.#threads.active().length < this.#wanted
   }
 
-  #letGo(): void {
-    if (this.#hold !== null) clearInterval(this.#hold)
-    this.#hold = null
+  #releaseProcess(): void {
+    if (this.#keepAlive !== null) clearInterval(this.#keepAlive)
+    this.#keepAlive = null
   }
 
   // One thread:
 
-  /** @param adopts it is handed a listening socket when it serves. */
-  #start(reason: string, listen = this.#where(), adopts = false): Thread {
-    const beginning = { reason, listen, adopts, subscriptions: this.#subscriptions, changes: this.#changes }
-    const thread = this.#threads.start(beginning)
-    this.#hold ??= setInterval(() => {}, LONGEST_MS)
+  /** @param adopts another thread hands it a listening socket when it serves. */
+  #start(reason: string, listen = this.#listenOptions(), adopts = false): Thread {
+    const options = { reason, listen, adopts, subscriptions: this.#subscriptions, changes: this.#changes }
+    const thread = this.#threads.start(options)
+    this.#keepAlive ??= setInterval(() => {}, LONGEST_MS)
     return thread
   }
 
   async #retire(thread: Thread, reason: string, successor?: Thread): Promise<void> {
-    // By close(): it may listen no more, and has been reported.
-    if (thread.wasAsked) return thread.ended
+    // close() has retired and reported it; it may not listen any more.
+    if (thread.wasRetired) return thread.ended
     if (successor !== undefined && this.#handsOver) thread.handOverListeners(Number.POSITIVE_INFINITY, successor)
     if (thread.state === 'ended') return
     thread.reason = reason
@@ -235,11 +239,11 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     await ended
   }
 
-  #where(): ListenOptions | null {
-    return this.#acceptor === null ? this.#at(this.address.port) : null
+  #listenOptions(): ListenOptions | null {
+    return this.#acceptor === null ? this.#listenOn(this.address.port) : null
   }
 
-  #at(port: number): ListenOptions {
+  #listenOn(port: number): ListenOptions {
     const { host, backlog } = this.#listen
     return { port, ...(host !== undefined && { host }), ...(backlog !== undefined && { backlog }) }
   }
@@ -251,27 +255,29 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     if (this.#isClosing) return
     if (step > 0) {
       if (this.#wanted >= this.#settings.max) return
-      // One that has adopted others' sockets would get more than its share of the connections.
-      const rich = serving.find(({ counters }) => counters.listeners > 1)
-      const added = this.#start(reason, this.#where(), rich !== undefined)
+      // A thread with several listening sockets gets more than its share of the connections, so it hands one over.
+      const giver = serving.find(({ counters }) => counters.listeners > 1)
+      const added = this.#start(reason, this.#listenOptions(), giver !== undefined)
       await added.serving
-      rich?.handOverListeners(1, added)
+      giver?.handOverListeners(1, added)
       this.#wanted++
-      // While there was one more, one that died was not missing.
-      this.startMissing('one has died')
+      // A thread that died while there was one more was not replaced.
+      this.startMissing('replaces a thread, which died')
     } else if (serving.length > this.#settings.min) {
       const byConnections = serving.toSorted((a, b) => a.counters.connections - b.counters.connections)
       const [fewest, ...others] = byConnections as [Thread, ...Thread[]]
-      const successor = others.reduce((poor, one) => (one.counters.listeners < poor.counters.listeners ? one : poor))
+      const successor = others.reduce((least, thread) =>
+        thread.counters.listeners < least.counters.listeners ? thread : least,
+      )
       this.#wanted--
       await this.#retire(fewest, reason, successor)
     }
   }
 
-  /** Reloading and scaling change the number of threads, and wait for each other. */
-  #oneByOne(work: () => Promise<void>): Promise<void> {
-    const done = this.#working.then(work)
-    this.#working = done.catch(() => {})
+  /** Runs reloads and scalings one after another, since both change the number of threads. */
+  #serialize(task: () => Promise<void>): Promise<void> {
+    const done = this.#lastTask.then(task)
+    this.#lastTask = done.catch(() => {})
     return done
   }
 }

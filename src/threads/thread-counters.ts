@@ -1,14 +1,14 @@
 import type { SharedStateMemory } from '../runtime/state-memory.ts'
 import { countersName, slotName } from './protocol.ts'
 
-/** The counters of one slot, as the main thread sees them: written by the thread that has it. */
+/** The counters of one slot, for the main thread. The thread in that slot writes them. */
 export class ThreadCounters {
   readonly #memory: SharedStateMemory
   readonly #slot: number
   readonly #own: Float64Array
   #proxies: readonly string[]
 
-  /** @param namespace of the proxy that the thread will make, as far as that is known. */
+  /** @param namespace expected namespace of the thread's first proxy. */
   constructor(memory: SharedStateMemory, slot: number, namespace: string) {
     this.#memory = memory
     this.#slot = slot
@@ -17,7 +17,10 @@ export class ThreadCounters {
     this.#proxies = [namespace]
   }
 
-  /** Before a thread asks for them: later there may be no room, and only the main thread takes slots; see `SharedStateMemory.release()`. */
+  /**
+   * Takes the slots of the counters before a thread needs them: later the table may be full. Only the main thread may
+   * take slots; see `SharedStateMemory.release()`.
+   */
   static reserve(memory: SharedStateMemory, slot: number, namespace: string): void {
     for (const name of [slotName(slot), countersName(slot, namespace)]) memory.counters(name)
   }
@@ -27,22 +30,22 @@ export class ThreadCounters {
     this.#proxies = proxies
   }
 
-  /** Client connections that are open. */
+  /** Open client connections. */
   get connections(): number {
     return (this.#own[0] ?? 0) - (this.#own[1] ?? 0)
   }
 
-  /** Sockets that it listens on. */
+  /** Listening sockets. */
   get listeners(): number {
     return this.#own[2] ?? 0
   }
 
-  /** A connection was handed to the thread. */
+  /** Counts a connection that was handed to the thread. */
   addConnection(): void {
     this.#own[0] = (this.#own[0] ?? 0) + 1
   }
 
-  /** Of all its proxies. */
+  /** Exchanges of all its proxies. */
   exchanges(): { readonly exchanges: number; readonly active: number } {
     let exchanges = 0
     let active = 0
@@ -54,7 +57,7 @@ export class ThreadCounters {
     return { exchanges, active }
   }
 
-  /** For the next thread in this slot. */
+  /** Clears the counters for the next thread in this slot. */
   clear(): void {
     for (const proxy of this.#proxies) this.#countersOf(proxy).fill(0)
   }

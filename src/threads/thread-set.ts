@@ -6,42 +6,42 @@ import { type LifeSettings, Thread, type ThreadOwner } from './handle.ts'
 import type { ProxyObserver, ThreadStart, ThreadsChange } from './protocol.ts'
 import { ThreadCounters } from './thread-counters.ts'
 
-/** Room for so many backends of a module, whose options are not known here; docs/threads.md says it. */
+/** Number of backends of a module that there is room for, since its options are unknown here; see docs/threads.md. */
 const MODULE_BACKENDS = 10_000
 
-/** How often utilization is measured and threads report what is not in shared memory, ms. */
+/** Interval of the utilization measurements and the threads' reports, ms. */
 export const REPORT_MS = 500
 
-/** What threads serve. */
+/** A job for the threads of a supervisor. */
 export interface SupervisedJob {
   readonly listen: ListenOptions
   /** What each thread runs. */
   readonly work: ThreadStart['job']
-  /** Of the first proxy that each thread will make. */
+  /** Namespace of the first proxy that each thread will create. */
   readonly namespace: string
-  /** Default: memory of their own. */
+  /** Shared memory. Default: new memory. */
   readonly memory?: SharedArrayBuffer
-  /** Made before. */
+  /** Earlier changes. */
   readonly changes?: Iterable<ThreadsChange>
-  /** How long a thread that retires may finish what it has, ms. */
+  /** How long a retiring thread may finish its exchanges, ms. */
   readonly drainTimeoutMs: number
   readonly logger: Logger | undefined
   readonly observer: ProxyObserver | undefined
 }
 
-/** How a thread begins. */
-export interface ThreadBeginning {
-  /** In words. */
+/** How to start a thread. */
+export interface StartOptions {
+  /** Why it is started, for messages. */
   readonly reason: string
   /** Where to listen; `null`: connections come by message. */
   readonly listen: ListenOptions | null
-  /** It is handed a listening socket when it serves. */
+  /** Another thread hands it a listening socket when it serves. */
   readonly adopts: boolean
   readonly subscriptions: readonly ForwardedEvent[]
   readonly changes: Iterable<ThreadsChange>
 }
 
-/** The threads of a job that are alive, in the order of their numbers, and the slots of the shared memory that they have. */
+/** The threads of a job that are alive, in the order of their numbers, and their slots of the shared memory. */
 export class ThreadSet {
   readonly #threads = new Set<Thread>()
   readonly #job: SupervisedJob
@@ -52,7 +52,7 @@ export class ThreadSet {
   readonly #freeSlots: number[]
   #lastThread = 0
 
-  /** @param most that may be alive at one time. */
+  /** @param most largest number of threads alive at one time. */
   constructor(job: SupervisedJob, settings: LifeSettings, owner: ThreadOwner, most: number) {
     this.#job = job
     this.#settings = settings
@@ -63,9 +63,9 @@ export class ThreadSet {
     for (const slot of this.#freeSlots) ThreadCounters.reserve(this.#memory, slot, job.namespace)
   }
 
-  start({ reason, changes, ...beginning }: ThreadBeginning): Thread {
+  start({ reason, changes, ...options }: StartOptions): Thread {
     const slot = this.#freeSlots.pop()
-    if (slot === undefined) throw new Error('no place for another thread')
+    if (slot === undefined) throw new Error('no free slot for another thread')
     const { work, namespace, listen, drainTimeoutMs } = this.#job
     const start: ThreadStart = {
       thread: ++this.#lastThread,
@@ -76,14 +76,14 @@ export class ThreadSet {
       changes: [...changes],
       reportMs: REPORT_MS,
       drainTimeoutMs,
-      ...beginning,
+      ...options,
     }
     const thread = new Thread(start, reason, namespace, this.#memory, this.#settings, this.#owner)
     this.#threads.add(thread)
     return thread
   }
 
-  /** It has ended. */
+  /** Removes a thread that has ended. */
   remove(thread: Thread): void {
     this.#threads.delete(thread)
     this.#freeSlots.push(thread.slot)
@@ -94,7 +94,7 @@ export class ThreadSet {
     return [...this.#threads]
   }
 
-  /** Starting and serving ones. */
+  /** The starting and serving threads. */
   active(): Thread[] {
     return this.all().filter(({ state }) => state === 'starting' || state === 'serving')
   }

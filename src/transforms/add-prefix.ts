@@ -3,9 +3,9 @@ import { below } from '../model/path.ts'
 import { ADD_PREFIX, cleanPrefix } from './prefix.ts'
 
 /**
- * Puts a prefix before the path: with `/v1`, `/users?x=1` becomes `/v1/users?x=1`, and `/` becomes `/v1/`, unless it is all that
- * `stripPrefix` has left of a path without a slash at its end: then it becomes `/v1`. `OPTIONS *` stays as it is.
- * @throws TypeError where `prefix` is not a path.
+ * Puts a prefix before the path: with `/v1`, `/users?x=1` becomes `/v1/users?x=1`, and `/` becomes `/v1/`. If `stripPrefix`
+ * has reduced a path without a trailing slash to `/`, the result is `/v1`. `OPTIONS *` stays as it is.
+ * @throws TypeError if `prefix` is not a path.
  */
 export function addPrefix(prefix: string): Transform {
   const clean = cleanPrefix('addPrefix', prefix)

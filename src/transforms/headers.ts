@@ -4,34 +4,34 @@ import { isReserved } from '../headers/view.ts'
 import type { HeaderView } from '../model/header-view.ts'
 import { describeError } from '../runtime/describe-error.ts'
 
-/** Headers to set (replacing) and to remove. */
+/** Headers to set and to remove. */
 export interface HeaderChanges {
-  /** Values by name; each replaces all of that name. */
+  /** Values by name; each replaces all headers of that name. */
   set?: Record<string, string>
-  /** Names; done before `set`. */
+  /** Names to remove, before `set`. */
   remove?: string[]
 }
 
-/** Why `name` cannot be changed by a transform, or `null` where it can. */
+/** Why a transform cannot change the header `name`, or `null` if it can. */
 export function headerNameFault(name: string): string | null {
   if (isReserved(name)) return `${name} belongs to the connection and is written by the proxy itself`
   return faultOf(() => validateHeaderName(name))
 }
 
-/** Why `value` cannot stand in a head, or `null` where it can. */
+/** Why `value` is not a valid header value, or `null` if it is. */
 export function headerValueFault(name: string, value: string): string | null {
-  // Node takes numbers and lists as well; what is given here goes into the head as it is.
+  // Node accepts numbers and lists as well, but here the value is written into the head as it is.
   if (typeof value !== 'string') return `the value of ${name} must be a string`
   return faultOf(() => validateHeaderValue(name, value))
 }
 
-/** Changes the headers of each request before it is sent to a backend. @throws TypeError for a name or value that cannot be. */
+/** Changes the headers of each request before it is sent to a backend. @throws TypeError for an invalid name or value. */
 export function requestHeaders(changes: HeaderChanges): Transform {
   const change = compile('requestHeaders', changes)
   return { name: 'request-headers', request: (request) => change(request.headers) }
 }
 
-/** Changes the headers of each response before it is sent to the client. @throws TypeError for a name or value that cannot be. */
+/** Changes the headers of each response before it is sent to the client. @throws TypeError for an invalid name or value. */
 export function responseHeaders(changes: HeaderChanges): Transform {
   const change = compile('responseHeaders', changes)
   return { name: 'response-headers', response: (response) => change(response.headers) }

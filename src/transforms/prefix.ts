@@ -1,7 +1,7 @@
 import type { Transform } from '../contracts/transform.ts'
 import { hasDotSegments, normalPath, resolved } from '../model/path.ts'
 
-/** Names of the transforms that look at paths. */
+/** Name of a transform that changes the path's prefix. */
 export const STRIP_PREFIX = 'strip-prefix'
 /** See {@link STRIP_PREFIX}. */
 export const ADD_PREFIX = 'add-prefix'
@@ -15,22 +15,22 @@ export function isPrefixTransform({ name }: Transform): boolean {
 const PREFIX = /^\/[!$->@-[\]-~]*$/
 const MALFORMED = /%(?![\da-f]{2})/gi
 
-/** What is wrong with `prefix`, to follow its name, or `null` where it can stand at the start of a path. */
+/** What is wrong with `prefix`, to follow its name in a message, or `null` if it is valid. */
 export function prefixFault(prefix: string): string | null {
-  if (!prefix.startsWith('/')) return `does not start with /${meant(prefix)}`
-  if (!PREFIX.test(prefix)) return `has characters that cannot stand in a path${meant(prefix)}`
-  if (prefix.search(MALFORMED) >= 0) return `has a % that encodes nothing${meant(prefix)}`
-  if (hasDotSegments(prefix)) return `has dot segments, which are resolved in requests${meant(prefix)}`
+  if (!prefix.startsWith('/')) return `does not start with /${suggestion(prefix)}`
+  if (!PREFIX.test(prefix)) return `has characters that are invalid in a path${suggestion(prefix)}`
+  if (prefix.search(MALFORMED) >= 0) return `has an invalid percent-encoding${suggestion(prefix)}`
+  if (hasDotSegments(prefix)) return `has dot segments, which are resolved in requests${suggestion(prefix)}`
   return null
 }
 
-/** The right way to write it, where that can be told. */
-function meant(prefix: string): string {
-  const right = resolved(written(prefix.startsWith('/') ? prefix : `/${prefix}`))
-  return right !== prefix && PREFIX.test(right) ? `; did you mean ${JSON.stringify(right)}?` : ''
+/** Suggests the correct spelling, if there is one. */
+function suggestion(prefix: string): string {
+  const corrected = resolved(escaped(prefix.startsWith('/') ? prefix : `/${prefix}`))
+  return corrected !== prefix && PREFIX.test(corrected) ? `; did you mean ${JSON.stringify(corrected)}?` : ''
 }
 
-function written(prefix: string): string {
+function escaped(prefix: string): string {
   const slashes = prefix.replaceAll('\\', '/').replace(MALFORMED, '%25')
   return slashes.replace(/[?#].*$/s, '').replace(/[^!-~]+|"+/g, encoded)
 }
@@ -39,7 +39,7 @@ function encoded(text: string): string {
   return Array.from(Buffer.from(text), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
 }
 
-/** `prefix` without a slash at its end, so that it ends with a whole segment. @throws TypeError where it is not a path. */
+/** `prefix` without a trailing slash, so that it ends with a whole segment. @throws TypeError if it is not a path. */
 export function cleanPrefix(caller: string, prefix: string): string {
   const fault = typeof prefix === 'string' ? prefixFault(prefix) : 'is not a string'
   if (fault !== null) {
@@ -50,7 +50,7 @@ export function cleanPrefix(caller: string, prefix: string): string {
   return prefix.replace(/\/+$/, '')
 }
 
-/** `prefix` as it is compared with paths, without a slash at its end. */
+/** `prefix` in the form that is compared with paths, without a trailing slash. */
 export function comparablePrefix(prefix: string): string {
   return normalPath(prefix).replace(/\/+$/, '')
 }

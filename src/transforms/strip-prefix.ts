@@ -4,9 +4,9 @@ import { cleanPrefix, comparablePrefix, STRIP_PREFIX } from './prefix.ts'
 
 /**
  * Removes a path prefix in whole segments before the request is sent: with `/api`, `/api/users?x=1` becomes `/users?x=1`
- * and `/api?x=1` becomes `/?x=1`; `/apix` and a path without the prefix stay as they are. However a client writes the prefix
- * (`/%61pi`, `//api`), it is found; the rest keeps its bytes.
- * @throws TypeError where `prefix` is not a path.
+ * and `/api?x=1` becomes `/?x=1`; `/apix` and a path without the prefix stay as they are. Other spellings of the prefix
+ * (`/%61pi`, `//api`) are removed too; the rest keeps its bytes.
+ * @throws TypeError if `prefix` is not a path.
  */
 export function stripPrefix(prefix: string): Transform {
   const clean = comparablePrefix(cleanPrefix('stripPrefix', prefix))

@@ -19,7 +19,7 @@ test('check says ok, with what there is', async (t) => {
   })
   const expected = {
     code: 0,
-    stdout: 'ok: x.json: 2 groups, 3 backends, 3 routes, to listen on [::1]:9000\n',
+    stdout: 'ok: x.json: 2 groups, 3 backends, 3 routes, listening on [::1]:9000\n',
     stderr: '',
   }
   assert.deepEqual(await run(t, ['check', 'x.json'], cwd), expected)
@@ -62,7 +62,7 @@ test('the file of the directory is found, in each of its forms', async (t) => {
   }
   for (const [name, content] of Object.entries(files)) {
     const { code, stdout } = await run(t, ['check'], directory(t, { [name]: content }))
-    assert.equal(stdout, `ok: ${name}: 1 group, 1 backend, 0 routes, to listen on *:8080\n`)
+    assert.equal(stdout, `ok: ${name}: 1 group, 1 backend, 0 routes, listening on *:8080\n`)
     assert.equal(code, 0)
   }
 })
@@ -80,7 +80,7 @@ test('a module can hold what data cannot: a balancer of one’s own, and options
     const balancer = { name: 'first', pick: ([first]) => first }
     export default Promise.resolve({ target: '${target}', balancer, listen: 0 })`
   const { stdout } = await run(t, ['check', 'my.mjs'], directory(t, { 'my.mjs': source }))
-  assert.equal(stdout, 'ok: my.mjs: 1 group, 1 backend, 0 routes, to listen on *:0\n')
+  assert.equal(stdout, 'ok: my.mjs: 1 group, 1 backend, 0 routes, listening on *:0\n')
 })
 
 test('two files of the directory are one too many', async (t) => {
@@ -129,7 +129,7 @@ test('flags go before the file', async (t) => {
   const flags = ['--backend', 'http://a', '--backend', 'http://b', '--balancer', 'random', '--listen', '7000']
   const { code, stdout, stderr } = await run(t, ['check', ...flags, '--threads', '1', '--log-level', 'error'], cwd)
   assert.equal(stderr, '')
-  assert.equal(stdout, 'ok: heddle.config.json: 1 group, 2 backends, 0 routes, to listen on *:7000\n')
+  assert.equal(stdout, 'ok: heddle.config.json: 1 group, 2 backends, 0 routes, listening on *:7000\n')
   assert.equal(code, 0)
 })
 

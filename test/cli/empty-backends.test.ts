@@ -7,8 +7,8 @@ test('check accepts a group without backends, and warns of it', async (t) => {
   const cwd = directory(t, { 'x.json': file })
   assert.deepEqual(await run(t, ['check', 'x.json'], cwd), {
     code: 0,
-    stdout: 'ok: x.json: 1 group, 0 backends, 1 route, to listen on *:8080\n',
-    stderr: 'heddle: warning: group a has no backends: its requests are answered 503\n',
+    stdout: 'ok: x.json: 1 group, 0 backends, 1 route, listening on *:8080\n',
+    stderr: 'heddle: warning: group a has no backends: its requests get 503\n',
   })
 })
 

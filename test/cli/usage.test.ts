@@ -37,7 +37,7 @@ test('a wrong command line is one line on standard error, and exit code 2', asyn
     [['demo', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
     [['check', 'a', 'b'], /^heddle: unexpected argument b; see heddle --help\n$/],
     [['check', 'a', '--config', 'b'], /^heddle: check takes one file.*\n$/],
-    [[], /^heddle: nothing to proxy to: give --backend URL.*\n$/],
+    [[], /^heddle: no backends: give --backend URL.*\n$/],
   ]
   await Promise.all(
     wrong.map(async ([args, message]) => {
@@ -56,7 +56,7 @@ test('every wrong flag is reported at once, by its name', async (t) => {
   ])
   assert.equal(code, 2)
   assert.match(stderr, /^heddle: 5 options are wrong:\n/)
-  for (const line of [/--backend #2 cannot be used/, /--balancer is 'best'/, /--listen is "99999"/])
+  for (const line of [/--backend #2 is invalid/, /--balancer is 'best'/, /--listen is "99999"/])
     assert.match(stderr, line)
   assert.match(stderr, /--access-log is "apache"\n {4}allowed: off, common, combined, json\n/)
   assert.match(stderr, /--log-level is "loud"/)

@@ -44,6 +44,7 @@ test('a target alone is a proxy, with every default', () => {
   assert.deepEqual(options.timeouts, timeouts)
   assert.deepEqual(group?.timeouts, timeouts)
   const route = {
+    given: { path: '/', exact: false },
     host: '',
     path: '/',
     exact: false,
@@ -327,7 +328,7 @@ test('the error is a TypeError with a code, and its message says everything', ()
   assert.equal(error.code, 'ERR_PROXY_OPTIONS')
   assert.equal(error.name, 'OptionsError')
   assert.match(error.message, /^2 options are wrong:\n/)
-  assert.match(error.message, /backends\[0\]\.url cannot be used: "ftp:\/\/x" is not a backend URL/)
+  assert.match(error.message, /backends\[0\]\.url is invalid: "ftp:\/\/x" is not a backend URL/)
   assert.match(error.message, /backends\[0\]\.weight is -3\n {4}allowed: a number from 0 to 1000000\n {4}example: 2/)
 })
 
@@ -359,7 +360,7 @@ test('unknown options are faults: with what was meant, and those that every obje
 test('a route to a group that is not there: the nearest is suggested', () => {
   const [fault] = faultsOf({ groups: { payments: { target }, search: { target } }, routes: [{ group: 'payment' }] })
   assert.equal(fault?.path, 'routes[0].group')
-  assert.equal(fault?.message, "is 'payment', and there is no such group; did you mean 'payments'?")
+  assert.equal(fault?.message, "is 'payment', but there is no such group; did you mean 'payments'?")
   assert.equal(fault?.allowed, 'one of the groups: payments, search')
   assert.equal(fault?.example, 'payments')
 })

@@ -37,13 +37,13 @@ test('a path that no request can have is refused, with the one that is meant', (
   for (const [path, message] of [
     ['/a/../b', 'has dot segments, which are resolved in requests; did you mean "/b"?'],
     ['/a/%2E', 'has dot segments, which are resolved in requests; did you mean "/a/"?'],
-    ['/café', 'has characters that cannot stand in a path; did you mean "/caf%C3%A9"?'],
-    ['/a b', 'has characters that cannot stand in a path; did you mean "/a%20b"?'],
-    ['/a\\b', 'has characters that cannot stand in a path; did you mean "/a/b"?'],
-    ['/a?b', 'has characters that cannot stand in a path; did you mean "/a"?'],
-    ['/a#b', 'has characters that cannot stand in a path; did you mean "/a"?'],
-    ['/100%', 'has a % that encodes nothing; did you mean "/100%25"?'],
-    ['/\ud800', 'has characters that cannot stand in a path; did you mean "/%EF%BF%BD"?'],
+    ['/café', 'has characters that are invalid in a path; did you mean "/caf%C3%A9"?'],
+    ['/a b', 'has characters that are invalid in a path; did you mean "/a%20b"?'],
+    ['/a\\b', 'has characters that are invalid in a path; did you mean "/a/b"?'],
+    ['/a?b', 'has characters that are invalid in a path; did you mean "/a"?'],
+    ['/a#b', 'has characters that are invalid in a path; did you mean "/a"?'],
+    ['/100%', 'has an invalid percent-encoding; did you mean "/100%25"?'],
+    ['/\ud800', 'has characters that are invalid in a path; did you mean "/%EF%BF%BD"?'],
     ['api', 'does not start with /; did you mean "/api"?'],
   ] as const) {
     for (const key of ['path', 'stripPrefix', 'addPrefix']) {
@@ -59,7 +59,7 @@ test('a path that no request can have is refused, with the one that is meant', (
 })
 
 test('an encoded slash in a pattern is refused where no request with one is compared', () => {
-  const message = 'has %2f, which no request has that is matched: routing.encodedSlashes is'
+  const message = 'has %2f, so no request can match it: routing.encodedSlashes is'
   for (const key of ['path', 'stripPrefix']) {
     const routes = [{ [key]: '/a%2fb' }]
     assert.equal(faultOf({ routes }), `routes[0].${key} ${message} 'refuse'; did you mean '/a/b'?`)

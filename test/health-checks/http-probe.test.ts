@@ -180,7 +180,7 @@ for (const [what, handler] of [
     assert.deepEqual(probe.told, [])
     probe.clock.advance(TIMEOUT_MS)
     probe.stop()
-    assert.deepEqual(probe.told, ['unhealthy: no answer within 300 ms'])
+    assert.deepEqual(probe.told, ['unhealthy: no response within 300 ms'])
     await server.untilOpenConnections(0)
   })
 }

@@ -124,7 +124,7 @@ test('a logger that throws or rejects is reported once and hurts nobody', async 
     await told
     await new Promise(setImmediate)
     process.off('warning', hear)
-    assert.deepEqual(heard, ['HEDDLE_LOGGER_FAILED the logger failed and its line is lost: disk full'])
+    assert.deepEqual(heard, ['HEDDLE_LOGGER_FAILED the logger failed, and a log line is lost: disk full'])
   }
 })
 

@@ -31,7 +31,10 @@ test('a level is written with those above it', () => {
 })
 
 test('an unknown level is refused at construction', () => {
-  assert.throws(() => consoleLogger({ level: 'loud' as 'info' }), /"loud" is none of debug, info, warn, error, silent/)
+  assert.throws(
+    () => consoleLogger({ level: 'loud' as 'info' }),
+    /level is "loud"; use one of debug, info, warn, error, silent/,
+  )
 })
 
 test('off a terminal it writes JSON lines that fields cannot forge', () => {

@@ -132,7 +132,7 @@ test('a body that ends with its connection is recorded as incomplete and rejects
   client.socket.write('POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n12345')
   const request = await backend.nextRequestHead()
   client.socket.destroy()
-  await assert.rejects(promise, /ended within the body of POST \//)
+  await assert.rejects(promise, /ended in the middle of the body of POST \//)
   assert.equal(request.isComplete, false)
   assert.equal(request.bodyText, '12345')
 })

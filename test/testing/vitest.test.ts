@@ -41,6 +41,6 @@ test('the contract suites run under vitest: what is right passes, what is broken
   const broken = results('/broken.js').filter((result) => result.status === 'failed')
   assert.deepEqual(
     broken.map(({ fullName }) => fullName),
-    ['a pool without figures is a Pool stats() counts what is open, idle, new and used again'],
+    ['a pool without figures is a Pool stats() counts open, idle, new and reused connections'],
   )
 })

@@ -173,7 +173,7 @@ test('modules: a change is for the proxies that have the group, or for the one t
   // What no thread can do is not asked of those that come later either, and what was before still holds.
   await assert.rejects(
     running.setBackends(backends, 'up'),
-    /^Error: a thread could not make the change: none of the 2 proxies of this thread has a group "up"$/,
+    /^Error: a thread could not apply the change: none of the 2 proxies of this thread has a group "up"$/,
   )
   await assert.rejects(running.setBackends(backends, 'both', 2), /none of the 2 proxies/)
   await assert.rejects(running.setBackends(['ftp://a'], 'left'), /backends\[0\]/)
@@ -310,7 +310,10 @@ test('there is room for backends that come, as long as others go: none is ever t
   const many = (name: string, count: number) =>
     Array.from({ length: count }, (_, i) => ({ url: 'http://127.0.0.1:1', id: `${name} ${i}` }))
   // Too many at one time are refused, and what they took is free again after the next change.
-  await assert.rejects(proxy.setBackends(many('too many', 17_000)), /threads can share the state of 16384 backends/)
+  await assert.rejects(
+    proxy.setBackends(many('too many', 17_000)),
+    /threads can share the state of at most 16384 backends/,
+  )
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
   await proxy.setBackends(many('others', 14_000))
   await proxy.setBackends([{ url: backend.url, id: 'first' }])

@@ -23,7 +23,7 @@ test('a death after ten seconds of service begins the count anew', () => {
 test('what was before other code came counts for nothing', () => {
   const guard = new CrashGuard(2)
   assert.equal(guard.onDeath(0, 0), 0)
-  guard.forget()
+  guard.reset()
   assert.deepEqual([guard.onDeath(1, 0), guard.onDeath(2, 0)], [0, -1])
 })
 

@@ -349,7 +349,7 @@ test('one that was added is replaced when it dies, and none that has gone comes 
 test('where another thread cannot start the number of threads stays, and the log says why', { skip }, async (t) => {
   const clock = manualClock()
   const scale = { growAbove: 0, shrinkBelow: 0, forMs: 0, coolDownMs: 1e9 }
-  const { logger, said } = awaitError('the number of threads stays')
+  const { logger, said } = awaitError('cannot change the number of threads')
   const { running, workers } = await limited(t, 1, { threads: { min: 1, max: 2 }, scale, clock, logger })
   const { url } = running.address
   while (workers.length < 2) {
@@ -357,7 +357,7 @@ test('where another thread cannot start the number of threads stays, and the log
     await get(url)
     clock.advance(500)
   }
-  assert.equal(await said, 'the number of threads stays: thread 2 could not start: thread 2 is too many')
+  assert.equal(await said, 'cannot change the number of threads: thread 2 could not start: thread 2 is too many')
   assert.equal((await get(url)).text, '1')
   assert.equal(running.threads().length, 1)
 })

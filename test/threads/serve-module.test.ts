@@ -177,7 +177,7 @@ test('what is no server is refused in a clear sentence, and so is a module that 
   const start = (name: string) => serveModule(entryOf(name), { threads: 1, listen: 0 })
   await assert.rejects(
     start('nothing'),
-    /nothing\.js: the default export of a module for serveModule\(\) is a node:http server/,
+    /nothing\.js: the default export of a module for serveModule\(\) must be a node:http server/,
   )
   await assert.rejects(start('absent'), (error: NodeJS.ErrnoException) => {
     assert.equal(error.code, 'ERR_MODULE_NOT_FOUND')
@@ -193,15 +193,15 @@ test('a module that does not serve is given up, in a sentence that says why', { 
     serveModule(entryOf('hanging', [[parameter, '']]), { threads: 1, clock, listen: 0 })
   await assert.rejects(
     start('dead'),
-    /could not start: it ended with code 13: a top-level await of its module waits for/,
+    /could not start: it ended with code 13: a top-level await of its module never settles$/,
   )
   await assert.rejects(start('throwing'), /could not start: not today$/)
-  await assert.rejects(start('listening'), /a node:http server that does not listen yet, and this one listens already/)
+  await assert.rejects(start('listening'), /is a server that already listens/)
   const begun = once(process, 'worker')
   const started = start('live')
   await begun
   clock.advance(60_000)
-  await assert.rejects(started, /could not start: it did not serve within 60000 ms \(startTimeoutMs\)$/)
+  await assert.rejects(started, /could not start: it was not ready to serve within 60000 ms \(startTimeoutMs\)$/)
 })
 
 test('the module can be a path from the current folder', { skip }, async () => {
@@ -229,9 +229,9 @@ test('a thread that is asked to end while it starts is not reported as started',
 
 test('serveModule() refuses invalid options by name', async () => {
   const wrong: [options: object | undefined, message: RegExp][] = [
-    [undefined, /^serveModule: where to listen\? serveModule\(url, \{ listen: 8080 \}\)$/],
-    [{}, /^serveModule: where to listen\?/],
-    [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; there are: listen, logger, observer, threads/],
+    [undefined, /^serveModule: listen is missing; use serveModule\(url, \{ listen: 8080 \}\)$/],
+    [{}, /^serveModule: listen is missing/],
+    [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; allowed: listen, logger, observer, threads/],
     [{ listen: 0, entry: 'server.js' }, /^serveModule: entry is unknown/],
     [{ listen: 0, threads: 0 }, /^serveModule: threads is 0; allowed: a whole number/],
     [{ listen: '8080' }, /^listen: it was given "8080"; allowed: a port/],

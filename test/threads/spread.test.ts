@@ -130,7 +130,7 @@ test('least-loaded: where no thread serves a connection is refused, and the log 
   await workers[0]?.terminate()
   await log.next('died')
   await rawClient(running.address.port).ended
-  assert.ok(logger.messages('error').includes('no thread serves: a connection is refused'))
+  assert.ok(logger.messages('error').includes('no thread is serving: a connection is refused'))
   clock.advance(0)
   await log.next('started')
   assert.equal((await get(running.address.url)).text, '2')
@@ -200,7 +200,7 @@ test('a unix socket cannot be shared, and the message says so', async () => {
 test('a fallback server cannot be shared either', async () => {
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
   const listens = proxy.listen({ ...LOOPBACK, fallback: http.createServer() })
-  await assert.rejects(listens, /a fallback server belongs to this thread; with threads, each makes its own/)
+  await assert.rejects(listens, /a fallback server belongs to this thread; with threads, each thread needs its own/)
 })
 
 test('without a host all addresses are listened on', { skip: withoutThreads }, async () => {

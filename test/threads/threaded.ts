@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { TestContext } from 'node:test'
 import type { Worker } from 'node:worker_threads'
 import { type Proxy, type ServeModuleOptions, serveModule, type ThreadChange } from '../../src/index.ts'
-import { chooseSpread, handsListenersOver, type Spread } from '../../src/threads/spread.ts'
+import { canHandOverListeners, chooseSpread, type Spread } from '../../src/threads/spread.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { queue } from '../support/running-proxy.ts'
 
@@ -16,7 +16,7 @@ export async function without(spread?: Spread): Promise<string | false> {
 
 /** `skip` option of tests in which threads leave their listening sockets to others. */
 export async function withoutHandOver(): Promise<string | false> {
-  if (await handsListenersOver()) return without('kernel')
+  if (await canHandOverListeners()) return without('kernel')
   return 'a thread cannot hand its listening socket over here: node 26 can'
 }
 

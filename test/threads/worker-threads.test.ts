@@ -30,7 +30,7 @@ test('options that cannot be are refused at once, by name', () => {
     [{ threads: 5000 }, /threads is 5000/],
     [{ threads: { min: 3, max: 2 } }, /threads is \{"min":3,"max":2\}/],
     [{ threads: { min: 1 } }, /threads is \{"min":1\}/],
-    [{ thread: 2 }, /thread is unknown; there are: threads, spread/],
+    [{ thread: 2 }, /thread is unknown; allowed: threads, spread/],
     [{ entry: './server.js' }, /entry is unknown; did you mean serveModule\(\)\?/],
     [{ spread: 'random' }, /spread is "random"; allowed: 'kernel', 'least-loaded'/],
     [{ scale: { growAbove: 2 } }, /scale\.growAbove is 2/],
@@ -49,7 +49,7 @@ test('options that cannot be are refused at once, by name', () => {
 test('it needs a proxy to serve', async () => {
   for (const job of [{ listen: {} }, {}, undefined]) {
     const started = workerThreads().start(job as never)
-    await assert.rejects(started, /nothing to serve; give it to createProxy.*serveModule\(\)$/)
+    await assert.rejects(started, /nothing to serve; pass it to createProxy.*serveModule\(\)$/)
   }
 })
 

@@ -2,13 +2,13 @@ import type { ExchangeView } from '../../model/exchange-view.ts'
 import { assertSync } from '../../runtime/callbacks.ts'
 
 /**
- * What exchanges are told apart by:
- * - `client-address`: the peer's address. Behind another proxy that is one address for all clients.
- * - `path`: without the query.
- * - a header's first value, by name.
- * - a cookie's value, by name.
- * - a function of yours. On the hot path: must be quick. `undefined`: no key; what it throws, and
- *   anything else but a string, is ERR_PROXY_HOOK (500).
+ * The key of an exchange:
+ * - `client-address`: the peer's address. Behind another proxy this is the same address for all clients.
+ * - `path`: the path without the query.
+ * - `{ header }`: the first value of that header.
+ * - `{ cookie }`: the value of that cookie.
+ * - a function of yours. It runs on the hot path, so it must be fast. It returns `undefined` for "no key". If it throws,
+ *   or returns anything but a string or `undefined`, the exchange fails with ERR_PROXY_HOOK (500).
  */
 export type HashBy =
   | 'client-address'
@@ -17,7 +17,7 @@ export type HashBy =
   | { cookie: string }
   | ((exchange: ExchangeView) => string | undefined)
 
-/** The function that finds the key. @throws TypeError for anything but a {@link HashBy}. */
+/** Makes the function that reads the key of an exchange. @throws TypeError for anything but a {@link HashBy}. */
 export function hashKey(by: HashBy): (exchange: ExchangeView) => string | undefined {
   if (typeof by === 'function') return (exchange) => checkKey(by(exchange))
   if (by === 'client-address') return (exchange) => exchange.clientAddress
@@ -55,13 +55,13 @@ function pathOf({ target }: ExchangeView): string {
   return query < 0 ? target : target.slice(0, query)
 }
 
-/** The value of the first cookie of that name in a `Cookie` header (RFC 6265 section 4.2), as received. */
+/** The value of the first cookie with that name in a `Cookie` header (RFC 6265 section 4.2), as received. */
 function cookieOf(header: string | undefined, name: string): string | undefined {
   if (header === undefined) return undefined
   for (let start = 0; start < header.length; ) {
     const semicolon = header.indexOf(';', start)
     const end = semicolon < 0 ? header.length : semicolon
-    // Within the pair: in the whole header, one "=" far behind would be looked for again from each pair.
+    // Searches within the pair. A search in the whole header would be quadratic: each pair without "=" would scan far ahead.
     const pair = header.slice(start, end)
     const equals = pair.indexOf('=')
     if (equals >= 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim()

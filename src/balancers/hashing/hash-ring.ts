@@ -1,27 +1,27 @@
 import type { Backend } from '../../model/backend.ts'
-import { firstAtOrBehind, type SortedPoints, sortPoints } from './sorted-points.ts'
+import { firstAtOrAfter, type SortedPoints, sortPoints } from './sorted-points.ts'
 import { hashString, mix } from './string-hash.ts'
 
-/** A circle of 2^32 places on which each backend owns some points. A key belongs to the first point at or behind it. */
+/** A circle of 2^32 positions on which each backend owns some points. A key belongs to the first point at or after it. */
 export interface HashRing {
   readonly backends: readonly Backend[]
-  /** Position of `backend` in {@link backends}; `undefined` where it is not one of them. */
+  /** Position of `backend` in {@link backends}; `undefined` if it is not one of them. */
   indexOf(backend: Backend): number | undefined
-  /** The first owner at or behind `hash` that `isMember` marks with 1, as its position. At least one must be marked. */
+  /** Position of the first owner at or after `hash` that `isMember` marks with 1. At least one must be marked. */
   walk(hash: number, isMember: Uint8Array): number
 }
 
-/** More points than this are not made: they would cost memory (8 bytes each) and time at each change of the backends. */
+/** Bounds the memory of a ring (8 bytes a point) and the time to rebuild it when the backends change. */
 const MAX_POINTS = 2 ** 21
 
-/** Two unrelated hashes of each id, so that no two backends share a sequence of points by accident. */
+/** Two unrelated hashes of each id: two backends can then hardly share a sequence of points. */
 const START_SEED = 0x811c9dc5
 const STRIDE_SEED = 0x2f0b4c47
 
 /**
- * A ring after ketama (Karger et al. 1997): `pointsPerWeight` points for each unit of weight, at least one. A point
- * depends on the backend's id and the point's number alone: so the ring is the same in every process and thread, adding
- * a backend moves only the keys that it takes over, and a larger weight only adds points.
+ * A ring after ketama (Karger et al. 1997): `pointsPerWeight` points for each unit of weight, at least one for each
+ * backend. A point depends only on the backend's id and the point's number. So the ring is the same in every process
+ * and thread, a new backend moves only the keys that it takes over, and a larger weight only adds points.
  */
 export function hashRing(backends: readonly Backend[], pointsPerWeight: number): HashRing {
   const counts = pointCounts(backends, pointsPerWeight)
@@ -49,7 +49,7 @@ function ringOf(backends: readonly Backend[], indexes: ReadonlyMap<Backend, numb
     backends,
     indexOf: (backend) => indexes.get(backend),
     walk(hash, isMember) {
-      let position = firstAtOrBehind(points, hash)
+      let position = firstAtOrAfter(points, hash)
       for (let step = 0; step < owners.length; step++) {
         if (position >= owners.length) position = 0
         const owner = owners[position] ?? 0
@@ -61,7 +61,7 @@ function ringOf(backends: readonly Backend[], indexes: ReadonlyMap<Backend, numb
   }
 }
 
-/** Halved for all until they fit: the shares stay, at a coarser grain. */
+/** Halves all counts until the total fits: the shares stay the same, but less precise. */
 function pointCounts(backends: readonly Backend[], pointsPerWeight: number): number[] {
   for (let perWeight = pointsPerWeight; ; perWeight /= 2) {
     const counts = backends.map(({ weight }) => Math.max(1, Math.round(weight * perWeight)))

@@ -1,4 +1,4 @@
-/** Points of a ring in the order of their hashes. */
+/** Points of a ring, sorted by hash. */
 export interface SortedPoints {
   readonly hashes: Uint32Array
   readonly owners: Uint32Array
@@ -7,15 +7,15 @@ export interface SortedPoints {
 const DIGIT_BITS = 11
 const DIGITS = 2 ** DIGIT_BITS
 
-/** Sorts points by hash, 11 bits at a time from the lowest (radix sort): half the time of native sorting. */
+/** Sorts points by hash with a radix sort, 11 bits at a time. It takes half the time of the native sort. */
 export function sortPoints(hashes: Uint32Array, owners: Uint32Array): SortedPoints {
   let sorted: SortedPoints = { hashes, owners }
   for (let shift = 0; shift < 32; shift += DIGIT_BITS) sorted = sortByDigit(sorted, shift)
   return sorted
 }
 
-/** The position of the first point at or behind `hash`; one past the last where there is none. */
-export function firstAtOrBehind({ hashes }: SortedPoints, hash: number): number {
+/** The position of the first point at or after `hash`; one past the last if there is none. */
+export function firstAtOrAfter({ hashes }: SortedPoints, hash: number): number {
   let low = 0
   let high = hashes.length
   while (low < high) {
@@ -26,7 +26,7 @@ export function firstAtOrBehind({ hashes }: SortedPoints, hash: number): number 
   return low
 }
 
-/** Keeps the order of points that have the same digit. */
+/** One pass of the radix sort. It is stable: points with the same digit keep their order. */
 function sortByDigit({ hashes, owners }: SortedPoints, shift: number): SortedPoints {
   const next = new Uint32Array(DIGITS + 1)
   for (let point = 0; point < hashes.length; point++) {

@@ -4,10 +4,10 @@ import { drawOnce } from '../sampling/draws.ts'
 import type { Rotation } from './rotation.ts'
 
 /**
- * Earliest deadline first, for large sets of unequal weights: a backend of weight w is due every 1/w, and a heap knows
- * who is due next. Logarithmic per turn, and the turns of each backend are as evenly spread as in {@link smoothWeighted}.
- * Each begins at a random point of its first period: so that the heaviest do not all come first, and so that frequent
- * changes of the candidates, which begin anew, favour none. After Envoy's `EdfScheduler`.
+ * Earliest deadline first, for large sets of unequal weights: a backend of weight w is due every 1/w, and a heap finds
+ * the next one. Each pick takes logarithmic time and spreads as evenly as {@link smoothWeighted}. Each backend starts at a
+ * random point of its first period. Otherwise the heaviest would all come first, and frequent changes of the candidates,
+ * which restart the order, would favour them. After Envoy's `EdfScheduler`.
  */
 export function earliestDeadlineFirst(random: () => number): Rotation {
   let candidates: readonly Backend[] = []

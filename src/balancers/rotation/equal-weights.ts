@@ -6,8 +6,8 @@ import type { Rotation } from './rotation.ts'
 const FEW = 8
 
 /**
- * One after the other, for equal weights. Begins anywhere, so that many processes that start together do not all begin with the
- * same backend; goes on behind the one that was last when the candidates change.
+ * One after the other, for equal weights. The first one is random, so that many processes that start together do not
+ * all begin with the same backend. When the candidates change, the rotation continues after the last one picked.
  */
 export function rotation(random: () => number): Rotation {
   let candidates: readonly Backend[] = []
@@ -35,7 +35,7 @@ export function rotation(random: () => number): Rotation {
         const position = (upcoming + step) % candidates.length
         const backend = candidates[position]
         if (backend === undefined) continue
-        // A retry leaves out a few: one of the next is in as a rule. A set is for the rest.
+        // A retry excludes only a few backends, so the search usually ends at once. The set is for the rare long search.
         if (step >= FEW) wanted ??= new Set(some)
         if (wanted?.has(backend) ?? some.includes(backend)) return take(position, backend)
       }

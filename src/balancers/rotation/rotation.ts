@@ -1,12 +1,12 @@
 import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 
-/** Whose turn it is: an order of service over candidates. */
+/** An order in which candidates are picked. */
 export interface Rotation {
-  /** The candidates are now these. Linear work is all right. */
+  /** Replaces the candidates. May take linear time. */
   begin(candidates: Candidates): void
-  /** Whose turn it is, of those that {@link begin} was given. */
+  /** The next of the candidates of {@link begin}. */
   next(): Backend
-  /** Whose turn it is among `some` of them, on a retry. Linear work is all right. */
+  /** The next among `some` of the candidates, for a retry. May take linear time. */
   among(some: Candidates): Backend
 }

@@ -3,68 +3,68 @@ import type { Backend } from '../../model/backend.ts'
 import { drawOnce } from '../sampling/draws.ts'
 import type { Rotation } from './rotation.ts'
 
-/** To begin with a drawn backend, at most so many turns are left out: the lightest of very unequal weights may be further away. */
-const MAX_LEFT_OUT = 1024
+/** Bounds the search for the first backend. With very unequal weights, the turn of the lightest may be further away. */
+const MAX_SKIPPED = 1024
 
-/** How much a backend is owed, in units of weight. All together they owe each other nothing: the sum is 0. */
-interface Standing {
+/** nginx's `current_weight` of a backend: the weight that it is owed. The sum over all backends is 0. */
+interface Entry {
   readonly backend: Backend
   owed: number
 }
 
 /**
- * Smooth weighted round robin, as nginx does it (`ngx_http_upstream_round_robin.c`): each candidate is owed its weight
- * more, the one who is owed most is served and pays for all. Weights 5, 1, 1 give a a b a c a a, not a a a a a b c.
- * Linear per turn. What a backend is owed outlives changes of the candidates. The order is always the same; where it begins is
- * chance, by weight.
+ * Smooth weighted round robin, as in nginx (`ngx_http_upstream_round_robin.c`): each pick adds its weight to every
+ * candidate, takes the one with the largest sum, and subtracts the total weight from that one. Weights 5, 1, 1 give
+ * a a b a c a a, not a a a a a b c. A pick takes linear time. The sums outlive changes of the candidates. The order is
+ * fixed; its start is random, by weight.
  */
 export function smoothWeighted(random: () => number): Rotation {
-  const standings = new WeakMap<Backend, Standing>()
-  let current: readonly Standing[] = []
+  const entries = new WeakMap<Backend, Entry>()
+  let current: readonly Entry[] = []
 
-  const standingOf = (backend: Backend) => {
-    const known = standings.get(backend)
+  const entryOf = (backend: Backend) => {
+    const known = entries.get(backend)
     if (known !== undefined) return known
-    const standing = { backend, owed: 0 }
-    standings.set(backend, standing)
-    return standing
+    const entry = { backend, owed: 0 }
+    entries.set(backend, entry)
+    return entry
   }
 
   return {
     begin(candidates) {
-      const areNew = !candidates.some((backend) => standings.has(backend))
-      current = candidates.map(standingOf)
+      const areNew = !candidates.some((backend) => entries.has(backend))
+      current = candidates.map(entryOf)
       if (areNew) advanceTo(drawOnce(candidates, random), current)
     },
     next: () => serve(current),
-    // Where none is owed anything there is no turn to keep.
+    // Before the first pick there is no order to keep.
     among: (some: Candidates) =>
-      some.some((backend) => standings.has(backend)) ? serve(some.map(standingOf)) : drawOnce(some, random),
+      some.some((backend) => entries.has(backend)) ? serve(some.map(entryOf)) : drawOnce(some, random),
   }
 }
 
-/** Leaves out turns until it is `wanted`'s. */
-function advanceTo(wanted: Backend, standings: readonly Standing[]): void {
-  for (let turn = 0; turn < MAX_LEFT_OUT && leader(standings) !== wanted; turn++) serve(standings)
+/** Skips picks until `wanted` is the next one. */
+function advanceTo(wanted: Backend, entries: readonly Entry[]): void {
+  for (let skipped = 0; skipped < MAX_SKIPPED && leader(entries) !== wanted; skipped++) serve(entries)
 }
 
-/** Who is served next. */
-function leader(standings: readonly Standing[]): Backend {
-  let best = standings[0] as Standing
-  for (const standing of standings) {
-    if (standing.owed + standing.backend.weight > best.owed + best.backend.weight) best = standing
+/** The backend that {@link serve} picks next. */
+function leader(entries: readonly Entry[]): Backend {
+  let best = entries[0] as Entry
+  for (const entry of entries) {
+    if (entry.owed + entry.backend.weight > best.owed + best.backend.weight) best = entry
   }
   return best.backend
 }
 
-function serve(standings: readonly Standing[]): Backend {
+function serve(entries: readonly Entry[]): Backend {
   let total = 0
-  let best = standings[0] as Standing
-  for (const standing of standings) {
-    const { weight } = standing.backend
+  let best = entries[0] as Entry
+  for (const entry of entries) {
+    const { weight } = entry.backend
     total += weight
-    standing.owed += weight
-    if (standing.owed > best.owed) best = standing
+    entry.owed += weight
+    if (entry.owed > best.owed) best = entry
   }
   best.owed -= total
   return best.backend

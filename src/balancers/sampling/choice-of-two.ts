@@ -5,7 +5,7 @@ import { perCandidates } from './per-candidates.ts'
 
 /**
  * Draws two distinct candidates in proportion to their weights and takes the second if `isBetter` says so. A tie goes to
- * the first drawn, which is chance: idle backends share the load.
+ * the first drawn, which is random, so idle backends share the load.
  */
 export function choiceOfTwo(
   random: () => number,
@@ -20,9 +20,9 @@ export function choiceOfTwo(
       const second = drawOnce(candidates, random, first)
       return isBetter(second, first) ? second : first
     }
-    const position = draws.one()
+    const position = draws.draw()
     const first = candidates[position] ?? candidates[0]
-    const second = candidates[draws.other(position)] ?? first
+    const second = candidates[draws.drawOther(position)] ?? first
     return isBetter(second, first) ? second : first
   }
 }

@@ -2,25 +2,25 @@ import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 import { haveEqualWeights, totalWeight } from './weights.ts'
 
-/** Draws positions in one array of candidates by chance, in proportion to the weights. */
+/** Draws positions in one array of candidates at random, in proportion to the weights. */
 export interface Draws {
-  one(): number
-  /** A position that is not `first`. Only where there is more than one. */
-  other(first: number): number
+  draw(): number
+  /** A position that is not `first`. Only for more than one candidate. */
+  drawOther(first: number): number
 }
 
-/** Prepares draws that take the same time whatever the number of candidates. Linear; keep the result with the array. */
+/** Prepares draws in constant time. The preparation takes linear time, so keep the result with the array. */
 export function drawsFrom(candidates: Candidates, random: () => number): Draws {
   return haveEqualWeights(candidates) ? equalDraws(candidates.length, random) : aliasDraws(candidates, random)
 }
 
 /**
- * One of `candidates`, in proportion to the weights, without preparation: for the array of a retry. Linear.
- * `except` is not drawn, unless it is the only one.
+ * Draws one of `candidates` in proportion to the weights, without preparation: for the array of a retry. Takes linear
+ * time. `except` is drawn only if it is the only candidate.
  */
 export function drawOnce(candidates: Candidates, random: () => number, except?: Backend): Backend {
   let left = random() * (totalWeight(candidates) - (except?.weight ?? 0))
-  // What rounding leaves over goes to the last one that may be drawn.
+  // If rounding leaves a remainder, the last one is drawn.
   let drawn = candidates[0]
   for (const backend of candidates) {
     if (backend === except) continue
@@ -33,19 +33,19 @@ export function drawOnce(candidates: Candidates, random: () => number, except?: 
 
 function equalDraws(count: number, random: () => number): Draws {
   return {
-    one: () => Math.floor(random() * count),
-    other(first) {
-      // From one position fewer, stepping over `first`: always distinct, never loops.
+    draw: () => Math.floor(random() * count),
+    drawOther(first) {
+      // Draws from one position fewer and steps over `first`: always distinct, without a loop.
       const draw = Math.floor(random() * (count - 1))
       return draw < first ? draw : draw + 1
     },
   }
 }
 
-/** Draws of a second position before chance is given up: where one weight is most of the total, it keeps being drawn. */
+/** Bounds the draws of a second position: a weight that is most of the total would be drawn again and again. */
 const REDRAWS = 8
 
-/** The alias method (Walker 1977; Vose 1991): each position keeps a share of its own slot and lends the rest to one other. */
+/** The alias method (Walker 1977; Vose 1991): each position keeps a share of its own slot and gives the rest to one other. */
 function aliasDraws(candidates: Candidates, random: () => number): Draws {
   const count = candidates.length
   const average = totalWeight(candidates) / count
@@ -63,16 +63,16 @@ function aliasDraws(candidates: Candidates, random: () => number): Draws {
     if (left < 1) poor.push(giver)
     else rich.push(giver)
   }
-  const one = () => {
-    const draw = random() * count
-    const position = Math.floor(draw)
-    return draw - position < (share[position] ?? 1) ? position : (alias[position] ?? 0)
+  const draw = () => {
+    const drawn = random() * count
+    const position = Math.floor(drawn)
+    return drawn - position < (share[position] ?? 1) ? position : (alias[position] ?? 0)
   }
   return {
-    one,
-    other(first) {
-      for (let draw = 0; draw < REDRAWS; draw++) {
-        const position = one()
+    draw,
+    drawOther(first) {
+      for (let attempt = 0; attempt < REDRAWS; attempt++) {
+        const position = draw()
         if (position !== first) return position
       }
       const step = 1 + Math.floor(random() * (count - 1))

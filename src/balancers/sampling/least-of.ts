@@ -1,11 +1,11 @@
 /**
- * The position of the least pending for its weight, of the first `size`: minimises (pending + 1) / weight, and breaks
- * ties at random in proportion to the weights. Where the best is idle, all that are idle tie.
+ * The position of the lowest (count + 1) / weight among the first `size`. Ties are broken at random, in proportion to the
+ * weights. If the best is idle, all idle ones tie.
  */
 export function leastOf(counts: Int32Array, weights: Float64Array, size: number, random: () => number): number {
   let least = Infinity
   let isIdle = false
-  // The weight of those that tie, as far as we have come.
+  // Total weight of those that tie so far.
   let tied = 0
   let idle = 0
   for (let position = 0; position < size; position++) {
@@ -24,7 +24,7 @@ export function leastOf(counts: Int32Array, weights: Float64Array, size: number,
   }
 
   let left = random() * (isIdle ? idle : tied)
-  // What rounding leaves over goes to the last of them.
+  // If rounding leaves a remainder, the last one is chosen.
   let chosen = 0
   for (let position = 0; position < size; position++) {
     const count = counts[position] ?? 0

@@ -1,26 +1,26 @@
 import type { Backend } from '../../model/backend.ts'
 
-/** What is pending at each of a set of backends, side by side in memory. */
+/** The pending counts of a set of backends, side by side in memory. */
 export interface PendingMirror {
   /** By position in the set. Do not write. */
   readonly counts: Int32Array
   /** Sum of {@link counts}. */
   total(): number
-  /** What is pending at `backend` has changed: call it from `onStart` and `onEnd`. */
+  /** Call it from `onStart` and `onEnd`: the count of `backend` has changed. */
   touch(backend: Backend): void
-  /** Looks again at one position. @returns what is pending there. */
-  look(position: number): number
-  /** Looks again at the next few positions, in turn. Once per pick, so that what other threads do is noticed. */
-  lookOn(): void
+  /** Reads the count at one position. @returns the count. */
+  refresh(position: number): number
+  /** Reads the next few positions, in turn. Call it once per pick, to notice the requests of other threads. */
+  refreshSome(): void
 }
 
-/** Positions that {@link PendingMirror.lookOn} looks at. */
-const LOOKED_AT = 8
+/** Positions that {@link PendingMirror.refreshSome} reads. */
+const REFRESHED_AT_ONCE = 8
 
 /**
- * A backend's own count lies three objects deep in memory: to read 64 of 10,000 at random takes about 10 us, a good part
- * of what a request may take. A mirror is exact as far as this thread goes, provided that `touch` is called; other
- * threads' work on shared state shows a little later.
+ * A backend's own count lies three objects deep in memory: reading 64 of 10,000 at random takes about 10 us, much for one
+ * pick. A mirror is exact for this thread's requests, provided that `touch` is called. Requests of other threads that
+ * share the state show a little later.
  */
 export function pendingMirror(backends: readonly Backend[]): PendingMirror {
   const counts = Int32Array.from(backends, ({ pending }) => pending)
@@ -29,7 +29,7 @@ export function pendingMirror(backends: readonly Backend[]): PendingMirror {
   let total = counts.reduce((sum, count) => sum + count, 0)
   let next = 0
 
-  const look = (position: number) => {
+  const refresh = (position: number) => {
     const pending = backends[position]?.pending ?? 0
     total += pending - (counts[position] ?? 0)
     counts[position] = pending
@@ -41,13 +41,13 @@ export function pendingMirror(backends: readonly Backend[]): PendingMirror {
     total: () => total,
     touch(backend) {
       const position = positions.get(backend)
-      if (position !== undefined) look(position)
+      if (position !== undefined) refresh(position)
     },
-    look,
-    lookOn() {
-      for (let looked = 0; looked < LOOKED_AT; looked++) {
+    refresh,
+    refreshSome() {
+      for (let refreshed = 0; refreshed < REFRESHED_AT_ONCE; refreshed++) {
         if (next >= backends.length) next = 0
-        look(next++)
+        refresh(next++)
       }
     },
   }

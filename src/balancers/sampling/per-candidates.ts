@@ -1,10 +1,10 @@
 import type { Candidates } from '../../contracts/balancer.ts'
 
 /**
- * Keeps what `build` worked out for the array of candidates that most picks come with. The array is the same object
+ * Caches the result of `build` for the array of candidates that most picks come with. The array is the same object
  * while nothing changes, so its identity is the key.
- * @returns a function that answers `null` for another array that it has not seen before. It may be the smaller one of a
- * retry, which is used once: that is not worth a table, and must not push out the one that the next exchange needs.
+ * @returns a function that returns `null` the first time that it sees another array. That may be the smaller array of a
+ * retry, which is used once: it is not worth a table, and must not evict the table that the next exchange needs.
  */
 export function perCandidates<T>(build: (candidates: Candidates) => T): (candidates: Candidates) => T | null {
   const seen = new WeakSet<Candidates>()

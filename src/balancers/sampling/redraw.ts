@@ -1,12 +1,12 @@
 import type { Balancer } from '../../contracts/balancer.ts'
 import { isNotEmpty } from './weights.ts'
 
-/** So often one that was tried may be picked again: with few tried of many, once is rare. */
+/** Bounds the picks that may hit a tried backend. With few tried of many, the first pick is usually untried. */
 const MAX_PICKS = 8
 
 /**
- * `pickUntried` of a balancer whose picks differ from one to the next: picks among all until it is one that was not tried, which
- * leaves the shares of the others as they are. Only if most of the weight was tried, among an array of the others.
+ * `pickUntried` for a balancer whose picks vary: picks among all candidates until the pick is untried, so the shares of
+ * the others stay as they are. If most of the weight was tried, it picks from an array of the untried ones instead.
  */
 export function redraw(pick: Balancer['pick']): NonNullable<Balancer['pickUntried']> {
   return (candidates, tried, exchange) => {

@@ -1,7 +1,7 @@
 import type { Candidates } from '../../contracts/balancer.ts'
 import type { Backend } from '../../model/backend.ts'
 
-/** Whether no backend is to get more than another. */
+/** Whether all backends have the same weight. */
 export function haveEqualWeights(backends: readonly Backend[]): boolean {
   const weight = backends[0]?.weight
   return backends.every((backend) => backend.weight === weight)
@@ -14,7 +14,7 @@ export function totalWeight(backends: readonly Backend[]): number {
   return total
 }
 
-/** There is something to pick from. */
+/** Whether there is a backend to pick. */
 export function isNotEmpty(backends: readonly Backend[]): backends is Candidates {
   return backends.length > 0
 }
