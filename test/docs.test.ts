@@ -57,6 +57,17 @@ test('the example of CONTRIBUTING.md is the one that is tested', () => {
   )
 })
 
+test('the snippets of docs/contracts.md are those that are compiled', () => {
+  const compiled = readFileSync(join(ROOT, 'test/snippets/contracts.ts'), 'utf8')
+  const snippets = readFileSync(join(ROOT, 'docs/contracts.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)
+  let count = 0
+  for (const [, snippet = ''] of snippets) {
+    assert.ok(compiled.includes(snippet), `test/snippets/contracts.ts has not:\n${snippet}`)
+    count++
+  }
+  assert.ok(count >= 10, `${count} snippets`)
+})
+
 test('every script that CONTRIBUTING.md names exists', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>
