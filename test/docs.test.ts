@@ -103,7 +103,7 @@ test('"Life of a request" has the steps of src/exchange, in their order', () => 
   const order = Array.from(drawn.matchAll(/(\d) (\w+)/g), ([step]) => step)
   assert.ok(order.length > 0)
   assert.deepEqual(
-    Array.from(graph.matchAll(/\b(\d) ([a-z]+) (?:<?-|$)/gm), ([, number, name]) => `${number} ${name}`),
+    Array.from(graph.matchAll(/^[ |.'>-]*(\d) ([a-z]+) +<?-/gm), ([, number, name]) => `${number} ${name}`),
     order,
   )
   assert.deepEqual(
