@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { Backend } from '../model/backend.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { withoutPassword } from './options-error.ts'
 import { closed, codeOr, defaultsTo, flag, isObject, list, optional, says, text } from './rules.ts'
 

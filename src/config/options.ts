@@ -4,12 +4,14 @@ import type { Executor } from '../contracts/executor.ts'
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import type { Logger } from '../contracts/logger.ts'
+import type { Observer } from '../contracts/observer.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Transform } from '../contracts/transform.ts'
 import type { EjectionOptions, ProbeOptions } from '../health-checks/index.ts'
 import type { BackendInit } from '../model/backend.ts'
 import type { Timeouts } from '../model/exchange-view.ts'
+import type { Limits } from '../model/limits.ts'
 import type { PoolOptions } from '../pools/http1/pool.ts'
 import type { RetryOptions } from '../retry-policies/index.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -203,6 +205,8 @@ export interface ProxyOptions extends GroupOptions {
   logger?: Logger | Console | 'silent' | 'console'
   /** One line for each exchange on standard output, or to `write`. Default `off`. */
   accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void }
+  /** Notified of everything that happens; see the contract. Default: none. */
+  observers?: Observer[]
   /**
    * Addresses or CIDR ranges (or `loopback`, `private`) of proxies in front of us, whose X-Forwarded-*, X-Real-IP, Forwarded,
    * X-Original-URL and X-Rewrite-URL are believed and passed on; `unix`: whoever comes by a unix socket. Default: none.
@@ -274,6 +278,7 @@ export interface ResolvedOptions {
   readonly looksAtPaths: boolean
   readonly logger: Logger
   readonly accessLog: { readonly format: AccessLogFormat; readonly write: ((line: string) => void) | null }
+  readonly observers: readonly Observer[]
   readonly trustedProxies: readonly string[]
   readonly xfwd: boolean
   /** Lower case. */
@@ -281,7 +286,7 @@ export interface ResolvedOptions {
   readonly hostHeader: 'client' | 'backend'
   readonly via: string
   readonly timeouts: ResolvedTimeouts
-  readonly limits: Readonly<Required<LimitOptions>>
+  readonly limits: Limits
   readonly drainTimeoutMs: number
   readonly executor: Executor
   readonly clock: Clock

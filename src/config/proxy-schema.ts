@@ -1,6 +1,7 @@
 import * as v from 'valibot'
 import type { Executor } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
+import type { Observer } from '../contracts/observer.ts'
 import { classify, FORWARDING, LOOKALIKE, WRITTEN } from '../headers/facts.ts'
 import { trustMatcher } from '../headers/trust.ts'
 import { isToken } from '../http1/fields.ts'
@@ -69,6 +70,11 @@ const logger = codeOr(
   word(['silent', 'console'], ' or a logger'),
 )
 
+const observer = v.custom<Observer>(
+  (input) => isObject(input) && typeof input.name === 'string',
+  says('an Observer: { name, onFinish(exchange, record), ... }', { name: 'mine' }),
+)
+
 /** Answers for those who come from http-proxy and its kin. */
 const HINTS = new Map([
   ...renamed({ closeGraceMs: 'drainTimeoutMs' }),
@@ -121,6 +127,10 @@ export const proxySchema = closed(
     ),
     logger: withDefault('Where diagnostics go.', logger, 'silent'),
     accessLog: withDefault('One line for each exchange, on standard output or to `write`.', accessLog, 'off'),
+    observers: optional(
+      'Observers of your own, notified of everything that happens.',
+      codeOnly(list(observer, 'a list of observers', [])),
+    ),
     trustedProxies: withDefault(
       'Proxies in front of this one: addresses, CIDR ranges, `loopback`, `private`, or `unix` (clients on a unix socket). Their `X-Forwarded-*` is kept and added to; their `X-Real-IP`, `Forwarded`, `X-Original-URL` and `X-Rewrite-URL` are passed on.',
       list(

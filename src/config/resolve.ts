@@ -8,11 +8,11 @@ import { inline } from '../executors/index.ts'
 import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from '../health-checks/index.ts'
 import { consoleLogger, silentLogger, toLogger } from '../loggers/index.ts'
 import type { BackendInit } from '../model/backend.ts'
-import { describeError } from '../model/errors.ts'
 import { normalPath } from '../model/path.ts'
 import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
 import { budgetedRetries } from '../retry-policies/index.ts'
 import { type Clock, guardedClock, systemClock } from '../runtime/clock.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { addPrefix, requestHeaders, responseHeaders, stripPrefix } from '../transforms/index.ts'
 import { comparablePrefix, isPrefixTransform } from '../transforms/prefix.ts'
 import type { CheckedBackend } from './backend-schema.ts'
@@ -54,6 +54,7 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
     looksAtPaths: routes.some(looksAtPath),
     logger,
     accessLog: Object.freeze(resolveAccessLog(options.accessLog)),
+    observers: Object.freeze([...(options.observers ?? [])]),
     trustedProxies: Object.freeze(options.trustedProxies),
     xfwd: options.xfwd,
     forwarded: Object.freeze({

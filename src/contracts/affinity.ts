@@ -1,6 +1,6 @@
 import type { Backend } from '../model/backend.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
-import type { HeaderView } from './transform.ts'
+import type { HeaderView } from '../model/header-view.ts'
 
 /** Keeps the exchanges of one client with one backend (sticky sessions). What a method throws is ERR_PROXY_HOOK (500). */
 export interface Affinity {

@@ -1,3 +1,4 @@
+import type { AttemptTimes, AttemptView } from '../contracts/observer.ts'
 import type { Lease } from '../contracts/pool.ts'
 import type { Backend } from '../model/backend.ts'
 import { hookError, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
@@ -17,7 +18,7 @@ const TUNNEL = 4
 const ENDED = 5
 
 /** One try at one backend: its lease, its limits of time and its accounts. It ends exactly once, and is its own outcome. */
-export class Attempt implements Timed, Outcome {
+export class Attempt implements AttemptView, Timed, Outcome {
   readonly backend: Backend
   /** 1 for the first try. */
   readonly number: number
@@ -29,16 +30,17 @@ export class Attempt implements Timed, Outcome {
   deadline = Number.POSITIVE_INFINITY
   index = UNWATCHED
   #phase = LEASE
+  readonly exchange: Exchange
   readonly #attempts: Attempts
-  readonly #exchange: Exchange
   readonly #startedAt: number
   #lease: Lease | null = null
+  #leasedAt = -1
   /** When this attempt's request began to be sent; once all of it is, when that was. */
   #sentAt = 0
 
   constructor(attempts: Attempts, backend: Backend, number: number, startedAt: number) {
     this.#attempts = attempts
-    this.#exchange = attempts.exchange
+    this.exchange = attempts.exchange
     this.backend = backend
     this.number = number
     this.#startedAt = startedAt
@@ -60,6 +62,18 @@ export class Attempt implements Timed, Outcome {
 
   get wasReused(): boolean {
     return this.#lease?.isReused ?? false
+  }
+
+  get times(): AttemptTimes {
+    const { connectMs, tlsMs } = this.#lease?.setup ?? KEPT
+    const leasedMs = this.#leasedAt < 0 ? -1 : this.#leasedAt - this.#startedAt
+    return {
+      queueMs: leasedMs < 0 ? -1 : Math.max(0, leasedMs - connectMs - tlsMs),
+      connectMs: leasedMs < 0 ? -1 : connectMs,
+      tlsMs: leasedMs < 0 ? -1 : tlsMs,
+      firstByteMs: this.firstByteMs < 0 ? -1 : this.firstByteMs - leasedMs,
+      bodyMs: this.firstByteMs < 0 ? -1 : this.totalMs - this.firstByteMs,
+    }
   }
 
   /** The backend has had the whole request for most of a limit that is reached, without a head of a response. */
@@ -96,10 +110,11 @@ export class Attempt implements Timed, Outcome {
   // 5 send
 
   #send(lease: Lease): void {
-    const { services, timeouts } = this.#exchange
+    const { services, timeouts } = this.exchange
     const { body } = this.#attempts
     const now = services.clock.now()
     this.#lease = lease
+    this.#leasedAt = now
     this.#sentAt = now
     this.#phase = body === null ? HEAD : BODY
     this.extend(body === null ? timeouts.headers : timeouts.idle, now)
@@ -109,17 +124,17 @@ export class Attempt implements Timed, Outcome {
       const returned: unknown = lease.send(this.#attempts.headFor(this.backend), body, response)
       if (isPromise(returned)) catchRejection(returned, (error) => this.onPoolThrew(error))
     } catch (error) {
-      this.#exchange.fail(hookError('pool', error, this.backend))
+      this.exchange.fail(hookError('pool', error, this.backend))
     }
   }
 
   onBodyProgress(now: number): void {
-    if (this.#phase === BODY || this.#phase === RESPONSE) this.extend(this.#exchange.timeouts.idle, now)
+    if (this.#phase === BODY || this.#phase === RESPONSE) this.extend(this.exchange.timeouts.idle, now)
   }
 
   onBodyComplete(): void {
     if (this.#phase !== BODY) return
-    const { services, timeouts } = this.#exchange
+    const { services, timeouts } = this.exchange
     this.#phase = HEAD
     this.#sentAt = services.clock.now()
     this.extend(timeouts.headers, this.#sentAt)
@@ -127,7 +142,7 @@ export class Attempt implements Timed, Outcome {
 
   /** The response begins. */
   onStatus(status: number): void {
-    const exchange = this.#exchange
+    const exchange = this.exchange
     const now = exchange.services.clock.now()
     exchange.firstByteMs = now - exchange.startedAt
     this.firstByteMs = now - this.#startedAt
@@ -138,7 +153,7 @@ export class Attempt implements Timed, Outcome {
 
   /** The response, or the client that takes it, has moved. */
   onResponseProgress(): void {
-    if (this.#phase === RESPONSE) this.extend(this.#exchange.timeouts.idle, this.#exchange.services.clock.now())
+    if (this.#phase === RESPONSE) this.extend(this.exchange.timeouts.idle, this.exchange.services.clock.now())
   }
 
   onUpgraded(): void {
@@ -157,7 +172,7 @@ export class Attempt implements Timed, Outcome {
   }
 
   onPoolThrew(thrown: unknown): void {
-    this.#exchange.enter(this.onError, this, hookError('pool', thrown, this.backend))
+    this.exchange.enter(this.onError, this, hookError('pool', thrown, this.backend))
   }
 
   extend(ms: number, now: number): void {
@@ -165,19 +180,19 @@ export class Attempt implements Timed, Outcome {
   }
 
   onDeadline(): void {
-    this.#exchange.enter(this.#onLate, this)
+    this.exchange.enter(this.#onLate, this)
   }
 
   #onLate(): void {
     // The list has let go of it; an attempt that is late because of the client goes on to its end.
-    this.#exchange.services.deadlines.add(this)
-    const { headers, idle } = this.#exchange.timeouts
+    this.exchange.services.deadlines.add(this)
+    const { headers, idle } = this.exchange.timeouts
     const { id } = this.backend
     if (this.#phase === HEAD) {
       return this.#timeOut('ERR_PROXY_HEADERS_TIMEOUT', `backend ${id} did not respond within ${headers} ms`, true)
     }
     const isSending = this.#phase === BODY
-    if (this.#exchange.isWaitingForClient(isSending)) return this.#exchange.client.onIdle()
+    if (this.exchange.isWaitingForClient(isSending)) return this.exchange.client.onIdle()
     // A backend that takes no more of a body counts; one that is silent for a while, in a stream of events, does not.
     this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${id} moved no byte for ${idle} ms`, isSending)
   }
@@ -189,14 +204,15 @@ export class Attempt implements Timed, Outcome {
   /** Returns the lease and the backend's count. @param isNoEvidence it says nothing about the backend. */
   end(kind: OutcomeKind, error: ProxyError | null, isNoEvidence = false): void {
     if (this.#phase === ENDED) return
-    const { services } = this.#exchange
+    const { services } = this.exchange
     this.#phase = ENDED
     this.kind = kind
     this.error = error
     this.totalMs = services.clock.now() - this.#startedAt
     services.deadlines.remove(this)
-    this.#exchange.onAttemptEnd(this)
+    this.exchange.onAttemptEnd(this)
     this.#attempts.account(this, isNoEvidence)
+    if (services.observers.has('onAttemptEnd')) services.observers.notify('onAttemptEnd', this, this)
     if (kind !== 'answered') this.#attempts.stopBody()
     if (this.#lease !== null) this.#release(this.#lease)
   }
@@ -211,6 +227,8 @@ export class Attempt implements Timed, Outcome {
     }
   }
 }
+
+const KEPT = { connectMs: 0, tlsMs: 0 }
 
 /** A pool of the user's may give anything. */
 function isLease(leased: Lease | null | undefined): leased is Lease {

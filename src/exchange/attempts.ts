@@ -1,10 +1,11 @@
 import type { BodySource, Lease, ResponseSink } from '../contracts/pool.ts'
 import type { Group } from '../groups/group.ts'
 import type { Backend } from '../model/backend.ts'
-import { describeError, hookError, ProxyError } from '../model/errors.ts'
+import { hookError, ProxyError } from '../model/errors.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import { assertSync, catchRejection, isPromise } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { Attempt } from './attempt.ts'
 import type { Exchange } from './exchange.ts'
 import { outgoingHead } from './outgoing.ts'
@@ -86,9 +87,9 @@ export class Attempts {
     const delayMs =
       safety === 'reconnect' ? 0 : safety === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1
     if (delayMs < 0 || exchange.isEnded) return this.giveUp(error)
-    const { events, logger } = exchange.services
+    const { logger, observers } = exchange.services
     logger.info({ exchange: exchange.id, code: error.code, delayMs }, `retrying: ${error.message}`)
-    if (events.has('retry')) events.emit('retry', exchange, error, delayMs)
+    if (observers.has('onRetry')) observers.notify('onRetry', exchange, error, delayMs)
     this.#again(delayMs)
   }
 
@@ -102,7 +103,7 @@ export class Attempts {
 
   #pick(): Attempt | ProxyError {
     const { exchange } = this
-    const { events, clock } = exchange.services
+    const { clock, observers } = exchange.services
     const group = this.#group
     if (group.hasBasePaths) {
       const fault = this.#confine()
@@ -128,7 +129,7 @@ export class Attempts {
     } catch (thrown) {
       this.#notePolicyThrew(thrown)
     }
-    if (events.has('attempt')) events.emit('attempt', exchange, backend)
+    if (observers.has('onAttempt')) observers.notify('onAttempt', attempt)
     return attempt
   }
 

@@ -3,12 +3,13 @@ import { clientAddressOf } from '../headers/client-address.ts'
 import type { RequestHeaders } from '../headers/request.ts'
 import { fieldValue, removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
-import { describeError, ProxyError } from '../model/errors.ts'
+import { ProxyError } from '../model/errors.ts'
 import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { Resolution } from '../routing/resolve.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { accept, bodyLimitFault } from './accept.ts'
 import type { Attempt } from './attempt.ts'
 import { Attempts } from './attempts.ts'
@@ -104,7 +105,7 @@ export class Exchange implements ExchangeView {
       body === null ? null : new ReplayableBody(body, snapshot.limits.replayBytes, this.client, request.counted)
     this.events = new Responder(this)
     services.deadlines.add(this.client)
-    if (services.events.has('request')) services.events.emit('request', this)
+    if (services.observers.has('onRequest')) services.observers.notify('onRequest', this)
   }
 
   get host(): string {

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
-import { describeError, type ProxyError } from '../model/errors.ts'
+import type { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 
 /** A whole response of our own. */

@@ -1,19 +1,16 @@
-import { describeError, type ProxyError } from '../model/errors.ts'
+import type { ProxyError } from '../model/errors.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { ExchangeRecord } from '../model/record.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 
 /** Step 8, once an exchange: counters, the log, events. Nothing comes out of it: whatever throws in it is logged. */
 export function recordExchange(exchange: Exchange, outcome: OutcomeKind, error: ProxyError | null): void {
-  const { accessLog, activity, events, logger } = exchange.services
+  const { activity, logger, observers } = exchange.services
   activity.end()
   try {
     if (error !== null) noteError(exchange, error)
-    if (accessLog !== null || events.has('finish')) {
-      const record = makeRecord(exchange, outcome, error)
-      accessLog?.(record)
-      if (events.has('finish')) events.emit('finish', exchange, record)
-    }
+    if (observers.has('onFinish')) observers.notify('onFinish', exchange, makeRecord(exchange, outcome, error))
   } catch (thrown) {
     logger.error({ err: thrown }, `exchange ${exchange.id} could not be recorded: ${describeError(thrown)}`)
   }
@@ -21,7 +18,7 @@ export function recordExchange(exchange: Exchange, outcome: OutcomeKind, error: 
 }
 
 function noteError(exchange: Exchange, error: ProxyError): void {
-  const { events, logger, refusals } = exchange.services
+  const { logger, observers, refusals } = exchange.services
   const fields = {
     exchange: exchange.id,
     code: error.code,
@@ -39,7 +36,7 @@ function noteError(exchange: Exchange, error: ProxyError): void {
   else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') refusals.tell(fields, error.message)
   else if (error.code === 'ERR_PROXY_HOOK') logger.error({ ...fields, err: error.cause }, error.message)
   else logger.warn(fields, error.message)
-  if (events.has('error')) events.emit('error', error, exchange)
+  if (observers.has('onError')) observers.notify('onError', error, exchange)
 }
 
 function makeRecord(exchange: Exchange, outcome: OutcomeKind, error: ProxyError | null): ExchangeRecord {

@@ -45,6 +45,14 @@ export interface RequestLine {
   readonly httpVersion: string
 }
 
+/** Facts about a request that could not be read. */
+export interface KnownRequest {
+  /** As far as it came. */
+  readonly request: RequestLine | null
+  /** Its head has come whole, and it has a record of its own. */
+  readonly hasExchange: boolean
+}
+
 /** A request, or a connection, that was refused before there was an exchange. */
 export interface Refusal {
   readonly error: ProxyError
@@ -61,9 +69,9 @@ export interface Refusal {
 export function recordRefusal(services: Services, refusal: Refusal): void {
   const { error, clientAddress, request, status, responseBytes } = refusal
   tellRefusal(services, error, clientAddress)
-  if (services.accessLog === null) return
+  if (!services.observers.has('onRefusal')) return
   const { method, target, httpVersion } = request ?? UNREAD
-  services.accessLog({
+  services.observers.notify('onRefusal', error, {
     id: 0,
     thread: services.thread,
     epochMs: services.clock.epoch(),
@@ -94,7 +102,7 @@ export function tellRefusal(services: Services, error: ProxyError, clientAddress
   const { code, status, cause } = error
   const causeCode = (cause as NodeJS.ErrnoException | undefined)?.code
   services.refusals.tell({ code, status, client: clientAddress, cause: causeCode }, error.message)
-  if (services.events.has('error')) services.events.emit('error', error, null)
+  if (services.observers.has('onError')) services.observers.notify('onError', error, null)
 }
 
 const UNREAD: RequestLine = { method: '-', target: '-', httpVersion: '-' }

@@ -77,7 +77,7 @@ export class Responder implements ResponseSink, FrontEvents {
     if (status instanceof ProxyError) return exchange.fail(status)
     exchange.status = status
     this.#state = RESPONDING
-    if (services.events.has('response')) services.events.emit('response', exchange, status)
+    if (services.observers.has('onResponse')) services.observers.notify('onResponse', exchange, status)
     // The client may stop what it still uploads, and the connection cannot be used again.
     if (services.activity.isClosing || (status >= 300 && !front.isRequestComplete)) front.isLast = true
     try {
@@ -181,7 +181,8 @@ export class Responder implements ResponseSink, FrontEvents {
       stream.destroy()
       return this.#failWith(thrown)
     }
-    if (services.events.has('upgrade')) services.events.emit('upgrade', exchange, exchange.backend as Backend)
+    const { observers } = services
+    if (observers.has('onUpgrade')) observers.notify('onUpgrade', exchange, exchange.backend as Backend)
   }
 
   onError(error: ProxyError): void {

@@ -1,6 +1,5 @@
 import type { Logger } from '../contracts/logger.ts'
-import type { ExchangeRecord } from '../model/record.ts'
-import type { Events } from '../observers/events.ts'
+import type { Observer, ObserverHook } from '../contracts/observer.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Deadlines } from '../runtime/deadlines.ts'
 import type { RefusalLog } from './refusals.ts'
@@ -12,13 +11,18 @@ export interface Services {
   readonly thread: number
   readonly clock: Clock
   readonly deadlines: Deadlines
-  readonly events: Events
+  readonly observers: Notifier
   readonly logger: Logger
   /** Diagnostics of what clients do wrong. */
   readonly refusals: RefusalLog
-  /** Takes the record of each exchange; `null` for no access log. */
-  readonly accessLog: ((record: ExchangeRecord) => void) | null
   readonly activity: Activity
+}
+
+/** The observers of a proxy, as one. Guarded: nothing comes out of it. */
+export interface Notifier {
+  /** Somebody wants to be notified. Ask before making what only observers need. */
+  has(hook: ObserverHook): boolean
+  notify<Hook extends ObserverHook>(hook: Hook, ...args: Parameters<NonNullable<Observer[Hook]>>): void
 }
 
 /** A proxy as its fronts see it. */

@@ -1,9 +1,9 @@
-import type { LimitOptions } from '../config/options.ts'
 import type { Handler } from '../contracts/interceptor.ts'
 import type { Transform } from '../contracts/transform.ts'
 import type { Group } from '../groups/group.ts'
 import type { RequestHeaderPolicy } from '../headers/request.ts'
 import type { Timeouts } from '../model/exchange-view.ts'
+import type { Limits } from '../model/limits.ts'
 import type { Resolver } from '../routing/resolve.ts'
 import type { RouteRule } from '../routing/router.ts'
 
@@ -21,7 +21,7 @@ export interface Snapshot {
   /** Counts up from 1. */
   readonly version: number
   readonly router: Resolver<Route>
-  readonly limits: Readonly<Required<LimitOptions>>
+  readonly limits: Limits
   /** Limits that hold until a route is found. */
   readonly timeouts: Timeouts
   readonly forwarding: Forwarding

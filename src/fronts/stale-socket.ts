@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import net from 'node:net'
-import { describeError } from '../model/errors.ts'
+import { describeError } from '../runtime/describe-error.ts'
 
 const IS_TAKEN = 'another process listens there: stop it or choose another path'
 /** So often the socket may be replaced by others while we look at it. */

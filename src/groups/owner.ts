@@ -1,8 +1,8 @@
 import type { Affinity } from '../contracts/affinity.ts'
 import { Backend } from '../model/backend.ts'
-import { describeError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
 import { assertSync } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { Availability } from './availability.ts'
 
 /**

@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { isDeepStrictEqual } from 'node:util'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Logger } from '../contracts/logger.ts'
+import type { BackendChange } from '../contracts/observer.ts'
 import type { Pool } from '../contracts/pool.ts'
 import { Backend, type BackendInit } from '../model/backend.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
@@ -11,7 +12,7 @@ import { privateStateMemory } from '../runtime/state-memory.ts'
 import { BackendStates, type StateContext } from './backend-states.ts'
 import { Group } from './group.ts'
 import type { GroupSettings } from './group-deps.ts'
-import { type GroupEvents, notices } from './notices.ts'
+import { notices } from './notices.ts'
 import { Targets } from './targets.ts'
 
 /** What {@link Groups} needs. */
@@ -20,7 +21,7 @@ export interface GroupsDeps<Settings extends GroupSettings, Destination> {
   readonly groups: ReadonlyMap<string, Settings>
   readonly clock: Clock
   readonly logger: Logger
-  readonly events: GroupEvents
+  readonly onBackend: (change: BackendChange) => void
   /** Where the state of the named groups lies. */
   readonly context: StateContext
   makePool(settings: Settings): Pool
@@ -168,7 +169,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
   }
 
   #build(settings: Settings, states: BackendStates): Group {
-    const { clock, logger, events } = this.#deps
+    const { clock, logger, onBackend } = this.#deps
     const { name, balancer, affinity, healthCheck, maxEjectedPercent, slowStartMs, retry } = settings
     return new Group({
       ...{ name, balancer, affinity, healthCheck, maxEjectedPercent, slowStartMs, retry, clock },
@@ -176,7 +177,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
       pool: this.#deps.makePool(settings),
       state: states.ofGroup(name),
       isShared: states.isShared,
-      ...notices(name, logger, events),
+      ...notices(name, logger, onBackend),
     })
   }
 
@@ -197,7 +198,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
   }
 
   #onPoolThrew({ name }: Group): (error: unknown) => void {
-    return notices(name, this.#deps.logger, this.#deps.events).onPoolThrew
+    return notices(name, this.#deps.logger, this.#deps.onBackend).onPoolThrew
   }
 }
 

@@ -1,6 +1,6 @@
-import type { HeaderView } from '../contracts/transform.ts'
 import { fieldValue, fieldValues, isFieldValue, isToken, removeField } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { HeaderView } from '../model/header-view.ts'
 import { classify, RESERVED } from './facts.ts'
 
 /** A {@link HeaderView} that writes straight into `list`. */

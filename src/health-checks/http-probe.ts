@@ -2,8 +2,9 @@ import http from 'node:http'
 import https from 'node:https'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
-import { describeError, isShortage } from '../model/errors.ts'
+import { isShortage } from '../model/errors.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 
 /** How to ask a backend whether it works. */

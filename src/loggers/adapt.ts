@@ -1,6 +1,6 @@
 import type { Logger } from '../contracts/logger.ts'
-import { describeError } from '../model/errors.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 
 /** A logger that takes the message first and the fields after it: `console`, and with it winston, consola, log4js. */
 export interface ConsoleLike {

@@ -1,4 +1,3 @@
-export { recordFormatter } from './access-log.ts'
 export { type ConsoleLike, toLogger } from './adapt.ts'
 export { type ConsoleLoggerOptions, consoleLogger, type LogStream } from './console.ts'
 export { type LineStream, type LineWriter, type LineWriterOptions, lineWriter } from './line-writer.ts'

@@ -1,3 +1,4 @@
+import { describeError } from '../runtime/describe-error.ts'
 import type { Backend } from './backend.ts'
 
 /** Whose fault it is. */
@@ -142,16 +143,4 @@ export function connectError(backend: Backend | null, cause: unknown, details: P
 /** A function of the application's, or a pool of its own, has thrown. @param whose in words. */
 export function hookError(whose: string, cause: unknown, backend: Backend | null = null): ProxyError {
   return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend })
-}
-
-/** The message of anything thrown, with the system's error code where there is one. Whatever that is, it throws nothing itself. */
-export function describeError(error: unknown): string {
-  try {
-    if (!(error instanceof Error)) return String(error)
-    const message = String(error.message)
-    const code = (error as NodeJS.ErrnoException).code
-    return code === undefined || message.includes(code) ? message : `${message} (${code})`
-  } catch {
-    return 'something that cannot be read'
-  }
 }

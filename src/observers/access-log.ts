@@ -1,57 +1,83 @@
-import type { ResolvedOptions } from '../config/options.ts'
-import { lineWriter, recordFormatter } from '../loggers/index.ts'
-import { describeError } from '../model/errors.ts'
+import type { Logger } from '../contracts/logger.ts'
+import type { Observer } from '../contracts/observer.ts'
+import type { ProxyError } from '../model/errors.ts'
+import type { ExchangeView } from '../model/exchange-view.ts'
 import type { ExchangeRecord } from '../model/record.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { describeError } from '../runtime/describe-error.ts'
+import { recordFormatter } from './record-formatter.ts'
 
-/** Where the records of exchanges go. What a function of the user's throws, or rejects with, is logged. */
-export interface AccessLog {
-  write(record: ExchangeRecord): void
+/** Writes lines in batches; a `LineWriter` of loggers/ is one. */
+export interface BatchWriter {
+  write(line: string): void
+  readonly dropped: number
+  flush(): Promise<void>
+}
+
+/** What {@link openAccessLog} needs. */
+export interface AccessLogDeps {
+  readonly format: 'common' | 'combined' | 'json'
+  /** A function of the application's that takes the lines; `null`: they go to standard output. */
+  readonly write: ((line: string) => void) | null
+  /** Makes the writer for standard output. @param onError told of each batch that is lost. */
+  readonly openStandardOutput: (onError: (error: Error) => void) => BatchWriter
+  readonly clock: Clock
+  readonly logger: Logger
+  /** How long {@link AccessLog.close} waits for standard output, ms. */
+  readonly closeTimeoutMs: number
+}
+
+/** One line for each exchange, and for each request that was refused before there was one. */
+export interface AccessLog extends Observer {
   /** A line that a thread has made. */
   writeLine(line: string): void
   close(): Promise<void>
 }
 
-/** Standard output that is closed fails for each batch, ten times a second: it is told once in so long, ms, and counted at the end. */
+/** Standard output that is closed fails for each batch, ten times a second: it is logged once in so long, ms, and counted at the end. */
 const QUIET_MS = 60_000
 
-/**
- * The access log of a proxy, or `null` for none. Standard output that nobody reads must neither stop the proxy nor keep it
- * from closing.
- * @param writeLine takes lines that are for standard output; `null`: they are written here.
- */
-export function openAccessLog(
-  { accessLog, clock, drainTimeoutMs, logger }: ResolvedOptions,
-  writeLine: ((line: string) => void) | null,
-): AccessLog | null {
-  if (accessLog.format === 'off') return null
-  const format = recordFormatter(accessLog.format)
-  const given = accessLog.write ?? writeLine
-  if (given !== null) {
-    const tell = (error: unknown): void => logger.error({ err: error }, `the access log threw: ${describeError(error)}`)
-    const write = (line: string): void => {
-      try {
-        catchRejection(given(line), tell)
-      } catch (error) {
-        tell(error)
-      }
-    }
-    return { write: (record) => write(format(record)), writeLine: write, close: () => Promise.resolve() }
+/** Opens an access log. Standard output that nobody reads must neither stop the proxy nor keep it from closing. */
+export function openAccessLog(deps: AccessLogDeps): AccessLog {
+  const format = recordFormatter(deps.format)
+  const { writeLine, close } = deps.write === null ? standardOutput(deps) : given(deps.write, deps.logger)
+  return {
+    name: 'access-log',
+    onFinish: (_exchange: ExchangeView, record: ExchangeRecord) => writeLine(format(record)),
+    onRefusal: (_error: ProxyError, record: ExchangeRecord) => writeLine(format(record)),
+    writeLine,
+    close,
   }
-  let toldAt = Number.NEGATIVE_INFINITY
-  const writer = lineWriter(1, {
-    onError(error) {
-      const now = clock.now()
-      if (now - toldAt < QUIET_MS) return
-      toldAt = now
-      logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`)
+}
+
+function given(write: (line: string) => void, logger: Logger): Pick<AccessLog, 'writeLine' | 'close'> {
+  const note = (error: unknown): void => logger.error({ err: error }, `the access log threw: ${describeError(error)}`)
+  return {
+    writeLine(line) {
+      try {
+        catchRejection(write(line), note)
+      } catch (error) {
+        note(error)
+      }
     },
+    close: () => Promise.resolve(),
+  }
+}
+
+function standardOutput(deps: AccessLogDeps): Pick<AccessLog, 'writeLine' | 'close'> {
+  const { clock, logger, openStandardOutput, closeTimeoutMs } = deps
+  let loggedAt = Number.NEGATIVE_INFINITY
+  const writer = openStandardOutput((error) => {
+    const now = clock.now()
+    if (now - loggedAt < QUIET_MS) return
+    loggedAt = now
+    logger.warn({ err: error }, `access log lines were lost: ${describeError(error)}`)
   })
   return {
-    write: (record) => writer.write(format(record)),
     writeLine: (line) => writer.write(line),
     async close() {
-      await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(drainTimeoutMs, resolve))])
+      await Promise.race([writer.flush(), new Promise<void>((resolve) => clock.schedule(closeTimeoutMs, resolve))])
       if (writer.dropped > 0) logger.warn({ dropped: writer.dropped }, `${writer.dropped} access log lines were lost`)
     },
   }

@@ -1,44 +1,32 @@
 import { EventEmitter } from 'eventemitter3'
+import type { ProxyEvents } from '../contracts/events.ts'
 import type { ThreadChange } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
+import type { AttemptView, BackendChange, Observer, ObserverHook } from '../contracts/observer.ts'
 import type { Backend } from '../model/backend.ts'
-import { describeError, type ProxyError } from '../model/errors.ts'
+import type { ProxyError } from '../model/errors.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
 import type { ExchangeRecord } from '../model/record.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 
-/** The events of a proxy. They inform and carry no control: what a listener throws is logged and changes nothing. */
-export interface ProxyEvents {
-  /** An exchange has begun. */
-  request: (exchange: ExchangeView) => void
-  /** It is tried at a backend. */
-  attempt: (exchange: ExchangeView, backend: Backend) => void
-  /** The attempt failed, and another follows after `delayMs`. */
-  retry: (exchange: ExchangeView, error: ProxyError, delayMs: number) => void
-  /** The head of a backend's answer goes to the client. */
-  response: (exchange: ExchangeView, status: number) => void
-  /** A connection was switched to another protocol (WebSocket). */
-  upgrade: (exchange: ExchangeView, backend: Backend) => void
-  /** An exchange failed, or something went wrong outside of any. With no listener nothing happens. */
-  error: (error: ProxyError, exchange: ExchangeView | null) => void
-  /** An exchange has ended, however it went; once for each `request`. */
-  finish: (exchange: ExchangeView, record: ExchangeRecord) => void
-  /** A backend was taken out of the balance for `ms`. */
-  eject: (backend: Backend, ms: number, reason: string) => void
-  /** It is back. */
-  uneject: (backend: Backend) => void
-  /** A probe says that a backend does not work: it is out of the balance. In a module of `serveModule()`: only in the thread that probes. */
-  unhealthy: (backend: Backend, reason: string) => void
-  /** A probe says that it works again. */
-  healthy: (backend: Backend, reason: string) => void
-  /** A thread of the executor began, retires or ended. */
-  thread: (change: ThreadChange) => void
-  /** The proxy has closed. */
-  close: () => void
+/** The events that a hook becomes. */
+const EVENTS: Readonly<Partial<Record<ObserverHook, readonly (keyof ProxyEvents)[]>>> = {
+  onRequest: ['request'],
+  onAttempt: ['attempt'],
+  onRetry: ['retry'],
+  onResponse: ['response'],
+  onUpgrade: ['upgrade'],
+  onError: ['error'],
+  onFinish: ['finish'],
+  onBackend: ['eject', 'uneject', 'unhealthy', 'healthy'],
+  onThread: ['thread'],
+  onClose: ['close'],
 }
 
-/** Emits guarded: a listener that throws, or rejects, cannot hurt an exchange, nor keep another listener from being told. */
-export class Events {
+/** Emits the events of a proxy. A listener that throws, or rejects, can hurt neither an exchange nor another listener. */
+export class Events implements Observer {
+  readonly name = 'events'
   readonly emitter: EventEmitter<ProxyEvents>
 
   constructor(logger: Logger) {
@@ -54,6 +42,46 @@ export class Events {
   emit<E extends keyof ProxyEvents>(event: E, ...args: Parameters<ProxyEvents[E]>): void {
     // eventemitter3's own type cannot follow a generic event name.
     ;(this.emitter.emit as (event: E, ...args: unknown[]) => boolean).call(this.emitter, event, ...args)
+  }
+
+  wants(hook: ObserverHook): boolean {
+    const events = EVENTS[hook]
+    if (events === undefined) return false
+    for (const event of events) if (this.has(event)) return true
+    return false
+  }
+
+  onRequest(exchange: ExchangeView): void {
+    this.emit('request', exchange)
+  }
+  onAttempt({ exchange, backend }: AttemptView): void {
+    this.emit('attempt', exchange, backend)
+  }
+  onRetry(exchange: ExchangeView, error: ProxyError, delayMs: number): void {
+    this.emit('retry', exchange, error, delayMs)
+  }
+  onResponse(exchange: ExchangeView, status: number): void {
+    this.emit('response', exchange, status)
+  }
+  onUpgrade(exchange: ExchangeView, backend: Backend): void {
+    this.emit('upgrade', exchange, backend)
+  }
+  onError(error: ProxyError, exchange: ExchangeView | null): void {
+    this.emit('error', error, exchange)
+  }
+  onFinish(exchange: ExchangeView, record: ExchangeRecord): void {
+    this.emit('finish', exchange, record)
+  }
+  onBackend({ what, backend, ms = 0, reason }: BackendChange): void {
+    if (what === 'ejected') this.emit('eject', backend, ms, reason)
+    else if (what === 'unejected') this.emit('uneject', backend)
+    else this.emit(what, backend, reason)
+  }
+  onThread(change: ThreadChange): void {
+    this.emit('thread', change)
+  }
+  onClose(): void {
+    this.emit('close')
   }
 }
 

@@ -2,8 +2,9 @@ import net from 'node:net'
 import tls from 'node:tls'
 import type { SetupTimes } from '../contracts/pool.ts'
 import type { Backend, Endpoint } from '../model/backend.ts'
-import { connectError, describeError, ProxyError } from '../model/errors.ts'
+import { connectError, ProxyError } from '../model/errors.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 
 /** A connection that is being set up. */
@@ -36,7 +37,8 @@ export function dial(backend: Backend, clock: Clock, dialled: Dialled): void {
     })
     socket.once(backend.endpoint.isSecure ? 'secureConnect' : 'connect', () => {
       isReady = true
-      dialled.onConnected({ connectMs: connectedAt - startedAt, tlsMs: clock.now() - connectedAt })
+      const tlsMs = backend.endpoint.isSecure ? clock.now() - connectedAt : 0
+      dialled.onConnected({ connectMs: connectedAt - startedAt, tlsMs })
     })
     socket.on('error', (error) => {
       if (isReady) return

@@ -5,13 +5,16 @@ import { Activity, type Core, type Services } from '../exchange/services.ts'
 import type { Route, Snapshot } from '../exchange/snapshot.ts'
 import { Groups } from '../groups/registry.ts'
 import { trustMatcher } from '../headers/trust.ts'
-import { describeError } from '../model/errors.ts'
+import { lineWriter } from '../loggers/index.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
+import { diagnostics } from '../observers/diagnostics.ts'
 import { Events } from '../observers/events.ts'
+import { Observers } from '../observers/observers.ts'
 import { http1Pool } from '../pools/http1/pool.ts'
 import { createResolver } from '../routing/resolve.ts'
-import { inThisContext } from '../runtime/clock.ts'
+import { type Clock, inThisContext } from '../runtime/clock.ts'
 import { Deadlines } from '../runtime/deadlines.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { ThreadContext } from '../threads/context.ts'
 
 /** The groups of a proxy; overrides go to all of one, whatever the routes say. */
@@ -20,6 +23,7 @@ export type ProxyGroups = Groups<ResolvedGroup, Route>
 /** The parts of a proxy, before anything serves it. */
 export interface Assembled {
   readonly core: Core
+  readonly events: Events
   readonly groups: ProxyGroups
   readonly accessLog: AccessLog | null
 }
@@ -29,6 +33,9 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
   const { logger } = resolved
   const clock = inThisContext(resolved.clock)
   const events = new Events(logger)
+  const accessLog = accessLogOf(resolved, clock, context)
+  const own = accessLog === null ? [events] : [accessLog, events]
+  const observers = new Observers([...own, diagnostics(resolved.name), ...resolved.observers], logger)
   const deadlines = new Deadlines(clock, (error) =>
     logger.error({ err: error }, `an action at its deadline threw: ${describeError(error)}`),
   )
@@ -37,27 +44,34 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
     clock,
     logger,
     context,
-    events: {
-      eject: (backend, ms, reason) => events.emit('eject', backend, ms, reason),
-      uneject: (backend) => events.emit('uneject', backend),
-      unhealthy: (backend, reason) => events.emit('unhealthy', backend, reason),
-      healthy: (backend, reason) => events.emit('healthy', backend, reason),
-    },
+    onBackend: (change) => observers.notify('onBackend', change),
     makePool: ({ pool }) => ('acquire' in pool ? pool : http1Pool(pool, { clock, deadlines })),
     destinationOf: (group, { timeouts }) => ({ ...EVERYTHING, group, timeouts }),
   })
-  const accessLog = openAccessLog(resolved, context.writeLine)
   const services: Services = {
     thread: context.thread,
     clock,
     deadlines,
-    events,
+    observers,
     logger,
     refusals: new RefusalLog(clock, logger),
-    accessLog: accessLog?.write ?? null,
     activity: new Activity(context.counters),
   }
-  return { core: { services, snapshot: takeSnapshot(1, resolved, groups) }, groups, accessLog }
+  return { core: { services, snapshot: takeSnapshot(1, resolved, groups) }, events, groups, accessLog }
+}
+
+/** In a thread the lines for standard output go to the thread that started it. */
+function accessLogOf(resolved: ResolvedOptions, clock: Clock, { writeLine }: ThreadContext): AccessLog | null {
+  const { accessLog, drainTimeoutMs, logger } = resolved
+  if (accessLog.format === 'off') return null
+  return openAccessLog({
+    format: accessLog.format,
+    write: accessLog.write ?? writeLine,
+    openStandardOutput: (onError) => lineWriter(1, { onError }),
+    clock,
+    logger,
+    closeTimeoutMs: drainTimeoutMs,
+  })
 }
 
 /** The configuration that exchanges are carried by, with the groups that its routes lead to. */

@@ -29,7 +29,7 @@ export class Lifecycle {
   async #close(): Promise<void> {
     const { assembled, requests, listeners, serving, drainTimeoutMs } = this.#deps
     const { core, groups, accessLog } = assembled
-    const { activity, clock, deadlines, events } = core.services
+    const { activity, clock, deadlines, observers } = core.services
     const closeServing = serving.stop()
     let cancel = (): void => {}
     const timeIsOver = new Promise<void>((resolve) => {
@@ -48,7 +48,7 @@ export class Lifecycle {
     await Promise.all([...closed, groups.close()])
     deadlines.close()
     await accessLog?.close()
-    events.emit('close')
+    observers.notify('onClose')
   }
 
   /** Resolves when our listeners have no connection, and no exchange runs anywhere. */

@@ -1,4 +1,5 @@
 import type { Services } from '../exchange/services.ts'
+import type { Events } from '../observers/events.ts'
 import { eventForwarder } from '../threads/bridge.ts'
 import type { LocalProxy } from '../threads/local-proxies.ts'
 import type { ProxyGroups } from './assemble.ts'
@@ -11,6 +12,7 @@ import type { Proxy } from './types.ts'
 export interface LocalProxyDeps {
   readonly namespace: string
   readonly services: Services
+  readonly events: Events
   readonly groups: ProxyGroups
   readonly requests: Requests
   readonly listeners: Listeners
@@ -20,7 +22,7 @@ export interface LocalProxyDeps {
 
 /** The proxy as the thread sees it in which it was made. */
 export function localProxy(deps: LocalProxyDeps): LocalProxy {
-  const { namespace, services, groups, requests, listeners, backends, close } = deps
+  const { namespace, services, events, groups, requests, listeners, backends, close } = deps
   return {
     namespace,
     createServer: (listen) => listeners.open(listen),
@@ -30,7 +32,7 @@ export function localProxy(deps: LocalProxyDeps): LocalProxy {
       requests.goAway()
     },
     close,
-    subscribe: eventForwarder(services.events),
+    subscribe: eventForwarder(events),
     change(change, isNew) {
       if ('secureContext' in change) return listeners.setSecureContext(change.secureContext)
       return backends.apply(change, isNew)

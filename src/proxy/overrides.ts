@@ -1,5 +1,6 @@
 import type { ExchangeCall } from '../exchange/exchange.ts'
-import { describeError, ProxyError } from '../model/errors.ts'
+import { ProxyError } from '../model/errors.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { ProxyGroups } from './assemble.ts'
 import type { CallOverrides } from './types.ts'
 

@@ -28,7 +28,7 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
   const serving = new Serving({ assembled, listeners, executor, work, drainTimeoutMs })
   const backends = new BackendChanges(services.clock, groups, serving)
   const lifecycle = new Lifecycle({ assembled, requests, listeners, serving, drainTimeoutMs })
-  const emitter = emitterOf(services.events)
+  const emitter = emitterOf(assembled.events)
 
   const proxy: Proxy = {
     web: requests.web,
@@ -67,7 +67,18 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
   }
   if (context.thread > 0) {
     const { namespace } = context
-    localProxies.push(localProxy({ namespace, services, groups, requests, listeners, backends, close: proxy.close }))
+    localProxies.push(
+      localProxy({
+        namespace,
+        services,
+        events: assembled.events,
+        groups,
+        requests,
+        listeners,
+        backends,
+        close: proxy.close,
+      }),
+    )
   }
   return proxy
 }

@@ -65,7 +65,7 @@ export class Serving {
 
   /** Listeners for events have come or gone: threads forward those that somebody listens to. */
   updateSubscriptions(): void {
-    const { events } = this.#deps.assembled.core.services
+    const { events } = this.#deps.assembled
     for (const one of this.#threads()) one.subscribe(FORWARDED.filter((event) => events.has(event)))
   }
 
@@ -117,14 +117,14 @@ export class Serving {
   }
 
   #observer(): ProxyObserver {
-    const { core, groups, accessLog } = this.#deps.assembled
-    const { events } = core.services
+    const { core, events, groups, accessLog } = this.#deps.assembled
+    const { observers } = core.services
     const { past } = this
     const updateSubscriptions = (): void => this.updateSubscriptions()
     return {
       onThread(change) {
         if (change.what === 'ended' || change.what === 'died') past.add(change.stats, groups.named)
-        events.emit('thread', change)
+        observers.notify('onThread', change)
       },
       onLines(lines) {
         for (const line of lines) accessLog?.writeLine(line)
@@ -137,7 +137,7 @@ export class Serving {
       // `undefined` unless someone listens to 'error'; the executor then sets the exit code itself.
       get onFailed() {
         if (!events.has('error')) return undefined
-        return (error: Error) => events.emit('error', new ProxyError('ERR_PROXY_THREADS', error.message), null)
+        return (error: Error) => observers.notify('onError', new ProxyError('ERR_PROXY_THREADS', error.message), null)
       },
     }
   }

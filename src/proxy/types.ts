@@ -4,11 +4,11 @@ import type https from 'node:https'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
 import type { TimeoutOptions } from '../config/options.ts'
+import type { ProxyEvents } from '../contracts/events.ts'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { PoolStats } from '../contracts/pool.ts'
 import type { BackendInit, BackendStatus } from '../model/backend.ts'
 import type { ProxyError } from '../model/errors.ts'
-import type { ProxyEvents } from '../observers/events.ts'
 
 /** What one call may say differently from the proxy's options. */
 export interface CallOverrides {

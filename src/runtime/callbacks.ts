@@ -1,4 +1,4 @@
-import { describeError } from '../model/errors.ts'
+import { describeError } from './describe-error.ts'
 
 /**
  * A function of the user's that should have returned nothing may be `async` all the same, which no type forbids: the

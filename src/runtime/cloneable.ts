@@ -1,4 +1,4 @@
-import { describeError } from '../model/errors.ts'
+import { describeError } from './describe-error.ts'
 
 /**
  * @param what in words, for the message.

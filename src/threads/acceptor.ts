@@ -1,7 +1,7 @@
 import net from 'node:net'
 import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
 import { listen as listenOn } from '../fronts/listen.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { Thread } from './handle.ts'
 import type { ThreadReports } from './reports.ts'
 

@@ -1,9 +1,10 @@
 import type { EventEmitter } from 'eventemitter3'
+import type { ProxyEvents } from '../contracts/events.ts'
 import { fieldValue } from '../http1/fields.ts'
 import { Backend } from '../model/backend.ts'
-import { describeError, type Phase, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
+import { type Phase, ProxyError, type ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.ts'
-import type { Events, ProxyEvents } from '../observers/events.ts'
+import { describeError } from '../runtime/describe-error.ts'
 
 /** Events of a proxy in a thread that come to the proxy in the main thread. */
 export const FORWARDED = [
@@ -19,6 +20,12 @@ export const FORWARDED = [
   'unhealthy',
   'healthy',
 ] as const satisfies readonly (keyof ProxyEvents)[]
+
+/** The events of a proxy, as far as the bridge needs them. */
+export interface EventHub {
+  readonly emitter: EventEmitter<ProxyEvents>
+  emit<E extends keyof ProxyEvents>(event: E, ...args: Parameters<ProxyEvents[E]>): void
+}
 
 /** One of {@link FORWARDED}. */
 export type ForwardedEvent = (typeof FORWARDED)[number]
@@ -67,7 +74,7 @@ interface PlainError {
  * go to `notify`.
  */
 export function eventForwarder(
-  events: Events,
+  events: EventHub,
 ): (wanted: readonly ForwardedEvent[], notify: (event: PlainEvent) => void) => void {
   const listeners = new Map<ForwardedEvent, (...args: EventArgument[]) => void>()
   const emitter = events.emitter as unknown as EventEmitter<string>
@@ -84,7 +91,7 @@ export function eventForwarder(
 
 /** Emits an event of another thread; an exchange is as it was when the event happened. */
 export function emitForwarded(
-  events: Events,
+  events: EventHub,
   { event, args }: PlainEvent,
   findBackend: (id: string) => Backend | null,
 ): void {

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import type { ListenAddress, ThreadPool, ThreadStats } from '../contracts/executor.ts'
-import { describeError } from '../model/errors.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { SharedStateMemory } from '../runtime/state-memory.ts'
 import type { ForwardedEvent } from './bridge.ts'
 import type { Batch, FromThread, ThreadStart, ThreadsChange, ToThread } from './protocol.ts'

@@ -1,4 +1,4 @@
-import { describeError } from '../model/errors.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { CrashGuard } from './crash-guard.ts'
 import type { Thread } from './handle.ts'
 import type { ThreadSettings } from './settings.ts'

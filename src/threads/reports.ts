@@ -1,7 +1,7 @@
 import type { ThreadChange, ThreadStats } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
-import { describeError } from '../model/errors.ts'
 import { catchRejection, warnAbout } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { Batch, ProxyObserver } from './protocol.ts'
 
 /** Lines for standard output that wait to be read, bytes; what comes on top is dropped and counted. */

@@ -1,7 +1,8 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http'
-import type { HeaderView, Transform } from '../contracts/transform.ts'
+import type { Transform } from '../contracts/transform.ts'
 import { isReserved } from '../headers/view.ts'
-import { describeError } from '../model/errors.ts'
+import type { HeaderView } from '../model/header-view.ts'
+import { describeError } from '../runtime/describe-error.ts'
 
 /** Headers to set (replacing) and to remove. */
 export interface HeaderChanges {

@@ -356,7 +356,7 @@ test('a refusal names no request if node does not say what it was reading', asyn
   const refused = gate<unknown>()
   await using lane = await runLane({ backends: [] }, { isBare: true })
   lane.behind.prependListener('clientError', (error) => delete hidden(error).rawPacket)
-  lane.core.services.events.emitter.on('error', (error) => refused.open(error.code))
+  lane.events.emitter.on('error', (error) => refused.open(error.code))
   const client = rawClient(lane.port)
   client.write('no request\r\n\r\n')
   await client.ended

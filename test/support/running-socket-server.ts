@@ -9,6 +9,7 @@ import { serveWeb } from '../../src/fronts/node/web.ts'
 import { peerLookup } from '../../src/fronts/peer.ts'
 import { createSocketServer, type SocketServer, type SocketServerSettings } from '../../src/fronts/socket/server.ts'
 import type { ExchangeRecord, ProxyError, ProxyOptions } from '../../src/index.ts'
+import type { Events } from '../../src/observers/events.ts'
 import { assemble } from '../../src/proxy/assemble.ts'
 import { nextContext } from '../../src/threads/context.ts'
 import { queue } from './running-proxy.ts'
@@ -18,6 +19,7 @@ export interface RunningSocketServer extends AsyncDisposable {
   readonly lane: SocketServer
   readonly behind: http.Server
   readonly core: Core
+  readonly events: Events
   readonly port: number
   readonly url: string
   readonly errors: ProxyError[]
@@ -38,8 +40,8 @@ export interface LaneOptions extends Partial<SocketServerSettings> {
 /** A proxy of the internal pieces, that listens with a lane. */
 export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningSocketServer> {
   const resolved = resolveOptions({ retry: false, ...options })
-  const { core, groups } = assemble(resolved, nextContext())
-  const { deadlines, events } = core.services
+  const { core, events, groups } = assemble(resolved, nextContext())
+  const { deadlines } = core.services
   const peerOf = peerLookup(core.snapshot.forwarding.isTrusted)
   const behind = createListener(core)
   const { application } = own
@@ -73,6 +75,7 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
     lane,
     behind,
     core,
+    events,
     port,
     url: `${own.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     errors,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { HeaderView } from '../../src/contracts/transform.ts'
 import { HEADER_FACTS, RESERVED } from '../../src/headers/facts.ts'
 import { headerView } from '../../src/headers/view.ts'
 import type { ExchangeView } from '../../src/model/exchange-view.ts'
+import type { HeaderView } from '../../src/model/header-view.ts'
 import { type HeaderChanges, requestHeaders, responseHeaders } from '../../src/transforms/index.ts'
 
 const exchange = {} as ExchangeView

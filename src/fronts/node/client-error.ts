@@ -1,9 +1,10 @@
 import http from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type RequestLine, recordRefusal, requestLineOf, tellRefusal } from '../../exchange/refusals.ts'
+import { type KnownRequest, recordRefusal, requestLineOf, tellRefusal } from '../../exchange/refusals.ts'
 import type { Services } from '../../exchange/services.ts'
-import { describeError, ProxyError } from '../../model/errors.ts'
+import { ProxyError } from '../../model/errors.ts'
+import { describeError } from '../../runtime/describe-error.ts'
 import { bytesAtFault, currentResponse, requestBeingRead } from '../node-internals.ts'
 import { addressOf } from '../peer.ts'
 
@@ -19,14 +20,6 @@ const LINGER_MS = 2_000
 
 /** On a connection whose bytes could not be read: the parser complains again of each piece that follows. */
 const FAILED = Symbol('failed')
-
-/** What whoever read the request knows of it. */
-export interface KnownRequest {
-  /** As far as it came. */
-  readonly request: RequestLine | null
-  /** Its head has come whole, and it has a record of its own. */
-  readonly hasExchange: boolean
-}
 
 /**
  * A request that could not be read: tell the log, and tell the client, behind the answers that it still has to get.

@@ -4,20 +4,14 @@ import { hasBoundCredentials } from '../../http1/connection-auth.ts'
 import { fieldsText, requestHeadText } from '../../http1/head-writer.ts'
 import { type ResponseBounds, type ResponseHandler, ResponseParser } from '../../http1/response-parser.ts'
 import type { Backend } from '../../model/backend.ts'
-import {
-  describeError,
-  isShortage,
-  type Phase,
-  ProxyError,
-  type ProxyErrorCode,
-  type ProxyErrorDetails,
-} from '../../model/errors.ts'
+import { isShortage, type Phase, ProxyError, type ProxyErrorCode, type ProxyErrorDetails } from '../../model/errors.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import { isIdempotent } from '../../model/idempotent.ts'
 import type { RequestHead, ResponseHead } from '../../model/message.ts'
 import type { Outcome } from '../../model/outcome.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
 import { dial } from '../dial.ts'
 

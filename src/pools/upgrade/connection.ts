@@ -4,10 +4,11 @@ import type { BodySource, Flow, Lease, ResponseSink, SetupTimes } from '../../co
 import { fieldValues } from '../../http1/fields.ts'
 import type { ResponseBounds } from '../../http1/response-parser.ts'
 import type { Backend } from '../../model/backend.ts'
-import { describeError, isShortage, type Phase, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
+import { isShortage, type Phase, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
 import type { RequestHead } from '../../model/message.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { describeError } from '../../runtime/describe-error.ts'
 import { dial } from '../dial.ts'
 import { type Carrier, createHeadCheck } from './handshake.ts'
 

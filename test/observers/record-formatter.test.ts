@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { recordFormatter } from '../../src/loggers/access-log.ts'
 import type { ExchangeRecord } from '../../src/model/record.ts'
+import { recordFormatter } from '../../src/observers/record-formatter.ts'
 
 const RECORD: ExchangeRecord = {
   thread: 3,
