@@ -10,6 +10,7 @@ import {
   http1Pool,
   type Interceptor,
   type Logger,
+  type Observer,
   type Pool,
   type RetryPolicy,
   type Transform,
@@ -92,6 +93,14 @@ const inShift: HealthCheck = {
 }
 
 const once: RetryPolicy = { name: 'once', next: (exchange) => (exchange.attempts < 2 ? 0 : -1) }
+
+const slowConnections: Observer = {
+  name: 'slow-connections',
+  onAttemptEnd({ backend, times: { connectMs, tlsMs } }) {
+    if (connectMs + tlsMs > 500) console.log(`${backend.id}: ${connectMs} ms to connect, ${tlsMs} ms for TLS`)
+  },
+}
+createProxy({ backends, observers: [slowConnections] })
 
 createProxy({ backends, logger: pino() }) // or console, or 'console'; 'silent' by default
 
