@@ -238,6 +238,8 @@ export type ResolvedTimeouts = Timeouts
 /** {@link GroupOptions} with every default filled in and every policy built. */
 export interface ResolvedGroup {
   readonly name: string
+  /** The policies as they were given, to compare two configurations. */
+  readonly given: Readonly<Record<string, unknown>>
   readonly backends: readonly BackendInit[]
   readonly balancer: Balancer
   readonly affinity: Affinity | null
@@ -252,6 +254,8 @@ export interface ResolvedGroup {
 
 /** {@link RouteOptions} with every default filled in. */
 export interface ResolvedRoute {
+  /** As it was given, to compare two configurations. */
+  readonly given: object
   /** Lower case; empty: any; `*.example.com`: any name below. */
   readonly host: string
   /** As it is compared: `normalPath()`. */
@@ -265,8 +269,23 @@ export interface ResolvedRoute {
   readonly timeouts: ResolvedTimeouts
 }
 
+/** Options that hold as long as the proxy lives. */
+export type LastingOption = (typeof LASTING_OPTIONS)[number]
+
+export const LASTING_OPTIONS = [
+  'name',
+  'logger',
+  'accessLog',
+  'observers',
+  'executor',
+  'clock',
+  'drainTimeoutMs',
+] as const satisfies readonly (keyof ProxyOptions)[]
+
 /** {@link ProxyOptions}, checked, with every default filled in; frozen. */
 export interface ResolvedOptions {
+  /** What cannot change while a proxy lives, as it was given, to compare two configurations. */
+  readonly given: Readonly<Record<LastingOption, unknown>>
   /** Empty: none. */
   readonly name: string
   /** By name; the unnamed group is `default`. */

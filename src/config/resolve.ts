@@ -29,32 +29,32 @@ import { type CheckedTimeouts, TIMEOUT_DEFAULTS } from './timeouts-schema.ts'
 /**
  * Checks the options, fills in every default and builds the policies that are given as data. The result is frozen and
  * shares nothing with `input` but what code gave: policies, loggers, metadata, certificates.
+ * @param running the clock of the proxy that they are for, if it runs already.
  * @throws {@link OptionsError} with every fault at once.
  */
-export function resolveOptions(input: ProxyOptions): ResolvedOptions {
+export function resolveOptions(input: ProxyOptions, running?: Clock): ResolvedOptions {
   const checked = v.safeParse(proxySchema, input)
   const faults = [...faultsOf(checked.issues ?? []), ...inconsistencies(input)]
   if (!checked.success || faults.length > 0) throw new OptionsError(faults)
   const options = checked.output
 
   const logger = resolveLogger(options.logger)
-  const clock =
-    options.clock === undefined
-      ? systemClock
-      : guardedClock(options.clock, (error) => logger.error({ err: error }, `the clock threw: ${describeError(error)}`))
+  const clock = running ?? resolveClock(options.clock, logger)
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
   const given = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
   const routes = Object.freeze(given.map((route) => resolveRoute(route, groups, timeouts)))
+  const { name, accessLog, observers, executor, drainTimeoutMs } = options
   return Object.freeze<ResolvedOptions>({
-    name: options.name ?? '',
+    given: { name, logger: options.logger, accessLog, observers, executor, clock: options.clock, drainTimeoutMs },
+    name: name ?? '',
     groups,
     routes,
     routing: Object.freeze(options.routing),
     looksAtPaths: routes.some(looksAtPath),
     logger,
-    accessLog: Object.freeze(resolveAccessLog(options.accessLog)),
-    observers: Object.freeze([...(options.observers ?? [])]),
+    accessLog: Object.freeze(resolveAccessLog(accessLog)),
+    observers: Object.freeze([...(observers ?? [])]),
     trustedProxies: Object.freeze(options.trustedProxies),
     xfwd: options.xfwd,
     forwarded: Object.freeze({
@@ -64,8 +64,8 @@ export function resolveOptions(input: ProxyOptions): ResolvedOptions {
     via: options.via,
     timeouts,
     limits: Object.freeze({ ...LIMIT_DEFAULTS, ...options.limits }),
-    drainTimeoutMs: options.drainTimeoutMs,
-    executor: options.executor ?? inline(),
+    drainTimeoutMs,
+    executor: executor ?? inline(),
     clock,
   })
 }
@@ -83,8 +83,10 @@ function resolveGroups(options: CheckedOptions, timeouts: ResolvedTimeouts, cloc
 
 function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeouts, clock: Clock): ResolvedGroup {
   const backends = group.backends ?? (group.target === undefined ? [] : [group.target])
+  const { balancer, affinity, pool, healthCheck, slowStartMs, retry } = group
   return Object.freeze<ResolvedGroup>({
     name,
+    given: Object.freeze({ balancer, affinity, pool, healthCheck, slowStartMs, retry }),
     backends: Object.freeze(backends.map(resolveBackend)),
     balancer: buildBalancer(group.balancer ?? DEFAULT_BALANCER, clock),
     affinity: group.affinity ?? null,
@@ -137,6 +139,7 @@ function resolveRoute(
   const group = route.group ?? UNNAMED
   const methods = typeof route.method === 'string' ? [route.method] : (route.method ?? [])
   return Object.freeze<ResolvedRoute>({
+    given: route,
     host: route.host === undefined ? '' : hostPattern(route.host),
     path: route.exact ? normalPath(route.path) : comparablePrefix(route.path) || '/',
     exact: route.exact,
@@ -172,6 +175,11 @@ function hostPattern(host: string): string {
 function resolveLogger(given: CheckedOptions['logger']): Logger {
   if (given === 'silent') return silentLogger()
   return given === 'console' ? consoleLogger() : toLogger(given)
+}
+
+function resolveClock(given: Clock | undefined, logger: Logger): Clock {
+  if (given === undefined) return systemClock
+  return guardedClock(given, (error) => logger.error({ err: error }, `the clock threw: ${describeError(error)}`))
 }
 
 function resolveAccessLog(given: CheckedOptions['accessLog']): ResolvedOptions['accessLog'] {

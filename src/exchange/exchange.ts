@@ -161,6 +161,7 @@ export class Exchange implements ExchangeView {
     const route = call?.route ?? resolution.route
     if (route === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
     this.route = route
+    route.group.enter()
     this.timeouts = call?.timeouts === undefined ? route.timeouts : { ...route.timeouts, ...call.timeouts }
     this.client.beginTotal()
     return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
@@ -255,6 +256,7 @@ export class Exchange implements ExchangeView {
     this.body?.abandon()
     this.services.deadlines.remove(this.client)
     this.#abort?.abort(OVER)
+    this.route?.group.leave()
     recordExchange(this, kind, error)
     return true
   }

@@ -29,7 +29,7 @@ export interface Notifier {
 export interface Core {
   readonly services: Services
   /** The current one. An update replaces it whole; an exchange keeps the one that it began with. */
-  readonly snapshot: Snapshot
+  snapshot: Snapshot
 }
 
 /** The exchanges of a proxy, and whether it takes more of them. */

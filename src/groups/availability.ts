@@ -127,12 +127,14 @@ export class Availability {
     this.#set(backends, span, isAlone)
   }
 
+  /** Ends what it does by itself; {@link list} stays true. */
   close(): void {
-    this.#returns.forget(() => true)
+    this.#isReady = false
+    this.#returns.close()
   }
 
   get #count(): number {
-    return this.#eligible > this.#ejected ? this.#eligible - this.#ejected : this.#eligible
+    return this.#eligible - (this.#eligible > this.#ejected ? this.#ejected : 0)
   }
 
   readonly #isCandidate = (bits: number): 0 | 1 => {

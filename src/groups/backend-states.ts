@@ -1,5 +1,4 @@
-import type { Backend } from '../model/backend.ts'
-import type { BackendState } from '../runtime/backend-state.ts'
+import { Backend, type BackendInit } from '../model/backend.ts'
 import type { GroupState } from '../runtime/group-state.ts'
 import type { StateMemory } from '../runtime/state-memory.ts'
 
@@ -12,6 +11,12 @@ export interface StateContext {
   readonly thread: number
   /** Clears what the state of backends that come says of earlier ones; if threads share it, one does it for all. */
   readonly clearsState: boolean
+}
+
+/** A group, by its name and what it has now. */
+export interface GroupBackends {
+  readonly name: string
+  readonly backends: readonly Backend[]
 }
 
 /**
@@ -33,8 +38,26 @@ export class BackendStates {
     return this.#context.memory.isShared
   }
 
-  of(group: string, backend: Backend): BackendState {
-    return this.#context.memory.backendState(this.#nameOf(group, backend))
+  /**
+   * A backend of the group for each of `inits`; one of `present` where that was made from the very same.
+   * @throws RangeError if there is no room for the state of all of them; then none has any.
+   */
+  make(group: GroupBackends, inits: readonly BackendInit[], present: readonly Backend[] = []): Backend[] {
+    const known = new Map(present.map((backend) => [backend.init, backend]))
+    const made: Backend[] = []
+    try {
+      return inits.map((init) => {
+        const backend = known.get(init)
+        if (backend !== undefined) return backend
+        const created = new Backend(init, (one) => this.#context.memory.backendState(this.#nameOf(group.name, one)))
+        made.push(created)
+        return created
+      })
+    } catch (error) {
+      // Those that had room leave it again.
+      this.leave(group.name, made, group.backends)
+      throw error
+    }
   }
 
   ofGroup(group: string): GroupState {
@@ -58,7 +81,7 @@ export class BackendStates {
 
   /** No thread picks these, and none will; `present` are those that the group has. */
   leave(group: string, backends: readonly Backend[], present: readonly Backend[]): void {
-    if (backends.length === 0) return
+    if (backends.length === 0 || this.#context.thread !== 0) return
     const there = new Set(present.map((backend) => this.#nameOf(group, backend)))
     for (const backend of backends) {
       const name = this.#nameOf(group, backend)

@@ -22,7 +22,11 @@ export interface GroupPolicies {
 
 /** What the options say of a group. */
 export interface GroupSettings extends GroupPolicies {
+  /** The policies as they were given: two groups that were given the same need not be told apart. */
+  readonly given: Readonly<Record<string, unknown>>
   readonly backends: readonly BackendInit[]
+  /** A pool of the user's, or what one is made from. */
+  readonly pool: unknown
 }
 
 /** What a {@link Group} is made of. */

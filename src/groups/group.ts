@@ -14,6 +14,7 @@ import { isNotEmpty, untriedOf } from './candidates.ts'
 import type { GroupDeps } from './group-deps.ts'
 import { Leadership } from './leadership.ts'
 import { guarded, ownerOf } from './owner.ts'
+import { poolStats, repick } from './pool-calls.ts'
 import { SlowStart } from './slow-start.ts'
 
 /** How often a pick is made again because another thread picked at the same time. */
@@ -38,6 +39,8 @@ export class Group implements HealthControl {
   readonly #stopListening: () => void
   #backends: readonly Backend[]
   #hasBasePaths: boolean
+  #exchanges = 0
+  #onUnused: (() => void) | null = null
 
   constructor(deps: GroupDeps) {
     const { name, backends, balancer, affinity, pool, healthCheck, retry, clock, state, isShared } = deps
@@ -56,8 +59,9 @@ export class Group implements HealthControl {
     const { maxEjectedPercent, onThrew } = deps
     const onReturn = (backend: Backend): void => this.#slowStart.begin(backend)
     const onUneject = (backend: Backend): void => deps.onUneject(backend)
-    const repick: NonNullable<Pool['repick']> = (isOut, hasMore) => this.#repick(isOut, hasMore)
-    this.#availability = new Availability({ state, clock, maxEjectedPercent, onReturn, onUneject, repick }, backends)
+    const again: NonNullable<Pool['repick']> = (...args) => repick(pool, deps.onPoolThrew, ...args)
+    const availability = { state, clock, maxEjectedPercent, onReturn, onUneject, repick: again }
+    this.#availability = new Availability(availability, backends)
     this.#leadership = new Leadership({ healthCheck, control: this, state, clock, isShared, onThrew }, backends)
     // Those who wait here must hear of what another thread has changed, though no exchange may come that looks.
     this.#stopListening = state.onChange(() => this.#availability.sync())
@@ -74,15 +78,7 @@ export class Group implements HealthControl {
 
   /** Figures of its pool; none if a pool of the user's has none to give. */
   poolStats(): PoolStats {
-    try {
-      const stats = this.pool.stats()
-      assertSync(stats)
-      if (!Array.isArray(stats?.backends)) throw new TypeError('stats() returned no list of backends')
-      return stats
-    } catch (error) {
-      this.#deps.onPoolThrew(error)
-      return { backends: [] }
-    }
+    return poolStats(this.pool, this.#deps.onPoolThrew)
   }
 
   /**
@@ -214,20 +210,29 @@ export class Group implements HealthControl {
     if (isBack) this.#deps.onUneject(backend)
   }
 
+  /** An exchange goes there, and may ask for a backend until it leaves. */
+  enter(): void {
+    this.#exchanges++
+  }
+  leave(): void {
+    this.#exchanges--
+    if (this.#exchanges === 0) this.#onUnused?.()
+  }
+
+  /** No exchange enters any more. Resolves when the last one has left. */
+  async retire(): Promise<void> {
+    this.close()
+    if (this.#exchanges === 0) return
+    await new Promise<void>((resolve) => {
+      this.#onUnused = resolve
+    })
+  }
+
+  /** Ends what it does by itself. Exchanges may still ask for backends. */
   close(): void {
     this.#stopListening()
     this.#availability.close()
     this.#leadership.close()
-  }
-
-  #repick(isOut: (backend: Backend) => boolean, hasMore: boolean): void {
-    const { pool } = this
-    if (pool.repick === undefined) return
-    try {
-      catchRejection(pool.repick(isOut, hasMore), this.#deps.onPoolThrew)
-    } catch (error) {
-      this.#deps.onPoolThrew(error)
-    }
   }
 }
 

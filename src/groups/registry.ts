@@ -1,58 +1,80 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isDeepStrictEqual } from 'node:util'
 import type { Balancer } from '../contracts/balancer.ts'
-import type { Logger } from '../contracts/logger.ts'
-import type { BackendChange } from '../contracts/observer.ts'
 import type { Pool } from '../contracts/pool.ts'
-import { Backend, type BackendInit } from '../model/backend.ts'
-import { catchRejection } from '../runtime/callbacks.ts'
-import type { Clock } from '../runtime/clock.ts'
+import type { Backend, BackendInit } from '../model/backend.ts'
 import { differenceOf } from '../runtime/span.ts'
 import { privateStateMemory } from '../runtime/state-memory.ts'
 import { BackendStates, type StateContext } from './backend-states.ts'
-import { Group } from './group.ts'
+import { type FactoryDeps, GroupFactory } from './factory.ts'
+import type { Group } from './group.ts'
 import type { GroupSettings } from './group-deps.ts'
 import { notices } from './notices.ts'
+import { closePool, drainPool } from './pool-calls.ts'
+import { type PreparedGroups, prepareGroups } from './prepare.ts'
 import { Targets } from './targets.ts'
 
 /** What {@link Groups} needs. */
-export interface GroupsDeps<Settings extends GroupSettings, Destination> {
+export interface GroupsDeps<Settings extends GroupSettings, Destination> extends FactoryDeps<Settings> {
   /** By name; at least one. */
   readonly groups: ReadonlyMap<string, Settings>
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly onBackend: (change: BackendChange) => void
   /** Where the state of the named groups lies. */
   readonly context: StateContext
-  makePool(settings: Settings): Pool
   /** Stands for everything that goes to a group, whatever the routes say. */
   destinationOf(group: Group, settings: Settings): Destination
+}
+
+/** A backend that its group has no more. */
+export interface GoneBackend {
+  readonly group: string
+  readonly backend: Backend
+}
+
+/** What {@link Prepared.commit} returns. */
+export interface GroupsUpdate {
+  /** Those that get nothing new. */
+  readonly gone: readonly GoneBackend[]
+  /** To be called when every thread has made the change. */
+  giveUp(): void
+}
+
+/** Groups for new settings. */
+export interface Prepared extends PreparedGroups {
+  commit(isNew: boolean): GroupsUpdate
 }
 
 /** The groups of a proxy: those of its options, and those that overrides ask for. */
 export class Groups<Settings extends GroupSettings, Destination> {
   readonly #deps: GroupsDeps<Settings, Destination>
-  readonly #named: ReadonlyMap<string, Group>
+  readonly #factory: GroupFactory<Settings>
+  #settings: ReadonlyMap<string, Settings>
+  #named: ReadonlyMap<string, Group>
   readonly #states: BackendStates
   readonly #targets: Targets<Destination>
+  /** Groups that are gone, which exchanges may still ask. */
+  readonly #retired = new Set<Group>()
+  /** Pools that are not the user's. */
+  readonly #ownPools = new WeakSet<Pool>()
 
   constructor(deps: GroupsDeps<Settings, Destination>) {
     this.#deps = deps
+    this.#factory = new GroupFactory({ ...deps, makePool: (settings) => this.#makePool(settings) })
     this.#states = new BackendStates(deps.context)
-    this.#named = new Map(Array.from(deps.groups, ([name, group]) => [name, this.#build(group, this.#states)]))
+    this.#settings = deps.groups
+    this.#named = new Map(Array.from(deps.groups, ([name, group]) => [name, this.#factory.build(group, this.#states)]))
     for (const { name, backends } of this.named) this.#states.keep(name, backends)
     // Made in the async context that the proxy was made in, though a request may be what asks for them.
     const scope = new AsyncResource('heddle.groups', { requireManualDestroy: true })
     const ownStates = new BackendStates({ ...deps.context, memory: privateStateMemory })
     this.#targets = new Targets(
       (url) => {
-        const template = deps.groups.values().next().value as Settings
+        const template = this.#settings.values().next().value as Settings
         const policies = { balancer: ONLY, affinity: null, healthCheck: null }
         const settings = { ...template, ...policies, name: url, backends: [{ url }] }
-        const group = scope.runInAsyncScope(() => this.#build(settings, ownStates))
+        const group = scope.runInAsyncScope(() => this.#factory.build(settings, ownStates))
         return { group, destination: deps.destinationOf(group, settings) }
       },
-      (group) => this.#drain(group, group.backends),
+      (group) => void this.#retire(group),
     )
   }
 
@@ -83,7 +105,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
 
   /** All of a group, whatever the routes say. @throws RangeError for a name that no group has. */
   everythingTo(name: string): Destination {
-    return this.#deps.destinationOf(this.find(name), this.#deps.groups.get(name) as Settings)
+    return this.#deps.destinationOf(this.find(name), this.#settings.get(name) as Settings)
   }
 
   /** A group of one, made on first use. @throws TypeError if `url` cannot be a backend's. */
@@ -104,7 +126,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
     const { start, end, endBefore } = span
     if (start === end && start === endBefore) return giveBack
     const before = group.backends.slice(start, endBefore)
-    const made = this.#make(group, inits.slice(start, end), before)
+    const made = this.#states.make(group, inits.slice(start, end), before)
     const byId = new Map(before.map((backend) => [backend.id, backend]))
     const others = made.map((backend) => {
       const old = byId.get(backend.id)
@@ -122,79 +144,74 @@ export class Groups<Settings extends GroupSettings, Destination> {
     for (const backend of others) this.#states.hasReturned(name, backend)
     const there = new Set(others)
     const gone = before.filter((backend) => !there.has(backend))
-    this.#drain(group, gone)
+    drainPool(group.pool, gone, this.#onPoolThrew(group))
     return () => {
       giveBack()
-      if (this.#deps.context.thread === 0) this.#states.leave(name, gone, group.backends)
+      this.#states.leave(name, gone, group.backends)
     }
   }
 
-  /** @param present backends that some of `inits` may be. @throws RangeError if there is no room for the state of all of them. */
-  #make(group: Group, inits: readonly BackendInit[], present: readonly Backend[]): Backend[] {
-    const known = new Map(present.map((backend) => [backend.init, backend]))
-    const made: Backend[] = []
-    try {
-      return inits.map((init) => {
-        const backend = known.get(init)
-        if (backend !== undefined) return backend
-        const created = this.#backend(group.name, init, this.#states)
-        made.push(created)
-        return created
-      })
-    } catch (error) {
-      // Those that had room leave it again.
-      this.#states.leave(group.name, made, group.backends)
-      throw error
+  /**
+   * Makes the groups that `settings` need and that are not there: a group whose policies are the same stays. Nothing leads to them
+   * before {@link Prepared.commit}. @throws what a policy throws, or RangeError if there is no room for the state of all backends;
+   * then nothing has changed.
+   */
+  prepare(settings: ReadonlyMap<string, Settings>): Prepared {
+    const prepared = prepareGroups(settings, this.#settings, this.#named, this.#factory, this.#states)
+    return { ...prepared, commit: (isNew) => this.#commit(settings, prepared, isNew) }
+  }
+
+  /** Backends that stay keep their state, their connections and what runs. */
+  #commit(settings: ReadonlyMap<string, Settings>, { groups, inits }: PreparedGroups, isNew: boolean): GroupsUpdate {
+    const before = this.#named
+    this.#named = groups
+    this.#settings = settings
+    const gone: GoneBackend[] = []
+    const giveUps: (() => void)[] = []
+    for (const [name, group] of groups) {
+      const old = before.get(name)
+      const had = group.backends
+      giveUps.push(this.replace(group, inits.get(name) ?? [], isNew))
+      const has = new Set(group.backends)
+      for (const backend of had) if (!has.has(backend)) gone.push({ group: name, backend })
+      if (old === undefined || old === group) continue
+      void this.#retire(old)
+      // What runs in it may try again, and then where the new group would.
+      if (old.backends !== group.backends) old.replace(group.backends, false)
     }
+    for (const [name, old] of before) {
+      if (groups.has(name)) continue
+      for (const backend of old.backends) gone.push({ group: name, backend })
+      const unused = this.#retire(old)
+      giveUps.push(() => void unused.then(() => this.#states.leave(name, old.backends, [])))
+    }
+    this.#targets.clear()
+    return { gone, giveUp: () => giveUps.forEach((giveUp) => void giveUp()) }
+  }
+
+  /** Nothing new leads to it; what runs in it goes on. @returns resolves when no exchange can ask it for anything any more. */
+  async #retire(group: Group): Promise<void> {
+    const { pool } = group
+    const onThrew = this.#onPoolThrew(group)
+    this.#retired.add(group)
+    if (this.named.every((one) => one.pool !== pool)) drainPool(pool, group.backends, onThrew)
+    await group.retire()
+    this.#retired.delete(group)
+    const isInUse = [...this.named, ...this.#retired].some((one) => one.pool === pool)
+    if (!isInUse && this.#ownPools.has(pool)) void closePool(pool, onThrew)
   }
 
   /** Ends all connections. */
   async close(): Promise<void> {
-    await Promise.all(
-      [...this.named, ...this.#targets.groups].map(async (group) => {
-        const onThrew = this.#onPoolThrew(group)
-        group.close()
-        try {
-          catchRejection(group.pool.destroy(), onThrew)
-        } catch (error) {
-          onThrew(error)
-        }
-        try {
-          await group.pool.close()
-        } catch (error) {
-          onThrew(error)
-        }
-      }),
-    )
+    const all = [...this.named, ...this.#targets.groups, ...this.#retired]
+    for (const group of all) group.close()
+    await Promise.all(all.map((group) => closePool(group.pool, this.#onPoolThrew(group))))
   }
 
-  #build(settings: Settings, states: BackendStates): Group {
-    const { clock, logger, onBackend } = this.#deps
-    const { name, balancer, affinity, healthCheck, maxEjectedPercent, slowStartMs, retry } = settings
-    return new Group({
-      ...{ name, balancer, affinity, healthCheck, maxEjectedPercent, slowStartMs, retry, clock },
-      backends: settings.backends.map((init) => this.#backend(name, init, states)),
-      pool: this.#deps.makePool(settings),
-      state: states.ofGroup(name),
-      isShared: states.isShared,
-      ...notices(name, logger, onBackend),
-    })
-  }
-
-  #backend(group: string, init: BackendInit, states: BackendStates): Backend {
-    return new Backend(init, (backend) => states.of(group, backend))
-  }
-
-  /** In the background: what runs may take long. */
-  #drain(group: Group, backends: readonly Backend[]): void {
-    const onThrew = this.#onPoolThrew(group)
-    for (const backend of backends) {
-      try {
-        catchRejection(group.pool.drain(backend), onThrew)
-      } catch (error) {
-        onThrew(error)
-      }
-    }
+  #makePool(settings: Settings): Pool {
+    const pool = this.#deps.makePool(settings)
+    if (pool !== settings.pool) this.#ownPools.add(pool)
+    return pool
   }
 
   #onPoolThrew({ name }: Group): (error: unknown) => void {

@@ -7,6 +7,7 @@ export class Returns {
   readonly #onDue: (backend: Backend, hasEnded: boolean) => void
   /** Cancel the wait. */
   readonly #waits = new Map<Backend, () => void>()
+  #isClosed = false
 
   /**
    * @param onDue the time has come, and the ejection has ended here; or not: another thread was first, or the backend was ejected
@@ -19,7 +20,7 @@ export class Returns {
 
   /** `backend` is ejected. */
   await(backend: Backend): void {
-    if (this.#waits.has(backend)) return
+    if (this.#isClosed || this.#waits.has(backend)) return
     const { state } = backend
     const leftMs = Math.max(0, state.ejectionLeftMs(this.#clock.now()))
     this.#waits.set(
@@ -38,5 +39,11 @@ export class Returns {
       this.#waits.delete(backend)
       cancel()
     }
+  }
+
+  /** From now on waits for none. */
+  close(): void {
+    this.#isClosed = true
+    this.forget(() => true)
   }
 }

@@ -40,6 +40,12 @@ export class Targets<Destination> {
     return target.destination
   }
 
+  /** Forgets them all: they would be made in another way now. What runs is finished. */
+  clear(): void {
+    for (const [url, { group }] of this.#targets) this.#remove(url, group)
+    this.#last = ''
+  }
+
   #makeRoom(): void {
     let connections = 0
     for (const { group } of this.#targets.values()) connections += openConnections(group)

@@ -1,21 +1,19 @@
-import type { ResolvedGroup, ResolvedOptions, ResolvedRoute } from '../config/options.ts'
-import { compose } from '../exchange/intercept.ts'
+import type { ResolvedGroup, ResolvedOptions } from '../config/options.ts'
 import { RefusalLog } from '../exchange/refusals.ts'
 import { Activity, type Core, type Services } from '../exchange/services.ts'
-import type { Route, Snapshot } from '../exchange/snapshot.ts'
+import type { Route } from '../exchange/snapshot.ts'
 import { Groups } from '../groups/registry.ts'
-import { trustMatcher } from '../headers/trust.ts'
 import { lineWriter } from '../loggers/index.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { diagnostics } from '../observers/diagnostics.ts'
 import { Events } from '../observers/events.ts'
 import { Observers } from '../observers/observers.ts'
 import { http1Pool } from '../pools/http1/pool.ts'
-import { createResolver } from '../routing/resolve.ts'
 import { type Clock, inThisContext } from '../runtime/clock.ts'
 import { Deadlines } from '../runtime/deadlines.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { ThreadContext } from '../threads/context.ts'
+import { EVERYTHING, takeSnapshot } from './take-snapshot.ts'
 
 /** The groups of a proxy; overrides go to all of one, whatever the routes say. */
 export type ProxyGroups = Groups<ResolvedGroup, Route>
@@ -57,7 +55,12 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
     refusals: new RefusalLog(clock, logger),
     activity: new Activity(context.counters),
   }
-  return { core: { services, snapshot: takeSnapshot(1, resolved, groups) }, events, groups, accessLog }
+  return {
+    core: { services, snapshot: takeSnapshot(1, resolved, (name) => groups.get(name)) },
+    events,
+    groups,
+    accessLog,
+  }
 }
 
 /** In a thread the lines for standard output go to the thread that started it. */
@@ -73,37 +76,3 @@ function accessLogOf(resolved: ResolvedOptions, clock: Clock, { writeLine }: Thr
     closeTimeoutMs: drainTimeoutMs,
   })
 }
-
-/** The configuration that exchanges are carried by, with the groups that its routes lead to. */
-function takeSnapshot(version: number, resolved: ResolvedOptions, groups: ProxyGroups): Snapshot {
-  const { forwarded, hostHeader, limits, looksAtPaths, routing, timeouts, trustedProxies, via, xfwd } = resolved
-  const routes = resolved.routes.map((route) => routeOf(route, groups))
-  return {
-    version,
-    router: createResolver(routes, routing.encodedSlashes, looksAtPaths),
-    limits,
-    timeouts,
-    forwarding: {
-      requestHeaders: { xfwd, via, pass: new Set(forwarded.pass) },
-      hostHeader,
-      via,
-      isTrusted: trustMatcher(trustedProxies),
-    },
-  }
-}
-
-function routeOf(route: ResolvedRoute, groups: ProxyGroups): Route {
-  const { host, path, exact, methods, transforms, timeouts, interceptors } = route
-  return {
-    host,
-    path,
-    exact,
-    methods,
-    group: groups.get(route.group),
-    transforms,
-    timeouts,
-    handler: compose(interceptors),
-  }
-}
-
-const EVERYTHING = { host: '', path: '/', exact: false, methods: [], transforms: [], handler: null }

@@ -9,8 +9,8 @@ import type { ProxyGroups } from './assemble.ts'
 import type { Serving } from './serving.ts'
 import type { Proxy } from './types.ts'
 
-/** How often {@link Proxy.drain} looks whether all has ended, ms. */
-const DRAIN_LOOK_MS = 20
+/** How often {@link Proxy.drain} and an update look whether all has ended, ms. */
+export const DRAIN_LOOK_MS = 20
 
 /** Changes the backends of groups at run time. */
 export class BackendChanges {

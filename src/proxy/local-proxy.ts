@@ -7,6 +7,7 @@ import type { BackendChanges } from './backend-changes.ts'
 import type { Listeners } from './listeners.ts'
 import type { Requests } from './requests.ts'
 import type { Proxy } from './types.ts'
+import type { Updates } from './update.ts'
 
 /** What {@link localProxy} is made of. */
 export interface LocalProxyDeps {
@@ -17,12 +18,13 @@ export interface LocalProxyDeps {
   readonly requests: Requests
   readonly listeners: Listeners
   readonly backends: BackendChanges
+  readonly updates: Updates
   readonly close: Proxy['close']
 }
 
 /** The proxy as the thread sees it in which it was made. */
 export function localProxy(deps: LocalProxyDeps): LocalProxy {
-  const { namespace, services, events, groups, requests, listeners, backends, close } = deps
+  const { namespace, services, events, groups, requests, listeners, backends, updates, close } = deps
   return {
     namespace,
     createServer: (listen) => listeners.open(listen),
@@ -35,7 +37,7 @@ export function localProxy(deps: LocalProxyDeps): LocalProxy {
     subscribe: eventForwarder(events),
     change(change, isNew) {
       if ('secureContext' in change) return listeners.setSecureContext(change.secureContext)
-      return backends.apply(change, isNew)
+      return 'options' in change ? updates.apply(change, isNew) : backends.apply(change, isNew)
     },
   }
 }

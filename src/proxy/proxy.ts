@@ -13,6 +13,7 @@ import { Requests } from './requests.ts'
 import { Serving } from './serving.ts'
 import { proxyStats } from './stats.ts'
 import type { Proxy } from './types.ts'
+import { Updates } from './update.ts'
 
 /**
  * Makes the object that the application holds: each of its methods is one of a part.
@@ -27,6 +28,7 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
   const listeners = new Listeners(core, requests, drainTimeoutMs)
   const serving = new Serving({ assembled, listeners, executor, work, drainTimeoutMs })
   const backends = new BackendChanges(services.clock, groups, serving)
+  const updates = new Updates(resolved, assembled, serving)
   const lifecycle = new Lifecycle({ assembled, requests, listeners, serving, drainTimeoutMs })
   const emitter = emitterOf(assembled.events)
 
@@ -55,6 +57,7 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
       return proxy
     },
     stats: () => proxyStats(name, services.activity, groups.named, serving.threads(), serving.past),
+    update: (options) => updates.update(options),
     setBackends: (inits, group) => backends.set(inits, group),
     setSecureContext: (options) => serving.setSecureContext(options),
     drain: (backend, group) => backends.drain(backend, group),
@@ -76,6 +79,7 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
         requests,
         listeners,
         backends,
+        updates,
         close: proxy.close,
       }),
     )

@@ -28,7 +28,8 @@ export class Serving {
   readonly #starting = new Set<Promise<Running>>()
   /** For threads that begin later. */
   readonly #changes = new ChangeHistory()
-  #isClosed = false
+  /** Nothing starts any more. */
+  isClosed = false
   /** Figures of threads that are gone. */
   readonly past = new PastThreads()
 
@@ -43,11 +44,11 @@ export class Serving {
 
   async listen(where: number | ListenOptions): Promise<ListenAddress> {
     const { executor, assembled } = this.#deps
-    if (this.#isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
+    if (this.isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
     const starting = executor.start(this.#job(listenOptions(where)))
     this.#starting.add(starting)
     const started = await starting.finally(() => this.#starting.delete(starting))
-    if (this.#isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
+    if (this.isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
     this.#running.add(started)
     this.updateSubscriptions()
     const { address } = started
@@ -92,7 +93,7 @@ export class Serving {
 
   /** From now on nothing starts. @returns closes what runs, and what was starting. */
   stop(): () => Promise<void>[] {
-    this.#isClosed = true
+    this.isClosed = true
     const starting = Array.from(this.#starting)
     return () => {
       const closed = Array.from(this.#running, (one) => one.close())

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
-import type { TimeoutOptions } from '../config/options.ts'
+import type { ProxyOptions, TimeoutOptions } from '../config/options.ts'
 import type { ProxyEvents } from '../contracts/events.ts'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { PoolStats } from '../contracts/pool.ts'
@@ -65,6 +65,38 @@ export interface ProxyStats {
   }[]
 }
 
+/** Names of what is to come, to go, to change and to stay. */
+export interface Changes<Name = string> {
+  readonly added: readonly Name[]
+  readonly removed: readonly Name[]
+  readonly changed: readonly Name[]
+  readonly unchanged: readonly Name[]
+}
+
+/** What an update changes. */
+export interface UpdatePlan {
+  /** A group is changed if its policies, limits or backends are. */
+  readonly groups: Changes
+  readonly backends: Changes<{ readonly group: string; readonly id: string }>
+  /** As `host/path`, ` exact` where it is, and the methods. Each is named once, though several routes may match the same. */
+  readonly routes: Changes
+  /** Paths of other options that are changed, such as `timeouts` or `limits.maxBodyBytes`. */
+  readonly options: readonly string[]
+  /** Paths of options that were given, and hold only for a proxy that is made anew. They stay as they are. */
+  readonly restart: readonly string[]
+}
+
+/** What {@link Proxy.update} returns. */
+export interface UpdateResult {
+  /** Counts the configurations of the proxy; the one that it was made with is 1. */
+  readonly version: number
+  readonly plan: UpdatePlan
+  /** Resolves when every thread has made the change. Rejects if one cannot, which the log says as well. */
+  readonly applied: Promise<void>
+  /** Resolves when, after {@link applied}, nothing runs any more at backends that are gone. */
+  readonly drained: Promise<void>
+}
+
 /** A reverse proxy, to compose into a server or to listen by itself. */
 export interface Proxy extends AsyncDisposable {
   /** Answers a request through a backend. Bound; never throws. */
@@ -85,7 +117,17 @@ export interface Proxy extends AsyncDisposable {
   off<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
   stats(): ProxyStats
   /**
-   * From now on the group has these backends. One that was there before, with the same id and URL, keeps its state (what is
+   * From now on the proxy has these options, whole: what they leave out has its default, except for what holds as long as the proxy
+   * lives (`name`, `logger`, `accessLog`, `observers`, `executor`, `clock`, `drainTimeoutMs`). Exchanges that have begun go on as they
+   * began. A group whose policies are the same keeps their state; a backend with the same id and URL keeps its state, its
+   * connections (unless TLS or pool settings change) and what runs. Groups and routes can come and go.
+   * @returns at once; exchanges that begin now have the new options.
+   * @throws {@link OptionsError} for options that cannot be, {@link ProxyError} if the proxy is closed (`ERR_PROXY_CLOSED`), and what
+   * an interceptor or policy throws that is made anew. Then nothing has changed.
+   */
+  update(options: ProxyOptions): UpdateResult
+  /**
+   * A short form of {@link update} for the backends of one group. From now on the group has these. One that was there before, with the same id and URL, keeps its state (what is
    * pending, draining, ejection, health) whatever else changes, and its connections unless its TLS settings change; another URL
    * under the same id is another backend. One that is gone finishes what it has. With an empty list requests are answered 503
    * (`ERR_PROXY_NO_BACKEND`). Resolves when every thread has made the change.

@@ -88,12 +88,20 @@ export interface SecureContextChange {
   readonly secureContext: SecureContextOptions
 }
 
+/** Another configuration. */
+export interface OptionsChange {
+  readonly options: PlainOptions
+  /** Of the snapshot. */
+  readonly version: number
+}
+
 /** What the threads of a proxy are asked to change at run time. */
-export type ThreadsChange = BackendsChange | SecureContextChange
+export type ThreadsChange = BackendsChange | SecureContextChange | OptionsChange
 
 /** What a change is about: a later one of the same takes its place. */
 export function subjectOf(change: ThreadsChange): string {
   if ('secureContext' in change) return 'the certificate'
+  if ('options' in change) return 'the options'
   const of = change.proxy === undefined ? '' : ` of proxy ${JSON.stringify(change.proxy)}`
   return `group ${JSON.stringify(change.group)}${of}`
 }

@@ -4,10 +4,11 @@ import { RequestReader } from '../../src/fronts/socket/request-reader.ts'
 import { INCOMPLETE, NOT_PLAIN } from '../../src/http1/request-parser.ts'
 
 const PEER = { address: '192.0.2.1', localPort: 80, isSecure: false, isTrusted: false }
-const reader = new RequestReader(
-  { maxHeadBytes: 1000, maxHeaders: 5, maxTargetBytes: 100 },
-  { xfwd: true, via: '', pass: new Set() },
-)
+const reader = new RequestReader({ maxHeadBytes: 1000, maxHeaders: 5, maxTargetBytes: 100 }, () => ({
+  xfwd: true,
+  via: '',
+  pass: new Set(),
+}))
 
 function parse(text: string): number {
   const bytes = Buffer.from(text, 'latin1')

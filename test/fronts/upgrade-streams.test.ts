@@ -188,7 +188,7 @@ test('a stream that throws as a bad request is answered is destroyed, and the lo
   const errors: string[] = []
   const parts = {
     clock: manualClock(),
-    events: { emit() {}, has: () => false },
+    observers: { notify() {}, has: () => false },
     refusals: { tell() {} },
     accessLog: null,
     logger: { debug() {}, error: (_fields: object, text: string) => errors.push(text) },

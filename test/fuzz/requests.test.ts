@@ -23,7 +23,7 @@ const PEER = { address: '192.0.2.1', localPort: 80, isSecure: false, isTrusted: 
 
 /** What our reader accepts of `text`, up to the first thing that it does not. */
 function ours(text: string): Request[] {
-  const reader = new RequestReader(BOUNDS, POLICY)
+  const reader = new RequestReader(BOUNDS, () => POLICY)
   const bytes = Buffer.from(text, 'latin1')
   const found: Request[] = []
   for (let i = 0; i < bytes.length; ) {

@@ -23,9 +23,10 @@ export class RequestReader {
   sent!: RequestHeaders
   readonly #parser: RequestParser
   readonly #maxTargetBytes: number
-  readonly #policy: RequestHeaderPolicy
+  readonly #policy: () => RequestHeaderPolicy
 
-  constructor({ maxHeadBytes, maxHeaders, maxTargetBytes }: RequestBounds, policy: RequestHeaderPolicy) {
+  /** @param policy the current one. */
+  constructor({ maxHeadBytes, maxHeaders, maxTargetBytes }: RequestBounds, policy: () => RequestHeaderPolicy) {
     this.#parser = new RequestParser(maxHeadBytes, maxHeaders)
     this.#maxTargetBytes = maxTargetBytes
     this.#policy = policy
@@ -38,7 +39,7 @@ export class RequestReader {
     if (length <= 0) return length
     const { method, target, headers } = parser
     if (target.length > this.#maxTargetBytes) return NOT_PLAIN
-    const sent = requestHeaders(headers, method, 1, peer, this.#policy)
+    const sent = requestHeaders(headers, method, 1, peer, this.#policy())
     if (sent.fault !== null || !sent.isPlain) return NOT_PLAIN
     this.method = method
     this.target = target

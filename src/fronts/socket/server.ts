@@ -68,7 +68,7 @@ export function createSocketServer(
 
   const deps: SocketConnectionDeps = {
     core,
-    reader: new RequestReader(limits, core.snapshot.forwarding.requestHeaders),
+    reader: new RequestReader(limits, () => core.snapshot.forwarding.requestHeaders),
     // A whole request includes its head.
     headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,

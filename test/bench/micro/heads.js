@@ -47,7 +47,7 @@ export const headCases = {
 
 function requests(headers) {
   const bytes = head('GET /articles/2026/11/23?page=2 HTTP/1.1', headers)
-  const reader = new RequestReader(REQUEST_BOUNDS, POLICY)
+  const reader = new RequestReader(REQUEST_BOUNDS, () => POLICY)
   return () => {
     if (reader.read(bytes, 0, bytes.length, PEER) !== bytes.length) throw new Error('the head was not read')
     return reader.sent

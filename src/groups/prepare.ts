@@ -1,0 +1,84 @@
+import type { Backend, BackendInit } from '../model/backend.ts'
+import { isSameData } from '../runtime/same-data.ts'
+import type { BackendStates } from './backend-states.ts'
+import type { GroupFactory } from './factory.ts'
+import type { Group } from './group.ts'
+import type { GroupSettings } from './group-deps.ts'
+
+/** Groups for new settings, each with the backends that it has now. */
+export interface PreparedGroups {
+  /** By name. */
+  readonly groups: ReadonlyMap<string, Group>
+  /** The backends that each will have. */
+  readonly inits: ReadonlyMap<string, readonly BackendInit[]>
+  /** They are not needed after all. */
+  discard(): void
+}
+
+/**
+ * Makes the groups that are new, and those that have other policies than before; these keep their pool if its settings are the same.
+ * All backends get their state, so that nothing can fail later.
+ * @throws what a policy throws, or RangeError if there is no room for the state of all backends; then nothing has changed.
+ */
+export function prepareGroups<Settings extends GroupSettings>(
+  settings: ReadonlyMap<string, Settings>,
+  before: ReadonlyMap<string, Settings>,
+  named: ReadonlyMap<string, Group>,
+  factory: GroupFactory<Settings>,
+  states: BackendStates,
+): PreparedGroups {
+  const groups = new Map<string, Group>()
+  const inits = new Map<string, readonly BackendInit[]>()
+  const come: [{ name: string; backends: readonly Backend[] }, Backend[]][] = []
+  const discard = (): void => {
+    for (const [name, group] of groups) if (group !== named.get(name)) group.close()
+    for (const [group, backends] of come) states.leave(group.name, backends, group.backends)
+  }
+  try {
+    for (const [name, next] of settings) {
+      const old = named.get(name)
+      const present = old?.backends ?? []
+      const known = knownInits(present, next.backends)
+      const some = { name, backends: present }
+      const those = new Set(present.map(({ init }) => init))
+      come.push([
+        some,
+        states.make(
+          some,
+          known.filter((init) => !those.has(init)),
+        ),
+      ])
+      inits.set(name, known)
+      groups.set(name, groupFor(next, before.get(name)?.given, old, factory, states))
+    }
+  } catch (error) {
+    discard()
+    throw error
+  }
+  return { groups, inits, discard }
+}
+
+function groupFor<Settings extends GroupSettings>(
+  next: Settings,
+  given: GroupSettings['given'] | undefined,
+  old: Group | undefined,
+  factory: GroupFactory<Settings>,
+  states: BackendStates,
+): Group {
+  if (old === undefined || given === undefined) return factory.build(next, states, [])
+  if (isSameData(given, next.given)) return old
+  return factory.build(next, states, old.backends, isSameData(given.pool, next.given.pool) ? old.pool : undefined)
+}
+
+/** `inits`, and in place of each that says what it says already, the very one that is there. */
+function knownInits(present: readonly Backend[], inits: readonly BackendInit[]): readonly BackendInit[] {
+  const byKey = new Map(present.map(({ init }) => [keyOf(init), init]))
+  return inits.map((init) => {
+    const known = byKey.get(keyOf(init))
+    return known !== undefined && isSameData(known, init) ? known : init
+  })
+}
+
+function keyOf({ id, url }: BackendInit): string {
+  return id ?? String(url)
+}

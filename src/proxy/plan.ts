@@ -1,0 +1,116 @@
+import { LASTING_OPTIONS, type ProxyOptions, type ResolvedOptions, type ResolvedRoute } from '../config/options.ts'
+import type { Group } from '../groups/group.ts'
+import type { Limits } from '../model/limits.ts'
+import { isSameData } from '../runtime/same-data.ts'
+import type { Changes, UpdatePlan } from './types.ts'
+
+/** Options that take effect at once, besides groups, routes and limits. */
+const OPTIONS = ['routing', 'trustedProxies', 'xfwd', 'forwarded', 'hostHeader', 'via', 'timeouts'] as const
+
+/** Limits that listeners are made with. */
+const LISTENER_LIMITS = [
+  'maxHeadBytes',
+  'maxConnections',
+  'maxConnectionsPerAddress',
+  'halfClose',
+  'headTimeoutMs',
+  'requestTimeoutMs',
+] as const satisfies readonly (keyof Limits)[]
+
+/** What a group's backends are, by their ids: two of these can be compared, though backends take over what changes. */
+export type Census = ReadonlyMap<string, ReadonlyMap<string, unknown>>
+
+/** By the groups' names. */
+export function censusOf(groups: readonly Group[]): Census {
+  return new Map(groups.map(({ name, backends }) => [name, new Map(backends.map(({ id, init }) => [id, init]))]))
+}
+
+/** The configuration `next` for a proxy that runs with `now`, without what cannot change while it lives. */
+export function withLasting(next: ResolvedOptions, now: ResolvedOptions): ResolvedOptions {
+  const { name, logger, accessLog, observers, executor, clock, drainTimeoutMs, given } = now
+  const limits = { ...next.limits, ...Object.fromEntries(LISTENER_LIMITS.map((limit) => [limit, now.limits[limit]])) }
+  return { ...next, name, logger, accessLog, observers, executor, clock, drainTimeoutMs, given, limits }
+}
+
+/** What `asked` changes, which was resolved to `next`, for a proxy that ran with `now`. */
+export function planOf(
+  asked: ProxyOptions,
+  now: ResolvedOptions,
+  next: ResolvedOptions,
+  before: Census,
+  after: Census,
+): UpdatePlan {
+  const groups = changesOf(
+    now.groups,
+    next.groups,
+    (one, other) =>
+      isSameData([one.given, one.timeouts], [other.given, other.timeouts]) &&
+      isSameData(Object.fromEntries(before.get(one.name) ?? []), Object.fromEntries(after.get(one.name) ?? [])),
+  )
+  const limits = (Object.keys(next.limits) as (keyof Limits)[]).filter((name) => now.limits[name] !== next.limits[name])
+  const lasting = limits.filter((name) => isOneOf(LISTENER_LIMITS, name))
+  return {
+    groups,
+    backends: backendChanges(before, after),
+    routes: changesOf(byName(now.routes), byName(next.routes), isSameData),
+    options: [
+      ...OPTIONS.filter((name) => !isSameData(now[name], next[name])),
+      ...limits.filter((name) => !lasting.includes(name)).map(limitPath),
+    ],
+    restart: [
+      ...LASTING_OPTIONS.filter((name) => asked[name] !== undefined && !isSameData(now.given[name], next.given[name])),
+      ...lasting.filter((name) => asked.limits?.[name] !== undefined).map(limitPath),
+    ],
+  }
+}
+
+function backendChanges(before: Census, after: Census): UpdatePlan['backends'] {
+  const parts = Array.from(new Set([...before.keys(), ...after.keys()]), (group) => {
+    const { added, removed, changed, unchanged } = changesOf(
+      before.get(group) ?? new Map<string, unknown>(),
+      after.get(group) ?? new Map<string, unknown>(),
+      isSameData,
+    )
+    const named = (ids: readonly string[]) => ids.map((id) => ({ group, id }))
+    return { added: named(added), removed: named(removed), changed: named(changed), unchanged: named(unchanged) }
+  })
+  return {
+    added: parts.flatMap(({ added }) => added),
+    removed: parts.flatMap(({ removed }) => removed),
+    changed: parts.flatMap(({ changed }) => changed),
+    unchanged: parts.flatMap(({ unchanged }) => unchanged),
+  }
+}
+
+function changesOf<T>(
+  before: ReadonlyMap<string, T>,
+  after: ReadonlyMap<string, T>,
+  isSame: (one: T, other: T) => boolean,
+): Changes {
+  const kept = Array.from(after.keys()).filter((name) => before.has(name))
+  const isKept = (name: string): boolean => isSame(before.get(name) as T, after.get(name) as T)
+  return {
+    added: Array.from(after.keys()).filter((name) => !before.has(name)),
+    removed: Array.from(before.keys()).filter((name) => !after.has(name)),
+    changed: kept.filter((name) => !isKept(name)),
+    unchanged: kept.filter(isKept),
+  }
+}
+
+/** Of several routes that match the same, the first one alone gets requests. */
+function byName(routes: readonly ResolvedRoute[]): ReadonlyMap<string, unknown> {
+  const named = new Map<string, unknown>()
+  for (const { host, path, exact, methods, given, timeouts } of routes) {
+    const name = [`${host}${path}`, ...(exact ? ['exact'] : []), ...methods].join(' ')
+    if (!named.has(name)) named.set(name, [given, timeouts])
+  }
+  return named
+}
+
+function limitPath(name: string): string {
+  return `limits.${name}`
+}
+
+function isOneOf(names: readonly string[], name: string): boolean {
+  return names.includes(name)
+}
