@@ -4,13 +4,13 @@
 import { createProxy, roundRobin } from 'heddle'
 import { mockBackend } from 'heddle/testing'
 
-// These stand in for your servers.
+// In place of your servers.
 const strong = await mockBackend({ body: 'strong\n' })
 const weak = await mockBackend({ body: 'weak\n' })
 
 const proxy = createProxy({
   backends: [{ url: strong.url, weight: 2 }, weak.url],
-  // Without this line: powerOfTwo(), which knows how busy each one is.
+  // The default is powerOfTwo(), which sees how busy each backend is.
   balancer: roundRobin(),
 })
 // Five failures in a row take a backend out of the balance for 30 s; see `healthCheck` in docs/configuration.md.

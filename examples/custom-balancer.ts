@@ -7,7 +7,7 @@ import { mockBackend } from 'heddle/testing'
 function nearest(zone: string): Balancer {
   return {
     name: 'nearest',
-    // `candidates` are available and untried by this request, and never empty.
+    // `candidates` are available, this request has not tried them, and the list is never empty.
     pick: (candidates) => candidates.find((backend) => backend.metadata.zone === zone) ?? candidates[0],
   }
 }

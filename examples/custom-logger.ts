@@ -1,6 +1,6 @@
 // A logger of your own: four methods, called as (fields, message). This one keeps warnings and errors only.
 // Run: npm run build && node dist/examples/custom-logger.js
-// Try: curl http://127.0.0.1:8080/, which the second backend answers, as the first one is down
+// Try: curl http://127.0.0.1:8080/. The second backend responds, because the first one is down.
 import { createProxy, type Logger } from 'heddle'
 import { deadPort, mockBackend } from 'heddle/testing'
 

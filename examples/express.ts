@@ -6,7 +6,7 @@ import express, { type ErrorRequestHandler } from 'express'
 import { proxyMiddleware } from 'heddle/express'
 import { mockBackend } from 'heddle/testing'
 
-const backend = await mockBackend() // answers with what it was asked
+const backend = await mockBackend() // responds with the method and path of the request
 const api = proxyMiddleware({ target: backend.url, passErrors: true })
 
 const onError: ErrorRequestHandler = (error, _req, res, _next) => {
@@ -14,7 +14,7 @@ const onError: ErrorRequestHandler = (error, _req, res, _next) => {
 }
 
 const app = express()
-app.use(express.json()) // a body that it has read is sent again
+app.use(express.json()) // the proxy sends a body that was read here again
 app.use('/api', api) // the backend sees /users, not /api/users
 app.get('/', (_req, res) => void res.send('the application\n'))
 app.use(onError)

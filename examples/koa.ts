@@ -1,4 +1,4 @@
-// Koa: what the routes match is proxied, everything else is the application's.
+// Koa: requests that a route matches are proxied, all others go to the application.
 // Run: npm run build && node dist/examples/koa.js
 // Try: curl -i http://127.0.0.1:8080/ http://127.0.0.1:8080/api/users
 import type { AddressInfo } from 'node:net'
@@ -6,13 +6,13 @@ import { proxyMiddleware } from 'heddle/koa'
 import { mockBackend } from 'heddle/testing'
 import Koa from 'koa'
 
-const backend = await mockBackend() // answers with what it was asked
+const backend = await mockBackend() // responds with the method and path of the request
 const api = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', stripPrefix: '/api' }] })
 
 const app = new Koa()
 app.use(async (ctx, next) => {
   const start = performance.now()
-  await next() // is over when the response is
+  await next() // resolves when the response is complete
   console.log(`${ctx.method} ${ctx.url} ${ctx.status} ${Math.round(performance.now() - start)} ms`)
 })
 app.use(api)

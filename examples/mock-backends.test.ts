@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { createProxy } from 'heddle'
 import { cutMidBody, deadPort, mockBackend } from 'heddle/testing'
 
-test('the backend is told who asks, and gets the body', async () => {
+test('the backend gets the body, and the address of the client', async () => {
   await using backend = await mockBackend({ status: 201, body: 'made' })
   await using proxy = createProxy({ target: backend.url })
   const { url } = await proxy.listen({ port: 0, host: '127.0.0.1' })
@@ -20,7 +20,7 @@ test('the backend is told who asks, and gets the body', async () => {
   assert.equal(request.header('x-forwarded-for'), '127.0.0.1')
 })
 
-test('a backend that is down is passed over', async () => {
+test('a retry goes to another backend if one is down', async () => {
   await using alive = await mockBackend({ body: 'alive' })
   const dead = await deadPort()
   await using proxy = createProxy({ backends: [dead.url, alive.url], balancer: 'first-available' })
@@ -29,7 +29,7 @@ test('a backend that is down is passed over', async () => {
   assert.equal(await (await fetch(url)).text(), 'alive')
 })
 
-test('a response that was cut does not look complete', async () => {
+test('a truncated response does not look complete', async () => {
   await using backend = await mockBackend(cutMidBody)
   await using proxy = createProxy({ target: backend.url })
   const { url } = await proxy.listen({ port: 0, host: '127.0.0.1' })

@@ -1,6 +1,6 @@
-// A unit test without any backend: a pool that answers from memory, and records what it was asked to send.
+// A unit test without any backend: a pool that responds from memory, and records the requests that it is given.
 // Run: npm run build && node --test dist/examples/mock-pool.test.js
-// `mockPool()` also shows how small the Pool contract is, should you write one of your own.
+// The source of `mockPool()` is also a small example of the Pool contract.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createProxy } from 'heddle'

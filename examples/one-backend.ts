@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { createProxy } from 'heddle'
 import { mockBackend } from 'heddle/testing'
 
-const backend = await mockBackend() // stands in for your server: answers with what it was asked
+const backend = await mockBackend() // in place of your server: responds with the method and path of the request
 const proxy = createProxy({ target: backend.url })
 
 const server = http.createServer(proxy.web).on('upgrade', proxy.ws)
@@ -16,7 +16,7 @@ server.listen(Number(process.env.PORT ?? 8080), '127.0.0.1', () => {
 
 async function stop(): Promise<void> {
   server.close() // no new connections
-  await proxy.close() // what runs may finish
+  await proxy.close() // waits for requests in flight
   await backend.close()
 }
 process.once('SIGINT', stop).once('SIGTERM', stop)

@@ -4,7 +4,7 @@
 import { createProxy } from 'heddle'
 import { mockBackend } from 'heddle/testing'
 
-// These answer with what they were asked.
+// In place of your servers. These respond with the method and path of the request.
 const api = [await mockBackend(), await mockBackend()]
 const pages = await mockBackend({ body: 'a page\n' })
 
@@ -17,7 +17,7 @@ const proxy = createProxy({
     { path: '/api', group: 'api', stripPrefix: '/api', requestHeaders: { set: { 'X-From': 'heddle' } } },
     { host: '*.example.com', method: ['GET', 'HEAD'], group: 'pages', responseHeaders: { remove: ['Server'] } },
     { path: '/pages', group: 'pages', timeouts: { total: 5_000 } },
-    // Anything else: 404.
+    // All other requests get 404.
   ],
 })
 const { url } = await proxy.listen({ port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' })

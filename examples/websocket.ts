@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { createProxy } from 'heddle'
 import { WebSocketServer } from 'ws'
 
-// Stands in for your WebSocket server.
+// In place of your WebSocket server.
 const backend = new WebSocketServer({ port: 0, host: '127.0.0.1' })
 backend.on('connection', (socket) => socket.on('message', (message) => socket.send(`you said ${message}`)))
 await once(backend, 'listening')

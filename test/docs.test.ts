@@ -57,6 +57,17 @@ test('the example of CONTRIBUTING.md is the one that is tested', () => {
   )
 })
 
+test('the snippets of docs/contracts.md are those that are compiled', () => {
+  const compiled = readFileSync(join(ROOT, 'test/snippets/contracts.ts'), 'utf8')
+  const snippets = readFileSync(join(ROOT, 'docs/contracts.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)
+  let count = 0
+  for (const [, snippet = ''] of snippets) {
+    assert.ok(compiled.includes(snippet), `test/snippets/contracts.ts has not:\n${snippet}`)
+    count++
+  }
+  assert.ok(count >= 10, `${count} snippets`)
+})
+
 test('every script that CONTRIBUTING.md names exists', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>
@@ -75,6 +86,62 @@ test('links between the documents lead somewhere', () => {
     }
   }
 })
+
+test('"Life of a request" names the files that exist, and every file of src/exchange', () => {
+  const { text } = lifeOfARequest()
+  const named = Array.from(text.matchAll(/`([\w-]+\/[\w./-]+\.ts)`/g), ([, file = '']) => file)
+  const missing = named.filter((file) => !existsSync(join(ROOT, 'src', file)))
+  const unnamed = readdirSync(join(ROOT, 'src/exchange')).filter((file) => !named.includes(`exchange/${file}`))
+  assert.deepEqual({ missing, unnamed }, { missing: [], unnamed: [] })
+})
+
+test('"Life of a request" has the steps of src/exchange, in their order', () => {
+  const { graph, steps } = lifeOfARequest()
+  const source = readFileSync(join(ROOT, 'src/exchange/exchange.ts'), 'utf8')
+  // The graph in the comment of the class.
+  const [drawn = ''] = / {5}1 accept -> .*$/m.exec(source) ?? []
+  const order = Array.from(drawn.matchAll(/(\d) (\w+)/g), ([step]) => step)
+  assert.ok(order.length > 0)
+  assert.deepEqual(
+    Array.from(graph.matchAll(/^[ |.'>-]*(\d) ([a-z]+) +<?-/gm), ([, number, name]) => `${number} ${name}`),
+    order,
+  )
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    order,
+  )
+})
+
+test('each step of src/exchange is in a file that "Life of a request" names for it', () => {
+  const { steps } = lifeOfARequest()
+  const found = new Set<string>()
+  for (const file of readdirSync(join(ROOT, 'src/exchange'))) {
+    const source = readFileSync(join(ROOT, 'src/exchange', file), 'utf8')
+    for (const [, line = '', doc = ''] of source.matchAll(/^ *(?:\/\/ (\d \w+)$|\/\*\* (\d \w+):)/gm)) {
+      const step = line || doc
+      const text = steps.find((one) => one.step === step)?.text ?? ''
+      assert.ok(
+        text.includes(`\`exchange/${file}\``),
+        `docs/architecture.md does not say that ${step} is in exchange/${file}`,
+      )
+      found.add(step)
+    }
+  }
+  assert.deepEqual(
+    [...found].sort(),
+    steps.map(({ step }) => step),
+  )
+})
+
+/** The section, its graph, and its numbered list. */
+function lifeOfARequest(): { text: string; graph: string; steps: { step: string; text: string }[] } {
+  const document = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8')
+  const text = /^## Life of a request\n(.*?)^## /ms.exec(document)?.[1] ?? ''
+  const graph = /^```\n(.*?)^```$/ms.exec(text)?.[1] ?? ''
+  const items = text.split(/^(?=\d\. \*\*)/m).slice(1)
+  const steps = items.map((item) => ({ step: item.replace(/^(\d)\. \*\*(\w+)\*\*.*$/s, '$1 $2'), text: item }))
+  return { text, graph, steps }
+}
 
 test('every error code is explained', () => {
   const table = readFileSync(join(ROOT, 'docs/events-and-errors.md'), 'utf8')

@@ -69,7 +69,7 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
 const outputs: Readonly<Record<string, RegExp>> = {
   'custom-logger.js': /^warning: ejected backend http:.+$/m,
   'koa.js': /^GET \/api\/users\?a=1 200 \d+ ms$/m,
-  'threads/main.js': /^thread [12] had \/ answered by (?:one|two)$[\s\S]*^thread [12] ended \(shutdown\)$/m,
+  'threads/main.js': /^thread [12]: \/ went to (?:one|two)$[\s\S]*^thread [12] ended \(shutdown\)$/m,
   'threads-with-express/main.js': /^thread 2 started \(2 of 2\)$/m,
   'pino-logger.js': /^\{"level":30,.*"target":"\/hello".*"msg":"request"\}$/m,
 }

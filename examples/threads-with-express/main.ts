@@ -1,11 +1,11 @@
-// Express in several threads: a module (server.ts) that each thread runs, with hooks that could not be sent there.
+// Express in several threads: each thread runs a module (server.ts), because functions cannot be sent to threads.
 // Run: npm run build && node dist/examples/threads-with-express/main.js
 // Try: for i in 1 2 3 4; do curl -i http://127.0.0.1:8080/api/users; done
 import { serveModule } from 'heddle'
 import { mockBackend } from 'heddle/testing'
 
-const backend = await mockBackend() // answers with what it was asked
-process.env.BACKEND = backend.url // threads begin with the environment as it is now
+const backend = await mockBackend() // responds with the method and path of the request
+process.env.BACKEND = backend.url // threads start with a copy of the environment
 
 const running = await serveModule(new URL('./server.js', import.meta.url), {
   listen: { port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' },

@@ -1,4 +1,4 @@
-// What each thread runs: an application of one's own, with all that only code can say. It must not listen by itself.
+// The module that each thread runs: an application with hooks of its own. It must not listen by itself.
 import http from 'node:http'
 import { threadId } from 'node:worker_threads'
 import express from 'express'
@@ -9,8 +9,9 @@ const signed: Transform = {
   name: 'signed',
   response: (response) => response.headers.set('X-Thread', String(threadId)),
 }
-// The same proxy in each thread: its backends, and what is known of them, are shared.
+// One proxy in all threads, found by its name: they share the state of its backends.
 const api = proxyMiddleware({
+  name: 'api',
   target: process.env.BACKEND ?? 'http://127.0.0.1:3001',
   routes: [{ transforms: [signed] }],
 })

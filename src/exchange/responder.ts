@@ -54,6 +54,8 @@ export class Responder implements ResponseSink, FrontEvents {
     }
   }
 
+  // 7 respond
+
   onHead(head: ResponseHead, flow: Flow): void {
     const exchange = this.#exchange
     if (exchange.isEnded) return
