@@ -140,8 +140,13 @@ export function connectError(backend: Backend | null, cause: unknown, details: P
 }
 
 /** A function of the application's, or a pool of its own, has thrown. @param whose in words. */
-export function hookError(whose: string, cause: unknown, backend: Backend | null = null): ProxyError {
-  return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend })
+export function hookError(
+  whose: string,
+  cause: unknown,
+  backend: Backend | null = null,
+  phase: Phase = 'accept',
+): ProxyError {
+  return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend, phase })
 }
 
 /** The message of anything thrown, with the system's error code where there is one. Whatever that is, it throws nothing itself. */

@@ -1,4 +1,4 @@
-import type { ExchangeCall } from '../exchange/exchange.ts'
+import type { ExchangeCall } from '../exchange/call.ts'
 import type { Route } from '../exchange/snapshot.ts'
 import type { Groups } from '../groups/registry.ts'
 import { describeError, ProxyError } from '../model/errors.ts'
