@@ -4,6 +4,7 @@ import { fieldValue, isFieldValue, isToken, removeField } from '../http1/fields.
 import { hookError, type ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { ResponseHead } from '../model/message.ts'
+import { addToWriteBatch, type Writer } from '../runtime/write-batch.ts'
 import type { Exchange } from './exchange.ts'
 
 /** @throws TypeError for what cannot stand in a head. */
@@ -34,7 +35,7 @@ const FREE: Flow = { resume() {}, retain() {} }
  * Outermost: a response of interceptors reaches the client only if it is valid, and is as long as it says. Throws nothing: it may
  * be called from a timer, where nobody would catch it.
  */
-export class CheckedSink implements ResponseSink {
+export class CheckedSink implements ResponseSink, Writer {
   readonly #exchange: Exchange
   readonly #sink: ResponseSink
   #hasHead = false
@@ -43,6 +44,10 @@ export class CheckedSink implements ResponseSink {
   #isBodiless = false
   /** Bytes of the body that were promised and have not come; -1: any number. */
   #left = -1
+  /** Something may be held back in the front. */
+  #isUnflushed = false
+  /** {@link writeOut} will be called. */
+  #isDue = false
 
   constructor(exchange: Exchange, sink: ResponseSink) {
     this.#exchange = exchange
@@ -66,6 +71,7 @@ export class CheckedSink implements ResponseSink {
       checkHead(head, 200, 999)
       this.#hasHead = true
       this.#sink.onHead(this.#framed(head), flow ?? FREE)
+      this.#flushLater()
     } catch (thrown) {
       this.#fail(thrown)
     }
@@ -88,17 +94,14 @@ export class CheckedSink implements ResponseSink {
     if (this.#isOver || this.#exchange.isEnded) return true
     try {
       if (!this.#hasHead) throw new TypeError('onData() was called before onHead()')
-      if (!(chunk instanceof Uint8Array)) throw new TypeError('onData() takes a Buffer')
+      if (!Buffer.isBuffer(chunk)) throw new TypeError('onData() takes a Buffer')
       if (this.#isBodiless || chunk.length === 0) return true
       if (this.#left >= 0) {
         if (chunk.length > this.#left) throw new TypeError('the body is longer than bodyBytes')
         this.#left -= chunk.length
       }
-      return this.#sink.onData(
-        Buffer.isBuffer(chunk)
-          ? chunk
-          : Buffer.from((chunk as Uint8Array).buffer, (chunk as Uint8Array).byteOffset, (chunk as Uint8Array).length),
-      )
+      this.#flushLater()
+      return this.#sink.onData(chunk)
     } catch (thrown) {
       this.#fail(thrown)
       return true
@@ -106,7 +109,26 @@ export class CheckedSink implements ResponseSink {
   }
 
   onFlush(): void {
-    if (this.#hasHead && !this.#isOver) this.#sink.onFlush()
+    if (!this.#hasHead || this.#isOver) return
+    this.#isUnflushed = false
+    this.#sink.onFlush()
+  }
+
+  /** An interceptor that delivers in an event of its own may forget to flush. */
+  #flushLater(): void {
+    this.#isUnflushed = true
+    if (this.#isDue) return
+    this.#isDue = true
+    addToWriteBatch(this)
+  }
+
+  writeOut(): void {
+    this.#isDue = false
+    if (this.#isUnflushed) this.#exchange.enter(this.onFlush, this)
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#fail(thrown)
   }
 
   onEnd(trailers: HeaderList | null): void {
