@@ -135,6 +135,7 @@ export class Exchange implements ExchangeView {
     if (head instanceof ProxyError) return this.fail(head)
     const handler = this.route?.handler ?? null
     if (handler === null) return this.run(new Attempts(this, this.route as Route, head, this.body, this.events))
+    this.services.activity.intercepted.add(this)
     this.client.awaitInterceptors()
     handler(this, head, this.body, this.events)
   }
@@ -206,6 +207,11 @@ export class Exchange implements ExchangeView {
     }
   }
 
+  /** The proxy is closed, and waits no longer. A whole response is left to go out. */
+  onClosed(): void {
+    if (!this.events.isComplete) this.enter(this.fail, this, new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed'))
+  }
+
   /** Some of the response may have reached the client: it sees that there should have been more. */
   truncate(error: ProxyError): void {
     if (!this.end('truncated', error)) return
@@ -237,6 +243,7 @@ export class Exchange implements ExchangeView {
     for (let one = this.running; one !== null; one = one.earlier) one.abort(attemptKind, error)
     this.body?.abandon()
     this.services.deadlines.remove(this.client)
+    if (this.route?.handler != null) this.services.activity.intercepted.delete(this)
     this.#abort?.abort(OVER)
     recordExchange(this, kind, error)
     return true

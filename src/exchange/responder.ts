@@ -39,6 +39,11 @@ export class Responder implements ResponseSink, FrontEvents {
     return this.#state !== WAITING
   }
 
+  /** All of the response is with the front. */
+  get isComplete(): boolean {
+    return this.#state === COMPLETE
+  }
+
   /** The client, and not the backend, has to move next. */
   get isClientBlocked(): boolean {
     return this.#isClientBlocked
