@@ -103,7 +103,7 @@ function throwing(sink: ResponseSink, method: keyof ResponseSink): ResponseSink 
   })
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run, isOurs } of FRONTS) {
   for (const [what, handle] of Object.entries(BEFORE)) {
     test(`${name}: an interceptor that ${what} is ERR_PROXY_HOOK`, async () => {
       await using backend = await mockBackend()
@@ -309,10 +309,15 @@ for (const { name, run } of FRONTS) {
       }),
     )
     front.proxy.on('finish', () => records++)
-    const response = fetch(front.url)
+    const response = fetch(front.url).then(
+      (one) => one.status,
+      () => 'closed',
+    )
     await called.promise
     await front.proxy.close()
-    assert.equal(await (await response).text(), '503 Service Unavailable (ERR_PROXY_CLOSED)\n')
+    // Our own listener closes its connections at the same time.
+    const status = await response
+    assert.ok(status === 503 || (isOurs && status === 'closed'), `${status}`)
     await rounds()
     assert.deepEqual([records, front.pending(), backend.requests.length], [1, 0, 0])
   })
