@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { firstAvailable, type Handler, type ResponseSink, wrapSink } from '../../src/index.ts'
+import { firstAvailable, type Handler, type ResponseSink, respond, wrapSink } from '../../src/index.ts'
 import { deadPort, mockBackend, neverAnswer } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { type Handle, through } from '../support/interceptors.ts'
@@ -73,6 +73,20 @@ for (const { name, run } of FRONTS) {
       assert.equal(front.pending(), 0)
     })
   }
+
+  test(`${name}: an interceptor responds in place of our own error`, async () => {
+    await using backend = await mockBackend((_request, reply) => reply.reset())
+    await using front = await run(
+      through(backend, (next, exchange, request, body, sink) => {
+        const onError: ResponseSink['onError'] = ({ code }) => respond(sink, { status: 502, body: `sorry: ${code}` })
+        next(exchange, request, body, wrapSink(sink, { onError }))
+      }),
+    )
+    const response = await fetch(front.url, { method: 'POST' })
+    assert.deepEqual([response.status, await response.text()], [502, 'sorry: ERR_PROXY_RESET'])
+    const record = await front.nextRecord()
+    assert.deepEqual([record.outcome, record.status, record.attempts], ['answered', 502, 1])
+  })
 
   test(`${name}: an interceptor retries after a refused connection`, async () => {
     await using backend = await mockBackend()

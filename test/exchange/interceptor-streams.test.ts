@@ -31,7 +31,7 @@ const gzip: Handle = (next, exchange, request, body, sink) => {
   const zipped = wrapSink(sink, {
     onHead(head, flow) {
       headerView(head.headers).set('Content-Encoding', 'gzip')
-      stream = createGzip({ level: 1 })
+      stream = createGzip({ level: 0 })
       stream.on('data', (chunk: Buffer) => sink.onData(chunk) || stream.pause())
       stream.on('drain', () => flow.resume()).on('end', () => sink.onEnd(null))
       sink.onHead({ ...head, bodyBytes: -1 }, { resume: () => void stream.resume(), retain() {} })
