@@ -74,6 +74,28 @@ for (const { name, run } of FRONTS) {
     })
   }
 
+  test(`${name}: an interceptor responds while a backend is asked`, async () => {
+    const closed = gate()
+    await using backend = await mockBackend((_request, reply) => {
+      reply.closed.then(() => closed.open())
+    })
+    let respondNow = (): void => {}
+    await using front = await run(
+      through(backend, (next, exchange, request, body, sink) => {
+        respondNow = () => respond(sink, { status: 504, body: 'too slow' })
+        next(exchange, request, body, sink)
+      }),
+    )
+    const response = fetch(front.url)
+    await backend.nextRequestHead()
+    respondNow()
+    assert.equal(await (await response).text(), 'too slow')
+    await closed.promise
+    const record = await front.nextRecord()
+    assert.deepEqual([record.outcome, record.status, record.errorCode], ['answered', 504, null])
+    assert.equal(front.pending(), 0)
+  })
+
   test(`${name}: an interceptor responds in place of our own error`, async () => {
     await using backend = await mockBackend((_request, reply) => reply.reset())
     await using front = await run(

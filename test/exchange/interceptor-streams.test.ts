@@ -142,6 +142,25 @@ for (const { name, run } of FRONTS) {
     assert.equal(front.pending(), 0)
   })
 
+  test(`${name}: limits.minReadBytesPerSecond holds through a stream of an interceptor`, async () => {
+    const clock = manualClock()
+    await using backend = await mockBackend(async (_request, reply) => {
+      reply.head()
+      while (!reply.isClosed) if (!reply.chunk(randomBytes(MIB))) await reply.drained()
+    })
+    const limits = { minReadBytesPerSecond: 1_000_000_000 }
+    await using front = await run(through(backend, gzip, { clock, limits, timeouts: { idle: 0, intercept: 1000 } }))
+    const client = rawClient(front.port)
+    client.socket.removeAllListeners('data').pause()
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    while (front.errors.length === 0) {
+      await rounds()
+      clock.advance(10_000)
+    }
+    assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_CLIENT_TIMEOUT')
+    client.socket.destroy()
+  })
+
   test(`${name}: a truncated response stays truncated through a rewrite`, async () => {
     await using backend = await mockBackend((_request, reply) => {
       reply.head({ headers: { 'Content-Length': '100' } })
