@@ -169,8 +169,7 @@ export class Exchange implements ExchangeView {
 
   onAttemptsOver(over: Attempts): void {
     if (this.running === over) this.running = over.earlier
-    else
-      for (let one = this.running; one !== null; one = one.earlier) if (one.earlier === over) one.earlier = over.earlier
+    for (let one = this.running; one !== null; one = one.earlier) if (one.earlier === over) one.earlier = over.earlier
     // They may try again, or have not passed on all of the response.
     if (this.awaitsInterceptors && !this.isEnded) this.client.awaitInterceptors()
   }
