@@ -13,7 +13,9 @@ export type * from './contracts/pool.ts'
 export type * from './contracts/retry-policy.ts'
 export type * from './contracts/transform.ts'
 export * from './executors/index.ts'
+export { headerView } from './headers/view.ts'
 export * from './health-checks/index.ts'
+export * from './interceptors/index.ts'
 export {
   consoleLogger,
   type LineStream,

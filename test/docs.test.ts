@@ -68,6 +68,15 @@ test('the snippets of docs/contracts.md are those that are compiled', () => {
   assert.ok(count >= 10, `${count} snippets`)
 })
 
+test('the interceptors of docs/interceptors.md are those of the example that runs', () => {
+  const example = readFileSync(join(ROOT, 'examples/interceptors.ts'), 'utf8')
+  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
+  const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
+  const interceptors = snippets.filter((snippet) => snippet.includes(': Interceptor = {'))
+  assert.equal(interceptors.length, 6)
+  for (const snippet of interceptors) assert.ok(example.includes(snippet), snippet)
+})
+
 test('every script that CONTRIBUTING.md names exists', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>

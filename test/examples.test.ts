@@ -30,6 +30,18 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.equal(await text(url), 'the application\n')
     assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')
   },
+  async 'interceptors.js'(url) {
+    assert.equal((await fetch(`${url}/private`)).status, 401)
+    const authorized = { authorization: 'Bearer secret', connection: 'close' }
+    assert.equal(await (await fetch(`${url}/private`, { headers: authorized })).text(), 'hello alice\n')
+    const loud = await fetch(`${url}/loud`, { headers: { connection: 'close' } })
+    assert.equal(loud.headers.get('content-encoding'), 'gzip')
+    assert.equal(await loud.text(), 'HELLO STRANGER\n')
+    assert.equal(await text(`${url}/ping`), 'pong\n')
+    const busy = await fetch(`${url}/busy`, { headers: { connection: 'close' } })
+    assert.match(busy.headers.get('server-timing') ?? '', /^backend;dur=[\d.]+$/)
+    assert.equal(await busy.text(), 'hello stranger\n')
+  },
   async 'koa.js'(url) {
     assert.equal(await text(url), 'the application\n')
     assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')

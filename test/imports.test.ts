@@ -11,7 +11,16 @@ import { fileURLToPath } from 'node:url'
 
 const BASE = ['runtime', 'model', 'contracts']
 const PURE = [...BASE, 'http1', 'headers']
-const BUILT_INS = ['balancers', 'executors', 'health-checks', 'loggers', 'observers', 'retry-policies', 'transforms']
+const BUILT_INS = [
+  'balancers',
+  'executors',
+  'health-checks',
+  'interceptors',
+  'loggers',
+  'observers',
+  'retry-policies',
+  'transforms',
+]
 const POOLS = ['pools', 'pools/http1', 'pools/upgrade']
 const EXCHANGE = [...PURE, 'routing', 'groups', 'exchange']
 const FRONTS = ['fronts', 'fronts/node', 'fronts/socket', 'fronts/tunnel']
@@ -30,6 +39,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
   'health-checks': BASE,
+  interceptors: BASE,
   loggers: BASE,
   observers: BASE,
   'retry-policies': BASE,

@@ -15,11 +15,11 @@ export type Handler = (
 
 /**
  * Stands between a route and its backends. It may call `next` later (after it has asked somebody), respond itself by calling
- * `sink`, change the request, wrap `sink` (to see or rewrite the response) or `body`, and call `next` again after a failure.
+ * `sink`, change the request, wrap `sink` (to see or rewrite the response) or `body`, and call `next` again.
  *
- * If it changes a body it sets `bodyBytes: -1` (or the new length) and drops the headers that describe the old bytes. Until the
- * response begins it may take `timeouts.intercept`. An exception, a rejection, and a response that is not valid HTTP end the
- * exchange with 500 (`ERR_PROXY_HOOK`). When `exchange.signal` is aborted nobody waits any more; what it does then has no effect.
+ * If it changes a body it sets `bodyBytes: -1` (or the new length) and drops the headers that describe the old bytes. While no
+ * backend is asked it may take `timeouts.intercept`. An exception, a rejection, and a response that is not valid HTTP end the
+ * exchange with 500 (`ERR_PROXY_HOOK`). After `exchange.signal` is aborted its calls have no effect. The rules: docs/interceptors.md.
  */
 export interface Interceptor {
   /** Stable label for logs. */

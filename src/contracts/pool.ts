@@ -21,7 +21,10 @@ export interface BodySource {
   readonly expectsContinue: boolean
   /** {@link start} delivers all of it, also if it was read before. */
   readonly isReplayable: boolean
-  /** Begins to deliver to `sink`, from the first byte. */
+  /**
+   * Begins to deliver to `sink`, from the first byte.
+   * @throws ProxyError with `ERR_PROXY_BODY_CONSUMED` if it was read before and is not kept.
+   */
   start(sink: BodySink): void
   /** Goes on after `onBody` returned `false`. */
   resume(): void

@@ -99,6 +99,8 @@ export class AttemptResponse implements ResponseSink, Flow {
     if (this.#attempt.isEnded) return void stream.destroy()
     this.#attempt.onStatus(head.status)
     this.#attempt.onUpgraded()
+    // Until they pass it on.
+    if (this.#exchange.route?.handler != null) this.#exchange.client.awaitInterceptors()
     this.#sink.onUpgrade(head, stream, rest)
   }
 
@@ -109,6 +111,8 @@ export class AttemptResponse implements ResponseSink, Flow {
   // Flow of the body, for the sink:
 
   resume(): void {
+    // An interceptor may call late, when the connection carries a request of another exchange.
+    if (!this.#attempt.isResponding) return
     this.#attempt.onResponseProgress()
     try {
       this.#catch(this.#flow?.resume())

@@ -172,7 +172,8 @@ export class Attempt implements AttemptView, Timed, Outcome {
   }
 
   onPoolThrew(thrown: unknown): void {
-    this.exchange.enter(this.onError, this, hookError('pool', thrown, this.backend))
+    const error = thrown instanceof ProxyError ? thrown : hookError('pool', thrown, this.backend)
+    this.exchange.enter(this.onError, this, error)
   }
 
   extend(ms: number, now: number): void {
@@ -194,7 +195,8 @@ export class Attempt implements AttemptView, Timed, Outcome {
     const isSending = this.#phase === BODY
     if (this.exchange.isWaitingForClient(isSending)) return this.exchange.client.onIdle()
     // A backend that takes no more of a body counts; one that is silent for a while, in a stream of events, does not.
-    this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${id} moved no byte for ${idle} ms`, isSending)
+    const isBlamed = isSending && !this.#attempts.isWaitingForBody
+    this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${id} moved no byte for ${idle} ms`, isBlamed)
   }
 
   #timeOut(code: ProxyErrorCode, message: string, blamesBackend: boolean): void {
@@ -210,10 +212,10 @@ export class Attempt implements AttemptView, Timed, Outcome {
     this.error = error
     this.totalMs = services.clock.now() - this.#startedAt
     services.deadlines.remove(this)
-    this.exchange.onAttemptEnd(this)
+    this.exchange.backendMs += this.totalMs
     this.#attempts.account(this, isNoEvidence)
     if (services.observers.has('onAttemptEnd')) services.observers.notify('onAttemptEnd', this, this)
-    if (kind !== 'answered') this.#attempts.stopBody()
+    if (kind !== 'answered' || this.#attempts.body !== this.exchange.body) this.#attempts.stopBody()
     if (this.#lease !== null) this.#release(this.#lease)
   }
 

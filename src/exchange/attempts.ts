@@ -1,14 +1,17 @@
-import type { BodySource, Lease, ResponseSink } from '../contracts/pool.ts'
+import type { Lease, ResponseSink } from '../contracts/pool.ts'
 import type { Group } from '../groups/group.ts'
 import type { Backend } from '../model/backend.ts'
 import { hookError, ProxyError } from '../model/errors.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
-import { assertSync, catchRejection, isPromise } from '../runtime/callbacks.ts'
+import { isPromise } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { Attempt } from './attempt.ts'
 import type { Exchange } from './exchange.ts'
+import { ForwardedBody } from './forwarded-body.ts'
 import { outgoingHead } from './outgoing.ts'
+import { noteEnd, noteStart, retryDelay } from './policies.ts'
+import type { ReplayableBody } from './replayable-body.ts'
 import { retrySafety } from './retry-safety.ts'
 import type { Route } from './snapshot.ts'
 
@@ -27,21 +30,29 @@ const MAX_REPICKS = 16
  */
 export class Attempts {
   readonly exchange: Exchange
-  readonly body: BodySource | null
+  readonly body: ReplayableBody | ForwardedBody | null
   readonly sink: ResponseSink
   /** Older attempts of the same exchange that still run: an interceptor has called `next` more than once. */
   earlier: Attempts | null = null
+  /** The latest one. */
+  current: Attempt | null = null
   readonly #route: Route
   readonly #group: Group
   #request: RequestHead
-  #current: Attempt | null = null
   #tried = NONE
   #hasReconnected = false
   /** How often it picked again because its backend, or the choice, had changed while it waited. */
   #repicks = 0
   #cancelRetry: (() => void) | null = null
+  #forgetSignal: (() => void) | null = null
 
-  constructor(exchange: Exchange, route: Route, request: RequestHead, body: BodySource | null, sink: ResponseSink) {
+  constructor(
+    exchange: Exchange,
+    route: Route,
+    request: RequestHead,
+    body: ReplayableBody | ForwardedBody | null,
+    sink: ResponseSink,
+  ) {
     this.exchange = exchange
     this.body = body
     this.sink = sink
@@ -55,7 +66,7 @@ export class Attempts {
     // 3 pick
     const attempt = this.#pick()
     if (attempt instanceof ProxyError) return this.giveUp(attempt)
-    this.#current = attempt
+    this.current = attempt
     // 4 lease
     let leased: Lease | Promise<Lease>
     try {
@@ -73,7 +84,7 @@ export class Attempts {
     const { exchange, body } = this
     const { wasReused } = attempt
     const safety = retrySafety({
-      method: exchange.method,
+      method: this.#request.method,
       isUpgrade: exchange.upgrade !== null,
       error,
       isReplayable: body === null || body.isReplayable,
@@ -85,7 +96,11 @@ export class Attempts {
     if (safety === 'reconnect') this.#hasReconnected = true
     else this.#tried = [...this.#tried, attempt.backend]
     const delayMs =
-      safety === 'reconnect' ? 0 : safety === 'policy' && this.#mayHelp(error) ? this.#askPolicy(error) : -1
+      safety === 'reconnect'
+        ? 0
+        : safety === 'policy' && this.#mayHelp(error)
+          ? retryDelay(this.#group, exchange, error)
+          : -1
     if (delayMs < 0 || exchange.isEnded) return this.giveUp(error)
     const { logger, observers } = exchange.services
     logger.info({ exchange: exchange.id, code: error.code, delayMs }, `retrying: ${error.message}`)
@@ -123,12 +138,7 @@ export class Attempts {
     const startedAt = isFirst && this.#route.handler === null ? exchange.startedAt : clock.now()
     const attempt = new Attempt(this, backend, exchange.attempts + 1, startedAt)
     exchange.onAttempt(attempt)
-    try {
-      this.#catch(group.balancer.onStart?.(backend, exchange))
-      if (isFirst) this.#catch(group.retry?.onExchange?.())
-    } catch (thrown) {
-      this.#notePolicyThrew(thrown)
-    }
+    noteStart(group, exchange, backend, isFirst)
     if (observers.has('onAttempt')) observers.notify('onAttempt', attempt)
     return attempt
   }
@@ -166,18 +176,24 @@ export class Attempts {
     return !isBusy || this.#group.hasUntried(this.#tried)
   }
 
-  #askPolicy(error: ProxyError): number {
-    const { retry } = this.#group
-    if (retry === null) return -1
-    try {
-      const delayMs: unknown = retry.next(this.exchange, error)
-      assertSync(delayMs)
-      if (typeof delayMs === 'number' && (delayMs < 0 || Number.isFinite(delayMs))) return delayMs
-      throw new TypeError(`next() of retry policy ${retry.name} returned ${String(delayMs)}, which is not a time in ms`)
-    } catch (thrown) {
-      this.#notePolicyThrew(thrown)
-      return -1
+  /** Ends them, without a notice to the sink, when `signal` is aborted. */
+  endWith(signal: AbortSignal): void {
+    const cancel = (): void => {
+      this.abort('aborted', null)
+      this.exchange.onAttemptsOver(this)
     }
+    signal.addEventListener('abort', cancel, { once: true })
+    this.#forgetSignal = () => signal.removeEventListener('abort', cancel)
+  }
+
+  /** The backend has taken all that came of a body of an interceptor's. */
+  get isWaitingForBody(): boolean {
+    return this.body instanceof ForwardedBody && this.body.isWaiting
+  }
+
+  /** The rest of it goes to others. A response that has begun all the same goes on. */
+  onBodyLost(error: ProxyError): void {
+    if (this.current?.isSending === true) this.current.onError(error)
   }
 
   /** No attempt follows. */
@@ -188,34 +204,24 @@ export class Attempts {
 
   /** The last attempt is over. */
   finish(): void {
-    this.#current = null
+    this.current = null
+    this.#forgetSignal?.()
     this.exchange.onAttemptsOver(this)
   }
 
   /** The exchange has ended. */
   abort(kind: OutcomeKind, error: ProxyError | null): void {
+    this.#forgetSignal?.()
     this.#cancelRetry?.()
     this.#cancelRetry = null
-    this.#current?.end(kind, error)
-    this.#current = null
+    this.current?.end(kind, error)
+    this.current = null
   }
 
   /** Gives the backend its numbers back. */
   account(attempt: Attempt, isNoEvidence: boolean): void {
-    const group = this.#group
-    const { backend, kind } = attempt
-    backend.state.addPending(-1)
-    try {
-      this.#catch(group.balancer.onEnd?.(backend, attempt))
-    } catch (thrown) {
-      this.#notePolicyThrew(thrown)
-    }
-    if (isNoEvidence || kind === 'aborted') return
-    try {
-      this.#catch(group.healthCheck?.observe(backend, attempt, group))
-    } catch (thrown) {
-      this.#notePolicyThrew(thrown)
-    }
+    attempt.backend.state.addPending(-1)
+    noteEnd(this.#group, this.exchange, attempt, isNoEvidence)
   }
 
   /** A body may be an interceptor's. */
@@ -225,15 +231,6 @@ export class Attempts {
     } catch (thrown) {
       this.exchange.services.logger.error({ err: thrown }, `a request body threw: ${describeError(thrown)}`)
     }
-  }
-
-  #catch(returned: unknown): void {
-    if (isPromise(returned)) catchRejection(returned, (error) => this.#notePolicyThrew(error))
-  }
-
-  #notePolicyThrew(error: unknown): void {
-    const message = `a policy of group ${this.#group.name} threw: ${describeError(error)}`
-    this.exchange.services.logger.error({ err: error }, message)
   }
 
   notePoolThrew(error: unknown): void {

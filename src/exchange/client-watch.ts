@@ -1,4 +1,4 @@
-import { ProxyError } from '../model/errors.ts'
+import { hookError, ProxyError } from '../model/errors.ts'
 import { type Timed, UNWATCHED } from '../runtime/deadlines.ts'
 import { bodyLimitFault } from './accept.ts'
 import type { Exchange } from './exchange.ts'
@@ -55,6 +55,7 @@ export class ClientWatch implements BodyWatcher, Timed {
   }
 
   stopAwaiting(): void {
+    if (this.#exchange.awaitsInterceptors) return this.awaitInterceptors()
     this.#waitsFor = NOTHING
     this.deadline = this.#totalAt
   }
@@ -63,9 +64,16 @@ export class ClientWatch implements BodyWatcher, Timed {
     if (this.#waitsFor === BODY) this.stopAwaiting()
   }
 
+  /** No attempt runs: they have to respond, to go on with the response, or to send a request. */
   awaitInterceptors(): void {
-    const { intercept } = this.#exchange.timeouts
-    if (intercept > 0) this.#waitFor(INTERCEPTORS, this.#exchange.services.clock.now() + intercept)
+    const ms = this.#interceptMs
+    this.#waitFor(INTERCEPTORS, ms > 0 ? this.#exchange.services.clock.now() + ms : Number.POSITIVE_INFINITY)
+  }
+
+  /** A response that has begun may take as long as it moves. */
+  get #interceptMs(): number {
+    const { events, timeouts } = this.#exchange
+    return events.hasBegun ? timeouts.idle : timeouts.intercept
   }
 
   // The request's body:
@@ -83,35 +91,52 @@ export class ClientWatch implements BodyWatcher, Timed {
     if (fault !== null) return exchange.fail(fault, 'aborted')
     this.#awaitedBytes += bytes
     this.#checkBody()
-    exchange.attempt?.onBodyProgress(exchange.services.clock.now())
+    this.#noteProgress(exchange.services.clock.now())
+  }
+
+  /** The client has sent, or taken, something: whatever waits for it goes on. */
+  #noteProgress(now: number): void {
+    if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
+    for (let one = this.#exchange.running; one !== null; one = one.earlier) one.current?.onBodyProgress(now)
   }
 
   onBodyAwaited(): void {
     this.#awaitedAt = this.#exchange.services.clock.now()
     this.#awaitedBytes = 0
     this.#checkBody()
-    this.#exchange.attempt?.onBodyProgress(this.#awaitedAt)
+    this.#noteProgress(this.#awaitedAt)
   }
 
   onBodyHeld(): void {
     this.#stopAwaitingBody()
-    this.#exchange.attempt?.onBodyProgress(this.#exchange.services.clock.now())
+    this.#noteProgress(this.#exchange.services.clock.now())
   }
 
   onBodyComplete(): void {
     this.#stopAwaitingBody()
-    this.#exchange.attempt?.onBodyComplete()
+    const { body, running } = this.#exchange
+    // Else an interceptor stands between, and knows when the backend has all.
+    if (running?.body === body) running?.current?.onBodyComplete()
+    else if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
   }
 
   onBodyThrew(thrown: unknown): void {
-    this.#exchange.attempt?.onPoolThrew(thrown)
+    const { body, running } = this.#exchange
+    if (running?.body === body) running?.current?.onPoolThrew(thrown)
+    else this.#exchange.fail(hookError('the reader of the request body', thrown, null, 'intercept'), 'aborted')
   }
 
   #checkBody(): void {
-    const { attempt, snapshot } = this.#exchange
-    if (snapshot.limits.minBodyBytesPerSecond === 0) return
-    if (attempt?.isSending === true) this.#waitFor(BODY, this.#slowAt)
+    if (this.#exchange.snapshot.limits.minBodyBytesPerSecond === 0) return
+    if (this.#isSending) this.#waitFor(BODY, this.#slowAt)
     else this.#stopAwaitingBody()
+  }
+
+  /** Somebody reads the body: a backend, or an interceptor. */
+  get #isSending(): boolean {
+    for (let one = this.#exchange.running; one !== null; one = one.earlier)
+      if (one.current?.isSending === true) return true
+    return this.#exchange.awaitsInterceptors
   }
 
   /** When the client is too slow if nothing more comes. */
@@ -138,6 +163,8 @@ export class ClientWatch implements BodyWatcher, Timed {
     }
     if (isOver) this.awaitLastBytes()
     else this.stopAwaiting()
+    // The flow of an interceptor may lie between the client and the backend.
+    if (this.#exchange.route?.handler != null) this.#noteProgress(now)
   }
 
   /** When the client has read too slowly if it takes nothing more. Time in which it waits for the backend is not counted. */
@@ -166,7 +193,8 @@ export class ClientWatch implements BodyWatcher, Timed {
     if (this.tunnel !== null) return this.tunnel.onLate()
     const { minBodyBytesPerSecond, minReadBytesPerSecond } = exchange.snapshot.limits
     if (this.#waitsFor === INTERCEPTORS) {
-      const message = `the interceptors of the route took more than ${exchange.timeouts.intercept} ms`
+      if (exchange.isWaitingForClient(!exchange.events.hasBegun)) return this.onIdle(this.#interceptMs)
+      const message = `the interceptors of the route did nothing for ${this.#interceptMs} ms`
       exchange.fail(new ProxyError('ERR_PROXY_INTERCEPT_TIMEOUT', message))
     } else if (this.#waitsFor === BODY) {
       this.#blame(`the client sent less than ${minBodyBytesPerSecond} bytes a second`)
@@ -176,8 +204,8 @@ export class ClientWatch implements BodyWatcher, Timed {
   }
 
   /** The client, which is waited for, has moved no byte. */
-  onIdle(): void {
-    this.#blame(`the client moved no byte for ${this.#exchange.timeouts.idle} ms`)
+  onIdle(ms = this.#exchange.timeouts.idle): void {
+    this.#blame(`the client moved no byte for ${ms} ms`)
   }
 
   #blame(message: string): void {
@@ -186,10 +214,10 @@ export class ClientWatch implements BodyWatcher, Timed {
   }
 
   #endTotal(now: number): void {
-    const { timeouts, attempt, backend, attempts } = this.#exchange
+    const { timeouts, running, backend, attempts } = this.#exchange
     const message = `the exchange took more than ${timeouts.total} ms`
     // It counts as no head in time if the backend has had the whole request for most of it.
-    const blamesBackend = attempt?.hasAwaitedHeadFor(timeouts.total, now) ?? false
+    const blamesBackend = running?.current?.hasAwaitedHeadFor(timeouts.total, now) ?? false
     this.#exchange.fail(
       new ProxyError('ERR_PROXY_TOTAL_TIMEOUT', message, { backend, attempt: attempts, blamesBackend }),
     )

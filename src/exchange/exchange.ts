@@ -1,4 +1,3 @@
-import type { BodySource, ResponseSink } from '../contracts/pool.ts'
 import { clientAddressOf } from '../headers/client-address.ts'
 import type { RequestHeaders } from '../headers/request.ts'
 import { fieldValue, removeField } from '../http1/fields.ts'
@@ -13,6 +12,7 @@ import { describeError } from '../runtime/describe-error.ts'
 import { accept, bodyLimitFault } from './accept.ts'
 import type { Attempt } from './attempt.ts'
 import { Attempts } from './attempts.ts'
+import type { ExchangeCall } from './call.ts'
 import { ClientWatch } from './client-watch.ts'
 import type { Front, FrontBody } from './front.ts'
 import { decideLast, errorResponse, type LocalResponse, sendLocally } from './local-response.ts'
@@ -22,17 +22,6 @@ import { ReplayableBody } from './replayable-body.ts'
 import { Responder } from './responder.ts'
 import type { Core, Services } from './services.ts'
 import type { Route, Snapshot } from './snapshot.ts'
-
-/** What one call may say differently. */
-export interface ExchangeCall {
-  /** Goes there in place of asking the router. */
-  readonly route?: Route | undefined
-  readonly timeouts?: Partial<Timeouts> | undefined
-  /** Called in place of our own response, if nothing has been sent to the client yet. */
-  readonly onError?: ((error: ProxyError) => void) | undefined
-  /** What is wrong with the call itself. */
-  readonly fault?: ProxyError | undefined
-}
 
 /** Why `signal` is aborted; as node makes it, but once: a stack trace of its own would cost each exchange 5 us. */
 const OVER = new DOMException('This operation was aborted', 'AbortError')
@@ -68,14 +57,13 @@ export class Exchange implements ExchangeView {
   status = 0
   firstByteMs = -1
   backendMs = 0
-  /** The latest attempt, while it runs. */
-  attempt: Attempt | null = null
+  /** The attempts that run, the latest first: more than one if an interceptor has called `next` again. */
+  running: Attempts | null = null
   isEnded = false
   /** Known from step 2 on. */
   route: Route | null = null
   /** Told by the front what becomes of its client. */
   readonly events: Responder
-  #running: Attempts | null = null
   #abort: AbortController | null = null
 
   constructor(
@@ -147,7 +135,8 @@ export class Exchange implements ExchangeView {
     const head = this.#resolve(found)
     if (head instanceof ProxyError) return this.fail(head)
     const handler = this.route?.handler ?? null
-    if (handler === null) return this.forward(head, this.body, this.events)
+    if (handler === null) return this.run(new Attempts(this, this.route as Route, head, this.body, this.events))
+    this.services.activity.intercepted.add(this)
     this.client.awaitInterceptors()
     handler(this, head, this.body, this.events)
   }
@@ -167,42 +156,35 @@ export class Exchange implements ExchangeView {
     return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
   }
 
-  /** Steps 3 to 6: what all interceptors of a route stand around. */
-  forward(request: RequestHead, body: BodySource | null, sink: ResponseSink): void {
-    if (this.isEnded) return
+  /** Steps 3 to 6, inside of all interceptors of the route. */
+  run(attempts: Attempts): void {
+    attempts.earlier = this.running
+    this.running = attempts
     this.client.stopAwaiting()
-    const attempts = new Attempts(this, this.route as Route, request, body, sink)
-    attempts.earlier = this.#running
-    this.#running = attempts
     attempts.next()
   }
 
   onAttempt(attempt: Attempt): void {
-    this.attempt = attempt
     this.attempts = attempt.number
     this.backend = attempt.backend
   }
 
-  onAttemptEnd(attempt: Attempt): void {
-    this.backendMs += attempt.totalMs
-    if (this.attempt === attempt) this.attempt = null
+  onAttemptsOver(over: Attempts): void {
+    if (this.running === over) this.running = over.earlier
+    for (let one = this.running; one !== null; one = one.earlier) if (one.earlier === over) one.earlier = over.earlier
+    // They may try again, or have not passed on all of the response.
+    if (this.awaitsInterceptors && !this.isEnded) this.client.awaitInterceptors()
   }
 
-  onAttemptsOver(over: Attempts): void {
-    if (this.#running === over) this.#running = over.earlier
-    else
-      for (let one = this.#running; one !== null; one = one.earlier)
-        if (one.earlier === over) one.earlier = over.earlier
-    // They may try again, or are not through with the response.
-    if (this.#running === null && this.route?.handler != null) this.client.awaitInterceptors()
+  /** No backend has to move next, and interceptors have. */
+  get awaitsInterceptors(): boolean {
+    return this.running === null && this.route?.handler != null
   }
 
   /** The client, and not the backend, has to move next. @param isSending the backend has not had all of the request's body. */
   isWaitingForClient(isSending: boolean): boolean {
     return isSending ? (this.body?.isWaitingForClient ?? false) : this.events.isClientBlocked
   }
-
-  // What goes wrong:
 
   /** No response of a backend has begun: the client gets our own. @param attemptKind how an attempt ends that still runs. */
   fail(error: ProxyError, attemptKind: OutcomeKind = 'failed'): void {
@@ -222,6 +204,11 @@ export class Exchange implements ExchangeView {
     } catch (thrown) {
       onThrew(thrown)
     }
+  }
+
+  /** The proxy is closed, and waits no longer. A whole response is left to go out. */
+  onClosed(): void {
+    if (!this.events.isComplete) this.enter(this.fail, this, new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed'))
   }
 
   /** Some of the response may have reached the client: it sees that there should have been more. */
@@ -252,11 +239,10 @@ export class Exchange implements ExchangeView {
   end(kind: OutcomeKind, error: ProxyError | null, attemptKind: OutcomeKind = kind): boolean {
     if (this.isEnded) return false
     this.isEnded = true
-    for (let one = this.#running; one !== null; one = one.earlier) one.abort(attemptKind, error)
+    for (let one = this.running; one !== null; one = one.earlier) one.abort(attemptKind, error)
     this.body?.abandon()
     this.services.deadlines.remove(this.client)
     this.#abort?.abort(OVER)
-    this.route?.group.leave()
     recordExchange(this, kind, error)
     return true
   }

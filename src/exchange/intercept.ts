@@ -1,37 +1,44 @@
 import type { Duplex } from 'node:stream'
 import type { Handler, Interceptor } from '../contracts/interceptor.ts'
 import type { BodySource, Flow, ResponseSink } from '../contracts/pool.ts'
-import { isFieldValue, isToken } from '../http1/fields.ts'
+import { isReserved } from '../headers/view.ts'
+import { fieldValue } from '../http1/fields.ts'
 import { hookError, type ProxyError } from '../model/errors.ts'
-import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { isMethod } from '../routing/target.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
+import { Attempts } from './attempts.ts'
+import { CheckedSink, checkHeaders } from './checked-sink.ts'
 import { Exchange } from './exchange.ts'
+import { ForwardedBody } from './forwarded-body.ts'
 import { isPath } from './outgoing.ts'
+import type { Route } from './snapshot.ts'
 
 /**
- * Composes the interceptors of a route, the first one outermost. Whatever they throw ends the exchange, their heads are checked,
- * and the bytes that they are given are their own.
+ * Composes the interceptors of a route, the first one outermost. Anything that they throw ends the exchange, their heads and
+ * bodies are checked, and the bytes that they get are their own.
  * @returns `null` if there are none: then nothing stands between an exchange and its attempts.
  */
 export function compose(interceptors: readonly Interceptor[]): Handler | null {
-  if (interceptors.length === 0) return null
-  const handler = interceptors.reduceRight<Handler>((next, one) => guarded(one, next), forward)
+  const handler = interceptors.reduceRight<Handler | null>((inner, one) => guarded(one, inner), null)
+  if (handler === null) return null
   return (exchange, request, body, sink) =>
     handler(exchange, request, body, new CheckedSink(exchange as Exchange, sink))
 }
 
-/** Called for an exchange of ours alone. */
-function guarded(interceptor: Interceptor, next: Handler): Handler {
-  const wrapped = interceptor.wrap(next)
-  if (typeof wrapped !== 'function') {
-    throw new TypeError(`wrap() of interceptor ${interceptor.name} returned no function`)
-  }
+/** @param inner the next interceptor, or `null` for the backends. */
+function guarded(interceptor: Interceptor, inner: Handler | null): Handler {
+  const name = `interceptor ${interceptor.name}`
+  const wrapped = interceptor.wrap((exchange, request, body, sink) => {
+    if (!(exchange instanceof Exchange))
+      throw new TypeError('next() was called with something that is not the exchange')
+    if (inner === null) toBackends(exchange, request, body, sink, name)
+    else inner(exchange, request, body, isGuarded(sink) ? sink : new GuardedSink(exchange, sink, name, false))
+  })
+  if (typeof wrapped !== 'function') throw new TypeError(`wrap() of ${name} returned no function`)
   return (exchange, request, body, sink) => {
-    const onThrew = (thrown: unknown): void => {
-      if (exchange instanceof Exchange) exchange.fail(hookError(`interceptor ${interceptor.name}`, thrown), 'aborted')
-    }
+    const onThrew = (thrown: unknown): void => failHook(exchange as Exchange, name, thrown)
     try {
       catchRejection(wrapped(exchange, request, body, sink), onThrew)
     } catch (thrown) {
@@ -40,152 +47,162 @@ function guarded(interceptor: Interceptor, next: Handler): Handler {
   }
 }
 
-/** Innermost: gives the request to the attempts at backends. */
-function forward(exchange: ExchangeView, request: RequestHead, body: BodySource | null, sink: ResponseSink): void {
-  if (!(exchange instanceof Exchange)) throw new TypeError('next() was given another exchange')
-  const { method, path, headers, upgrade } = request
-  if (!isMethod(method)) throw new TypeError(`${JSON.stringify(method)} is not a method`)
-  if (!isPath(path)) throw new TypeError(`${JSON.stringify(path)} is not a path`)
-  checkHeaders(headers)
-  const head = { method, path, authority: String(request.authority ?? ''), headers, upgrade: upgrade ?? null }
-  exchange.forward(head, body, new LendingSink(exchange, sink))
+function failHook(exchange: Exchange, name: string, thrown: unknown): void {
+  exchange.fail(hookError(name, thrown, exchange.backend, 'intercept'), 'aborted')
 }
 
-/** @throws TypeError for what cannot stand in a head. */
-function checkHeaders(headers: Readonly<HeaderList>): void {
-  if (!Array.isArray(headers) || headers.length % 2 !== 0) throw new TypeError('headers are a list of names and values')
+/** It throws nothing. */
+function isGuarded(sink: ResponseSink): boolean {
+  return sink instanceof CheckedSink || sink instanceof GuardedSink
+}
+
+/** The innermost `next`. It throws nothing: it may be called from a timer, where nobody would catch it. */
+function toBackends(
+  exchange: Exchange,
+  request: RequestHead,
+  body: BodySource | null,
+  sink: ResponseSink,
+  name: string,
+): void {
+  if (exchange.isEnded) return
+  try {
+    if (typeof sink?.onHead !== 'function') throw new TypeError('next() was called without a sink')
+    const head = checkedHead(exchange, request, body)
+    const forwarded = body === null ? null : new ForwardedBody(exchange, body, head.headers, name)
+    // The client's own side needs no bytes of its own.
+    const guard = sink instanceof CheckedSink ? sink : new GuardedSink(exchange, sink, name, true)
+    const attempts = new Attempts(exchange, exchange.route as Route, head, forwarded, guard)
+    if (forwarded !== null) forwarded.attempts = attempts
+    if (request.signal?.aborted === true) return
+    if (request.signal !== undefined) attempts.endWith(request.signal)
+    exchange.run(attempts)
+  } catch (thrown) {
+    failHook(exchange, name, thrown)
+  }
+}
+
+/** A copy: nothing that is done to the list later changes what is sent. @throws TypeError for what cannot be sent. */
+function checkedHead(exchange: Exchange, { method, path, headers }: RequestHead, body: BodySource | null): RequestHead {
+  if (typeof method !== 'string' || !isMethod(method)) throw new TypeError(`${JSON.stringify(method)} is not a method`)
+  if (typeof path !== 'string' || !isPath(path)) throw new TypeError(`${JSON.stringify(path)} is not a path`)
+  checkHeaders(headers)
+  const list: HeaderList = []
   for (let i = 0; i < headers.length; i += 2) {
-    const name: unknown = headers[i]
-    const value: unknown = headers[i + 1]
-    if (typeof name !== 'string' || !isToken(name)) throw new TypeError(`${JSON.stringify(name)} is not a header name`)
-    if (typeof value !== 'string' || !isFieldValue(value)) {
-      throw new TypeError(`the value of ${name} has characters that cannot stand in a header: ${JSON.stringify(value)}`)
+    const name = headers[i] as string
+    const value = headers[i + 1] as string
+    if (isReserved(name)) {
+      if (!isOurs(name, value)) throw new TypeError(`${name} is written by the proxy itself`)
+      // The client sends, or has sent, its body: nobody waits for a 100 any more.
+      if (value === '100-continue' && body?.expectsContinue !== true) continue
     }
+    list.push(name, value)
+  }
+  return { method, path, authority: fieldValue(list, 'host') ?? '', headers: list, upgrade: exchange.upgrade }
+}
+
+/** We have written it into the head that the interceptors were given. */
+function isOurs(name: string, value: string): boolean {
+  switch (name) {
+    case 'TE':
+      return value === 'trailers'
+    case 'Connection':
+      return value === 'TE'
+    default:
+      return name === 'Expect' && value === '100-continue'
   }
 }
 
-/** @throws TypeError for what cannot be the head of a response. */
-function checkHead({ status, reason, headers, bodyBytes }: ResponseHead, least: number): void {
-  if (!Number.isInteger(status) || status < least || status > 999) throw new TypeError(`${status} is not a status`)
-  if (typeof reason !== 'string' || !isFieldValue(reason)) throw new TypeError('the reason cannot stand in a head')
-  if (!Number.isSafeInteger(bodyBytes) || bodyBytes < -1) throw new TypeError(`${bodyBytes} is not a length of a body`)
-  checkHeaders(headers)
-}
-
-/** Outermost: what interceptors make of a response becomes the client's only if it is one. */
-class CheckedSink implements ResponseSink {
+/** Calls the sink of an interceptor: nothing that it throws reaches the caller. */
+class GuardedSink implements ResponseSink, Flow {
   readonly #exchange: Exchange
   readonly #sink: ResponseSink
-  #hasHead = false
-  #isOver = false
+  readonly #name: string
+  readonly #copies: boolean
+  #flow: Flow | null = null
 
-  constructor(exchange: Exchange, sink: ResponseSink) {
+  /** @param copies the bytes are lent: the interceptor gets bytes of its own. */
+  constructor(exchange: Exchange, sink: ResponseSink, name: string, copies: boolean) {
     this.#exchange = exchange
     this.#sink = sink
+    this.#name = name
+    this.#copies = copies
   }
 
   onInformational(head: ResponseHead): void {
-    if (this.#hasHead || this.#isOver) return
-    checkHead(head, 100)
-    this.#sink.onInformational(head)
-  }
-
-  onHead(head: ResponseHead, flow: Flow = FREE): void {
-    if (this.#isOver) return
-    if (this.#hasHead) return this.#misuse('onHead() was called twice')
-    checkHead(head, 200)
-    this.#hasHead = true
-    const { status, reason, headers, bodyBytes } = head
-    this.#sink.onHead({ status, reason, headers: [...headers], bodyBytes }, flow ?? FREE)
-  }
-
-  onData(chunk: Buffer): boolean {
-    if (this.#isOver) return true
-    if (this.#hasHead) return this.#sink.onData(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk))
-    this.#misuse('onData() was called before onHead()')
-    return true
-  }
-
-  onFlush(): void {
-    if (this.#hasHead && !this.#isOver) this.#sink.onFlush()
-  }
-
-  onEnd(trailers: HeaderList | null = null): void {
-    if (this.#isOver) return
-    if (!this.#hasHead) return this.#misuse('onEnd() was called before onHead()')
-    if (trailers !== null) checkHeaders(trailers)
-    this.#isOver = true
-    this.#sink.onEnd(trailers)
-  }
-
-  onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
-    if (this.#isOver || this.#hasHead) return void stream.destroy()
-    this.#isOver = true
-    this.#sink.onUpgrade(head, stream, rest)
-  }
-
-  onError(error: ProxyError): void {
-    if (this.#isOver) return
-    this.#isOver = true
-    this.#sink.onError(error)
-  }
-
-  #misuse(what: string): void {
-    this.#isOver = true
-    this.#exchange.fail(hookError('an interceptor', new TypeError(what)), 'aborted')
-  }
-}
-
-const FREE: Flow = { resume() {}, retain() {} }
-
-/** Innermost: gives interceptors bytes of their own, and lets nothing that they throw reach the pool. */
-class LendingSink implements ResponseSink {
-  readonly #exchange: Exchange
-  readonly #sink: ResponseSink
-
-  constructor(exchange: Exchange, sink: ResponseSink) {
-    this.#exchange = exchange
-    this.#sink = sink
-  }
-
-  onInformational(head: ResponseHead): void {
-    this.#guard(() => this.#sink.onInformational(head))
+    try {
+      this.#catch(this.#sink.onInformational(head))
+    } catch (thrown) {
+      this.#onThrew(thrown)
+    }
   }
 
   onHead(head: ResponseHead, flow: Flow): void {
-    this.#guard(() => this.#sink.onHead(head, { resume: () => flow.resume(), retain() {} }))
+    this.#flow = flow
+    try {
+      this.#catch(this.#sink.onHead(head, this))
+    } catch (thrown) {
+      this.#onThrew(thrown)
+    }
   }
 
   onData(chunk: Buffer): boolean {
-    let goOn = true
-    this.#guard(() => {
-      goOn = this.#sink.onData(Buffer.from(chunk)) !== false
-    })
-    return goOn
+    try {
+      const goOn = this.#sink.onData(this.#copies ? Buffer.from(chunk) : chunk)
+      this.#catch(goOn)
+      return goOn !== false
+    } catch (thrown) {
+      this.#onThrew(thrown)
+      return true
+    }
   }
 
   onFlush(): void {
-    this.#guard(() => this.#sink.onFlush())
+    try {
+      this.#catch(this.#sink.onFlush())
+    } catch (thrown) {
+      this.#onThrew(thrown)
+    }
   }
 
   onEnd(trailers: HeaderList | null): void {
-    this.#guard(() => this.#sink.onEnd(trailers))
+    try {
+      this.#catch(this.#sink.onEnd(trailers))
+    } catch (thrown) {
+      this.#onThrew(thrown)
+    }
   }
 
   onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
-    this.#guard(() => this.#sink.onUpgrade(head, stream, rest))
+    try {
+      this.#catch(this.#sink.onUpgrade(head, stream, rest))
+    } catch (thrown) {
+      this.#onThrew(thrown)
+    }
   }
 
   onError(error: ProxyError): void {
-    this.#guard(() => this.#sink.onError(error))
+    try {
+      this.#catch(this.#sink.onError(error))
+    } catch (thrown) {
+      this.#onThrew(thrown)
+    }
   }
 
-  #guard(call: () => void): void {
-    const onThrew = (thrown: unknown): void => this.#exchange.fail(hookError('an interceptor', thrown), 'aborted')
-    try {
-      catchRejection(call() as unknown, onThrew)
-    } catch (thrown) {
-      onThrew(thrown)
-    }
+  // Flow, for the interceptor:
+
+  resume(): void {
+    this.#flow?.resume()
+  }
+
+  retain(): void {
+    if (!this.#copies) this.#flow?.retain()
+  }
+
+  #catch(returned: unknown): void {
+    catchRejection(returned, (thrown) => this.#onThrew(thrown))
+  }
+
+  #onThrew(thrown: unknown): void {
+    failHook(this.#exchange, this.#name, thrown)
   }
 }

@@ -8,6 +8,8 @@ import type { Exchange } from './exchange.ts'
 export function recordExchange(exchange: Exchange, outcome: OutcomeKind, error: ProxyError | null): void {
   const { activity, logger, observers } = exchange.services
   activity.end()
+  if (exchange.route?.handler != null) activity.intercepted.delete(exchange)
+  exchange.route?.group.leave()
   try {
     if (error !== null) noteError(exchange, error)
     if (observers.has('onFinish')) observers.notify('onFinish', exchange, makeRecord(exchange, outcome, error))

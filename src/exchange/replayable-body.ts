@@ -1,5 +1,6 @@
 import type { BodySink, BodySource } from '../contracts/pool.ts'
 import { passableTrailers } from '../headers/trailers.ts'
+import { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import { catchRejection, isPromise } from '../runtime/callbacks.ts'
 import type { FrontBody } from './front.ts'
@@ -8,7 +9,8 @@ import type { FrontBody } from './front.ts'
 const SMALL_BYTES = 1024
 const BLOCK_BYTES = 4096
 
-const GONE = 'the request body was read before and is not kept any more'
+const GONE =
+  'the request body was sent before, and is not kept: it is longer than limits.replayBytes, or the response has begun'
 
 /** What a {@link ReplayableBody} tells its exchange. */
 export interface BodyWatcher {
@@ -68,8 +70,8 @@ export class ReplayableBody implements BodySource, BodySink {
   }
 
   start(sink: BodySink): void {
-    // An interceptor may ask too late: there is nothing any more that could be sent.
-    if (this.#hasStarted && this.#kept === null) return this.#watcher.onBodyThrew(new Error(GONE))
+    // An interceptor may have called `next` again.
+    if (this.#hasStarted && this.#kept === null) throw new ProxyError('ERR_PROXY_BODY_CONSUMED', GONE)
     this.#sink = sink
     if (!this.#hasStarted) {
       this.#hasStarted = true

@@ -40,6 +40,11 @@ export class Responder implements ResponseSink, FrontEvents {
     return this.#state !== WAITING
   }
 
+  /** All of the response is with the front. */
+  get isComplete(): boolean {
+    return this.#state === COMPLETE
+  }
+
   /** The client, and not the backend, has to move next. */
   get isClientBlocked(): boolean {
     return this.#isClientBlocked
@@ -63,7 +68,6 @@ export class Responder implements ResponseSink, FrontEvents {
     this.#flow = flow
     this.#headers = head.headers
     exchange.body?.forget()
-    exchange.client.stopAwaiting()
     const isBodiless = method === 'HEAD' || head.status === 304
     const headers = responseHeaders(head.headers, {
       bodyBytes: head.status === 204 ? -1 : head.bodyBytes,
@@ -77,6 +81,7 @@ export class Responder implements ResponseSink, FrontEvents {
     if (status instanceof ProxyError) return exchange.fail(status)
     exchange.status = status
     this.#state = RESPONDING
+    exchange.client.stopAwaiting()
     if (services.observers.has('onResponse')) services.observers.notify('onResponse', exchange, status)
     // The client may stop what it still uploads, and the connection cannot be used again.
     if (services.activity.isClosing || (status >= 300 && !front.isRequestComplete)) front.isLast = true
@@ -208,7 +213,9 @@ export class Responder implements ResponseSink, FrontEvents {
   }
 
   #onClientDone(): void {
-    if (this.#state === COMPLETE) this.#exchange.end('answered', null)
+    const { attempts } = this.#exchange
+    // Attempts that still run are those of an interceptor that has the response of another one.
+    if (this.#state === COMPLETE) this.#exchange.end(attempts === 0 ? 'local' : 'answered', null, 'aborted')
     // The application has responded by itself.
     else this.#exchange.end('local', null, 'aborted')
   }

@@ -38,6 +38,8 @@ export class Activity {
   isClosing = false
   /** Nothing is accepted any more. */
   isClosed = false
+  /** Exchanges whose routes have interceptors: without a backend, nothing else ends them when the proxy is closed. */
+  readonly intercepted = new Set<{ onClosed(): void }>()
   /** Called when {@link active} falls to 0, while closing. */
   onIdle: (() => void) | null = null
   readonly #counters: Float64Array
@@ -64,5 +66,11 @@ export class Activity {
   }
   end(): void {
     this.#counters[1] = this.active - 1
+  }
+
+  /** Accepts nothing any more, and waits for no interceptor. */
+  close(): void {
+    this.isClosed = true
+    for (const one of this.intercepted) one.onClosed()
   }
 }

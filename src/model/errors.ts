@@ -141,6 +141,11 @@ export function connectError(backend: Backend | null, cause: unknown, details: P
 }
 
 /** The error for a function of the application, or its pool, that threw. @param whose names it in the message. */
-export function hookError(whose: string, cause: unknown, backend: Backend | null = null): ProxyError {
-  return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend })
+export function hookError(
+  whose: string,
+  cause: unknown,
+  backend: Backend | null = null,
+  phase: Phase = 'accept',
+): ProxyError {
+  return new ProxyError('ERR_PROXY_HOOK', `${whose} threw: ${describeError(cause)}`, { cause, backend, phase })
 }

@@ -42,7 +42,7 @@ export class Lifecycle {
     requests.goAway()
     await Promise.race([timeIsOver, this.#untilDrained(closed)])
     cancel()
-    activity.isClosed = true
+    activity.close()
     requests.destroy()
     listeners.closeAllConnections()
     await Promise.all([...closed, groups.close()])

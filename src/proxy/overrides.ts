@@ -1,4 +1,4 @@
-import type { ExchangeCall } from '../exchange/exchange.ts'
+import type { ExchangeCall } from '../exchange/call.ts'
 import { ProxyError } from '../model/errors.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { ProxyGroups } from './assemble.ts'

@@ -5,7 +5,6 @@ import {
   type Balancer,
   createProxy,
   type Executor,
-  type Flow,
   type HealthCheck,
   http1Pool,
   type Interceptor,
@@ -13,6 +12,7 @@ import {
   type Observer,
   type Pool,
   type RetryPolicy,
+  respond,
   type Transform,
 } from '../../src/index.ts'
 import { balancerSuite, loggerSuite, poolSuite } from '../../src/testing/index.ts'
@@ -21,7 +21,6 @@ import { balancerSuite, loggerSuite, poolSuite } from '../../src/testing/index.t
 
 declare const backends: string[]
 declare const shifts: Set<string>
-declare function isKnown(credentials: string | undefined, signal: AbortSignal): Promise<boolean>
 declare function myBalancer(deps: { random(): number }): Balancer
 declare function myLogger(): Logger
 declare function myPool(): Pool
@@ -30,16 +29,14 @@ balancerSuite('my balancer', ({ random }) => myBalancer({ random }), { describe,
 loggerSuite('my logger', () => myLogger(), { describe, test })
 poolSuite('my pool', () => myPool(), { describe, test })
 
-const authorized: Interceptor = {
-  name: 'authorized',
-  wrap: (next) => async (exchange, request, body, sink) => {
-    if (await isKnown(exchange.header('authorization'), exchange.signal)) return next(exchange, request, body, sink)
-    sink.onHead({ status: 401, reason: '', headers: ['WWW-Authenticate', 'Bearer'], bodyBytes: 0 }, noFlow)
-    sink.onEnd(null)
+const ping: Interceptor = {
+  name: 'ping',
+  wrap: (next) => (exchange, request, body, sink) => {
+    if (request.path !== '/ping') return next(exchange, request, body, sink)
+    respond(sink, { status: 200, body: 'pong\n' })
   },
 }
-const noFlow: Flow = { resume() {}, retain() {} }
-createProxy({ backends, routes: [{ interceptors: [authorized] }] })
+createProxy({ backends, routes: [{ interceptors: [ping] }] })
 
 const tenant: Transform = {
   name: 'tenant',

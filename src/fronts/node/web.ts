@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Exchange, type ExchangeCall } from '../../exchange/exchange.ts'
+import type { ExchangeCall } from '../../exchange/call.ts'
+import { Exchange } from '../../exchange/exchange.ts'
 import type { Core } from '../../exchange/services.ts'
 import type { RequestHeaders } from '../../headers/request.ts'
 import { ProxyError } from '../../model/errors.ts'

@@ -1,0 +1,21 @@
+import type { Flow, ResponseSink } from '../contracts/pool.ts'
+import type { HeaderList } from '../model/exchange-view.ts'
+
+/** A response whose body is in memory. */
+export interface WholeResponse {
+  readonly status: number
+  readonly headers?: HeaderList
+  /** Text is sent as UTF-8. Default: empty. */
+  readonly body?: string | Buffer
+}
+
+/** It is sent as a whole: there is nothing to resume. */
+const WHOLE: Flow = { resume() {}, retain() {} }
+
+/** Responds in an interceptor, without a backend. The length of the body is set by itself. */
+export function respond(sink: ResponseSink, { status, headers = [], body = '' }: WholeResponse): void {
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body
+  sink.onHead({ status, reason: '', headers, bodyBytes: bytes.length }, WHOLE)
+  if (bytes.length > 0) sink.onData(bytes)
+  sink.onEnd(null)
+}
