@@ -124,12 +124,20 @@ export class Attempts {
     exchange.onAttempt(attempt)
     try {
       this.#catch(group.balancer.onStart?.(backend, exchange))
-      if (isFirst) this.#catch(group.retry?.onExchange?.())
     } catch (thrown) {
       this.#notePolicyThrew(thrown)
     }
+    if (isFirst) this.#noteExchange()
     if (events.has('attempt')) events.emit('attempt', exchange, backend)
     return attempt
+  }
+
+  #noteExchange(): void {
+    try {
+      this.#catch(this.#group.retry?.onExchange?.())
+    } catch (thrown) {
+      this.#notePolicyThrew(thrown)
+    }
   }
 
   /** The path must stay below the path of a backend's URL, whatever transforms and interceptors have made of it. */

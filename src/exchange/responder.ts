@@ -7,7 +7,7 @@ import { passableTrailers } from '../headers/trailers.ts'
 import { headerView } from '../headers/view.ts'
 import { fieldValues } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
-import { hookError, ProxyError } from '../model/errors.ts'
+import { describeError, hookError, ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { ResponseHead } from '../model/message.ts'
 import { assertSync } from '../runtime/callbacks.ts'
@@ -158,7 +158,11 @@ export class Responder implements ResponseSink, FrontEvents {
   onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
     const exchange = this.#exchange
     const { front, services, snapshot } = exchange
-    if (exchange.isEnded || front.upgrade === undefined) return void stream.destroy()
+    if (exchange.isEnded) return void stream.destroy()
+    if (front.upgrade === undefined) {
+      stream.destroy()
+      return exchange.fail(hookError('pool', new TypeError('it switched protocols, and nobody has asked for that')))
+    }
     exchange.status = head.status
     const shape = { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: snapshot.forwarding.via }
     const headers = responseHeaders(head.headers, shape)
@@ -221,6 +225,9 @@ export class Responder implements ResponseSink, FrontEvents {
   }
 
   onFrontThrew(thrown: unknown): void {
+    const { id, isEnded, services } = this.#exchange
+    // It has a record already: of the error that our response tells of, perhaps.
+    if (isEnded) services.logger.error({ exchange: id, err: thrown }, `the response threw: ${describeError(thrown)}`)
     this.#exchange.enter(this.#failWith, this, thrown)
   }
 
