@@ -133,3 +133,22 @@ test('a pool that switches protocols when nobody has asked ends the exchange', a
   assert.deepEqual(streams, ['destroyed'])
   assert.equal(running.pending(), 0)
 })
+
+test('a refusal after all of an upload has come keeps the connection', async () => {
+  await using running = await runProxy({ target: (await deadPort()).url, retry: false })
+  const client = rawClient(running.port)
+  for (const path of ['/1', '/2']) {
+    client.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello`)
+    assert.equal((await running.nextRecord()).errorCode, 'ERR_PROXY_CONNECT')
+  }
+  assert.match(await client.until('ERR_PROXY_CONNECT)\n'), /\r\nConnection: keep-alive\r\n/)
+  client.socket.destroy()
+})
+
+test('a refusal while an upload comes ends the connection', async () => {
+  await using running = await runProxy({ target: (await deadPort()).url, retry: false })
+  const client = rawClient(running.port)
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell')
+  assert.equal(await client.ended, 'end')
+  assert.match(client.text, /\r\nConnection: close\r\n/)
+})
