@@ -186,14 +186,16 @@ export class Attempt implements AttemptView, Timed, Outcome {
 
   #onLate(): void {
     // The list has let go of it; an attempt that is late because of the client goes on to its end.
-    this.exchange.services.deadlines.add(this)
-    const { headers, idle } = this.exchange.timeouts
+    const { client, services, timeouts } = this.exchange
+    services.deadlines.add(this)
+    if (client.endIfTotalReached(services.clock.now())) return
+    const { headers, idle } = timeouts
     const { id } = this.backend
     if (this.#phase === HEAD) {
       return this.#timeOut('ERR_PROXY_HEADERS_TIMEOUT', `backend ${id} did not respond within ${headers} ms`, true)
     }
     const isSending = this.#phase === BODY
-    if (this.exchange.isWaitingForClient(isSending)) return this.exchange.client.onIdle()
+    if (this.exchange.isWaitingForClient(isSending)) return client.onIdle()
     // A backend that takes no more of a body counts; one that is silent for a while, in a stream of events, does not.
     const isBlamed = isSending && !this.#attempts.isWaitingForBody
     this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${id} moved no byte for ${idle} ms`, isBlamed)

@@ -105,7 +105,8 @@ export class Attempts {
     const { logger, observers } = exchange.services
     logger.info({ exchange: exchange.id, code: error.code, delayMs }, `retrying: ${error.message}`)
     if (observers.has('onRetry')) observers.notify('onRetry', exchange, error, delayMs)
-    this.#again(delayMs)
+    // An observer may have aborted the request.
+    if (this.current === attempt) this.#again(delayMs)
   }
 
   #again(delayMs: number): void {

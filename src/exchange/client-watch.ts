@@ -189,7 +189,7 @@ export class ClientWatch implements BodyWatcher, Timed {
     const exchange = this.#exchange
     exchange.services.deadlines.add(this)
     const now = exchange.services.clock.now()
-    if (now >= this.#totalAt) return this.#endTotal(now)
+    if (this.endIfTotalReached(now)) return
     if (this.tunnel !== null) return this.tunnel.onLate()
     const { minBodyBytesPerSecond, minReadBytesPerSecond } = exchange.snapshot.limits
     if (this.#waitsFor === INTERCEPTORS) {
@@ -213,7 +213,9 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#exchange.fail(new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', message, { backend, attempt: attempts }), 'aborted')
   }
 
-  #endTotal(now: number): void {
+  /** The limit on the whole comes before every other that is reached with it. @returns whether it is reached. */
+  endIfTotalReached(now: number): boolean {
+    if (now < this.#totalAt) return false
     const { timeouts, running, backend, attempts } = this.#exchange
     const message = `the exchange took more than ${timeouts.total} ms`
     // It counts as no head in time if the backend has had the whole request for most of it.
@@ -221,5 +223,6 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#exchange.fail(
       new ProxyError('ERR_PROXY_TOTAL_TIMEOUT', message, { backend, attempt: attempts, blamesBackend }),
     )
+    return true
   }
 }

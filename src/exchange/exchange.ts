@@ -191,8 +191,9 @@ export class Exchange implements ExchangeView {
     if (this.isEnded) return
     if (this.events.hasBegun) return this.truncate(error)
     this.status = error.status
-    decideLast(this, error.status)
     this.end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error, attemptKind)
+    // After the end: what has come of a body that nobody reads is dropped by then, and may be all of it.
+    decideLast(this, error.status)
     const { onError } = this.call ?? {}
     if (onError === undefined) return sendLocally(this, errorResponse(error))
     const onThrew = (thrown: unknown): void => {
@@ -228,8 +229,8 @@ export class Exchange implements ExchangeView {
 
   #respondLocally(response: LocalResponse): void {
     this.status = response.status
-    decideLast(this, response.status)
     this.end('local', null)
+    decideLast(this, response.status)
     sendLocally(this, response)
   }
 

@@ -17,7 +17,12 @@ export function noteStart(
 ): void {
   try {
     guard(balancer.onStart?.(backend, exchange), name, exchange)
-    if (isFirst) guard(retry?.onExchange?.(), name, exchange)
+  } catch (thrown) {
+    notePolicyThrew(name, exchange, thrown)
+  }
+  if (!isFirst) return
+  try {
+    guard(retry?.onExchange?.(), name, exchange)
   } catch (thrown) {
     notePolicyThrew(name, exchange, thrown)
   }

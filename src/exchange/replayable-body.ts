@@ -19,7 +19,7 @@ export interface BodyWatcher {
   onBodyComplete(): void
   /** From now on the client is waited for: it may send. */
   onBodyAwaited(): void
-  /** From now on it is not: the backend takes no more. */
+  /** From now on it is not: the backend takes no more, or is done with it. */
   onBodyHeld(): void
   /** Whoever reads the body, a connection of the user's pool perhaps, threw. */
   onBodyThrew(thrown: unknown): void
@@ -103,10 +103,13 @@ export class ReplayableBody implements BodySource, BodySink {
 
   stop(): void {
     this.#sink = null
-    if (this.#hasStarted && !this.#isEnded) {
-      this.#isPaused = true
-      this.#source.pause()
-    }
+    if (this.#hasStarted && !this.#isEnded) this.#pause()
+  }
+
+  #pause(): void {
+    this.#isPaused = true
+    this.#watcher.onBodyHeld()
+    this.#source.pause()
   }
 
   /** No attempt will follow: keep nothing. */
@@ -130,11 +133,7 @@ export class ReplayableBody implements BodySource, BodySink {
       else this.#keep(this.#kept, chunk)
     }
     const goOn = this.#give(chunk)
-    if (!goOn) {
-      this.#isPaused = true
-      this.#watcher.onBodyHeld()
-      this.#source.pause()
-    }
+    if (!goOn) this.#pause()
     return goOn
   }
 

@@ -11,6 +11,7 @@ import { hookError, ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { ResponseHead } from '../model/message.ts'
 import { assertSync } from '../runtime/callbacks.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 import type { FrontEvents } from './front.ts'
 import { UpgradedConnection } from './upgraded-connection.ts'
@@ -19,7 +20,6 @@ const NONE: Readonly<HeaderList> = []
 
 const WAITING = 0
 const RESPONDING = 1
-/** All of the response is with the front. */
 const COMPLETE = 2
 
 /** Step 7 of an exchange: the response on its way to the client. The last sink, outside of all interceptors. */
@@ -165,7 +165,11 @@ export class Responder implements ResponseSink, FrontEvents {
   onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
     const exchange = this.#exchange
     const { front, services, snapshot } = exchange
-    if (exchange.isEnded || front.upgrade === undefined) return void stream.destroy()
+    if (exchange.isEnded) return void stream.destroy()
+    if (front.upgrade === undefined) {
+      stream.destroy()
+      return exchange.fail(hookError('pool', new TypeError('it switched protocols, and nobody has asked for that')))
+    }
     exchange.status = head.status
     const shape = { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: snapshot.forwarding.via }
     const headers = responseHeaders(head.headers, shape)
@@ -193,8 +197,6 @@ export class Responder implements ResponseSink, FrontEvents {
   onError(error: ProxyError): void {
     this.#exchange.fail(error)
   }
-
-  // The client:
 
   onClientDrain(): void {
     this.#exchange.enter(this.#onClientDrain, this)
@@ -231,6 +233,9 @@ export class Responder implements ResponseSink, FrontEvents {
   }
 
   onFrontThrew(thrown: unknown): void {
+    const { id, isEnded, services } = this.#exchange
+    // It has a record already: of the error that our response tells of, perhaps.
+    if (isEnded) services.logger.error({ exchange: id, err: thrown }, `the response threw: ${describeError(thrown)}`)
     this.#exchange.enter(this.#failWith, this, thrown)
   }
 

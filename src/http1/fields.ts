@@ -118,6 +118,13 @@ export function fieldValues(headers: Readonly<HeaderList>, lowerName: string): s
   return values
 }
 
+/** The list as pairs of a name and a value. */
+export function pairs(headers: Readonly<HeaderList>): [string, string][] {
+  const result: [string, string][] = []
+  for (let i = 0; i < headers.length; i += 2) result.push([headers[i] as string, headers[i + 1] as string])
+  return result
+}
+
 /** Whether a comma-separated list holds `token`, without regard to case. */
 export function hasListToken(list: string, token: string): boolean {
   if (!list.includes(',')) return isName(list.trim(), token)

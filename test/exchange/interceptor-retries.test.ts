@@ -290,6 +290,20 @@ for (const { name, run } of FRONTS) {
     assert.deepEqual([backend.requests.length, front.pending()], [1, 0])
   })
 
+  test(`${name}: a call of next that is aborted by a listener for 'retry' is not sent again`, async () => {
+    await using backend = await mockBackend([(_request, reply) => reply.reset(), { body: 'fine' }])
+    const first = new AbortController()
+    const handle: Handle = (next, exchange, request, body, sink) => {
+      first.signal.addEventListener('abort', () => next(exchange, request, body, sink), { once: true })
+      next(exchange, { ...request, signal: first.signal }, body, sink)
+    }
+    await using front = await run(through(backend, handle, { retry: {} }))
+    front.proxy.on('retry', () => first.abort())
+    assert.equal(await (await fetch(front.url)).text(), 'fine')
+    await front.nextRecord()
+    assert.deepEqual([backend.requests.length, front.pending()], [2, 0])
+  })
+
   test(`${name}: a signal that lives on keeps no exchange`, async () => {
     await using backend = await mockBackend()
     const { signal } = new AbortController()

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { BodySink } from '../../contracts/pool.ts'
 import type { Front, FrontBody, FrontEvents, Retainable } from '../../exchange/front.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
-import { isName, removeField } from '../../http1/fields.ts'
+import { isName, pairs, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { ResponseHead } from '../../model/message.ts'
@@ -484,10 +484,4 @@ function hasDate(headers: HeaderList): boolean {
     if (name.length === 4 && isName(name, 'date')) return true
   }
   return false
-}
-
-function pairs(list: HeaderList): [string, string][] {
-  const result: [string, string][] = []
-  for (let i = 0; i < list.length; i += 2) result.push([list[i] as string, list[i + 1] as string])
-  return result
 }

@@ -3,13 +3,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Front, FrontEvents, TunnelEvents } from '../../exchange/front.ts'
-import { fieldValue } from '../../http1/fields.ts'
+import { fieldValue, pairs } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 import type { Clock } from '../../runtime/clock.ts'
-import { needsDrain, responseOn } from '../node-internals.ts'
+import { emitDrain, needsDrain, responseOn } from '../node-internals.ts'
 import { destroyGuarded } from '../tcp.ts'
 import { Tunnel } from '../tunnel/tunnel.ts'
 
@@ -134,7 +134,8 @@ export class UpgradeFront implements Front {
     stream.on(
       'drain',
       this.#guarded(() => {
-        res.emit('drain')
+        // node takes the flag off itself only if its own server writes the response.
+        emitDrain(res)
         if (!this.#awaitsDrain) return
         this.#awaitsDrain = false
         this.#events?.onClientDrain()
@@ -156,7 +157,8 @@ export class UpgradeFront implements Front {
 
   flush(): void {}
 
-  end(): void {
+  end(trailers: HeaderList | null): void {
+    if (trailers !== null) this.#res?.addTrailers(pairs(trailers))
     this.#res?.end()
   }
 

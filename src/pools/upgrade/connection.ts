@@ -40,6 +40,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
   #response: IncomingMessage | null = null
   #sink: ResponseSink | null = null
   #failure: ProxyError | null = null
+  #requestError: Error | undefined
   /** Reads along with node's client, and says what is not strictly HTTP. */
   #faultOf: (bytes: Buffer) => string | null = () => null
   readonly #onBytes = (bytes: Buffer): void => {
@@ -74,7 +75,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     socket.on('error', ignore).on('close', () => {
       if (socket !== this.#socket) return
       if (this.setup === null) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up')
-      this.#lost('')
+      if (this.#response === null) this.#lost()
       this.#owner.onClosed(this)
     })
   }
@@ -147,8 +148,9 @@ export class UpgradeConnection implements Lease, Flow, Timed {
       this.#sink = null
       last?.onEnd(response.rawTrailers.length === 0 ? null : response.rawTrailers)
     })
+    // Not when the connection closes: a slow client may have to take what has come before that.
     response.on('close', () => {
-      if (!response.complete) this.#lost('')
+      if (!response.complete) this.#lost()
     })
     this.#sink?.onFlush()
   }
@@ -180,12 +182,15 @@ export class UpgradeConnection implements Lease, Flow, Timed {
   }
 
   #onRequestError(error: NodeJS.ErrnoException): void {
-    const isGarbage = error.code?.startsWith('HPE_') === true && this.#response === null
-    if (isGarbage) this.#fail('ERR_PROXY_BAD_RESPONSE', `sent what is not HTTP: ${describeError(error)}`, error)
-    else this.#lost(`: ${describeError(error)}`, error)
+    this.#requestError = error
+    if (this.#response !== null) return
+    if (error.code?.startsWith('HPE_') !== true) return this.#lost()
+    this.#fail('ERR_PROXY_BAD_RESPONSE', `sent what is not HTTP: ${describeError(error)}`, error)
   }
 
-  #lost(detail: string, cause?: unknown): void {
+  #lost(): void {
+    const cause = this.#requestError
+    const detail = cause === undefined ? '' : `: ${describeError(cause)}`
     if (this.#response !== null)
       this.#fail('ERR_PROXY_TRUNCATED', `closed the connection in the middle of the response${detail}`, cause)
     else this.#fail('ERR_PROXY_RESET', `closed the connection before it responded${detail}`, cause)
