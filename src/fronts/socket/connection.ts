@@ -9,6 +9,7 @@ import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import type { KnownRequest } from '../node/client-error.ts'
+import { readAsStream, readInto } from '../node-internals.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 import type { RequestReader } from './request-reader.ts'
 
@@ -16,6 +17,8 @@ import type { RequestReader } from './request-reader.ts'
 export interface SocketConnectionDeps {
   readonly core: Core
   readonly reader: RequestReader
+  /** What comes is read into it, whatever connection it comes on; nothing of it is kept after the call. */
+  readonly readBuffer: Buffer
   /** For a request head to come whole, ms; 0: any time. */
   readonly headMs: number
   /** Idle connections are kept this long, ms. */
@@ -36,6 +39,10 @@ export interface SocketConnectionDeps {
 
 /** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
 const MAX_HELD_BYTES = 65_536
+/** A body of which so much comes in one read goes on in buffers of its own, which are not copied. */
+const LARGE_READ_BYTES = 16_384
+/** Copies below this size share memory with others: node's pool. A larger one would keep too much of it alive. */
+const POOLED_BYTES = 4096
 /** How long we wait for another request, to say in its answer that it was the last, ms. */
 const LAST_REQUEST_MS = 500
 /** How long a client may take to read the last answer and go, ms. */
@@ -96,6 +103,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#peer = peer
     this.deadline = server.headMs > 0 ? clock.now() + server.headMs : Number.POSITIVE_INFINITY
     deadlines.add(this)
+    readInto(socket, server.readBuffer, this.#onRead)
     socket
       .on('data', this.#onData)
       .on('end', this.#onEnd)
@@ -124,6 +132,22 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // What the socket says:
 
+  /** Bytes lie in `buffer`. @returns where the next ones go. */
+  readonly #onRead = (buffer: Buffer, length: number): Buffer => {
+    const { readBuffer } = this.#server
+    if (this.#state < LINGERING) {
+      if (this.#held !== null) this.#onData(buffer.subarray(0, length))
+      else if (buffer === readBuffer) this.#readLent(buffer, length)
+      else if (length < LARGE_READ_BYTES) this.#read(copyOf(buffer, 0, length))
+      // It is read into no more.
+      else this.#read(buffer.subarray(0, length))
+    }
+    if (length < LARGE_READ_BYTES || this.#body === null) return readBuffer
+    const left = this.#chunks === null ? this.#left - (this.#held?.length ?? 0) : readBuffer.length
+    return left < LARGE_READ_BYTES ? readBuffer : Buffer.allocUnsafeSlow(Math.min(left, readBuffer.length))
+  }
+
+  /** Bytes that the stream had. With TLS, and where node reads into no buffer of ours, all of them. */
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state >= LINGERING) return
     const held = this.#held
@@ -177,6 +201,19 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // Reading:
 
+  /** Reads bytes that are ours until it returns: most are nothing but heads. */
+  #readLent(bytes: Buffer, to: number): void {
+    let i = 0
+    this.#isReading = true
+    while (i < to && this.#state < LINGERING && this.#front === null && this.#body === null) {
+      const length = this.#readHead(bytes, i, to)
+      if (length <= 0) break
+      i += length
+    }
+    this.#isReading = false
+    if (i < to && this.#state < LINGERING) this.#read(copyOf(bytes, i, to))
+  }
+
   #read(bytes: Buffer): void {
     const to = bytes.length
     let i = 0
@@ -190,7 +227,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
         i = next
       } else if (this.#front !== null) break
       else {
-        const length = this.#readHead(bytes, i)
+        const length = this.#readHead(bytes, i, to)
         if (length <= 0) break
         i += length
       }
@@ -239,10 +276,10 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   }
 
   /** @returns the length of the head, or 0 or less where there is no request to go on with. */
-  #readHead(bytes: Buffer, from: number): number {
+  #readHead(bytes: Buffer, from: number, to: number): number {
     const { reader, core, isShared } = this.#server
     const { limits, router } = core.snapshot
-    const length = reader.read(bytes, from, bytes.length, this.#peer)
+    const length = reader.read(bytes, from, to, this.#peer)
     if (length === 0) {
       if (this.#state === IDLE) {
         // What has come of a first request counts from when the client came.
@@ -251,11 +288,11 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       }
       return 0
     }
-    if (length < 0) return this.#handOver(bytes, from)
+    if (length < 0) return this.#handOver(copyOf(bytes, from, to))
     const { method, target, sent } = reader
     const { bodyBytes } = sent
     const found = isShared ? router.resolve(method, target, sent.host) : null
-    if (found !== null && found.route === null) return this.#handOver(bytes, from)
+    if (found !== null && found.route === null) return this.#handOver(copyOf(bytes, from, to))
     const max = limits.maxRequestsPerConnection
     const isLast = ++this.#requests === max || sent.saysClose
     const front = new SocketFront(reader, this.#peer, this.socket, this, isLast)
@@ -354,9 +391,9 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // Away from here:
 
-  #handOver(bytes: Buffer, from: number): typeof NOT_PLAIN {
+  #handOver(bytes: Buffer): typeof NOT_PLAIN {
     this.#leave()
-    this.#server.onHandOver(this, bytes.subarray(from), this.#hasEnded)
+    this.#server.onHandOver(this, bytes, this.#hasEnded)
     return NOT_PLAIN
   }
 
@@ -389,6 +426,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#held = null
     this.#isReading = false
     this.#server.core.services.deadlines.remove(this)
+    readAsStream(this.socket, this.#server.readBuffer)
     // Whoever gets it does not know that it waits.
     if (this.#isOnHold) this.release()
     this.#unpause()
@@ -402,3 +440,12 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 }
 
 function ignore(): void {}
+
+/** Bytes of their own. */
+function copyOf(bytes: Buffer, from: number, to: number): Buffer {
+  const length = to - from
+  if (length < POOLED_BYTES) return Buffer.from(bytes.subarray(from, to))
+  const copy = Buffer.allocUnsafeSlow(length)
+  bytes.copy(copy, 0, from, to)
+  return copy
+}
