@@ -17,7 +17,7 @@ import type { RequestReader } from './request-reader.ts'
 export interface SocketConnectionDeps {
   readonly core: Core
   readonly reader: RequestReader
-  /** What comes is read into it, whatever connection it comes on; nothing of it is kept after the call. */
+  /** All connections are read into it; nothing of it is kept after the call. */
   readonly readBuffer: Buffer
   /** For a request head to come whole, ms; 0: any time. */
   readonly headMs: number
@@ -39,9 +39,9 @@ export interface SocketConnectionDeps {
 
 /** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
 const MAX_HELD_BYTES = 65_536
-/** A body of which so much comes in one read goes on in buffers of its own, which are not copied. */
+/** After a read of this size the rest of a body is read into buffers of its own, which are not copied. */
 const LARGE_READ_BYTES = 16_384
-/** Copies below this size share memory with others: node's pool. A larger one would keep too much of it alive. */
+/** Smaller copies come from node's pool. A larger one would keep too much of the pool alive. */
 const POOLED_BYTES = 4096
 /** How long we wait for another request, to say in its answer that it was the last, ms. */
 const LAST_REQUEST_MS = 500
@@ -132,14 +132,14 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // What the socket says:
 
-  /** Bytes lie in `buffer`. @returns where the next ones go. */
+  /** The first `length` bytes of `buffer` have come. @returns where the next ones go. */
   readonly #onRead = (buffer: Buffer, length: number): Buffer => {
     const { readBuffer } = this.#server
     if (this.#state < LINGERING) {
       if (this.#held !== null) this.#onData(buffer.subarray(0, length))
       else if (buffer === readBuffer) this.#readLent(buffer, length)
       else if (length < LARGE_READ_BYTES) this.#read(copyOf(buffer, 0, length))
-      // It is read into no more.
+      // A buffer of the body's own: it is not read into again.
       else this.#read(buffer.subarray(0, length))
     }
     if (length < LARGE_READ_BYTES || this.#body === null) return readBuffer
@@ -147,7 +147,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     return left < LARGE_READ_BYTES ? readBuffer : Buffer.allocUnsafeSlow(Math.min(left, readBuffer.length))
   }
 
-  /** Bytes that the stream had. With TLS, and where node reads into no buffer of ours, all of them. */
+  /** Bytes that the stream had: all of them with TLS, and if node does not read into our buffer. */
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state >= LINGERING) return
     const held = this.#held
@@ -201,7 +201,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // Reading:
 
-  /** Reads bytes that are ours until it returns: most are nothing but heads. */
+  /** Reads the shared buffer: heads where they lie, and anything else as a copy. */
   #readLent(bytes: Buffer, to: number): void {
     let i = 0
     this.#isReading = true
