@@ -165,6 +165,57 @@ export function emitLastBytes(socket: Socket, bytes: Buffer): void {
   socket.emit('end')
 }
 
+/** What lib/net.js keeps on a socket of the option `onread`. */
+const READ_NAMES = ['kBuffer', 'kBufferCb', 'kBufferGen'] as const
+/** The same symbols on all sockets of a process. */
+let readSymbols: readonly (symbol | undefined)[] | null = null
+
+/**
+ * Reads a socket that a server has accepted into buffers of ours, as the documented option `onread` does for one that is being made:
+ * node otherwise allocates 64 KiB for each read, and the bytes go through the stream. Bytes that the stream already has, and the end,
+ * still come by its events. `Symbol(kBuffer)`, `Symbol(kBufferCb)` and `Symbol(kBufferGen)` (the constructor of `Socket` and
+ * `initSocketHandle` in lib/net.js, `onStreamRead` in lib/internal/stream_base_commons.js), and `socket._handle.useUserBuffer()`
+ * (src/stream_base.cc).
+ * @param onBytes gets the first `length` bytes of the buffer, and returns the buffer that is read into next. While the socket is
+ * paused nothing is read.
+ * @returns whether it does. Without them, and for sockets of another class (TLS): `false`, and the bytes come as 'data'.
+ */
+export function readInto(socket: Socket, first: Buffer, onBytes: (buffer: Buffer, length: number) => Buffer): boolean {
+  const { _handle: handle } = socket as { _handle?: { useUserBuffer?(buffer: Buffer): void } | null }
+  if (typeof handle?.useUserBuffer !== 'function' || Object.getPrototypeOf(socket) !== Socket.prototype) return false
+  readSymbols ??= readSymbolsOf(socket)
+  const [buffer, callback, supplier] = readSymbols
+  if (buffer === undefined || callback === undefined || supplier === undefined) return false
+  const fields = socket as unknown as Record<symbol, unknown>
+  // It was made with `onread`.
+  if (fields[buffer] !== null) return false
+  let next = first
+  fields[buffer] = first
+  fields[callback] = (length: number, bytes: Buffer): void => {
+    next = onBytes(bytes, length)
+  }
+  fields[supplier] = () => next
+  handle.useUserBuffer(first)
+  return true
+}
+
+function readSymbolsOf(socket: Socket): readonly (symbol | undefined)[] {
+  const all = Object.getOwnPropertySymbols(socket)
+  return READ_NAMES.map((name) => all.find(({ description }) => description === name))
+}
+
+/**
+ * The end of {@link readInto}: from now on the bytes come as 'data' again, copied out of `buffer`. node knows no way back to buffers
+ * of its own; a server of node:http reads past them, as long as its parser has the connection (`consume` in src/node_http_parser.cc).
+ */
+export function readAsStream(socket: Socket, buffer: Buffer): void {
+  const [, callback, supplier] = readSymbols ?? []
+  const fields = socket as unknown as Record<symbol, unknown>
+  if (callback === undefined || supplier === undefined || typeof fields[callback] !== 'function') return
+  fields[callback] = (length: number, bytes: Buffer): boolean => socket.push(Buffer.from(bytes.subarray(0, length)))
+  fields[supplier] = () => buffer
+}
+
 /**
  * The TCP socket under a TLS one; itself, if it is one. `_parent`, set by `TLSSocket.prototype._init` (lib/internal/tls/wrap.js, in 22
  * lib/_tls_wrap.js). Without it: `socket`, so that a TLS connection counts as in its handshake until it closes, and is never reset.

@@ -23,6 +23,8 @@ import {
   needsDrain,
   onSocketAssigned,
   pauseReading,
+  readAsStream,
+  readInto,
   requestBeingRead,
   responseOn,
   resumeReading,
@@ -31,6 +33,7 @@ import {
   watchConnections,
 } from '../../src/fronts/node-internals.ts'
 import { reset } from '../../src/fronts/tcp.ts'
+import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { gate, rounds, runInServer } from '../support/running-proxy.ts'
@@ -589,6 +592,144 @@ test('node has no flush() of its own, which that of a middleware would be taken 
   assert.equal('flush' in ServerResponse.prototype, false)
 })
 
+/** A connection that a plain server, or one of TLS, has accepted, and its client. */
+async function accepted(
+  isSecure = false,
+): Promise<AsyncDisposable & { readonly socket: Socket; readonly client: Socket }> {
+  const server = isSecure ? tls.createServer({ cert: certificate, key }) : net.createServer({ allowHalfOpen: true })
+  const event = isSecure ? 'secureConnection' : 'connection'
+  const coming = new Promise<Socket>((resolve) => server.once(event, resolve))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const client = isSecure ? tls.connect({ port, ca: certificate, servername: 'localhost' }) : net.connect(port)
+  const socket = await coming
+  return {
+    socket,
+    client,
+    async [Symbol.asyncDispose]() {
+      socket.destroy()
+      client.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+test('readInto: the bytes come into the buffers that it is given, and the end by the event', async () => {
+  await using connection = await accepted()
+  const { socket, client } = connection
+  const buffers = [Buffer.alloc(4), Buffer.alloc(8), Buffer.alloc(8)] as const
+  const calls: [buffer: number, text: string][] = []
+  const data: string[] = []
+  const [first] = buffers
+  const reads = readInto(socket, first, (buffer, length) => {
+    const which = buffers.findIndex((one) => one.buffer === buffer.buffer && one.byteOffset === buffer.byteOffset)
+    calls.push([which, buffer.toString('latin1', 0, length)])
+    return buffers[which + 1] ?? first
+  })
+  assert.equal(reads, true)
+  assert.equal(
+    readInto(socket, first, () => first),
+    false,
+  )
+  socket.on('data', (bytes) => data.push(bytes.toString()))
+  client.end('aaaabbbbbbbbcccccccca')
+  await once(socket, 'end')
+  assert.deepEqual(calls, [
+    [0, 'aaaa'],
+    [1, 'bbbbbbbb'],
+    [2, 'cccccccc'],
+    [0, 'a'],
+  ])
+  assert.deepEqual(data, [])
+})
+
+test('readInto: a socket that is paused reads nothing', async () => {
+  await using connection = await accepted()
+  const { socket, client } = connection
+  const buffer = Buffer.alloc(64)
+  let text = ''
+  readInto(socket, buffer, (_buffer, length) => {
+    text += buffer.toString('latin1', 0, length)
+    socket.pause()
+    return buffer
+  })
+  socket.resume()
+  client.write('one')
+  await until(() => text === 'one')
+  client.write('two')
+  await rounds()
+  assert.equal(text, 'one')
+  socket.resume()
+  await until(() => text === 'onetwo')
+})
+
+test("readAsStream: the bytes are the stream's again, each with memory of its own", async () => {
+  await using connection = await accepted()
+  const { socket, client } = connection
+  const buffer = Buffer.alloc(64)
+  const kept: Buffer[] = []
+  let text = ''
+  readInto(socket, buffer, (_buffer, length) => {
+    text += buffer.toString('latin1', 0, length)
+    return buffer
+  })
+  socket.on('data', (bytes: Buffer) => kept.push(bytes))
+  client.write('one')
+  await until(() => text === 'one')
+  readAsStream(socket, buffer)
+  for (const piece of ['two', 'tri']) {
+    const before = kept.length
+    client.write(piece)
+    await until(() => kept.length > before)
+  }
+  assert.equal(text, 'one')
+  assert.deepEqual(kept.map(String), ['two', 'tri'])
+  // Nobody reads the stream: no more than it may hold is read.
+  socket.pause()
+  for (let i = 0; i < 64; i++) client.write(Buffer.alloc(65_536))
+  await rounds()
+  assert.ok(socket.readableLength <= 2 * socket.readableHighWaterMark, `${socket.readableLength} bytes are held`)
+})
+
+test('readInto: not a socket of TLS, nor one that is closed or without what node does not document', async () => {
+  await using plain = await accepted()
+  await using secure = await accepted(true)
+  const buffer = Buffer.alloc(64)
+  const read = (socket: Socket): boolean => readInto(socket, buffer, () => buffer)
+  assert.equal(read(secure.socket), false)
+  assert.equal(read(new Socket()), false)
+  const handle = hidden(hidden(plain.socket)._handle as object)
+  handle.useUserBuffer = undefined
+  assert.equal(read(plain.socket), false)
+  delete handle.useUserBuffer
+  plain.socket.destroy()
+  assert.equal(read(plain.socket), false)
+  // Nothing to be undone.
+  readAsStream(secure.socket, buffer)
+  const data = once(secure.socket, 'data')
+  secure.client.write('as before')
+  assert.equal(String((await data)[0]), 'as before')
+})
+
+test('the socket server reads by the stream if node has no other way', async () => {
+  await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
+  await using lane = await runLane({ target: backend.url })
+  lane.lane.prependListener('connection', (socket: Socket) => {
+    hidden(hidden(socket)._handle as object).useUserBuffer = undefined
+  })
+  const client = rawClient(lane.port)
+  client.write(`${head('/', 'Content-Length: 3\r\n', 'POST')}one`)
+  await client.until('one')
+  client.write(`${head('/', 'Expect: 100-continue\r\nContent-Length: 3\r\n', 'POST')}two`)
+  await client.until('two')
+  assert.equal(lane.handedOver.length, 1)
+  client.socket.destroy()
+})
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await rounds(1)
+}
+
 const source = new URL('../../../src/', import.meta.url)
 const NAMES = [
   '_handle',
@@ -601,11 +742,15 @@ const NAMES = [
   'assignSocket',
   'getOwnPropertySymbols',
   'httpAllowHalfOpen',
+  'kBuffer',
+  'kBufferCb',
+  'kBufferGen',
   'kNeedDrain',
   'rawPacket',
   'setupConnectionsTracking',
   'shouldKeepAlive',
   'shouldUpgradeCallback',
+  'useUserBuffer',
 ]
 const UNDOCUMENTED = new RegExp(
   [

@@ -8,6 +8,7 @@ import { NOT_PLAIN } from '../../http1/request-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { readAsStream, readInto } from '../node-internals.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 import type { RequestReader } from './request-reader.ts'
 
@@ -15,6 +16,8 @@ import type { RequestReader } from './request-reader.ts'
 export interface SocketConnectionDeps {
   readonly core: Core
   readonly reader: RequestReader
+  /** All connections are read into it; nothing of it is kept after the call. */
+  readonly readBuffer: Buffer
   /** For a request head to come whole, ms; 0: any time. */
   readonly headMs: number
   /** Idle connections are kept this long, ms. */
@@ -35,6 +38,10 @@ export interface SocketConnectionDeps {
 
 /** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
 const MAX_HELD_BYTES = 65_536
+/** After a read of this size the rest of a body is read into buffers of its own, which are not copied. */
+const LARGE_READ_BYTES = 16_384
+/** Smaller copies come from node's pool. A larger one would keep too much of the pool alive. */
+const POOLED_BYTES = 4096
 /** How long we wait for another request, to say in its answer that it was the last, ms. */
 const LAST_REQUEST_MS = 500
 /** How long a client may take to read the last answer and go, ms. */
@@ -95,6 +102,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#peer = peer
     this.deadline = server.headMs > 0 ? clock.now() + server.headMs : Number.POSITIVE_INFINITY
     deadlines.add(this)
+    readInto(socket, server.readBuffer, this.#onRead)
     socket
       .on('data', this.#onData)
       .on('end', this.#onEnd)
@@ -123,6 +131,22 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // What the socket says:
 
+  /** The first `length` bytes of `buffer` have come. @returns where the next ones go. */
+  readonly #onRead = (buffer: Buffer, length: number): Buffer => {
+    const { readBuffer } = this.#server
+    if (this.#state < LINGERING) {
+      if (this.#held !== null) this.#onData(buffer.subarray(0, length))
+      else if (buffer === readBuffer) this.#readLent(buffer, length)
+      else if (length < LARGE_READ_BYTES) this.#read(copyOf(buffer, 0, length))
+      // A buffer of the body's own: it is not read into again.
+      else this.#read(buffer.subarray(0, length))
+    }
+    if (length < LARGE_READ_BYTES || this.#body === null) return readBuffer
+    const left = this.#chunks === null ? this.#left - (this.#held?.length ?? 0) : readBuffer.length
+    return left < LARGE_READ_BYTES ? readBuffer : Buffer.allocUnsafeSlow(Math.min(left, readBuffer.length))
+  }
+
+  /** Bytes that the stream had: all of them with TLS, and if node does not read into our buffer. */
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state >= LINGERING) return
     const held = this.#held
@@ -176,6 +200,19 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // Reading:
 
+  /** Reads the shared buffer: heads where they lie, and anything else as a copy. */
+  #readLent(bytes: Buffer, to: number): void {
+    let i = 0
+    this.#isReading = true
+    while (i < to && this.#state < LINGERING && this.#front === null && this.#body === null) {
+      const length = this.#readHead(bytes, i, to)
+      if (length <= 0) break
+      i += length
+    }
+    this.#isReading = false
+    if (i < to && this.#state < LINGERING) this.#read(copyOf(bytes, i, to))
+  }
+
   #read(bytes: Buffer): void {
     const to = bytes.length
     let i = 0
@@ -189,7 +226,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
         i = next
       } else if (this.#front !== null) break
       else {
-        const length = this.#readHead(bytes, i)
+        const length = this.#readHead(bytes, i, to)
         if (length <= 0) break
         i += length
       }
@@ -238,10 +275,10 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   }
 
   /** @returns the length of the head, or 0 or less where there is no request to go on with. */
-  #readHead(bytes: Buffer, from: number): number {
+  #readHead(bytes: Buffer, from: number, to: number): number {
     const { reader, core, isShared } = this.#server
     const { limits, router } = core.snapshot
-    const length = reader.read(bytes, from, bytes.length, this.#peer)
+    const length = reader.read(bytes, from, to, this.#peer)
     if (length === 0) {
       if (this.#state === IDLE) {
         // What has come of a first request counts from when the client came.
@@ -250,11 +287,11 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       }
       return 0
     }
-    if (length < 0) return this.#handOver(bytes, from)
+    if (length < 0) return this.#handOver(copyOf(bytes, from, to))
     const { method, target, sent } = reader
     const { bodyBytes } = sent
     const found = isShared ? router.resolve(method, target, sent.host) : null
-    if (found !== null && found.route === null) return this.#handOver(bytes, from)
+    if (found !== null && found.route === null) return this.#handOver(copyOf(bytes, from, to))
     const max = limits.maxRequestsPerConnection
     const isLast = ++this.#requests === max || sent.saysClose
     const front = new SocketFront(reader, this.#peer, this.socket, this, isLast)
@@ -353,9 +390,9 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // Away from here:
 
-  #handOver(bytes: Buffer, from: number): typeof NOT_PLAIN {
+  #handOver(bytes: Buffer): typeof NOT_PLAIN {
     this.#leave()
-    this.#server.onHandOver(this, bytes.subarray(from), this.#hasEnded)
+    this.#server.onHandOver(this, bytes, this.#hasEnded)
     return NOT_PLAIN
   }
 
@@ -388,6 +425,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#held = null
     this.#isReading = false
     this.#server.core.services.deadlines.remove(this)
+    readAsStream(this.socket, this.#server.readBuffer)
     // Whoever gets it does not know that it waits.
     if (this.#isOnHold) this.release()
     this.#unpause()
@@ -401,3 +439,12 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 }
 
 function ignore(): void {}
+
+/** Bytes of their own. */
+function copyOf(bytes: Buffer, from: number, to: number): Buffer {
+  const length = to - from
+  if (length < POOLED_BYTES) return Buffer.from(bytes.subarray(from, to))
+  const copy = Buffer.allocUnsafeSlow(length)
+  bytes.copy(copy, 0, from, to)
+  return copy
+}

@@ -38,6 +38,8 @@ export interface SocketServer extends net.Server {
   setSecureContext?(options: tls.SecureContextOptions): void
 }
 
+/** As much as node reads at once. */
+const READ_BUFFER_BYTES = 65_536
 /** A client that keeps to the time it was told must not meet a connection that is just being closed. */
 const KEEP_ALIVE_MARGIN_MS = 1_000
 
@@ -69,6 +71,7 @@ export function createSocketServer(
   const deps: SocketConnectionDeps = {
     core,
     reader: new RequestReader(limits, () => core.snapshot.forwarding.requestHeaders),
+    readBuffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
     // A whole request includes its head.
     headMs: smallestLimit(limits.headTimeoutMs, limits.requestTimeoutMs),
     keepAliveMs: settings.keepAliveMs + KEEP_ALIVE_MARGIN_MS,
