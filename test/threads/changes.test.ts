@@ -310,7 +310,10 @@ test('there is room for backends that come, as long as others go: none is ever t
   const many = (name: string, count: number) =>
     Array.from({ length: count }, (_, i) => ({ url: 'http://127.0.0.1:1', id: `${name} ${i}` }))
   // Too many at one time are refused, and what they took is free again after the next change.
-  await assert.rejects(proxy.setBackends(many('too many', 17_000)), /threads can share the state of at most 16384 backends/)
+  await assert.rejects(
+    proxy.setBackends(many('too many', 17_000)),
+    /threads can share the state of at most 16384 backends/,
+  )
   await proxy.setBackends([{ url: backend.url, id: 'first' }])
   await proxy.setBackends(many('others', 14_000))
   await proxy.setBackends([{ url: backend.url, id: 'first' }])

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { TestContext } from 'node:test'
 import type { Worker } from 'node:worker_threads'
 import { type Proxy, type ServeModuleOptions, serveModule, type ThreadChange } from '../../src/index.ts'
-import { chooseSpread, canHandOverListeners, type Spread } from '../../src/threads/spread.ts'
+import { canHandOverListeners, chooseSpread, type Spread } from '../../src/threads/spread.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { queue } from '../support/running-proxy.ts'
 
