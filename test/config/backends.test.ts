@@ -22,7 +22,7 @@ function origins(given: readonly GivenBackend[], present: readonly Backend[]): n
   return resolveBackends(given, present).map((init) => present.findIndex((backend) => backend.init === init))
 }
 
-test('what is given as before comes out as the very thing that is there, wherever it stands', () => {
+test('unchanged backends keep their objects at any position', () => {
   const present = presentOf(GIVEN)
   assert.deepEqual(origins(GIVEN, present), [0, 1, 2, 3, 4])
   assert.deepEqual(origins(structuredCloneOf(GIVEN), present), [0, 1, 2, 3, 4])
@@ -59,7 +59,7 @@ for (const [what, changed] of [
   })
 }
 
-test('faults are the same as without anything present, and say where they are', () => {
+test('faults have the same positions as without present backends', () => {
   const present = presentOf(GIVEN)
   for (const given of [
     GIVEN.with(3, 'nowhere'),
