@@ -67,8 +67,8 @@ export function flag(example: boolean) {
 export function word<const W extends readonly string[]>(words: W, or: '' | ` or ${string}` = '') {
   const allowed = words.map((each) => `'${each}'`).join(', ') + or
   return v.lazy((input) => {
-    const meant = typeof input === 'string' ? nearest(input, words) : null
-    return v.picklist(words, says(allowed, meant ?? words[0]))
+    const suggestion = typeof input === 'string' ? nearest(input, words) : null
+    return v.picklist(words, says(allowed, suggestion ?? words[0]))
   })
 }
 
@@ -120,8 +120,9 @@ export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hin
       v.rawCheck(({ addIssue }) => {
         for (const key of Object.keys(input)) {
           if (Object.hasOwn(entries, key)) continue
-          const meant = nearest(key, known)
-          const problem = hints?.get(key) ?? (meant === null ? 'is unknown' : `is unknown; did you mean ${meant}?`)
+          const suggestion = nearest(key, known)
+          const problem =
+            hints?.get(key) ?? (suggestion === null ? 'is unknown' : `is unknown; did you mean ${suggestion}?`)
           addIssue({ message: says(known.join(', '), example, problem), path: [itemOf(input, key)] })
         }
       }),

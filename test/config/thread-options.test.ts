@@ -61,7 +61,7 @@ test('all such options are reported at once, after invalid ones', () => {
     () => createProxy(options),
     (error: unknown) => error instanceof OptionsError && error.faults.length === 2,
   )
-  assert.throws(() => createProxy({ ...options, backends: [] }), /target is given together with `backends`/)
+  assert.throws(() => createProxy({ ...options, backends: [] }), /target cannot be used together with `backends`/)
 })
 
 test('logger, access log and executor stay in the main thread', () => {
