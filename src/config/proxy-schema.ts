@@ -21,11 +21,11 @@ import {
   named,
   optional,
   renamed,
-  says,
   text,
   whole,
   withDefault,
   word,
+  wording,
 } from './rules.ts'
 import { proxyTimeouts } from './timeouts-schema.ts'
 
@@ -58,7 +58,10 @@ const FORMATS = ['off', 'common', 'combined', 'json'] as const
 const accessLog = codeOr(
   isPlainObject,
   closed(
-    { format: word(FORMATS), write: v.custom<(line: string) => void>(isFunction, says('a function', '(line) => {}')) },
+    {
+      format: word(FORMATS),
+      write: v.custom<(line: string) => void>(isFunction, wording('a function', '(line) => {}')),
+    },
     { example: { format: 'json', write: '(line) => {}' } },
   ),
   word(FORMATS, ' or { format, write }'),
