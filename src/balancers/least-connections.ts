@@ -15,7 +15,10 @@ export interface LeastConnectionsOptions {
 const DIRECT_LIMIT = 16
 /** Up to this number of candidates a pick looks at all of them. */
 const SCAN_LIMIT = 256
-/** Above {@link SCAN_LIMIT} a pick looks at a random sample: the best of 64 is among the least busy 5 % in 96 of 100 picks. */
+/**
+ * Above {@link SCAN_LIMIT} a pick looks at a random sample: the best of 64 is among the least busy 5 % in 96 of 100
+ * picks.
+ */
 const SAMPLE_SIZE = 64
 /** A pick chooses at most this often; each time that the mirror turns out to be outdated, it chooses once more. */
 const MAX_CHOICES = 3

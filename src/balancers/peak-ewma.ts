@@ -6,11 +6,17 @@ import { redraw } from './sampling/redraw.ts'
 
 /** Options of {@link peakEwma}. */
 export interface PeakEwmaOptions {
-  /** Assumed response time of a backend before its first response, ms. Default 10. If far too high, new backends get few requests. */
+  /**
+   * Assumed response time of a backend before its first response, ms. Default 10. If far too high, new backends get few
+   * requests.
+   */
   defaultRttMs?: number
   /** Time after which 37 % of the old average are left, ms. Default 10000. */
   decayMs?: number
-  /** Least response time that a failure counts as, ms. Default 5000. If too low, a backend that fails fast looks like the best. */
+  /**
+   * Least response time that a failure counts as, ms. Default 5000. If too low, a backend that fails fast looks like
+   * the best.
+   */
   penaltyMs?: number
   /** A number in [0, 1). Default `Math.random`. */
   random?: () => number
@@ -21,7 +27,10 @@ export interface PeakEwmaOptions {
 /** The defaults of {@link PeakEwmaOptions}, ms. `defaultRttMs` is as in Envoy. */
 export const PEAK_EWMA_DEFAULTS = Object.freeze({ defaultRttMs: 10, decayMs: 10_000, penaltyMs: 5000 })
 
-/** Smallest change that is written, ms. The state holds whole microseconds: smaller changes would always be rounded away. */
+/**
+ * Smallest change that is written, ms. The state holds whole microseconds: smaller changes would always be rounded
+ * away.
+ */
 const SMALLEST_STEP_MS = 0.01
 
 /**

@@ -9,7 +9,10 @@ export interface RandomOptions {
   random?: () => number
 }
 
-/** Picks at random, in proportion to the weights. It ignores load: {@link powerOfTwo} balances better at hardly more cost. */
+/**
+ * Picks at random, in proportion to the weights. It ignores load: {@link powerOfTwo} balances better at hardly more
+ * cost.
+ */
 export function random({ random = Math.random }: RandomOptions = {}): Balancer {
   const drawsFor = perCandidates((candidates) => drawsFrom(candidates, random))
   const pick: Balancer['pick'] = (candidates) => {

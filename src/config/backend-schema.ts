@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { Backend } from '../model/backend.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { withoutPassword } from './options-error.ts'
-import { closed, codeOr, defaultsTo, flag, isObject, list, optional, says, text } from './rules.ts'
+import { closed, codeOr, defaultsTo, flag, isObject, list, optional, text, wording } from './rules.ts'
 
 /** A valid URL, for examples. */
 export const EXAMPLE_URL = 'http://127.0.0.1:3000'
@@ -15,19 +15,19 @@ function usable<T extends string | URL>() {
     try {
       new Backend(dataset.value)
     } catch (error) {
-      addIssue({ message: says(BACKEND, EXAMPLE_URL, `is invalid: ${withoutPassword(describeError(error))}`) })
+      addIssue({ message: wording(BACKEND, EXAMPLE_URL, `is invalid: ${withoutPassword(describeError(error))}`) })
     }
   })
 }
 const backendUrl = codeOr(
   (input) => input instanceof URL,
   v.pipe(v.instance(URL), usable()),
-  v.pipe(v.string(says(BACKEND, EXAMPLE_URL)), usable()),
+  v.pipe(v.string(wording(BACKEND, EXAMPLE_URL)), usable()),
 )
 
 const PEM = 'a certificate or key in PEM: a string that begins with -----BEGIN, or a Buffer'
 const PEM_EXAMPLE = '-----BEGIN CERTIFICATE-----\n...'
-const pem = codeOr(Buffer.isBuffer, v.custom<Buffer>(Buffer.isBuffer), v.string(says(PEM, PEM_EXAMPLE)))
+const pem = codeOr(Buffer.isBuffer, v.custom<Buffer>(Buffer.isBuffer), v.string(wording(PEM, PEM_EXAMPLE)))
 const pems = v.lazy((input) => {
   const several = list(pem, PEM, [PEM_EXAMPLE])
   return input === undefined ? v.union([pem, several]) : Array.isArray(input) ? several : pem
@@ -36,13 +36,13 @@ const pems = v.lazy((input) => {
 /** A name of the user's choice. */
 export const name = text('a name of one character or more', 'api-1', (value) => (value === '' ? 'is empty' : null))
 
-const WEIGHT = says('a number from 0 to 1000000', 2)
+const WEIGHT = wording('a number from 0 to 1000000', 2)
 const weight = v.pipe(v.number(WEIGHT), v.minValue(0, WEIGHT), v.maxValue(1_000_000, WEIGHT))
 
 const metadata = v.lazy((input) =>
   input === undefined
     ? v.record(v.string(), v.unknown())
-    : v.custom<Record<string, unknown>>(isObject, says('an object', { zone: 'a' })),
+    : v.custom<Record<string, unknown>>(isObject, wording('an object', { zone: 'a' })),
 )
 
 const backendObject = closed(
@@ -81,7 +81,7 @@ const backendObject = closed(
 
 /** A backend: a URL, or an object with a URL. */
 export const backend = v.lazy((input) => {
-  if (input === undefined) return v.union([backendUrl, backendObject], says(BACKEND, EXAMPLE_URL))
+  if (input === undefined) return v.union([backendUrl, backendObject], wording(BACKEND, EXAMPLE_URL))
   return typeof input === 'string' || input instanceof URL ? backendUrl : backendObject
 })
 

@@ -6,7 +6,7 @@ import { resolveOptions } from './resolve.ts'
 import { isObject, isPlainObject } from './rules.ts'
 
 /** A backend, as an application may describe it. */
-export type GivenBackend = string | URL | BackendInit
+export type BackendInput = string | URL | BackendInit
 
 const KEYS = new Set(['url', 'id', 'weight', 'metadata', 'tls'])
 
@@ -16,11 +16,11 @@ const KEYS = new Set(['url', 'id', 'weight', 'metadata', 'tls'])
  * @throws OptionsError with every fault at once, as `createProxy()` does.
  */
 export function resolveBackends(
-  given: readonly GivenBackend[],
+  input: readonly BackendInput[],
   present: readonly Backend[] = [],
 ): readonly BackendInit[] {
-  const all = [...given]
-  const { start, end, endBefore } = differenceOf(present, all, isGivenAs)
+  const all = [...input]
+  const { start, end, endBefore } = differenceOf(present, all, isUnchanged)
   const others = resolveOthers(all.slice(start, end), present.slice(start, endBefore))
   // With a fault or a duplicate id, checks the whole list, so that the faults have the right positions.
   if (others === null) return resolveAll(all)
@@ -30,17 +30,17 @@ export function resolveBackends(
   return Object.freeze([...kept[0], ...others, ...kept[1]].map(({ init }) => init))
 }
 
-/** @param present current backends; some may be in `given` at other positions. @returns `null` if there is a fault. */
-function resolveOthers(given: readonly GivenBackend[], present: readonly Backend[]): readonly Backend[] | null {
-  if (given.length === 0) return []
+/** @param present current backends; some may be in `input` at other positions. @returns `null` if there is a fault. */
+function resolveOthers(input: readonly BackendInput[], present: readonly Backend[]): readonly Backend[] | null {
+  if (input.length === 0) return []
   const byKey = new Map<unknown, Backend>()
   for (const backend of present) byKey.set(keyOf(backend.init), backend)
-  const found = given.map((each) => {
+  const found = input.map((each) => {
     const backend = byKey.get(keyOf(each))
-    return backend !== undefined && isGivenAs(backend, each) ? backend : null
+    return backend !== undefined && isUnchanged(backend, each) ? backend : null
   })
   try {
-    const rest = given.filter((_, index) => found[index] === null)
+    const rest = input.filter((_, index) => found[index] === null)
     const checked = rest.length === 0 ? [] : resolveAll(rest)
     const next = checked.values()
     return found.map((backend) => backend ?? new Backend(next.next().value as BackendInit))
@@ -49,26 +49,26 @@ function resolveOthers(given: readonly GivenBackend[], present: readonly Backend
   }
 }
 
-function resolveAll(given: readonly GivenBackend[]): readonly BackendInit[] {
-  return resolveOptions({ backends: [...given] }).groups.get(UNNAMED)?.backends ?? []
+function resolveAll(input: readonly BackendInput[]): readonly BackendInit[] {
+  return resolveOptions({ backends: [...input] }).groups.get(UNNAMED)?.backends ?? []
 }
 
-function keyOf(given: unknown): unknown {
-  const { id, url } = isPlainObject(given) ? given : { id: undefined, url: given }
+function keyOf(input: unknown): unknown {
+  const { id, url } = isPlainObject(input) ? input : { id: undefined, url: input }
   return id ?? (url instanceof URL ? url.href : url)
 }
 
-/** Whether `given` describes the backend without any change. */
-function isGivenAs({ init }: Backend, given: unknown): boolean {
-  if (!isPlainObject(given)) return isUrl(given, init) && Object.keys(init).length === 1
-  if (!isUrl(given.url, init) || given.id !== init.id || given.weight !== init.weight) return false
+/** Whether `input` describes the backend without any change. */
+function isUnchanged({ init }: Backend, input: unknown): boolean {
+  if (!isPlainObject(input)) return isUrl(input, init) && Object.keys(init).length === 1
+  if (!isUrl(input.url, init) || input.id !== init.id || input.weight !== init.weight) return false
   // Compared by identity: it belongs to the application, and may be anything.
-  if (given.metadata !== init.metadata) return false
-  if (given.tls !== init.tls && !(isObject(init.tls) && isDeepStrictEqual(given.tls, init.tls))) return false
-  for (const key in given) if (!KEYS.has(key)) return false
+  if (input.metadata !== init.metadata) return false
+  if (input.tls !== init.tls && !(isObject(init.tls) && isDeepStrictEqual(input.tls, init.tls))) return false
+  for (const key in input) if (!KEYS.has(key)) return false
   return true
 }
 
-function isUrl(given: unknown, { url }: BackendInit): boolean {
-  return given === url || (given instanceof URL && given.href === url)
+function isUrl(input: unknown, { url }: BackendInit): boolean {
+  return input === url || (input instanceof URL && input.href === url)
 }

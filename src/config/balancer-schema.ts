@@ -13,7 +13,7 @@ import { PEAK_EWMA_DEFAULTS } from '../balancers/peak-ewma.ts'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { BalancerName } from './options.ts'
-import { closed, codeOr, contract, defaultsTo, hasMethodOf, isPlainObject, nearest, says, whole } from './rules.ts'
+import { closed, codeOr, contract, defaultsTo, hasMethodOf, isPlainObject, nearest, whole, wording } from './rules.ts'
 
 /** The proxy passes these to every built-in. */
 interface Chance {
@@ -31,18 +31,18 @@ interface BuiltIn {
 export const DEFAULT_BALANCER: BalancerName = 'power-of-two'
 
 const HASH_BY = "'client-address', 'path', { header: name }, { cookie: name } or a function of the exchange"
-const hashName = v.pipe(v.string(says(HASH_BY, 'session')), v.nonEmpty(says(HASH_BY, 'session')))
+const hashName = v.pipe(v.string(wording(HASH_BY, 'session')), v.nonEmpty(wording(HASH_BY, 'session')))
 const hashByHeader = closed({ header: hashName }, { example: { header: 'x-user' } })
 const hashByCookie = closed({ cookie: hashName }, { example: { cookie: 'session' } })
 const hashByPart = v.lazy((input) => {
-  const byWord = v.picklist(['client-address', 'path'], says(HASH_BY, 'client-address'))
+  const byWord = v.picklist(['client-address', 'path'], wording(HASH_BY, 'client-address'))
   if (input === undefined) return v.union([byWord, hashByHeader, hashByCookie])
   if (!isPlainObject(input)) return byWord
   return Object.hasOwn(input, 'cookie') ? hashByCookie : hashByHeader
 })
 const hashBy = codeOr((input) => typeof input === 'function', v.function(), hashByPart)
 
-const BOUND = says('0 (no bound), or a percentage from 100 to 10000', CONSISTENT_HASH_DEFAULTS.boundedLoad)
+const BOUND = wording('0 (no bound), or a percentage from 100 to 10000', CONSISTENT_HASH_DEFAULTS.boundedLoad)
 const bound = v.pipe(v.number(BOUND), v.minValue(100, BOUND), v.maxValue(10_000, BOUND))
 const noBound = v.literal(0)
 const boundedLoad = v.lazy((input) => {
@@ -96,7 +96,7 @@ const ALLOWED = `${NAMES.map((each) => `'${each}'`).join(', ')}, or { name, ...i
 
 const byName = v.lazy((input) => {
   const likely = typeof input === 'string' ? nearest(input, NAMES) : null
-  return v.picklist(NAMES as BalancerName[], says(ALLOWED, likely ?? DEFAULT_BALANCER))
+  return v.picklist(NAMES as BalancerName[], wording(ALLOWED, likely ?? DEFAULT_BALANCER))
 })
 
 /** A name with options; each built-in has its own. */
@@ -104,7 +104,7 @@ const withOptions = v.lazy((input) => {
   const kinds = NAMES.map((each) => optionsOf(each as BalancerName))
   if (input === undefined) return v.union(kinds)
   const wanted = isPlainObject(input) && typeof input.name === 'string' ? NAMES.indexOf(input.name) : -1
-  return kinds[wanted] ?? v.looseObject({ name: byName }, says(ALLOWED, { name: 'peak-ewma', decayMs: 10_000 }))
+  return kinds[wanted] ?? v.looseObject({ name: byName }, wording(ALLOWED, { name: 'peak-ewma', decayMs: 10_000 }))
 })
 
 function optionsOf(name: BalancerName) {

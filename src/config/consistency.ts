@@ -45,7 +45,7 @@ function groupFaults({ backends, target }: Options, at: readonly string[]): Opti
   if (backends !== undefined && target !== undefined) {
     faults.push({
       path: pathOf([...at, 'target']),
-      message: 'is given together with `backends`',
+      message: 'cannot be used together with `backends`',
       value: target,
       allowed: '`target` for a single backend, or `backends` for several',
       example: [EXAMPLE_URL],
@@ -112,10 +112,10 @@ function encodedFaults({ routes, routing }: Options): OptionFault[] {
       const value = isPlainObject(route) ? route[key] : undefined
       const found = typeof value === 'string' ? /%(?:2f|5c|00)/i.exec(value)?.[0] : undefined
       if (typeof value !== 'string' || found === undefined) return []
-      const meant = value.replace(/%(?:2f|5c)/gi, '/').replace(/%00/g, '')
-      const message = `has ${found}, so no request can match it: routing.encodedSlashes is ${show(encodedSlashes)}; did you mean ${show(meant)}?`
+      const suggestion = value.replace(/%(?:2f|5c)/gi, '/').replace(/%00/g, '')
+      const message = `has ${found}, so no request can match it: routing.encodedSlashes is ${show(encodedSlashes)}; did you mean ${show(suggestion)}?`
       const allowed = "a path without %2F, %5C and %00, unless routing.encodedSlashes is 'pass'"
-      return [{ path: pathOf(['routes', index, key]), message, value, allowed, example: meant }]
+      return [{ path: pathOf(['routes', index, key]), message, value, allowed, example: suggestion }]
     }),
   )
 }

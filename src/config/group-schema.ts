@@ -20,11 +20,11 @@ import {
   optional,
   renamed,
   type Schema,
-  says,
   text,
   whole,
   withDefault,
   word,
+  wording,
 } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
@@ -198,7 +198,7 @@ const affinity = codeOnly(
     contract<Affinity>('an Affinity', ['find', 'bind'], AFFINITY),
     v.check(
       ({ onLost }) => onLost === 'rebalance' || onLost === 'refuse',
-      says("onLost: 'rebalance' or 'refuse'", AFFINITY, "has an onLost that is neither 'rebalance' nor 'refuse'"),
+      wording("onLost: 'rebalance' or 'refuse'", AFFINITY, "has an onLost that is neither 'rebalance' nor 'refuse'"),
     ),
   ),
 )

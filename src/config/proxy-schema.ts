@@ -22,11 +22,11 @@ import {
   named,
   optional,
   renamed,
-  says,
   text,
   whole,
   withDefault,
   word,
+  wording,
 } from './rules.ts'
 import { proxyTimeouts } from './timeouts-schema.ts'
 
@@ -59,7 +59,10 @@ const FORMATS = ['off', 'common', 'combined', 'json'] as const
 const accessLog = codeOr(
   isPlainObject,
   closed(
-    { format: word(FORMATS), write: v.custom<(line: string) => void>(isFunction, says('a function', '(line) => {}')) },
+    {
+      format: word(FORMATS),
+      write: v.custom<(line: string) => void>(isFunction, wording('a function', '(line) => {}')),
+    },
     { example: { format: 'json', write: '(line) => {}' } },
   ),
   word(FORMATS, ' or { format, write }'),
@@ -72,7 +75,7 @@ const logger = codeOr(
 
 const observer = v.custom<Observer>(
   (input) => isObject(input) && typeof input.name === 'string',
-  says('an Observer: { name, onFinish(exchange, record), ... }', { name: 'mine' }),
+  wording('an Observer: { name, onFinish(exchange, record), ... }', { name: 'mine' }),
 )
 
 /** Hints for options of http-proxy and similar packages. */

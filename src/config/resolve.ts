@@ -42,8 +42,8 @@ export function resolveOptions(input: ProxyOptions, running?: Clock): ResolvedOp
   const clock = running ?? resolveClock(options.clock, logger)
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
-  const given = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
-  const routes = Object.freeze(given.map((route) => resolveRoute(route, groups, timeouts)))
+  const routeOptions = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
+  const routes = Object.freeze(routeOptions.map((route) => resolveRoute(route, groups, timeouts)))
   const { name, accessLog, observers, executor, drainTimeoutMs } = options
   return Object.freeze<ResolvedOptions>({
     given: { name, logger: options.logger, accessLog, observers, executor, clock: options.clock, drainTimeoutMs },
@@ -102,9 +102,9 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
   })
 }
 
-function resolveBackend(given: CheckedBackend): BackendInit {
-  if (typeof given === 'string' || given instanceof URL) return Object.freeze({ url: String(given) })
-  const { url, id, weight, metadata, tls } = given
+function resolveBackend(input: CheckedBackend): BackendInit {
+  if (typeof input === 'string' || input instanceof URL) return Object.freeze({ url: String(input) })
+  const { url, id, weight, metadata, tls } = input
   return Object.freeze<BackendInit>({
     url: String(url),
     ...(id !== undefined && { id }),
@@ -114,21 +114,21 @@ function resolveBackend(given: CheckedBackend): BackendInit {
   })
 }
 
-function resolveHealthCheck(given: CheckedGroup['healthCheck'], clock: Clock): HealthCheck | null {
-  if (given === false) return null
-  if (given !== undefined && 'observe' in given) return given
-  const passive = consecutiveFailures(given)
-  return given?.probe === undefined ? passive : { ...httpProbe(given.probe, clock), ...passive }
+function resolveHealthCheck(input: CheckedGroup['healthCheck'], clock: Clock): HealthCheck | null {
+  if (input === false) return null
+  if (input !== undefined && 'observe' in input) return input
+  const passive = consecutiveFailures(input)
+  return input?.probe === undefined ? passive : { ...httpProbe(input.probe, clock), ...passive }
 }
 
-function maxEjectedPercent(given: CheckedGroup['healthCheck']): number {
-  const isOptions = given !== undefined && given !== false && !('observe' in given)
-  return isOptions ? given.maxEjectedPercent : EJECTION_DEFAULTS.maxEjectedPercent
+function maxEjectedPercent(input: CheckedGroup['healthCheck']): number {
+  const isOptions = input !== undefined && input !== false && !('observe' in input)
+  return isOptions ? input.maxEjectedPercent : EJECTION_DEFAULTS.maxEjectedPercent
 }
 
-function resolveRetry(given: CheckedGroup['retry'], clock: Clock): RetryPolicy | null {
-  if (given === false) return null
-  return given !== undefined && 'next' in given ? given : budgetedRetries(given, clock)
+function resolveRetry(input: CheckedGroup['retry'], clock: Clock): RetryPolicy | null {
+  if (input === false) return null
+  return input !== undefined && 'next' in input ? input : budgetedRetries(input, clock)
 }
 
 function resolveRoute(
@@ -172,18 +172,18 @@ function hostPattern(host: string): string {
   return `${host.startsWith('*.') ? '*.' : ''}${domainToASCII(name)}`
 }
 
-function resolveLogger(given: CheckedOptions['logger']): Logger {
-  if (given === 'silent') return silentLogger()
-  return given === 'console' ? consoleLogger() : toLogger(given)
+function resolveLogger(input: CheckedOptions['logger']): Logger {
+  if (input === 'silent') return silentLogger()
+  return input === 'console' ? consoleLogger() : toLogger(input)
 }
 
-function resolveClock(given: Clock | undefined, logger: Logger): Clock {
-  if (given === undefined) return systemClock
-  return guardedClock(given, (error) => logger.error({ err: error }, `the clock threw: ${describeError(error)}`))
+function resolveClock(input: Clock | undefined, logger: Logger): Clock {
+  if (input === undefined) return systemClock
+  return guardedClock(input, (error) => logger.error({ err: error }, `the clock threw: ${describeError(error)}`))
 }
 
-function resolveAccessLog(given: CheckedOptions['accessLog']): ResolvedOptions['accessLog'] {
-  return typeof given === 'string' ? { format: given, write: null } : given
+function resolveAccessLog(input: CheckedOptions['accessLog']): ResolvedOptions['accessLog'] {
+  return typeof input === 'string' ? { format: input, write: null } : input
 }
 
 function overlay(base: ResolvedTimeouts, over: CheckedTimeouts | undefined): ResolvedTimeouts {
@@ -191,7 +191,7 @@ function overlay(base: ResolvedTimeouts, over: CheckedTimeouts | undefined): Res
 }
 
 /** A copy without the properties that are `undefined`, so that they cannot hide a default. */
-function withoutUndefined<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  const kept = Object.entries(given).filter(([, value]) => value !== undefined)
+function withoutUndefined<T extends object>(input: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const kept = Object.entries(input).filter(([, value]) => value !== undefined)
   return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> }
 }

@@ -5,7 +5,7 @@ import type { Transform } from '../contracts/transform.ts'
 import { headerNameFault, headerValueFault } from '../transforms/headers.ts'
 import { prefixFault } from '../transforms/prefix.ts'
 import { name } from './backend-schema.ts'
-import { closed, codeOnly, flag, hasMethodOf, list, named, optional, says, text, withDefault } from './rules.ts'
+import { closed, codeOnly, flag, hasMethodOf, list, named, optional, text, withDefault, wording } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
 const HEADER_NAME = 'the name of a header that does not belong to the connection'
@@ -42,12 +42,12 @@ const methods = v.lazy((input) => {
 })
 const transform = v.custom<Transform>(
   (input) => hasMethodOf(input, ['request', 'response']),
-  says('a Transform: { name, request(), response() } with one of the two', { name: 'x' }),
+  wording('a Transform: { name, request(), response() } with one of the two', { name: 'x' }),
 )
 
 const interceptor = v.custom<Interceptor>(
   (input) => hasMethodOf(input, ['wrap']),
-  says('an Interceptor: { name, wrap(next) }', { name: 'x' }),
+  wording('an Interceptor: { name, wrap(next) }', { name: 'x' }),
 )
 
 /** A route: its conditions, group and changes. */

@@ -19,7 +19,7 @@ interface Wording {
 export type Schema<T = unknown> = v.GenericSchema<unknown, T>
 
 /** The message of a schema or a check. */
-export function says(allowed: string, example: unknown, problem?: string): string {
+export function wording(allowed: string, example: unknown, problem?: string): string {
   return JSON.stringify({ allowed, example, problem } satisfies Wording)
 }
 
@@ -49,7 +49,7 @@ export function pathOf(keys: readonly unknown[]): string {
 
 /** A whole number; `what` is its unit: ` of bytes`. */
 export function whole(what: '' | ` of ${string}`, min: number, max: number, example: number) {
-  const message = says(`a whole number${what} from ${min} to ${max}`, example)
+  const message = wording(`a whole number${what} from ${min} to ${max}`, example)
   return v.pipe(v.number(message), v.integer(message), v.minValue(min, message), v.maxValue(max, message))
 }
 
@@ -60,32 +60,32 @@ export function millis(zero: string, example: number) {
 
 /** `true` or `false`. */
 export function flag(example: boolean) {
-  return v.boolean(says('true or false', example))
+  return v.boolean(wording('true or false', example))
 }
 
 /** One of a few words; `or` names further allowed values: ` or a logger`. */
 export function word<const W extends readonly string[]>(words: W, or: '' | ` or ${string}` = '') {
   const allowed = words.map((each) => `'${each}'`).join(', ') + or
   return v.lazy((input) => {
-    const meant = typeof input === 'string' ? nearest(input, words) : null
-    return v.picklist(words, says(allowed, meant ?? words[0]))
+    const suggestion = typeof input === 'string' ? nearest(input, words) : null
+    return v.picklist(words, wording(allowed, suggestion ?? words[0]))
   })
 }
 
 /** A string that passes a check; `fault` returns its mistake, to follow the path, or `null`. */
 export function text(allowed: string, example: string, fault: (value: string) => string | null) {
   return v.pipe(
-    v.string(says(allowed, example)),
+    v.string(wording(allowed, example)),
     v.rawCheck(({ dataset, addIssue }) => {
       const problem = dataset.typed ? fault(dataset.value) : null
-      if (problem !== null) addIssue({ message: says(allowed, example, problem) })
+      if (problem !== null) addIssue({ message: wording(allowed, example, problem) })
     }),
   )
 }
 
 /** A list; one fault for each wrong element. */
 export function list<S extends Schema>(of: S, allowed: string, example: readonly unknown[]) {
-  return v.array(of, says(allowed, example))
+  return v.array(of, wording(allowed, example))
 }
 
 /** The wording of an object with fixed keys. */
@@ -107,22 +107,23 @@ export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hin
   const known = Object.keys(entries)
   const allowed = ['an object with', known.join(', '), or].filter((part) => part !== undefined).join(' ')
   const message = (issue: v.ObjectIssue | v.StrictObjectIssue): string => {
-    if (issue.expected === 'Object') return says(allowed, example)
-    return says('a value; it is required', example[String(issue.path?.at(-1)?.key)], 'is missing')
+    if (issue.expected === 'Object') return wording(allowed, example)
+    return wording('a value; it is required', example[String(issue.path?.at(-1)?.key)], 'is missing')
   }
 
   return v.lazy((input) => {
     if (input === undefined) return v.strictObject(entries, message)
-    if (!isPlainObject(input)) return v.never(says(allowed, example))
+    if (!isPlainObject(input)) return v.never(wording(allowed, example))
     return v.pipe(
       v.object(entries, message),
       // Valibot's own check of unknown keys stops at the first one, and accepts names that every object inherits.
       v.rawCheck(({ addIssue }) => {
         for (const key of Object.keys(input)) {
           if (Object.hasOwn(entries, key)) continue
-          const meant = nearest(key, known)
-          const problem = hints?.get(key) ?? (meant === null ? 'is unknown' : `is unknown; did you mean ${meant}?`)
-          addIssue({ message: says(known.join(', '), example, problem), path: [itemOf(input, key)] })
+          const suggestion = nearest(key, known)
+          const problem =
+            hints?.get(key) ?? (suggestion === null ? 'is unknown' : `is unknown; did you mean ${suggestion}?`)
+          addIssue({ message: wording(known.join(', '), example, problem), path: [itemOf(input, key)] })
         }
       }),
     )
@@ -138,7 +139,7 @@ export function named<S extends Schema>(
 ) {
   return v.lazy((input) => {
     if (input === undefined) return v.record(v.string(), values)
-    if (!isPlainObject(input)) return v.never(says(allowed, example))
+    if (!isPlainObject(input)) return v.never(wording(allowed, example))
     // Valibot's record() drops the names `constructor` and `prototype`.
     const names = Object.keys(input).filter((name) => name !== '__proto__')
     return v.pipe(
@@ -146,7 +147,7 @@ export function named<S extends Schema>(
       v.rawCheck(({ addIssue }) => {
         for (const name of Object.keys(input)) {
           const problem = name === '__proto__' ? 'cannot be a name' : fault(name)
-          if (problem !== null) addIssue({ message: says(allowed, example, problem), path: [itemOf(input, name)] })
+          if (problem !== null) addIssue({ message: wording(allowed, example, problem), path: [itemOf(input, name)] })
         }
       }),
     )
@@ -158,7 +159,7 @@ export function contract<T>(what: string, methods: readonly (keyof T & string)[]
   const allowed = `${what} with ${methods.map((method) => `${method}()`).join(', ')}`
   return v.custom<T>(
     (input) => missingMethods(input, methods).length === 0,
-    (issue) => says(allowed, example, `has no ${missingMethods(issue.input, methods).join(', no ')}`),
+    (issue) => wording(allowed, example, `has no ${missingMethods(issue.input, methods).join(', no ')}`),
   )
 }
 

@@ -63,7 +63,7 @@ export const FIRST_ONLY = 1 << 15
 export const LEFT_TO_NODE = 1 << 16
 /**
  * A look-alike of the name: backends that read headers by CGI's rules cannot tell them apart (`Content_Length`). Look-alikes have
- * no number and few facts: they are not believed, not passed on if they look like framing, and not allowed in trailers.
+ * no number and few facts: they are not believed, not passed on to backends if they look like framing, and not allowed in trailers.
  */
 export const LOOKALIKE = 1 << 17
 

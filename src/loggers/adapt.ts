@@ -36,7 +36,8 @@ export function toLogger(value: Logger | ConsoleLike): Logger {
   const [debug, info, warn, error] = LEVELS.map((level): Logger['info'] => {
     if (typeof logger?.[level] !== 'function') return nothing
     const target = value as Record<typeof level, (...args: unknown[]) => unknown>
-    // Looks the method up at each call: tests and tracers replace `console.info`, and pino replaces its methods when the level changes.
+    // Looks the method up at each call: tests and tracers replace `console.info`, and pino replaces its methods when
+    // the level changes.
     return (fields, message) => {
       try {
         const returned = takesMessageFirst ? target[level](message, fields) : target[level](fields, message)

@@ -10,7 +10,10 @@ export interface LineStream {
 
 /** Options of a {@link lineWriter}. */
 export interface LineWriterOptions {
-  /** Size of the buffer for waiting lines, counting a character as a byte. Lines beyond it are dropped and counted. Default 16 MiB. */
+  /**
+   * Size of the buffer for waiting lines, counting a character as a byte. Lines beyond it are dropped and counted.
+   * Default 16 MiB.
+   */
   readonly maxBufferedBytes?: number
   /** Size at which a batch is written at once. Default 64 KiB. */
   readonly batchBytes?: number

@@ -1,4 +1,4 @@
-import { resolved } from './path.ts'
+import { resolveDotSegments } from './path.ts'
 
 /** A parsed backend URL. */
 export interface BackendUrl {
@@ -16,7 +16,7 @@ export function parseBackendUrl(text: string): BackendUrl {
   const url = URL.parse(text)
   const unix = url?.protocol === 'http+unix:' ? UNIX.exec(text) : null
   if (unix?.[1] !== undefined && url !== null) {
-    return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(resolved(unix[2] ?? '')) }
+    return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(resolveDotSegments(unix[2] ?? '')) }
   }
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     throw new TypeError(

@@ -11,7 +11,10 @@ import type { ProxyError } from './errors.ts'
  */
 export type OutcomeKind = 'answered' | 'failed' | 'truncated' | 'aborted' | 'upgraded' | 'local'
 
-/** The end of an attempt or of an exchange. Read it during the call: on the hot path the object is reused. */
+/**
+ * The end of an attempt or of an exchange. Read it during the call: on the hot path it is the attempt itself, which may
+ * change.
+ */
 export interface Outcome {
   readonly kind: OutcomeKind
   /** Status of the response; 0 if there was none. */

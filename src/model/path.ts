@@ -65,7 +65,7 @@ export function confinePath(target: string, encodedSlashes: EncodedSlashes): Pat
 
 /** @param received the path of `target`. */
 function readEncoded(target: string, received: string, encodedSlashes: EncodedSlashes): PathReading {
-  const path = resolved(encodedSlashes === 'decode' ? received.replace(ENCODED_SLASHES, '/') : received)
+  const path = resolveDotSegments(encodedSlashes === 'decode' ? received.replace(ENCODED_SLASHES, '/') : received)
   const matched = normalPath(path)
   const fault = pathFault(path, matched, encodedSlashes)
   return { path: path === received ? target : path + target.slice(received.length), matched, fault }
@@ -134,7 +134,7 @@ function hexDigit(code: number): number {
 
 /** A path in the form of {@link normalPath}, as a server reads it that decodes encoded slashes. */
 export function withSlashesDecoded(matched: string): string {
-  return normalPath(resolved(matched.replace(ENCODED_SLASHES, '/')))
+  return normalPath(resolveDotSegments(matched.replace(ENCODED_SLASHES, '/')))
 }
 
 /** Whether the path has dot segments. */
@@ -143,7 +143,7 @@ export function hasDotSegments(path: string): boolean {
 }
 
 /** The path with its dot segments resolved. */
-export function resolved(path: string): string {
+export function resolveDotSegments(path: string): string {
   if (!hasDotSegments(path)) return path
   const kept: string[] = []
   const segments = path.slice(1).split('/')

@@ -10,7 +10,7 @@ export interface Writer {
 }
 
 /** A batch writes for many requests, so it has an async context of its own. */
-const scope = new AsyncResource('heddle.turn', { requireManualDestroy: true })
+const scope = new AsyncResource('heddle.writeBatch', { requireManualDestroy: true })
 let writers: Writer[] = []
 let spare: Writer[] = []
 let batches = 0

@@ -60,7 +60,7 @@ export type MockPoolEvent =
       readonly type: 'release'
       readonly backend: Backend
       readonly exchange: ExchangeView
-      /** A copy, since the proxy may reuse the object. */
+      /** A copy, since the proxy may change the object. */
       readonly outcome: Outcome
     }
 

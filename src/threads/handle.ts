@@ -8,7 +8,7 @@ import type { Batch, FromThread, ThreadStart, ThreadsChange, ToThread } from './
 import type { ThreadSettings } from './settings.ts'
 import { ThreadCounters } from './thread-counters.ts'
 
-/** The module that every thread runs. A URL, so that this room does not import the composition root. */
+/** The module that every thread runs. A URL, so that this file does not import the composition root. */
 const WORKER_MODULE = new URL('../worker.js', import.meta.url)
 
 /** How much longer than `drainTimeoutMs` a thread may take to end before it is terminated, ms. */

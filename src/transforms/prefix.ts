@@ -1,5 +1,5 @@
 import type { Transform } from '../contracts/transform.ts'
-import { hasDotSegments, normalPath, resolved } from '../model/path.ts'
+import { hasDotSegments, normalPath, resolveDotSegments } from '../model/path.ts'
 
 /** Name of a transform that changes the path's prefix. */
 export const STRIP_PREFIX = 'strip-prefix'
@@ -26,7 +26,7 @@ export function prefixFault(prefix: string): string | null {
 
 /** Suggests the correct spelling, if there is one. */
 function suggestion(prefix: string): string {
-  const corrected = resolved(escaped(prefix.startsWith('/') ? prefix : `/${prefix}`))
+  const corrected = resolveDotSegments(escaped(prefix.startsWith('/') ? prefix : `/${prefix}`))
   return corrected !== prefix && PREFIX.test(corrected) ? `; did you mean ${JSON.stringify(corrected)}?` : ''
 }
 

@@ -19,7 +19,7 @@ function chain(...middlewares: readonly Middleware[]): RequestListener {
   }
 }
 
-test('middleware(): matches are answered, what no route matches goes on', async () => {
+test('middleware(): an unmatched request goes to the next handler', async () => {
   await using backend = await mockBackend()
   const proxy = createProxy({ target: backend.url, routes: [{ path: '/api' }, { host: '*.example.com' }] })
   const earlier: Middleware = (_req, res, next) => {
@@ -33,7 +33,7 @@ test('middleware(): matches are answered, what no route matches goes on', async 
   assert.deepEqual([other.status, await other.text()], [404, 'nobody'])
 })
 
-test('middleware(): a body that an earlier one has put on the request is sent again', async () => {
+test('middleware(): a body parsed earlier is sent to the backend', async () => {
   await using backend = await mockBackend()
   const proxy = createProxy({ target: backend.url })
   const parser: Middleware = (req: IncomingMessage & { body?: unknown }, _res, next) => {
@@ -47,7 +47,7 @@ test('middleware(): a body that an earlier one has put on the request is sent ag
   assert.equal((await backend.nextRequest()).bodyText, 'hello')
 })
 
-test('middleware(): failures go on only where asked for, and once', async () => {
+test('middleware(): failures are passed on only with passErrors, and once', async () => {
   const proxy = createProxy({ target: (await deadPort()).url, retry: false })
   await using ours = await serve(chain(proxy.middleware()), proxy)
   assert.equal((await fetch(ours.url)).status, 502)

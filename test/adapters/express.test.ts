@@ -53,7 +53,7 @@ for (const [name, express] of [
     }
   })
 
-  test(`${name}: what no route matches goes to the next middleware, untouched`, async () => {
+  test(`${name}: an unmatched request goes to the next middleware, unchanged`, async () => {
     await using backend = await mockBackend()
     const middleware = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
     const application: RequestHandler = (req, res) => {
@@ -87,7 +87,7 @@ for (const [name, express] of [
     ['raw', express.raw(), 'application/octet-stream', 'bytes'],
     ['of another type', express.json(), 'text/plain', 'not read by it'],
   ] as const) {
-    test(`${name}: after a body parser the body is sent again (${parser})`, async () => {
+    test(`${name}: after a body parser the body is sent from memory (${parser})`, async () => {
       await using backend = await mockBackend()
       const middleware = proxyMiddleware({ target: backend.url })
       await using front = await run(middleware, handler, middleware)
@@ -100,7 +100,7 @@ for (const [name, express] of [
     })
   }
 
-  test(`${name}: bytes that "verify" kept in rawBody are sent again exactly`, async () => {
+  test(`${name}: bytes kept in rawBody by "verify" are sent exactly`, async () => {
     await using backend = await mockBackend()
     const middleware = proxyMiddleware({ target: backend.url })
     const parser = express.json({ verify: (req, _res, bytes) => Object.assign(req, { rawBody: bytes }) })
@@ -110,7 +110,7 @@ for (const [name, express] of [
     assert.equal((await backend.nextRequest()).bodyText, '{ "a" : 1.0 }')
   })
 
-  test(`${name}: a body that a parser has decompressed is not called compressed any more`, async () => {
+  test(`${name}: a decompressed body loses its Content-Encoding`, async () => {
     await using backend = await mockBackend()
     const middleware = proxyMiddleware({ target: backend.url })
     await using front = await run(middleware, express.json(), middleware)
@@ -130,7 +130,7 @@ for (const [name, express] of [
     for (const { bodyText } of backend.requests) assert.equal(bodyText, '')
   })
 
-  test(`${name}: a body that cannot be had again is a clear error at once`, async () => {
+  test(`${name}: a consumed body is a clear error at once`, async () => {
     await using backend = await mockBackend()
     const middleware = proxyMiddleware({ target: backend.url })
     await using front = await run(middleware, consumeFirst, middleware)
@@ -141,7 +141,7 @@ for (const [name, express] of [
     assert.equal(backend.connections, 0)
   })
 
-  test(`${name}: failures are answered by us unless asked for`, async () => {
+  test(`${name}: without passErrors the proxy responds to failures`, async () => {
     const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false })
     const seen: unknown[] = []
     const onError: ErrorRequestHandler = (error, _req, res, _next) => {
@@ -170,13 +170,13 @@ for (const [name, express] of [
     assert.deepEqual([(await front.nextRecord()).status, (await front.nextRecord()).status], [502, 500])
   })
 
-  test(`${name}: with passErrors and no error handler Express answers with the status of the error`, async () => {
+  test(`${name}: with passErrors and no handler Express responds to failures`, async () => {
     const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
     await using front = await run(middleware, middleware)
     assert.equal((await fetch(front.url)).status, 502)
   })
 
-  test(`${name}: headers that earlier middleware set survive; the backend's win over them`, async () => {
+  test(`${name}: headers of earlier middleware survive unless overridden`, async () => {
     await using backend = await mockBackend({
       headers: ['X-Both', 'backend', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'],
       body: 'x',
@@ -199,7 +199,7 @@ for (const [name, express] of [
     assert.deepEqual(response.headers.getSetCookie(), ['a=1', 'b=2'])
   })
 
-  test(`${name}: a client that goes away takes the backend's connection with it`, async () => {
+  test(`${name}: a disconnected client closes the backend's connection`, async () => {
     await using backend = await mockBackend(neverAnswer)
     const middleware = proxyMiddleware({ target: backend.url })
     await using front = await run(middleware, middleware)
@@ -212,7 +212,7 @@ for (const [name, express] of [
     assert.equal((await front.nextRecord()).outcome, 'aborted')
   })
 
-  test(`${name}: a response is passed on as it comes`, async () => {
+  test(`${name}: a response is passed on as it arrives`, async () => {
     const seen = gate()
     await using backend = await mockBackend(async (_request, reply) => {
       reply.head({ headers: { 'content-type': 'text/event-stream' } })
@@ -247,7 +247,7 @@ for (const [name, express] of [
     await once(socket, 'close')
   })
 
-  test(`${name}: a proxy that is there already can be used in several places`, async () => {
+  test(`${name}: an existing proxy can be used in several places`, async () => {
     await using backend = await mockBackend()
     const proxy = createProxy({ target: backend.url })
     const one = proxyMiddleware({ proxy })
@@ -264,7 +264,7 @@ for (const [name, express] of [
   })
 }
 
-test('a proxy and options for one are not given together', () => {
+test('a proxy and options for one exclude each other', () => {
   const proxy = createProxy({ target: 'http://127.0.0.1:1' })
   // @ts-expect-error: as the types say.
   assert.throws(() => proxyMiddleware({ proxy, target: 'http://127.0.0.1:2', via: 'x' }), /not both: target, via/)

@@ -58,7 +58,7 @@ test('Koa: the mount path is not sent to the backend, its own base path is', asy
   }
 })
 
-test('Koa: what no route matches goes to the next middleware, and is answered by Koa', async () => {
+test('Koa: an unmatched request goes to the next middleware', async () => {
   await using backend = await mockBackend()
   const proxy = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
   let calls = 0
@@ -95,7 +95,7 @@ for (const [name, type, sent, parse, received] of [
   ['text', 'text/plain', 'hällo', (text) => ({ body: text }), 'hällo'],
   ['raw', 'application/octet-stream', 'bytes', (text) => ({ body: Buffer.from(text) }), 'bytes'],
 ] as const satisfies readonly [string, string, string, Parameters<typeof parser>[0], string][]) {
-  test(`Koa: after a body parser the body is sent again (${name})`, async () => {
+  test(`Koa: after a body parser the body is sent from memory (${name})`, async () => {
     await using backend = await mockBackend()
     const proxy = proxyMiddleware({ target: backend.url })
     await using front = await run(proxy, [parser(parse), proxy])
@@ -115,7 +115,7 @@ test('Koa: requests without a body pass the parsers', async () => {
   assert.equal(await (await fetch(`${front.url}/x`, { method: 'POST' })).text(), 'POST /x')
 })
 
-test('Koa: a body that cannot be had again is a clear error at once', async () => {
+test('Koa: a consumed body is a clear error at once', async () => {
   await using backend = await mockBackend()
   const proxy = proxyMiddleware({ target: backend.url })
   await using front = await run(proxy, [parser(() => ({ body: { a: '1' } })), proxy])
@@ -125,7 +125,7 @@ test('Koa: a body that cannot be had again is a clear error at once', async () =
   assert.equal(backend.connections, 0)
 })
 
-test('Koa: failures are answered by us unless asked for', async () => {
+test('Koa: without passErrors the proxy responds to failures', async () => {
   const errors: unknown[] = []
   const proxy = proxyMiddleware({ target: (await deadPort()).url, retry: false })
   await using front = await run(proxy, [proxy], errors)
@@ -135,7 +135,7 @@ test('Koa: failures are answered by us unless asked for', async () => {
   assert.deepEqual(errors, [])
 })
 
-test('Koa: with passErrors failures are thrown, and Koa answers with the status of the error', async () => {
+test('Koa: with passErrors failures are thrown, and Koa responds', async () => {
   const errors: unknown[] = []
   const proxy = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
   await using front = await run(proxy, [parser(() => ({ body: { a: '1' } })), proxy], errors)
@@ -147,7 +147,7 @@ test('Koa: with passErrors failures are thrown, and Koa answers with the status 
   assert.deepEqual(codes, ['ERR_PROXY_CONNECT', 'ERR_PROXY_BODY_CONSUMED'])
 })
 
-test('Koa: with passErrors an earlier middleware can catch the failure and answer', async () => {
+test('Koa: with passErrors an earlier middleware can handle the failure', async () => {
   const proxy = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
   const rescue: Middleware = async (ctx, next) => {
     try {
@@ -163,7 +163,7 @@ test('Koa: with passErrors an earlier middleware can catch the failure and answe
   assert.deepEqual([response.status, await response.json()], [599, { code: 'ERR_PROXY_CONNECT' }])
 })
 
-test('Koa: headers that earlier middleware set survive; the backend wins over them', async () => {
+test('Koa: headers of earlier middleware survive unless the backend sets them', async () => {
   await using backend = await mockBackend({ headers: ['X-Both', 'backend'], body: 'x' })
   const proxy = proxyMiddleware({ target: backend.url })
   const earlier: Middleware = async (ctx, next) => {
@@ -180,7 +180,7 @@ test('Koa: headers that earlier middleware set survive; the backend wins over th
   assert.equal(response.headers.get('content-length'), '1')
 })
 
-test('Koa: what follows "await next()" runs when the response is done, and knows its status', async () => {
+test('Koa: code after "await next()" runs after the response, with its status', async () => {
   const end = gate()
   await using backend = await mockBackend(async (_request, reply) => {
     reply.head({ status: 201 })
@@ -218,7 +218,7 @@ test('Koa: an earlier middleware that does not wait does not end the response', 
   assert.deepEqual([response.status, await response.text()], [200, 'x'])
 })
 
-test('Koa: a client that goes away takes the backend with it, and ends the middleware', async () => {
+test('Koa: a disconnected client aborts the backend and ends the middleware', async () => {
   await using backend = await mockBackend(neverAnswer)
   const proxy = proxyMiddleware({ target: backend.url, passErrors: true })
   const after = gate()
@@ -237,7 +237,7 @@ test('Koa: a client that goes away takes the backend with it, and ends the middl
   assert.equal((await front.nextRecord()).outcome, 'aborted')
 })
 
-test('Koa: a client that has gone before the proxy is reached ends the middleware too', async () => {
+test('Koa: a client that disconnects early ends the middleware too', async () => {
   await using backend = await mockBackend()
   const proxy = proxyMiddleware({ target: backend.url })
   const arrived = gate()
@@ -258,7 +258,7 @@ test('Koa: a client that has gone before the proxy is reached ends the middlewar
   assert.equal((await front.nextRecord()).outcome, 'aborted')
 })
 
-test('Koa: a response is passed on as it comes', async () => {
+test('Koa: a response is passed on as it arrives', async () => {
   const seen = gate()
   await using backend = await mockBackend(async (_request, reply) => {
     reply.head({ headers: { 'content-type': 'text/event-stream' } })
@@ -293,7 +293,7 @@ test('Koa: WebSocket in one line', async () => {
   await once(socket, 'close')
 })
 
-test('Koa: a proxy that is there already can be used', async () => {
+test('Koa: an existing proxy can be used', async () => {
   await using backend = await mockBackend()
   const proxy = createProxy({ target: backend.url })
   const middleware = proxyMiddleware({ proxy })

@@ -272,7 +272,7 @@ const WRAPPERS: readonly [string, (res: http.ServerResponse, keep: (bytes: Buffe
 
 for (const [what, wrap] of WRAPPERS) {
   for (const isChunked of [false, true]) {
-    test(`what is kept by ${what} stays what it was, ${isChunked ? 'in chunks' : 'with a length'}`, async () => {
+    test(`bytes kept by ${what} are not overwritten, ${isChunked ? 'in chunks' : 'with a length'}`, async () => {
       const body = Buffer.from(bodyOf('/x', 400_000))
       const pieces = Array.from({ length: 20 }, (_, i) => body.subarray(i * 20_000, (i + 1) * 20_000))
       await using backend = await mockBackend((_request, reply) =>
@@ -294,7 +294,7 @@ for (const [what, wrap] of WRAPPERS) {
   }
 }
 
-test('a connection that is not a socket gets bytes of its own', async () => {
+test('a connection that is not a socket gets its own bytes', async () => {
   const body = bodyOf('/x', 300_000)
   await using backend = await mockBackend((_request, reply) => reply.send({ body }))
   await using proxy = createProxy({ target: backend.url, drainTimeoutMs: 100 })

@@ -17,7 +17,7 @@ const KEYS = Array.from({ length: 5000 }, (_, key) => key)
 const owners = (balancer: Balancer, candidates: Candidates) => KEYS.map((key) => pick(balancer, candidates, key).id)
 const countMoved = (before: string[], after: string[]) => before.filter((id, key) => after[key] !== id).length
 
-test('a backend that joins n others takes about 1/(n+1) of the keys, all for itself', () => {
+test('a backend added to n others takes about 1/(n+1) of the keys', () => {
   for (const count of [3, 10, 50]) {
     const all = equalBackends(count + 1)
     const newcomer = at(all, count)
@@ -30,7 +30,7 @@ test('a backend that joins n others takes about 1/(n+1) of the keys, all for its
   }
 })
 
-test('the keys of a backend that goes spread over all others', () => {
+test('the keys of a removed backend spread over all others', () => {
   const all = equalBackends(8)
   const before = owners(make(), all)
   const after = owners(make(), without(all, at(all, 0)))
@@ -39,7 +39,7 @@ test('the keys of a backend that goes spread over all others', () => {
   assert.ok(countMoved(before, after) < (KEYS.length / 8) * 1.4)
 })
 
-test('a weight that grows takes keys and gives none away', () => {
+test('a larger weight takes keys and gives none away', () => {
   const light = backendsOf(1, 1, 1)
   const heavy = backendsOf(1, 2, 1)
   const before = owners(make(), light)
@@ -49,7 +49,7 @@ test('a weight that grows takes keys and gives none away', () => {
   assert.ok(Math.abs(share - 0.5) < 0.08, `${share}`)
 })
 
-test('who owns a key does not depend on what was there before', () => {
+test('the owner of a key does not depend on earlier backends', () => {
   const all = equalBackends(6)
   const some = without(all, at(all, 1), at(all, 4))
   const expected = owners(make(), some)
@@ -64,7 +64,7 @@ test('who owns a key does not depend on what was there before', () => {
   assert.deepEqual(owners(many, some), expected)
 })
 
-test('a retry walks on to where the key would go if the backend were away', () => {
+test('a retry goes where the key would go without the tried backend', () => {
   const all = equalBackends(6)
   const balancer = make({ boundedLoad: 0 })
   balancer.onChange?.(all)
@@ -118,7 +118,7 @@ test('without a bound a hot key stays where it is', () => {
   }
 })
 
-test('a bound lets a key stay as long as its backend has room', () => {
+test('with a bound a key stays while its backend has room', () => {
   const candidates = equalBackends(5)
   const balancer = make()
   const owner = pick(balancer, candidates, 'hot')
@@ -131,7 +131,7 @@ test('a bound lets a key stay as long as its backend has room', () => {
   assert.notEqual(pick(balancer, candidatesOf(candidates), 'hot'), owner)
 })
 
-test('what overflows goes to the same backend each time, and not all to the same one', () => {
+test('the overflow of a key goes to one backend, that of many keys spreads', () => {
   const all = equalBackends(10)
   const balancer = make()
   const full = pick(balancer, all, 'hot')
@@ -152,7 +152,7 @@ test('what overflows goes to the same backend each time, and not all to the same
   assert.ok(most < overflowing.length / 3, `${most} of ${overflowing.length} to one`)
 })
 
-test('where what overflows goes survives that another backend leaves', () => {
+test('the target of an overflow survives the removal of another backend', () => {
   const all = equalBackends(10)
   const full = all.slice(0, 5)
   for (const backend of full) setPending(backend, 100)
@@ -163,7 +163,7 @@ test('where what overflows goes survives that another backend leaves', () => {
   }
 })
 
-test('the request to come counts: there is room for one more than all that is pending', () => {
+test('the bound counts the new request as well', () => {
   const candidates = equalBackends(5)
   for (const backend of candidates) setPending(backend, 1)
   const unbounded = make({ boundedLoad: 0 })
@@ -171,14 +171,14 @@ test('the request to come counts: there is room for one more than all that is pe
   for (const key of KEYS.slice(0, 50)) assert.equal(pick(tight, candidates, key), pick(unbounded, candidates, key))
 })
 
-test('rounding makes no room: nine slots of weights 0.7, 0.1, 0.1 are seven, one and one', () => {
+test('rounding adds no slots: 9 by weights 0.7, 0.1, 0.1 are 7, 1 and 1', () => {
   const candidates = backendsOf(0.7, 0.1, 0.1)
   for (const [position, pending] of [6, 1, 1].entries()) setPending(at(candidates, position), pending)
   const balancer = make({ boundedLoad: 100 })
   for (const key of KEYS.slice(0, 100)) assert.equal(pick(balancer, candidates, key), at(candidates, 0))
 })
 
-test('what this thread begins widens the bound at once, however many backends there are', () => {
+test('requests of this thread widen the bound at once', () => {
   const candidates = equalBackends(100)
   const balancer = make()
   const before = KEYS.slice(0, 20).map((key) => pick(balancer, candidates, key))
@@ -189,7 +189,7 @@ test('what this thread begins widens the bound at once, however many backends th
   )
 })
 
-test('where all but one are full, that one is found', () => {
+test('if all but one are full, that one is found', () => {
   for (const count of [5, 300]) {
     const candidates = equalBackends(count)
     for (const backend of candidates) setPending(backend, 10)
@@ -203,7 +203,7 @@ test('where all but one are full, that one is found', () => {
   }
 })
 
-test('each kind of key is told apart by itself alone', () => {
+test('each kind of key depends only on its own value', () => {
   const candidates = equalBackends(50)
   const exchange = (key: string, other: string) => ({
     'client-address': exchangeView({ clientAddress: key, target: other, headers: ['X-User', other] }),
@@ -228,7 +228,7 @@ test('each kind of key is told apart by itself alone', () => {
   }
 })
 
-test('a function of the exchange may give the key', () => {
+test('a function of the exchange can return the key', () => {
   const candidates = equalBackends(10)
   const balancer = consistentHash({ by: ({ host }) => host })
   const first = balancer.pick(candidates, exchangeView({ host: 'one', target: '/a' }))
@@ -253,7 +253,7 @@ test('exchanges without a key go to the less busy of two', () => {
   }
 })
 
-test('options that cannot work are refused, with one that would', () => {
+test('invalid options are rejected with a valid example', () => {
   for (const boundedLoad of [-1, 1.5, 99, Number.NaN]) {
     assert.throws(
       () => consistentHash({ boundedLoad }),

@@ -53,12 +53,12 @@ for (const [name, make] of BALANCERS) {
   for (const [what, set] of SETS) {
     // Two draws without replacement favour the light ones a little, by design.
     if (/power|ewma/.test(name) && what !== 'three') continue
-    test(`${name}: the first pick of a process is anyone's of ${what}, by weight`, () => {
+    test(`${name}: the first pick of a process is random among ${what}, by weight`, () => {
       const candidates = set()
       areNear(shares(candidates, (balancer) => picks(balancer, candidates, 1)[0] as string, make))
     })
 
-    test(`${name}: so is the first pick after all are replaced by ${what}`, () => {
+    test(`${name}: the first pick is random after a replacement by ${what}`, () => {
       const before = equalBackends(2)
       const candidates = set()
       const pick = (balancer: Balancer): string => {
@@ -76,7 +76,7 @@ for (const [name, make] of BALANCERS) {
   }
 }
 
-test('round-robin: more than 256 of unequal weight begin anywhere, too', () => {
+test('round-robin: over 256 unequal weights start at random, too', () => {
   const candidates = backendsOf(...Array.from({ length: 300 }, (_, index) => 1 + (index % 4)))
   const counts = [0, 0, 0, 0]
   for (let i = 0; i < FRESH; i++) {
@@ -87,7 +87,7 @@ test('round-robin: more than 256 of unequal weight begin anywhere, too', () => {
   for (const count of counts) assert.ok(count > FRESH / 5 && count < FRESH / 3.3, counts.join(' '))
 })
 
-test('round-robin: wherever it begins, the order is the same', () => {
+test('round-robin: the order is the same for any start', () => {
   const orders = new Set<string>()
   for (let i = 0; i < 200; i++) orders.add(picks(roundRobin({ random }), backendsOf(5, 1, 1), 7).join(' '))
   assert.ok(orders.size > 1)
@@ -95,14 +95,14 @@ test('round-robin: wherever it begins, the order is the same', () => {
   for (const order of orders) assert.ok(round.includes(order), order)
 })
 
-test('round-robin: to begin takes a bounded time, however light the backend that begins', () => {
+test('round-robin: the start takes bounded time for any weight', () => {
   // Draws b, whose first turn is some five million turns away.
   const balancer = roundRobin({ random: () => 1 - 2 ** -53 })
   const candidates = backendsOf(1_000_000, 0.1)
   assert.equal(picks(balancer, candidates, 1).join(), 'a')
 })
 
-test('the chance is the one of the clock', async () => {
+test('chance comes from the clock', async () => {
   await using a = await mockBackend({ body: 'a' })
   await using b = await mockBackend({ body: 'b' })
   await using c = await mockBackend({ body: 'c' })

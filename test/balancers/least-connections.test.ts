@@ -34,7 +34,7 @@ for (const count of [3, 16, 17, 256]) {
   })
 }
 
-test('pending counts in relation to weight, the request to come included', () => {
+test('pending counts relative to weight, with the new request', () => {
   const candidates = backendsOf(4, 2, 1)
   const pending = (a: number, b: number, c: number) => {
     setPending(at(candidates, 0), a)
@@ -56,7 +56,7 @@ test('ties are broken at random, by weight', () => {
   }
 })
 
-test('idle backends tie, whatever their weight, and a busy one is left out', () => {
+test('idle backends tie whatever their weight, busy ones are excluded', () => {
   const candidates = backendsOf(3, 1, 1)
   setPending(at(candidates, 2), 1)
   const counts = countPicks(make(), candidates, 4000)
@@ -64,19 +64,19 @@ test('idle backends tie, whatever their weight, and a busy one is left out', () 
   assert.ok(Math.abs((counts.b ?? 0) - 1000) < 150, `b: ${counts.b}`)
 })
 
-test('an idle backend goes before a busy one of the same cost', () => {
+test('an idle backend wins over a busy one of the same cost', () => {
   const candidates = backendsOf(2, 1)
   setPending(at(candidates, 0), 1)
   assert.deepEqual(new Set(picks(make(), candidates, 50)), new Set(['b']))
 })
 
-test('a heavy backend that is busy goes before a light one that is idle, if it has less for its weight', () => {
+test('a busy heavy backend can win over an idle light one', () => {
   const candidates = backendsOf(10, 1)
   setPending(at(candidates, 0), 3)
   assert.deepEqual(new Set(picks(make(), candidates, 50)), new Set(['a']))
 })
 
-test('of 2000 a pick is among the least busy, and all are reached', () => {
+test('of 2000 a pick is among the least busy, and all are picked', () => {
   const candidates = equalBackends(2000)
   for (const [position, backend] of candidates.entries()) setPending(backend, position % 20)
   const balancer = make()
@@ -88,7 +88,7 @@ test('of 2000 a pick is among the least busy, and all are reached', () => {
   assert.equal(new Set(picks(idle, candidates, 40_000)).size, 2000)
 })
 
-test('work that another thread ends is noticed before long', () => {
+test('requests that another thread ends are noticed soon', () => {
   const candidates = equalBackends(40)
   for (const backend of candidates) setPending(backend, 3)
   const balancer = make()
@@ -98,7 +98,7 @@ test('work that another thread ends is noticed before long', () => {
   assert.deepEqual(new Set(picks(balancer, candidates, 50)), new Set([at(candidates, 30).id]))
 })
 
-test('a backend that another thread has just given work is not mistaken for an idle one', () => {
+test('a backend that another thread has just picked does not count as idle', () => {
   const candidates = equalBackends(40)
   for (const backend of candidates) setPending(backend, 5)
   setPending(at(candidates, 30), 0)
@@ -109,7 +109,7 @@ test('a backend that another thread has just given work is not mistaken for an i
   assert.equal(picks(balancer, candidates, 1).join(), at(candidates, 31).id)
 })
 
-test('what another thread does to all of them is noticed before long', () => {
+test('the requests of another thread to all backends are noticed soon', () => {
   const candidates = equalBackends(40)
   const balancer = make()
   picks(balancer, candidates, 1)
@@ -119,7 +119,7 @@ test('what another thread does to all of them is noticed before long', () => {
   assert.deepEqual(new Set(picks(balancer, candidates, 50)), new Set(['c']))
 })
 
-test('a retry picks the least busy of what is left', () => {
+test('a retry picks the least busy of the untried ones', () => {
   const all = equalBackends(40)
   const balancer = make()
   for (const backend of all) setPending(backend, 3)

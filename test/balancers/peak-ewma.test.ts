@@ -41,7 +41,7 @@ test('the faster of two is picked, whichever is drawn first', () => {
   assert.equal(better(), 'a')
 })
 
-test('newcomers count as the default, and as equals among each other', () => {
+test('new backends have the default latency and are equal', () => {
   const { a, sample, better, both, balancer } = scene({ defaultRttMs: 20 })
   assert.equal(better(), '?')
   assert.ok(Math.abs((countPicks(balancer, both, 1000).a ?? 0) - 500) < 80)
@@ -49,7 +49,7 @@ test('newcomers count as the default, and as equals among each other', () => {
   assert.equal(better(), 'b')
 })
 
-test('a backend that onChange never named counts as the default', () => {
+test('a backend that onChange did not name has the default latency', () => {
   const clock = manualClock(1000)
   const balancer = peakEwma({ random: seededRandom(1), now: clock.now, defaultRttMs: 20 })
   const both = equalBackends(2)
@@ -59,7 +59,7 @@ test('a backend that onChange never named counts as the default', () => {
   assert.deepEqual(new Set(picks(balancer, both, 40)), new Set(['a']))
 })
 
-test('a newcomer that is never asked fades, and is asked', () => {
+test('the latency of an unpicked new backend decays until it is picked', () => {
   const { clock, a, b, sample, better } = scene({ defaultRttMs: 1000, decayMs: 10_000 })
   sample(b, 0)
   for (let second = 0; second < 50; second++) {
@@ -80,7 +80,7 @@ test('a peak counts at once', () => {
   assert.equal(a.state.rttMs, 800)
 })
 
-test('what is lower counts by the time that has passed', () => {
+test('a lower sample counts by the elapsed time', () => {
   const { clock, a, sample } = scene({ decayMs: 10_000 })
   sample(a, 1000)
   clock.advance(10_000)
@@ -89,7 +89,7 @@ test('what is lower counts by the time that has passed', () => {
   assert.ok(Math.abs(a.state.rttMs - expected) < 0.01, `${a.state.rttMs}, not ${expected}`)
 })
 
-test('many low samples count no more than the time they take', () => {
+test('many low samples count only by their elapsed time', () => {
   const few = scene()
   const many = scene()
   for (const { a, sample } of [few, many]) sample(a, 1000)
@@ -105,7 +105,7 @@ test('many low samples count no more than the time they take', () => {
   assert.ok(Math.abs(slow - fast) < 0.02 * slow, `${slow} and ${fast}`)
 })
 
-test('steps smaller than the state can hold are not lost', () => {
+test('steps below the resolution of the state are not lost', () => {
   const { clock, a, sample } = scene()
   sample(a, 5)
   // At one sample a millisecond each step is a fraction of a microsecond.
@@ -116,7 +116,7 @@ test('steps smaller than the state can hold are not lost', () => {
   assert.ok(a.state.rttMs < 2.1, `still ${a.state.rttMs} ms after a minute of 2 ms`)
 })
 
-test('an average fades while nothing is heard, so that a slow backend gets another chance', () => {
+test('an average decays without samples, so a slow backend is picked again', () => {
   const { clock, a, b, sample, better } = scene({ decayMs: 10_000 })
   sample(a, 1000)
   sample(b, 100)
@@ -140,7 +140,7 @@ test('picking changes nothing', () => {
   assert.deepEqual(state(), before)
 })
 
-test('what is pending multiplies, the request to come included', () => {
+test('the pending count multiplies, with the new request', () => {
   const { a, b, sample, better } = scene()
   sample(a, 10)
   sample(b, 45)
@@ -162,7 +162,7 @@ test('weight divides while something is pending', () => {
   assert.equal(better(), 'a') // 4/3 against 2
 })
 
-test('failing fast is not being fast', () => {
+test('a fast failure does not make a backend look fast', () => {
   const reset = { kind: 'failed', status: 0, error: new ProxyError('ERR_PROXY_RESET', 'reset') } as const
   for (const [what, outcome] of [
     ['refused', { ...reset, error: new ProxyError('ERR_PROXY_CONNECT', 'refused'), firstByteMs: -1 }],
@@ -188,7 +188,7 @@ test('a failure does not make a slower average look better', () => {
   assert.equal(a.state.rttMs, 4000)
 })
 
-test('answers such as 404 and 304 are samples like 200', () => {
+test('responses such as 404 and 304 are samples like 200', () => {
   for (const status of [200, 304, 404]) {
     const { a, sample } = scene()
     sample(a, 70, { status })
@@ -196,14 +196,14 @@ test('answers such as 404 and 304 are samples like 200', () => {
   }
 })
 
-test('what is not the fault of the backend is no evidence against it', () => {
+test("failures that are not the backend's fault do not count", () => {
   const { a, sample } = scene()
   const error = new ProxyError('ERR_PROXY_POOL_FULL', 'full')
   sample(a, -1, { kind: 'failed', status: 0, error, totalMs: 4000 })
   assert.equal(a.state.rttMs, 10)
 })
 
-test('a client that goes away says that it would have taken longer, never that it was quick', () => {
+test('an aborted request can only raise the latency', () => {
   const { a, sample } = scene()
   sample(a, -1, { kind: 'aborted', status: 0, totalMs: 2 })
   assert.equal(a.state.rttMs, 10)
@@ -211,7 +211,7 @@ test('a client that goes away says that it would have taken longer, never that i
   assert.equal(a.state.rttMs, 900)
 })
 
-test('times have to be over 0', () => {
+test('times must be over 0', () => {
   for (const option of ['defaultRttMs', 'decayMs', 'penaltyMs']) {
     for (const value of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
       assert.throws(() => peakEwma({ [option]: value }), new RegExp(`TypeError: peak-ewma: ${option} is ${value}`))

@@ -13,7 +13,7 @@ test('the less busy of two is picked, whichever is drawn first', () => {
   for (const draw of [0, 0.5, 0.999]) assert.equal(picks(powerOfTwo({ random: () => draw }), both, 1).join(), 'a')
 })
 
-test('the two are never the same: the busiest is never picked', () => {
+test('the two are distinct: the busiest is never picked', () => {
   for (const weights of [
     [1, 1, 1],
     [1000, 1, 1],
@@ -26,7 +26,7 @@ test('the two are never the same: the busiest is never picked', () => {
   }
 })
 
-test('a tie goes to the first drawn, so that chance decides', () => {
+test('a tie goes to the first drawn, which is random', () => {
   for (const pending of [0, 4]) {
     const both = equalBackends(2)
     for (const backend of both) setPending(backend, pending)
@@ -35,7 +35,7 @@ test('a tie goes to the first drawn, so that chance decides', () => {
   }
 })
 
-test('pending counts in relation to weight, the request to come included', () => {
+test('pending counts relative to weight, with the new request', () => {
   const both = backendsOf(3, 1)
   for (const [ofA, ofB, expected] of [
     [1, 0, 'a'], // 2/3 against 1
@@ -49,7 +49,7 @@ test('pending counts in relation to weight, the request to come included', () =>
   }
 })
 
-test('draws are by weight: among many equally busy for their weight each gets its share', () => {
+test('draws are by weight: equally busy backends each get their share', () => {
   const candidates = backendsOf(4, 2, 1, 1)
   for (const backend of candidates) setPending(backend, backend.weight * 2 - 1)
   const counts = countPicks(powerOfTwo({ random: seededRandom(4) }), candidates, 8000)
@@ -58,7 +58,7 @@ test('draws are by weight: among many equally busy for their weight each gets it
   }
 })
 
-test('a retry compares two of what is left', () => {
+test('a retry compares two of the untried ones', () => {
   const all = backendsOf(1, 5, 2)
   const balancer = powerOfTwo({ random: seededRandom(5) })
   picks(balancer, all, 1)
@@ -67,7 +67,7 @@ test('a retry compares two of what is left', () => {
   for (let each = 0; each < 100; each++) assert.equal(picks(balancer, without(all, at(all, 0)), 1).join(), 'c')
 })
 
-test('on a retry too the second is drawn evenly from those that are not the first', () => {
+test('a retry too draws the second evenly from the others', () => {
   const all = equalBackends(5)
   const balancer = powerOfTwo({ random: seededRandom(6) })
   picks(balancer, all, 1)
@@ -82,7 +82,7 @@ test('on a retry too the second is drawn evenly from those that are not the firs
   for (const [id, count] of counts) assert.ok(Math.abs(count - 3000) < 200, `${id}: ${count}`)
 })
 
-test('with random numbers that are stuck it still picks', () => {
+test('it still picks if the random number never changes', () => {
   for (const draw of [0, 0.5, 1 - 2 ** -53]) {
     for (const candidates of [equalBackends(5), backendsOf(9, 1, 1)]) {
       assert.equal(picks(powerOfTwo({ random: chance(draw) }), candidates, 10).length, 10)

@@ -9,7 +9,7 @@ test('equal weights: the number drawn is the position', () => {
   assert.equal(picks(random({ random: chance(0, 0.25, 0.74, 0.999999) }), candidates, 4).join(' '), 'a b c d')
 })
 
-test('every number in [0, 1) is worth the same: shares are exact over an even spread of them', () => {
+test('shares are exact over evenly spread random numbers', () => {
   const steps = Array.from({ length: 100_000 }, (_, index) => index / 100_000)
   for (const weights of [
     [5, 0.5, 2, 1.5, 1],
@@ -25,7 +25,7 @@ test('every number in [0, 1) is worth the same: shares are exact over an even sp
   }
 })
 
-test('a retry is drawn by weight from what is left', () => {
+test('a retry is drawn by weight from the untried ones', () => {
   const all = backendsOf(5, 3, 1)
   const balancer = random({ random: seededRandom(1) })
   picks(balancer, all, 1)

@@ -12,7 +12,7 @@ test('weights 5, 1, 1 give the order of nginx', () => {
   assert.equal(picks(inOrder(), candidates, 14).join(' '), 'a a b a c a a a a b a c a a')
 })
 
-test('what the backends are owed adds up to nothing after every pick', () => {
+test('the sum of the owed weights is 0 after every pick', () => {
   // Seen from outside: after each whole round everyone has had exactly his weight, wherever the round begins.
   for (const weights of [
     [5, 1, 1],
@@ -35,11 +35,11 @@ test('fractions are weights like any other', () => {
   assert.equal(order.join(' '), 'a a b a c a a')
 })
 
-test('equal weights take turns in the order of the configuration', () => {
+test('equal weights rotate in the order of the configuration', () => {
   assert.equal(picks(inOrder(), backendsOf(3, 3, 3), 7).join(' '), 'a b c a b c a')
 })
 
-test('equal weights: whoever is behind the last one is next when a backend goes or comes back', () => {
+test('equal weights: a change continues after the last one picked', () => {
   const all = equalBackends(4)
   const balancer = inOrder()
   assert.equal(picks(balancer, all, 2).join(' '), 'a b')
@@ -50,7 +50,7 @@ test('equal weights: whoever is behind the last one is next when a backend goes 
   assert.equal(picks(balancer, candidatesOf(all), 4).join(' '), 'b c d a')
 })
 
-test('equal weights: a retry takes the next turn of those it may have', () => {
+test('equal weights: a retry takes the next untried one', () => {
   const all = equalBackends(4)
   const balancer = inOrder()
   assert.equal(picks(balancer, all, 1).join(), 'a')
@@ -61,14 +61,14 @@ test('equal weights: a retry takes the next turn of those it may have', () => {
   assert.equal(picks(balancer, all, 3).join(' '), 'c d a')
 })
 
-test('equal weights: a retry that may have but one of many gets it', () => {
+test('equal weights: a retry finds the only untried one of many', () => {
   const all = equalBackends(100)
   const balancer = inOrder()
   picks(balancer, all, 10)
   for (const backend of all) assert.equal(picks(balancer, [backend, backend], 1).join(), backend.id)
 })
 
-test('unequal weights: those that a retry leaves out keep their turn', () => {
+test('unequal weights: backends that a retry skips keep their turn', () => {
   const all = backendsOf(5, 1, 1)
   const balancer = inOrder()
   const first = picks(balancer, all, 1)
@@ -79,7 +79,7 @@ test('unequal weights: those that a retry leaves out keep their turn', () => {
   assert.equal(picks(balancer, all, 6).join(' '), 'a b a c a a')
 })
 
-test('unequal weights: what a backend is owed outlives its absence', () => {
+test('unequal weights: the owed weight outlives an absence', () => {
   const all = backendsOf(2, 1, 1)
   const balancer = inOrder()
   assert.equal(picks(balancer, all, 2).join(' '), 'a b')
@@ -90,7 +90,7 @@ test('unequal weights: what a backend is owed outlives its absence', () => {
   assert.equal(picks(balancer, again, 1).join(), 'c')
 })
 
-test('above 256 unequal ones each gets its share in every round, to within one pick', () => {
+test('over 256 unequal weights: exact shares in every round, within one pick', () => {
   const weights = Array.from({ length: 1000 }, (_, index) => 1 + (index % 5))
   const round = weights.reduce((sum, weight) => sum + weight)
   const candidates = backendsOf(...weights)
@@ -103,7 +103,7 @@ test('above 256 unequal ones each gets its share in every round, to within one p
   }
 })
 
-test('above 256 unequal ones the turns of a heavy one are spread over the round', () => {
+test('over 256 unequal weights: the picks of a heavy one are spread', () => {
   const candidates = backendsOf(300, ...Array.from({ length: 300 }, () => 1))
   const order = picks(roundRobin({ random: seededRandom(2) }), candidates, 1200)
   const turns = order.flatMap((id, turn) => (id === 'a' ? [turn] : []))

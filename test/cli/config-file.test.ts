@@ -6,7 +6,7 @@ import { directory, run } from './command.ts'
 const json = (content: object): string => JSON.stringify(content)
 const target = 'http://127.0.0.1:3000'
 
-test('check says ok, with what there is', async (t) => {
+test('check says ok and counts groups, backends and routes', async (t) => {
   const cwd = directory(t, {
     'x.json': json({
       $schema: './schema.json',
@@ -26,7 +26,7 @@ test('check says ok, with what there is', async (t) => {
   assert.deepEqual(await run(t, ['check', '--config', 'x.json'], cwd), expected)
 })
 
-test('a bad configuration: every fault, exit code 2, nothing started', async (t) => {
+test('an invalid configuration: every mistake, exit code 2, no start', async (t) => {
   const bad = {
     backends: [{ url: target, weight: -1 }],
     routes: [{ group: 'nope' }],
@@ -54,7 +54,7 @@ test('a bad configuration: every fault, exit code 2, nothing started', async (t)
   }
 })
 
-test('the file of the directory is found, in each of its forms', async (t) => {
+test('the file in the directory is found in each format', async (t) => {
   const files = {
     'heddle.config.json': json({ target }),
     'heddle.config.mjs': `export default { target: '${target}' }`,
@@ -67,7 +67,7 @@ test('the file of the directory is found, in each of its forms', async (t) => {
   }
 })
 
-test('TypeScript is read where Node can, and refused in a clear line where it cannot', async (t) => {
+test('TypeScript is read if node can, else rejected with a clear message', async (t) => {
   const cwd = directory(t, { 'heddle.config.ts': `const target: string = '${target}'\nexport default { target }` })
   const { code, stdout, stderr } = await run(t, ['check'], cwd)
   if ((process.features as { typescript?: unknown }).typescript) assert.match(stdout, /^ok: heddle\.config\.ts/)
@@ -75,7 +75,7 @@ test('TypeScript is read where Node can, and refused in a clear line where it ca
   assert.equal(code, stdout === '' ? 2 : 0)
 })
 
-test('a module can hold what data cannot: a balancer of one’s own, and options that come later', async (t) => {
+test('a module can export a custom balancer and a promise of options', async (t) => {
   const source = `
     const balancer = { name: 'first', pick: ([first]) => first }
     export default Promise.resolve({ target: '${target}', balancer, listen: 0 })`
@@ -83,14 +83,14 @@ test('a module can hold what data cannot: a balancer of one’s own, and options
   assert.equal(stdout, 'ok: my.mjs: 1 group, 1 backend, 0 routes, listening on *:0\n')
 })
 
-test('two files of the directory are one too many', async (t) => {
+test('two files in the directory are rejected', async (t) => {
   const cwd = directory(t, { 'heddle.config.json': json({ target }), 'heddle.config.mjs': 'export default {}' })
   const { code, stderr } = await run(t, [], cwd)
   assert.equal(stderr, 'heddle: found heddle.config.json and heddle.config.mjs; say which with --config\n')
   assert.equal(code, 2)
 })
 
-test('what cannot be read or understood is one line', async (t) => {
+test('an unreadable or invalid file is reported in one line', async (t) => {
   const cwd = directory(t, {
     'broken.json': '{\n  "target"\n  "listen": 1\n}',
     'list.json': '[]',
@@ -116,7 +116,7 @@ test('what cannot be read or understood is one line', async (t) => {
   )
 })
 
-test('flags go before the file', async (t) => {
+test('flags override the file', async (t) => {
   const cwd = directory(t, {
     'heddle.config.json': json({
       target: 'ftp://wrong',
@@ -133,7 +133,7 @@ test('flags go before the file', async (t) => {
   assert.equal(code, 0)
 })
 
-test('options named like what every object inherits are unknown as well', async (t) => {
+test('option names like toString are unknown as well', async (t) => {
   const cwd = directory(t, {
     'heddle.config.json': `{ "target": "${target}", "toString": 1, "log": { "constructor": 1 } }`,
   })

@@ -5,7 +5,7 @@ import net, { type AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { directory, start } from './command.ts'
 
-test('the demo: three backends, what to try, a line for each request, and a graceful end', async (t) => {
+test('the demo starts, suggests commands, logs requests and ends gracefully', async (t) => {
   const heddle = start(t, ['demo', '--listen', '127.0.0.1:0'])
   const url = await heddle.url()
   await heddle.output(/Press Ctrl-C to stop/)
@@ -38,7 +38,7 @@ test('the demo: three backends, what to try, a line for each request, and a grac
   assert.match(stdout, /\n\d\d:\d\d:\d\d 200 POST \/echo\?x from \w+ in \d+ ms\n/)
 })
 
-test('where the usual port is taken the demo says so and listens on another', async (t) => {
+test('if its port is taken, the demo says so and listens on another', async (t) => {
   const server = net.createServer()
   t.after(() => server.close())
   server.listen(8080, '127.0.0.1')
@@ -51,7 +51,7 @@ test('where the usual port is taken the demo says so and listens on another', as
   assert.equal((await fetch(url)).status, 200)
 })
 
-test('with --backend or --config the demo proxies those instead', async (t) => {
+test('with --backend or --config the demo proxies to those', async (t) => {
   const server = http.createServer((_, res) => res.end('mine')).listen(0, '127.0.0.1')
   t.after(() => {
     server.closeAllConnections()
@@ -69,7 +69,7 @@ test('with --backend or --config the demo proxies those instead', async (t) => {
   }
 })
 
-test('the demo does not read the file of the directory, and reports wrong flags', async (t) => {
+test('the demo ignores the configuration file and reports wrong flags', async (t) => {
   const cwd = directory(t, { 'heddle.config.json': '{' })
   const { code, stderr } = await start(t, ['demo', '--balancer', 'best', '--threads', 'none'], cwd).exit()
   assert.equal(code, 2)

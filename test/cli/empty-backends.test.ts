@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { directory, run, start } from './command.ts'
 
-test('check accepts a group without backends, and warns of it', async (t) => {
+test('check accepts a group without backends with a warning', async (t) => {
   const file = JSON.stringify({ groups: { a: { backends: [] } }, routes: [{ group: 'a' }] })
   const cwd = directory(t, { 'x.json': file })
   assert.deepEqual(await run(t, ['check', 'x.json'], cwd), {

@@ -9,7 +9,7 @@ import { directory, start } from './command.ts'
 /** No idle connection is left, so that the command has nothing to wait for when it ends. */
 const CLOSE = { connection: 'close' }
 
-test('it proxies, prints a line for each exchange, and says where it listens', async (t) => {
+test('it proxies, logs each exchange, and prints its address', async (t) => {
   const backend = await serveBackend(t, (res) => res.end('hello'))
   const heddle = start(t, ['--listen', '127.0.0.1:0', '--backend', backend.url])
   const url = await heddle.url()
@@ -24,7 +24,7 @@ test('it proxies, prints a line for each exchange, and says where it listens', a
   assert.match(stdout, line)
 })
 
-test('the access log can be had in other formats, or not at all', async (t) => {
+test('the access log has other formats, and can be off', async (t) => {
   const backend = await serveBackend(t, (res) => res.end('hello'))
   const formats: [format: string, line: RegExp][] = [
     ['common', /^127\.0\.0\.1 - - \[[^\]]+\] "GET \/ HTTP\/1\.1" 200 5\n$/],
@@ -41,7 +41,7 @@ test('the access log can be had in other formats, or not at all', async (t) => {
   )
 })
 
-test('the file says where to listen, what to log and where to', async (t) => {
+test('the file sets listen, log and backends', async (t) => {
   const backend = await serveBackend(t, (res) => res.end('hello'))
   const config = { backends: [backend.url], listen: '127.0.0.1:0', log: { access: 'off' } }
   const cwd = directory(t, { 'heddle.config.json': JSON.stringify(config) })
@@ -51,7 +51,7 @@ test('the file says where to listen, what to log and where to', async (t) => {
   assert.equal((await heddle.exit()).stdout, '')
 })
 
-test('without a terminal diagnostics are JSON lines on standard error, from the level on', async (t) => {
+test('without a terminal, diagnostics are JSON lines on standard error', async (t) => {
   const backend = await serveBackend(t, (res) => res.end('hello'))
   const heddle = start(t, ['--listen', '127.0.0.1:0', '--backend', backend.url])
   await heddle.url()
@@ -77,7 +77,7 @@ test('SIGTERM lets a running exchange finish and takes no new ones', async (t) =
   assert.match(stdout, / 200 10 /)
 })
 
-test('a second signal ends it at once', async (t) => {
+test('a second signal exits at once', async (t) => {
   const backend = await serveBackend(t, () => {})
   const cases = [
     ['SIGTERM', 143],
@@ -98,7 +98,7 @@ test('a second signal ends it at once', async (t) => {
   }
 })
 
-test('a port in use is one line that names it, and exit code 1', async (t) => {
+test('a port in use is one line with its number, and exit code 1', async (t) => {
   const server = net.createServer().listen(0, '127.0.0.1')
   t.after(() => server.close())
   await once(server, 'listening')
@@ -111,7 +111,7 @@ test('a port in use is one line that names it, and exit code 1', async (t) => {
   }
 })
 
-test('a host that is not ours is one line as well', async (t) => {
+test('a foreign host address is one line as well', async (t) => {
   const { code, stderr } = await start(t, ['--backend', 'http://127.0.0.1:1', '--listen', '192.0.2.1:0']).exit()
   assert.equal(code, 1)
   assert.match(stderr, /^heddle: cannot listen on 192\.0\.2\.1:0: .*EADDRNOTAVAIL.*\n$/)

@@ -8,7 +8,7 @@ import { directory } from './command.ts'
 
 const SCRIPT = fileURLToPath(new URL('../tools/write-schema.js', import.meta.url))
 
-test('the schema is whole: no references, nothing that only code can give, a description for each option', (t) => {
+test('the schema has no references or code, and describes each option', (t) => {
   const schema = writeSchema(directory(t))
   const text = JSON.stringify(schema)
   assert.doesNotMatch(text, /\$ref|\$defs|"not"/)
@@ -18,14 +18,14 @@ test('the schema is whole: no references, nothing that only code can give, a des
   assert.equal((properties.xfwd as Schema).default, true)
 })
 
-test('the schema has the defaults of time limits where they apply, not where they come from a parent', (t) => {
+test('the schema has defaults for time limits, except inherited ones', (t) => {
   const { properties } = writeSchema(directory(t)) as { properties: Record<string, JsonObject> }
   assert.equal(properties.timeouts?.properties?.connect?.default, 5000)
   assert.equal(properties.routes?.items?.properties?.timeouts?.properties?.connect?.default, undefined)
   assert.ok(properties.routes?.items?.properties?.timeouts?.properties?.connect?.description)
 })
 
-test('the schema accepts right configurations', (t) => {
+test('the schema accepts valid configurations', (t) => {
   const schema = writeSchema(directory(t))
   const right = [
     { target: 'http://127.0.0.1:3000' },
@@ -58,7 +58,7 @@ test('the schema accepts right configurations', (t) => {
   for (const config of right) assert.deepEqual(faults(schema, config), [])
 })
 
-test('the schema rejects wrong ones, with the path', (t) => {
+test('the schema rejects invalid ones, with the path', (t) => {
   const schema = writeSchema(directory(t))
   const wrong: [config: object, path: string][] = [
     [{ routs: [] }, '/routs'],
@@ -82,7 +82,7 @@ test('the schema rejects wrong ones, with the path', (t) => {
   for (const [config, path] of wrong) assert.deepEqual(faults(schema, config), [path], JSON.stringify(config))
 })
 
-test('the examples are right by the schema', (t) => {
+test('the examples match the schema', (t) => {
   const schema = writeSchema(directory(t))
   const examples = existsSync('examples') ? readdirSync('examples', { recursive: true, encoding: 'utf8' }) : []
   for (const name of examples.filter(

@@ -11,7 +11,7 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const skipThreads = await without()
 
 for (const threads of [1, 2]) {
-  test(`SIGHUP is told and ignored (threads: ${threads})`, { skip: threads > 1 && skipThreads }, async (t) => {
+  test(`SIGHUP is logged and ignored (threads: ${threads})`, { skip: threads > 1 && skipThreads }, async (t) => {
     await using backend = await mockBackend(Array(2).fill({ body: 'hello' }))
     const heddle = start(t, ['-l', '127.0.0.1:0', '-b', backend.url, '--threads', String(threads)])
     const url = await heddle.url()
@@ -60,5 +60,5 @@ async function survives(t: TestContext, closed: 'stdout' | 'stderr' | 'both', fo
 }
 
 for (const closed of ['stdout', 'stderr', 'both'] as const) {
-  test(`output that nobody reads any more (${closed}) does not end the command`, (t) => survives(t, closed, 'json'))
+  test(`closed output (${closed}) does not end the command`, (t) => survives(t, closed, 'json'))
 }

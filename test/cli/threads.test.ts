@@ -9,7 +9,7 @@ import { directory, run, start } from './command.ts'
 
 const skip = await without()
 
-test('--threads says how many serve: their lines have their numbers', { skip }, async (t) => {
+test('--threads sets the number of threads, whose lines have their numbers', { skip }, async (t) => {
   await using backend = await mockBackend({ body: 'hello' })
   const flags = ['--listen', '127.0.0.1:0', '--backend', backend.url, '--threads', '2', '--access-log', 'json']
   const heddle = start(t, flags)
@@ -28,7 +28,7 @@ test('--threads says how many serve: their lines have their numbers', { skip }, 
   assert.deepEqual(started.map((line) => JSON.parse(line).thread).sort(), [1, 2])
 })
 
-test('the file says it too, with bounds', { skip }, async (t) => {
+test('the file sets the number of threads, also with bounds', { skip }, async (t) => {
   await using backend = await mockBackend({ body: 'hello' })
   const config = { target: backend.url, listen: '127.0.0.1:0', threads: { min: 1, max: 3 }, log: { access: 'off' } }
   const heddle = start(t, [], directory(t, { 'heddle.config.json': JSON.stringify(config) }))
@@ -39,7 +39,7 @@ test('the file says it too, with bounds', { skip }, async (t) => {
   assert.doesNotMatch(stderr, /thread 2 started/)
 })
 
-test('auto, bounds and numbers are right, the rest is not', async (t) => {
+test('threads accepts auto, bounds and numbers only', async (t) => {
   const ways = ['auto', '3', 'many', '0'].map((value) => run(t, ['check', '--backend', 'http://a', '--threads', value]))
   assert.deepEqual(
     (await Promise.all(ways)).map(({ code }) => code),
@@ -47,7 +47,7 @@ test('auto, bounds and numbers are right, the rest is not', async (t) => {
   )
 })
 
-test('SIGTERM lets what runs in a thread finish', { skip }, async (t) => {
+test('SIGTERM lets exchanges in threads finish', { skip }, async (t) => {
   let answer: () => void = () => {}
   await using backend = await mockBackend((_request, reply) => {
     answer = () => reply.send({ body: 'to the end' })
@@ -64,7 +64,7 @@ test('SIGTERM lets what runs in a thread finish', { skip }, async (t) => {
   assert.equal((await heddle.exit()).code, 0)
 })
 
-test('a policy that is code cannot go to threads: one message that names it, exit code 2', async (t) => {
+test('a policy as code cannot be sent to threads: exit code 2', async (t) => {
   const source = `
     const balancer = { name: 'first', pick: ([first]) => first }
     export default { target: 'http://127.0.0.1:1', balancer, threads: 2 }`
@@ -77,7 +77,7 @@ test('a policy that is code cannot go to threads: one message that names it, exi
   }
 })
 
-test('threads that die as soon as they serve end the command with a clear line and exit code 1', { skip }, async () => {
+test('a crash loop of threads ends the command with exit code 1', { skip }, async () => {
   // As soon as a thread says that it serves.
   const preload = `import { parentPort } from 'node:worker_threads'
     if (parentPort) {

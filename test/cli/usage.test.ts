@@ -24,7 +24,7 @@ test('--help names every flag and command', async (t) => {
   assert.ok(stdout.split('\n').every((line) => line.length <= 100))
 })
 
-test('--version is the package’s', async (t) => {
+test('--version prints the version of the package', async (t) => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
   assert.deepEqual(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })

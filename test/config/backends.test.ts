@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type GivenBackend, resolveBackends } from '../../src/config/backends.ts'
+import { type BackendInput, resolveBackends } from '../../src/config/backends.ts'
 import { resolveOptions } from '../../src/config/resolve.ts'
 import { Backend } from '../../src/model/backend.ts'
 
 const METADATA = { zone: 'a' }
-const GIVEN: readonly GivenBackend[] = [
+const GIVEN: readonly BackendInput[] = [
   'http://a:1',
   new URL('http://b:1/prefix'),
   { url: 'http://c:1', id: 'c', weight: 2, metadata: METADATA, tls: { servername: 'c.internal' } },
@@ -13,16 +13,16 @@ const GIVEN: readonly GivenBackend[] = [
   'http://e:1',
 ]
 
-function presentOf(given: readonly GivenBackend[]): Backend[] {
+function presentOf(given: readonly BackendInput[]): Backend[] {
   return resolveBackends(given).map((init) => new Backend(init))
 }
 
 /** Positions of `present` that each comes from; -1 for one that was made. */
-function origins(given: readonly GivenBackend[], present: readonly Backend[]): number[] {
+function origins(given: readonly BackendInput[], present: readonly Backend[]): number[] {
   return resolveBackends(given, present).map((init) => present.findIndex((backend) => backend.init === init))
 }
 
-test('what is given as before comes out as the very thing that is there, wherever it stands', () => {
+test('unchanged backends keep their objects at any position', () => {
   const present = presentOf(GIVEN)
   assert.deepEqual(origins(GIVEN, present), [0, 1, 2, 3, 4])
   assert.deepEqual(origins(structuredCloneOf(GIVEN), present), [0, 1, 2, 3, 4])
@@ -34,7 +34,7 @@ test('what is given as before comes out as the very thing that is there, whereve
 })
 
 /** The same in other objects; metadata is the application's own. */
-function structuredCloneOf(given: readonly GivenBackend[]): GivenBackend[] {
+function structuredCloneOf(given: readonly BackendInput[]): BackendInput[] {
   return given.map((each) => {
     if (typeof each === 'string') return each
     if (each instanceof URL) return new URL(each)
@@ -53,21 +53,21 @@ for (const [what, changed] of [
 ] as const) {
   test(`another ${what} is a change`, () => {
     const present = presentOf(GIVEN)
-    const given = GIVEN.with(2, changed as GivenBackend)
+    const given = GIVEN.with(2, changed as BackendInput)
     assert.deepEqual(origins(given, present), [0, 1, -1, 3, 4])
     assert.deepEqual(resolveBackends(given, present), resolveBackends(given))
   })
 }
 
-test('faults are the same as without anything present, and say where they are', () => {
+test('faults have the same positions as without present backends', () => {
   const present = presentOf(GIVEN)
   for (const given of [
     GIVEN.with(3, 'nowhere'),
     GIVEN.with(3, { url: 'http://x', weight: -1 }),
-    GIVEN.with(3, { ...C, wieght: 1 } as unknown as GivenBackend),
-    GIVEN.with(3, 5 as unknown as GivenBackend),
-    GIVEN.with(3, null as unknown as GivenBackend),
-    GIVEN.with(3, Object.create(null) as GivenBackend),
+    GIVEN.with(3, { ...C, wieght: 1 } as unknown as BackendInput),
+    GIVEN.with(3, 5 as unknown as BackendInput),
+    GIVEN.with(3, null as unknown as BackendInput),
+    GIVEN.with(3, Object.create(null) as BackendInput),
     [...GIVEN, 'http://a:1'],
     [...GIVEN, { url: 'http://y', id: 'c' }],
     [...GIVEN, 'http://z:1', 'http://z:1'],

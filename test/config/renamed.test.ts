@@ -13,12 +13,12 @@ const RENAMED: readonly (readonly [path: string, options: object, name: string])
 ]
 
 for (const [path, options, name] of RENAMED) {
-  test(`${path} is refused, and the message names ${name}`, () => {
+  test(`${path} is rejected with a hint to ${name}`, () => {
     const expected = new RegExp(`${path.replace('.', '\\.')} is unknown; did you mean ${name}\\?`)
     assert.throws(() => resolveOptions(options), expected)
   })
 }
 
-test('drainMs of workerThreads() is refused, and the message names drainTimeoutMs', () => {
+test('drainMs of workerThreads() is rejected with a hint', () => {
   assert.throws(() => workerThreads({ drainMs: 1 } as object), /drainMs is unknown; did you mean drainTimeoutMs\?/)
 })

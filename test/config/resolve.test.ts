@@ -16,7 +16,7 @@ import { type Clock, systemClock } from '../../src/runtime/clock.ts'
 
 const target = 'http://127.0.0.1:3000'
 
-test('a target alone is a proxy, with every default', () => {
+test('a target alone is enough, with every default', () => {
   const options = resolveOptions({ target })
   const group = options.groups.get('default')
   assert.deepEqual([...options.groups.keys()], ['default'])
@@ -79,7 +79,7 @@ test('a target alone is a proxy, with every default', () => {
   assert.equal(options.clock, systemClock)
 })
 
-test('backends may be strings, URLs and objects; what an object does not say is not there', () => {
+test('backends may be strings, URLs and objects', () => {
   const metadata = { zone: 'a' }
   const key = Buffer.from('key')
   const { groups } = resolveOptions({
@@ -107,7 +107,7 @@ test('backends may be strings, URLs and objects; what an object does not say is 
   assert.equal(backends[3]?.tls?.key, key)
 })
 
-test('timeouts go from the proxy to its groups, and from a group to its routes', () => {
+test('groups inherit timeouts from the proxy, routes from their group', () => {
   const { groups, routes, timeouts } = resolveOptions({
     target,
     timeouts: { connect: 1, headers: 2, idle: 0 },
@@ -129,7 +129,7 @@ test('timeouts go from the proxy to its groups, and from a group to its routes',
   assert.deepEqual(routes[1]?.timeouts, { ...timeouts, headers: 3, total: 4 })
 })
 
-test('what is given as undefined is not given', () => {
+test('undefined counts as omitted', () => {
   const nothing = {
     balancer: undefined,
     timeouts: { idle: undefined },
@@ -142,7 +142,7 @@ test('what is given as undefined is not given', () => {
   assert.equal(options.xfwd, true)
 })
 
-test('0 and false are values, not the lack of one', () => {
+test('0 and false are values', () => {
   const { groups, drainTimeoutMs, xfwd } = resolveOptions({
     target,
     pool: { keepAliveMs: 0, maxWaiting: 0 },
@@ -165,7 +165,7 @@ test('0 and false are values, not the lack of one', () => {
   assert.equal(xfwd, false)
 })
 
-test('policies by value are passed through, the same objects, not frozen', () => {
+test('policies are passed through by reference, not frozen', () => {
   class OwnBalancer implements Balancer {
     readonly name = 'own'
     pick: Balancer['pick'] = ([first]) => first
@@ -201,7 +201,7 @@ test('policies by value are passed through, the same objects, not frozen', () =>
   for (const each of [balancer, healthCheck, retry, pool, transform, logger, clock]) assert.ok(!Object.isFrozen(each))
 })
 
-test('every built-in balancer can be had by name, and by name with options', () => {
+test('every built-in balancer has a name and options', () => {
   const names = ['round-robin', 'least-connections', 'power-of-two', 'random', 'peak-ewma', 'consistent-hash'] as const
   for (const name of [...names, 'first-available'] as const) {
     for (const balancer of [name, { name }]) {
@@ -214,7 +214,7 @@ test('every built-in balancer can be had by name, and by name with options', () 
   resolveOptions({ target, balancer: { name: 'consistent-hash', by: () => 'key' } })
 })
 
-test('routes are made as the router compares them', () => {
+test('routes are resolved to the form of the router', () => {
   const { routes } = resolveOptions({
     target,
     routes: [
@@ -249,7 +249,7 @@ test('transforms run in the documented order: strip, add, headers, then the appl
   assert.deepEqual(names, ['strip-prefix', 'add-prefix', 'request-headers', 'response-headers', 'own'])
 })
 
-test('the result is frozen and keeps nothing of the input that could still change', () => {
+test('the result is frozen and independent of the input', () => {
   const input = {
     backends: [{ url: target, weight: 1 }],
     trustedProxies: ['loopback'],
@@ -270,7 +270,7 @@ test('the result is frozen and keeps nothing of the input that could still chang
     assert.ok(Object.isFrozen(each))
 })
 
-test('frozen input is fine', () => {
+test('frozen input is accepted', () => {
   resolveOptions(Object.freeze({ backends: Object.freeze([target]) }) as unknown as ProxyOptions)
 })
 
@@ -280,7 +280,7 @@ test('groups.default is the unnamed group', () => {
   assert.equal(routes[0]?.group, 'default')
 })
 
-test('a bad option is named with its path, its value, what is allowed and a right example', () => {
+test('a fault has the path, value, allowed values and an example', () => {
   const faults = faultsOf({ backends: [target, { url: 'http://b', weight: -3 }] })
   assert.deepEqual(faults, [
     {
@@ -293,7 +293,7 @@ test('a bad option is named with its path, its value, what is allowed and a righ
   ])
 })
 
-test('every fault is reported at once, also those between options', () => {
+test('all faults are reported at once, also contradictions', () => {
   const faults = faultsOf({
     backends: ['nonsense', { url: 'http://b', weight: 'heavy' }, 'http://c', 'http://c'],
     target,
@@ -322,7 +322,7 @@ test('every fault is reported at once, also those between options', () => {
   ])
 })
 
-test('the error is a TypeError with a code, and its message says everything', () => {
+test('the error is a TypeError with a code and a complete message', () => {
   const error = errorOf({ backends: [{ url: 'ftp://x', weight: -3 }] })
   assert.ok(error instanceof OptionsError && error instanceof TypeError)
   assert.equal(error.code, 'ERR_PROXY_OPTIONS')
@@ -332,7 +332,7 @@ test('the error is a TypeError with a code, and its message says everything', ()
   assert.match(error.message, /backends\[0\]\.weight is -3\n {4}allowed: a number from 0 to 1000000\n {4}example: 2/)
 })
 
-test('unknown options are faults: with what was meant, and those that every object inherits', () => {
+test('unknown options are faults with a suggestion, also toString', () => {
   const unknown: [key: string, message: RegExp][] = [
     ['routs', /did you mean routes\?/],
     ['timeout', /timeouts: \{ idle, total \}/],
@@ -357,7 +357,7 @@ test('unknown options are faults: with what was meant, and those that every obje
   ])
 })
 
-test('a route to a group that is not there: the nearest is suggested', () => {
+test('a route to an unknown group suggests the nearest one', () => {
   const [fault] = faultsOf({ groups: { payments: { target }, search: { target } }, routes: [{ group: 'payment' }] })
   assert.equal(fault?.path, 'routes[0].group')
   assert.equal(fault?.message, "is 'payment', but there is no such group; did you mean 'payments'?")
@@ -365,26 +365,26 @@ test('a route to a group that is not there: the nearest is suggested', () => {
   assert.equal(fault?.example, 'payments')
 })
 
-test('a route to the unnamed group without there being one', () => {
+test('a route to a missing unnamed group is a fault', () => {
   const paths = pathsOf({ groups: { api: { target } }, routes: [{ path: '/x' }, { path: '/', group: 'api' }] })
   assert.deepEqual(paths, ['routes[0].group'])
 })
 
-test('groups that nothing leads to, and policies that no group would have', () => {
+test('groups without routes and policies without a group are faults', () => {
   assert.deepEqual(pathsOf({ groups: { api: { target } } }), ['routes'])
   assert.deepEqual(pathsOf({ groups: { api: { target } }, routes: [] }), ['routes'])
   const orphan = { groups: { api: { target } }, routes: [{ group: 'api' }], retry: false, balancer: 'random' }
   assert.deepEqual(pathsOf(orphan), ['balancer', 'retry'])
 })
 
-test('nothing to proxy to', () => {
+test('missing backends are a fault', () => {
   assert.deepEqual(pathsOf({}), ['backends'])
   assert.deepEqual(pathsOf({ groups: {} }), ['backends'])
   assert.deepEqual(pathsOf({ target, groups: { a: {} }, routes: [{}] }), ['groups.a.backends'])
   assert.deepEqual(pathsOf({ target, groups: { default: { target } } }), ['groups.default'])
 })
 
-test('one group cannot have two backends of one id', () => {
+test('ids are unique in a group', () => {
   assert.deepEqual(pathsOf({ backends: ['http://a/x', 'http://a/y'] }), ['backends[1]'])
   assert.deepEqual(
     pathsOf({
@@ -419,7 +419,7 @@ test('backend URLs are checked by the backend itself', () => {
   }
 })
 
-test('secrets of a URL, or of what is given in the place of another thing, are not in the message', () => {
+test('messages do not contain secrets', () => {
   const error = errorOf({
     target: 'http://user:hunter2@a',
     retry: { key: 'hunter2' },
@@ -430,7 +430,7 @@ test('secrets of a URL, or of what is given in the place of another thing, are n
   assert.ok(error.faults.some((fault) => inspect(fault.value).includes('hunter2')))
 })
 
-test('what is no object at all', () => {
+test('options that are not an object are a fault', () => {
   for (const input of [undefined, null, 5, 'http://a', [], [target], new Map(), () => {}]) {
     assert.deepEqual(pathsOf(input), [''], inspect(input))
   }
@@ -440,7 +440,7 @@ test('what is no object at all', () => {
   )
 })
 
-test('wrong things of each kind', () => {
+test('invalid values of each kind are faults', () => {
   const wrong: [options: object, path: string][] = [
     [{ accessLog: 'apache' }, 'accessLog'],
     [{ accessLog: { format: 'json' } }, 'accessLog.write'],
@@ -497,7 +497,7 @@ test('wrong things of each kind', () => {
   assert.deepEqual(pathsOf({ backends: [undefined] }), ['backends[0]'])
 })
 
-test('whatever is given: options or an OptionsError, whose faults are complete', () => {
+test('any input gives options or an OptionsError with complete faults', () => {
   const keys = [
     'backends',
     'target',
@@ -533,7 +533,7 @@ test('whatever is given: options or an OptionsError, whose faults are complete',
   )
 })
 
-test('the defaults that the docstrings name are those that apply', () => {
+test('the defaults in docstrings are correct', () => {
   const files = [
     'src/config/options.ts',
     'src/health-checks/consecutive-failures.ts',

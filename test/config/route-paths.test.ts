@@ -17,7 +17,7 @@ function faultOf(options: ProxyOptions): string {
   return ''
 }
 
-test('the path of a route is written in any way and compared in one', () => {
+test('the path of a route may have any spelling', () => {
   for (const [path, compared] of [
     ['/%61dmin', '/admin'],
     ['/a//b', '/a/b'],
@@ -33,7 +33,7 @@ test('the path of a route is written in any way and compared in one', () => {
   assert.equal(resolveOptions({ target, routes: [{ path: '/%61//', exact: true }] }).routes[0]?.path, '/a/')
 })
 
-test('a path that no request can have is refused, with the one that is meant', () => {
+test('an invalid path is rejected with a suggestion', () => {
   for (const [path, message] of [
     ['/a/../b', 'has dot segments, which are resolved in requests; did you mean "/b"?'],
     ['/a/%2E', 'has dot segments, which are resolved in requests; did you mean "/a/"?'],
@@ -58,7 +58,7 @@ test('a path that no request can have is refused, with the one that is meant', (
   }
 })
 
-test('an encoded slash in a pattern is refused where no request with one is compared', () => {
+test('an encoded slash in a path is rejected unless such requests pass', () => {
   const message = 'has %2f, so no request can match it: routing.encodedSlashes is'
   for (const key of ['path', 'stripPrefix']) {
     const routes = [{ [key]: '/a%2fb' }]

@@ -18,7 +18,7 @@ class Region {
   readonly name = 'north'
 }
 
-test('what cannot be sent to a thread fails at construction, each thing by its name, with what to do instead', () => {
+test('options that cannot be sent to a thread fail at construction', () => {
   const cases: [options: ProxyOptions, path: string, what: string][] = [
     [{ target, balancer: leastConnections() }, 'balancer', 'is an object with functions'],
     [{ target, balancer: { name: 'mine', pick: ([first]) => first } }, 'balancer', 'is an object with functions'],
@@ -54,17 +54,17 @@ test('what cannot be sent to a thread fails at construction, each thing by its n
   }
 })
 
-test('all that cannot be sent is told at once, and wrong options before it', () => {
+test('all such options are reported at once, after invalid ones', () => {
   const executor = workerThreads({ threads: 2 })
   const options = { target, balancer: leastConnections(), retry: { name: 'mine', next: () => -1 }, executor }
   assert.throws(
     () => createProxy(options),
     (error: unknown) => error instanceof OptionsError && error.faults.length === 2,
   )
-  assert.throws(() => createProxy({ ...options, backends: [] }), /target is given together with `backends`/)
+  assert.throws(() => createProxy({ ...options, backends: [] }), /target cannot be used together with `backends`/)
 })
 
-test('logger, access log and executor stay where the proxy is made', () => {
+test('logger, access log and executor stay in the main thread', () => {
   const options: ProxyOptions = {
     target,
     logger: console,
@@ -75,7 +75,7 @@ test('logger, access log and executor stay where the proxy is made', () => {
   assert.doesNotThrow(() => createProxy(options))
 })
 
-test('URLs and certificates go as text, the rest as it is, in copies', () => {
+test('URLs and certificates are sent as text, the rest as copies', () => {
   const metadata = { zone: 'a', sizes: [1, 2] }
   const options: ProxyOptions = {
     backends: [new URL('http://a:1/x'), { url: new URL('https://b'), metadata, tls: { ca: Buffer.from('PEM') } }],
@@ -93,7 +93,7 @@ test('URLs and certificates go as text, the rest as it is, in copies', () => {
   assert.deepEqual(structuredClone(plain), plain)
 })
 
-test('without threads everything may be given as ever', async () => {
+test('without threads everything is allowed', async () => {
   const proxy = createProxy({ target, balancer: leastConnections(), clock: manualClock() })
   await proxy.close()
 })

@@ -6,7 +6,7 @@ import { ask, clientsOfThreads, get, LOOPBACK, threadLog, without } from '../thr
 
 const skip = await without()
 
-test('an executor of three lines serves in the calling thread', async () => {
+test('a minimal executor serves in the calling thread', async () => {
   await using backend = await mockBackend({ body: 'served' })
   const own: Executor = {
     name: 'own',
@@ -23,7 +23,7 @@ test('an executor of three lines serves in the calling thread', async () => {
   await assert.rejects(get(url))
 })
 
-test('it may change where to listen, and returns an address and close()', async () => {
+test('an executor may change where to listen', async () => {
   await using backend = await mockBackend({ body: 'served' })
   const steps: string[] = []
   const own: Executor = {
@@ -50,7 +50,7 @@ test('it may change where to listen, and returns an address and close()', async 
   assert.deepEqual(steps, ['start at 1', 'close'])
 })
 
-test('listen() rejects with what start() of an executor rejects with', async () => {
+test('listen() rejects with the error of start()', async () => {
   const own: Executor = { name: 'own', maxThreads: 0, start: () => Promise.reject(new Error('not today')) }
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: own })
   await assert.rejects(proxy.listen(LOOPBACK), /^Error: not today$/)

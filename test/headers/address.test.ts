@@ -6,7 +6,7 @@ import { trustMatcher } from '../../src/headers/trust.ts'
 
 const PEER = { address: '10.0.0.1', localPort: 80, isSecure: false, isTrusted: true }
 
-test('an address is read without its port, brackets, quotes, zone and mapping', () => {
+test('an address is parsed without port, brackets, quotes, zone and mapping', () => {
   for (const [text, address] of [
     ['192.0.2.1', '192.0.2.1'],
     [' 192.0.2.1:4711 ', '192.0.2.1'],
@@ -30,7 +30,7 @@ test('an address is read without its port, brackets, quotes, zone and mapping', 
   }
 })
 
-test('what is no address is none', () => {
+test('anything else is not an address', () => {
   for (const text of [
     ...['', ' ', '"', '""', '[', ']', '[]', '[]:80', ':80', '%', ':::', 'unknown', '_hidden', 'example.com'],
     ...['192.0.2.1:', '192.0.2.1:x', '192.0.2.1:123456', '192.0.2.1:80:80', '192.0.2.1%eth0', '[192.0.2.1]', '192.0.2'],
@@ -54,7 +54,7 @@ test('the client is the last hop that is not trusted', () => {
   }
 })
 
-test('what is no address ends the walk at the last good one', () => {
+test('an invalid address ends the search at the last valid one', () => {
   const isTrusted = trustMatcher(['10.0.0.0/8'])
   for (const [forwardedFor, client] of [
     ['unknown', '10.0.0.1'],
@@ -66,7 +66,7 @@ test('what is no address ends the walk at the last good one', () => {
   }
 })
 
-test('unix is a name for peers without an address, and for nothing else', () => {
+test('unix matches only peers without an address', () => {
   const isTrusted = trustMatcher(['unix'])
   assert.equal(isTrusted(''), true)
   for (const address of ['127.0.0.1', '::1', 'unix', 'unix:']) assert.equal(isTrusted(address), false, address)

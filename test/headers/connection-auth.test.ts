@@ -36,7 +36,7 @@ for (const { name, run } of FRONTS) {
     }
 
     for (const scheme of ['NTLM', 'Negotiate', 'negotiate']) {
-      test(`a connection that a request with Authorization: ${scheme} went over carries no other`, async () => {
+      test(`a connection used with Authorization: ${scheme} is not reused`, async () => {
         // As IIS has it: the connection is the user's from then on.
         const users = new Map<number, string>()
         await using backend = await mockBackend((request, reply) => {
@@ -57,7 +57,7 @@ for (const { name, run } of FRONTS) {
       })
     }
 
-    test('a connection whose response goes on with Negotiate carries no other', async () => {
+    test('a connection with a Negotiate response is not reused', async () => {
       await using backend = await mockBackend({ headers: ['WWW-Authenticate', 'Negotiate oYG2'], body: 'a' })
       await using front = await run({ target: backend.url })
       for (let i = 0; i < 2; i++) {
@@ -67,7 +67,7 @@ for (const { name, run } of FRONTS) {
       assert.equal(backend.connections, 2)
     })
 
-    test('other schemes pass, and their connections are kept', async () => {
+    test('other schemes pass, and their connections are reused', async () => {
       const headers = ['WWW-Authenticate', 'Basic realm="NTLM or negotiate"', 'WWW-Authenticate', 'NegotiateX']
       await using backend = await mockBackend({ status: 401, headers, body: 'no' })
       await using front = await run({ target: backend.url })

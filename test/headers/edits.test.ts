@@ -53,7 +53,7 @@ function plain(edits: HeaderEdits | null): Record<string, readonly string[]> | n
     : Object.fromEntries(Array.from(edits.changed.values(), ({ name, values }) => [name, values]))
 }
 
-test('what node makes of a message is no change, whatever is repeated', async () => {
+test('headers as node builds them are no change, even if repeated', async () => {
   const random = seededRandom(7)
   for (let i = 0; i < 150; i++) {
     const lines = Array.from({ length: Math.floor(random() * 12) }, (_, n) => {
@@ -65,7 +65,7 @@ test('what node makes of a message is no change, whatever is repeated', async ()
   }
 })
 
-test('each change is found, and only the changes', async () => {
+test('exactly the changes are found', async () => {
   const lines = ['X-One: 1', 'X-Two: 2', 'x-two: 3', 'Cookie: a', 'Cookie: b', 'Set-Cookie: c', 'User-Agent: u', '7: s']
   for (const [change, expected] of [
     [(h) => (h['x-one'] = 'new'), { 'X-One': ['new'] }],
@@ -99,7 +99,7 @@ test('each change is found, and only the changes', async () => {
   }
 })
 
-test('an object in place of the headers counts, whatever its prototype', async () => {
+test('an object in place of the headers counts, with any prototype', async () => {
   for (const prototype of [null, Object.prototype, { inherited: 'no' }]) {
     const req = await received(['X-One: 1', 'constructor: c'])
     req.headers = Object.assign(Object.create(prototype), { host: 'a', 'x-two': '2' })
@@ -111,14 +111,14 @@ test('an object in place of the headers counts, whatever its prototype', async (
   assert.deepEqual(plain(headerEdits(req)), { 'x-two': ['2'] })
 })
 
-test('what is in rawHeaders alone does not count', async () => {
+test('changes only in rawHeaders do not count', async () => {
   const req = await received(['X-One: 1', 'X-Two: 2'])
   req.rawHeaders.push('X-Three', '3\r\nX-Four: 4')
   req.rawHeaders[5] = 'evil'
   assert.deepEqual(plain(headerEdits(req)), { 'X-Three': [], 'X-One': ['1'] })
 })
 
-test('what cannot stand in a head is a fault that names the header', async () => {
+test('an invalid header is a fault that names it', async () => {
   for (const [name, value] of [
     ['x-bad', 'a\r\nb: c'],
     ['x-bad', 'a\0'],

@@ -45,7 +45,7 @@ function randomToken(): string {
   return Array.from({ length }, () => TCHARS[Math.floor(random() * TCHARS.length)]).join('')
 }
 
-test('every name is there once, in lower case, and its number is its own', () => {
+test('every name is unique, in lower case, with its own number', () => {
   const names = HEADER_FACTS.map(([name]) => name)
   assert.equal(new Set(names).size, names.length)
   for (const name of names) assert.match(name, /^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$/)
@@ -54,7 +54,7 @@ test('every name is there once, in lower case, and its number is its own', () =>
   for (const [name, facts] of HEADER_FACTS) assert.ok(facts !== 0 && (facts & LOOKALIKE) === 0, name)
 })
 
-test('each name is found in any case, and nothing that is longer or shorter', () => {
+test('each name is found in any case, but not longer or shorter ones', () => {
   for (const [name, facts] of HEADER_FACTS) {
     for (let i = 0; i < 20; i++) assert.equal(classify(inRandomCase(name)), facts, name)
     for (const other of [`${name}s`, `x${name}`, name.slice(1), name.slice(0, -1)])
@@ -62,7 +62,7 @@ test('each name is found in any case, and nothing that is longer or shorter', ()
   }
 })
 
-test('the family of X-Forwarded-* is found by its prefix', () => {
+test('X-Forwarded-* headers are found by their prefix', () => {
   const facts = TABLE.get('x-real-ip') as number
   for (const name of [
     'X-Forwarded-Prefix',
@@ -76,7 +76,7 @@ test('the family of X-Forwarded-* is found by its prefix', () => {
   }
 })
 
-test('nothing is known of 100,000 random tokens', () => {
+test('100,000 random tokens have no facts', () => {
   for (let i = 0; i < 100_000; i++) {
     const token = randomToken()
     const facts = classify(token)
@@ -85,7 +85,7 @@ test('nothing is known of 100,000 random tokens', () => {
   }
 })
 
-test('a known name with a character changed is told from it', () => {
+test('a known name with a changed character is another name', () => {
   const names = [...HEADER_FACTS.map(([name]) => name), 'x-forwarded-prefix', 'x-forwarded-a-b']
   for (let i = 0; i < 50_000; i++) {
     const name = inRandomCase(names[i % names.length] as string)
@@ -95,12 +95,12 @@ test('a known name with a character changed is told from it', () => {
   }
 })
 
-test('nothing is known of what is not a name', () => {
+test('invalid names have no facts', () => {
   for (const text of ['', '-', '\u212aeep-alive', 'con\u0101', 'x-forwarded-f\u00f6r', 'connection\0', 'h\u4f4fst'])
     assert.equal(classify(text) & ~(LOOKALIKE | FORWARDING | NO_TRAILER), 0, text)
 })
 
-test('a name that CGI makes the same has no number, and is not what it resembles', () => {
+test('a CGI look-alike has no number and only few facts', () => {
   for (const [name, expected] of [
     ['X_Forwarded_For', LOOKALIKE | FORWARDING | NO_TRAILER],
     ['x.forwarded-proto', LOOKALIKE | FORWARDING | NO_TRAILER],
@@ -117,7 +117,7 @@ test('a name that CGI makes the same has no number, and is not what it resembles
   }
 })
 
-test('facts that imply others', () => {
+test('some facts imply others', () => {
   for (const [name, facts] of HEADER_FACTS) {
     const implies = (one: number, other: number): void =>
       assert.ok((facts & one) === 0 || (facts & other) === other, name)
@@ -150,7 +150,7 @@ test('node keeps the first line of the same headers', async () => {
   await once(server, 'close')
 })
 
-test('the fields that frame a response for our parser are in the table, and reserved', () => {
+test('the framing headers of our parser are in the table and reserved', () => {
   // Of a 204 the length is known without any.
   const framing = (headers: string[]): Framing =>
     responseFraming('GET', 204, 1, headers, {

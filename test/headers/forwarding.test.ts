@@ -47,11 +47,11 @@ for (const { name, run } of FRONTS) {
       return request
     }
 
-    test('of an untrusted peer nothing of the family passes, but our own', async () => {
+    test('no forwarding header of an untrusted peer passes', async () => {
       assert.deepEqual(names(await pass([...LINES, 'Proxy: x'])), ['Host', ...OURS])
     })
 
-    test('of a trusted one all of it passes, but Proxy', async () => {
+    test('all forwarding headers of a trusted peer pass, except Proxy', async () => {
       const request = await pass([...LINES, 'Proxy: x'], { trustedProxies: ['loopback'] })
       assert.deepEqual(names(request), ['Host', ...LINES.map((line) => line.split(':')[0] as string), ...OURS])
     })
@@ -61,12 +61,12 @@ for (const { name, run } of FRONTS) {
       assert.deepEqual(names(request), ['Host', 'X-Forwarded-Prefix', 'X-Real-IP', ...OURS])
     })
 
-    test('an exception is for that name, and not for those that resemble it', async () => {
+    test('an exception does not apply to look-alikes of the name', async () => {
       const request = await pass(['X_Real_IP: 1', 'X-Real_IP: 2'], { forwarded: { pass: ['X-Real-IP'] } })
       assert.deepEqual(names(request), ['Host', ...OURS])
     })
 
-    test('nothing of the family can be nominated away', async () => {
+    test('no forwarding header can be nominated by Connection', async () => {
       const nominated = LINES.map((line) => line.split(':')[0])
       const request = await pass([`Connection: keep-alive, ${nominated.join(', ')}`, ...LINES], {
         trustedProxies: ['loopback'],
@@ -74,7 +74,7 @@ for (const { name, run } of FRONTS) {
       assert.deepEqual(names(request), ['Host', ...nominated, ...OURS])
     })
 
-    test('an address with a port or a zone in X-Forwarded-For is that of the client', async () => {
+    test('X-Forwarded-For may have a port or a zone', async () => {
       await using backend = await mockBackend()
       await using front = await run({
         target: backend.url,
@@ -97,7 +97,7 @@ for (const { name, run } of FRONTS) {
       }
     })
 
-    test('an upgrade passes nothing of the family, and Proxy never', async () => {
+    test('an upgrade passes no forwarding header, and never Proxy', async () => {
       for (const [trustedProxies, expected] of [
         [[], 0],
         [['loopback'], LINES.length],
@@ -117,7 +117,7 @@ for (const { name, run } of FRONTS) {
 }
 
 for (const trustedProxies of [['unix'], ['loopback']]) {
-  test(`a peer on a unix socket, where ${trustedProxies} is trusted`, async () => {
+  test(`a peer on a unix socket, if ${trustedProxies} is trusted`, async () => {
     const isTrusted = trustedProxies.includes('unix')
     const directory = mkdtempSync(join(tmpdir(), 'heddle-'))
     await using backend = await mockBackend()
@@ -148,7 +148,7 @@ for (const trustedProxies of [['unix'], ['loopback']]) {
   })
 }
 
-test('a connection that is over has no address, and is no unix socket', () => {
+test('a closed connection has no address, and is not a unix socket', () => {
   const peerOf = peerLookup(trustMatcher(['unix']))
   const gone = { destroyed: true } as Socket
   assert.deepEqual(peerOf(gone), { address: '', localPort: 0, isSecure: false, isTrusted: false })
@@ -157,7 +157,7 @@ test('a connection that is over has no address, and is no unix socket', () => {
   assert.equal(peerOf(reset).isTrusted, false)
 })
 
-test('a link-local client on an interface of any name is looked up, without its zone', () => {
+test('a link-local client is matched without its zone', () => {
   const peerOf = peerLookup(trustMatcher(['fe80::/10']))
   for (const zone of ['eth0', 'wan-0', 'br_lan', '-', 'veth@if2']) {
     const socket = { remoteAddress: `fe80::1%${zone}`, localAddress: 'fe80::2', localPort: 80 } as Socket
@@ -165,7 +165,7 @@ test('a link-local client on an interface of any name is looked up, without its 
   }
 })
 
-test('forwarded.pass takes names of the family that the proxy does not write', () => {
+test('forwarded.pass accepts only forwarding headers that the proxy does not write', () => {
   const target = 'http://127.0.0.1:1'
   createProxy({
     target,

@@ -49,7 +49,7 @@ const REFUSED: [target: string, host: string][] = [
 ]
 
 for (const { name, run } of FRONTS) {
-  test(`${name}: a host leads to its route however it is written, or is refused`, async () => {
+  test(`${name}: a host matches its route in any spelling, or is refused`, async () => {
     await using backend = await mockBackend()
     await using front = await run({
       groups: { admin: { target: backend.url }, rest: { target: backend.url } },
@@ -66,7 +66,7 @@ for (const { name, run } of FRONTS) {
     assert.equal(await groupOf(front, 'http://else.example/', 'admin.example'), 'rest')
   })
 
-  test(`${name}: an upgrade goes by the same host`, async () => {
+  test(`${name}: an upgrade uses the same host`, async () => {
     await using admin = await rawBackend((upgrade) => {
       upgrade.accept()
       upgrade.socket.end()
@@ -86,7 +86,7 @@ for (const { name, run } of FRONTS) {
   })
 }
 
-test('with a fallback the lane and the server behind it claim the same hosts', async () => {
+test('with a fallback both fronts match the same hosts', async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({ target: backend.url, routes: [{ host: 'admin.example' }], drainTimeoutMs: 100 })
   const fallback = http.createServer((_req, res) => res.writeHead(418).end())

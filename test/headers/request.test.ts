@@ -9,7 +9,7 @@ function read(raw: string[], minorVersion = 1): RequestHeaders {
   return requestHeaders(['Host', 'a', ...raw], 'POST', minorVersion, PEER, POLICY)
 }
 
-test('an expectation counts in any of several lines, as it does for node', () => {
+test('an expectation counts in any of several lines, as in node', () => {
   for (const raw of [
     ['Expect', '100-continue'],
     ['expect', 'x', 'Expect', '100-Continue'],
@@ -23,12 +23,12 @@ test('an expectation counts in any of several lines, as it does for node', () =>
   assert.equal(read(['Expect', 'x']).expectsContinue, false)
 })
 
-test('a request says whether its connection is to end', () => {
+test('Connection: close is recognised', () => {
   for (const value of ['close', 'Close', 'CLOSE', 'x, close']) assert.equal(read(['Connection', value]).saysClose, true)
   for (const value of ['keep-alive', '', 'closed', 'x']) assert.equal(read(['Connection', value]).saysClose, false)
 })
 
-test('a request is plain if nothing in it could be read in another way', () => {
+test('a request is plain if it can be read in only one way', () => {
   for (const raw of [
     ['Connection', 'close, TE', 'TE', 'trailers', 'Content-Length', '5', 'Keep-Alive', 'x', 'HTTP2-Settings', 'x'],
     ['Transfer-Encoding', 'chunked', 'Content_Length', '5', 'X_Forwarded_For', '1', 'Proxy-Authorization', 'x'],
@@ -49,7 +49,7 @@ test('a request is plain if nothing in it could be read in another way', () => {
   }
 })
 
-test('what is between a client and its proxy is not for backends', () => {
+test('headers between a client and its proxy are not passed on', () => {
   assert.deepEqual(
     read(['Proxy-Authentication-Info', 'x', 'Proxy-Authenticate', 'x', 'Proxy-Authorization', 'x']).list,
     ['Host', 'a'],

@@ -2,19 +2,19 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { mentionsConnection, mentionsFraming, passableTrailers } from '../../src/headers/trailers.ts'
 
-test('trailers that speak of the connection', () => {
+test('trailers with connection headers', () => {
   for (const name of ['Connection', 'proxy-connection', 'UPGRADE']) {
     assert.equal(mentionsConnection(['X-Sum', '1', name, 'x']), true)
   }
   assert.equal(mentionsConnection(['X-Sum', 'Connection', 'X-Connection', '']), false)
 })
 
-test('trailers that speak of framing', () => {
+test('trailers with framing headers', () => {
   for (const name of ['Content-Length', 'transfer-encoding']) assert.equal(mentionsFraming(['X', '1', name, '1']), true)
   assert.equal(mentionsFraming(['X-Content-Length', 'transfer-encoding']), false)
 })
 
-test('trailers that are passed on, and those that are not under any spelling', () => {
+test('forbidden trailers are not passed on in any spelling', () => {
   const trailers = [
     'X-Sum',
     '1',
@@ -34,7 +34,7 @@ test('trailers that are passed on, and those that are not under any spelling', (
   assert.equal(passableTrailers(['Proxy-Authentication-Info', 'x'], []), null)
 })
 
-test('what Connection nominates is not passed on as a trailer either', () => {
+test('nominated trailers are not passed on', () => {
   const head = ['Connection', 'keep-alive, X-Hop', 'Host', 'a', 'connection', 'x-other']
   assert.deepEqual(passableTrailers(['x-hop', '1', 'X-Sum', '2', 'X-Other', '3'], head), ['X-Sum', '2'])
   assert.equal(passableTrailers(['X-HOP', '1'], head), null)

@@ -9,7 +9,7 @@ import type { Outcome, OutcomeKind } from '../../src/model/outcome.ts'
 const ok = outcome('answered', 200)
 const refused = outcome('failed', 0, 'ERR_PROXY_CONNECT')
 
-test('the fifth failure in a row ejects, for 30 seconds, and says why', () => {
+test('the fifth failure in a row ejects for 30 seconds, with a reason', () => {
   const { backend, control, ejections } = scene()
   const check = consecutiveFailures()
   for (let i = 0; i < 4; i += 1) check.observe(backend, refused, control)
@@ -21,14 +21,14 @@ test('the fifth failure in a row ejects, for 30 seconds, and says why', () => {
   assert.match(control.reason, /^5 failures in a row, the last: ERR_PROXY_CONNECT/)
 })
 
-test('a success between failures starts the count anew', () => {
+test('a success between failures resets the count', () => {
   const { backend, control, ejections } = scene()
   const check = consecutiveFailures({ consecutiveFailures: 2 })
   for (const each of [refused, ok, refused, outcome('upgraded', 101), refused]) check.observe(backend, each, control)
   assert.deepEqual(ejections, [])
 })
 
-test('each ejection in a row is twice as long, up to the longest', () => {
+test('each ejection in a row is twice as long, up to the maximum', () => {
   const { backend, control, ejections } = scene()
   const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100, maxMs: 350 })
   for (let i = 0; i < 4; i += 1) {
@@ -38,7 +38,7 @@ test('each ejection in a row is twice as long, up to the longest', () => {
   assert.deepEqual(ejections, [100, 200, 350, 350])
 })
 
-test('each success after the return takes one doubling back, none while still ejected', () => {
+test('each success after the return undoes one doubling', () => {
   const { backend, control, ejections } = scene()
   const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100 })
   for (let i = 0; i < 3; i += 1) {
@@ -55,7 +55,7 @@ test('each success after the return takes one doubling back, none while still ej
   assert.deepEqual(ejections, [100, 200, 400, 200])
 })
 
-test('failures that come in while a backend is ejected are not evidence for a second ejection', () => {
+test('failures during an ejection do not count towards the next one', () => {
   const { backend, control, ejections } = scene()
   const check = consecutiveFailures({ consecutiveFailures: 2 })
   for (let i = 0; i < 20; i += 1) check.observe(backend, refused, control)
@@ -63,7 +63,7 @@ test('failures that come in while a backend is ejected are not evidence for a se
   assert.equal(backend.state.failures, 0)
 })
 
-test('where the group cannot lose it the backend stays, and the next failure asks again', () => {
+test('if the group refuses the ejection, the next failure tries again', () => {
   const { backend, control } = scene()
   const asked: number[] = []
   const refusing: HealthControl = { ...control, eject: (_, ms) => asked.push(ms) === 0 }
@@ -75,7 +75,7 @@ test('where the group cannot lose it the backend stays, and the next failure ask
   assert.equal(backend.state.ejections, 1)
 })
 
-test('what counts as a failure: statuses of the list, and what is the backend’s fault', () => {
+test('failures are listed statuses and faults of the backend', () => {
   const cases: [outcome: Outcome, isFailure: boolean][] = [
     [outcome('answered', 503), true],
     [outcome('upgraded', 503), true],
@@ -109,7 +109,7 @@ test('without a list no status of a response is a failure', () => {
   assert.deepEqual(ejections, [])
 })
 
-test('what is neither failure nor success leaves the count as it is', () => {
+test('an outcome that is neither failure nor success keeps the count', () => {
   const { backend, control } = scene()
   const check = consecutiveFailures()
   check.observe(backend, refused, control)
@@ -117,7 +117,7 @@ test('what is neither failure nor success leaves the count as it is', () => {
   assert.equal(backend.state.failures, 1)
 })
 
-test('the statuses are the caller’s, and are read once', () => {
+test('the list of statuses is copied', () => {
   const { backend, control, ejections } = scene()
   const statuses = [500]
   const check = consecutiveFailures({ consecutiveFailures: 1, statuses })

@@ -58,7 +58,7 @@ function watch(init: BackendInit | string, options: ProbeOptions = {}, state = n
 const fails: MockHandler = (_request, reply) => reply.send({ status: 503 })
 const passes: MockHandler = (_request, reply) => reply.send({ status: 204 })
 
-test('the first probe decides by itself; after it three in a row must fail, and two pass', async () => {
+test('the first probe decides alone; then three must fail, or two pass', async () => {
   await using server = await mockBackend(fails)
   const probe = watch(server.url)
   await probe.ended()
@@ -83,7 +83,7 @@ test('the first probe decides by itself; after it three in a row must fail, and 
   probe.stop()
 })
 
-test('who takes over from another thread goes on with what is known: its first probe decides nothing by itself', async () => {
+test('after a takeover from another thread the first probe does not decide alone', async () => {
   await using server = await mockBackend(passes)
   const state = new BackendState()
   const before = watch(server.url, {}, state)
@@ -117,7 +117,7 @@ test('rise and fall can be set', async () => {
   probe.stop()
 })
 
-test('a probe asks for its path behind that of the backend, over a connection of its own', async () => {
+test("a probe appends its path to the backend's, on its own connection", async () => {
   await using server = await mockBackend(passes)
   const probe = watch(`${server.url}/base`, { path: '/healthz?full', method: 'HEAD', host: 'app.example' })
   await probe.ended()
@@ -130,7 +130,7 @@ test('a probe asks for its path behind that of the backend, over a connection of
   probe.stop()
 })
 
-test('statuses from 200 to 399 pass, or those that are given', async () => {
+test('statuses from 200 to 399 pass, or the configured ones', async () => {
   await using server = await mockBackend((_request, reply) => reply.send({ status: 302 }))
   const any = watch(server.url)
   await any.ended()
@@ -161,7 +161,7 @@ for (const [what, handler, reason] of [
   })
 }
 
-test('a backend that cannot be reached fails the probe', async () => {
+test('an unreachable backend fails the probe', async () => {
   const probe = watch((await deadPort()).url)
   await probe.ended()
   probe.stop()
@@ -172,7 +172,7 @@ for (const [what, handler] of [
   ['does not answer', neverAnswer],
   ['does not end its answer', (_, reply) => void reply.head()],
 ] as const satisfies readonly (readonly [string, MockHandler])[]) {
-  test(`a backend that ${what} in time fails the probe, and its connection is let go`, async () => {
+  test(`a backend that ${what} in time fails the probe; its connection is closed`, async () => {
     await using server = await mockBackend(handler)
     const probe = watch(server.url)
     await server.nextRequestHead()
@@ -185,7 +185,7 @@ for (const [what, handler] of [
   })
 }
 
-test("a probe speaks TLS as the backend's connections do, and verifies", async () => {
+test("a probe uses the backend's TLS settings and verifies", async () => {
   await using server = await mockBackend(passes, { tls: { cert: certificate, key } })
   const trusting = watch({ url: server.url, tls: { ca: certificate } })
   await trusting.ended()
@@ -197,14 +197,14 @@ test("a probe speaks TLS as the backend's connections do, and verifies", async (
   assert.match(strict.told[0] ?? '', /self.signed/)
 })
 
-test('settings that make no request fail the probe and throw nothing', async () => {
+test('settings that cannot make a request fail the probe', async () => {
   const probe = watch({ url: 'https://127.0.0.1:1', tls: { cert: 'no certificate' } })
   await probe.ended()
   probe.stop()
   assert.match(probe.told[0] ?? '', /^unhealthy: /)
 })
 
-test('when it is stopped nothing is told any more, and no timer is left', async () => {
+test('after a stop nothing is reported and no timer is left', async () => {
   await using server = await mockBackend(neverAnswer)
   const probe = watch(server.url)
   await server.nextRequestHead()
@@ -215,7 +215,7 @@ test('when it is stopped nothing is told any more, and no timer is left', async 
   assert.deepEqual(probe.told, [])
 })
 
-test('in a proxy: the unhealthy gets nothing, is told, and comes back, whatever it had been ejected for', async () => {
+test('in a proxy: an unhealthy backend gets no requests until it recovers', async () => {
   const clock = manualClock()
   let isWell = false
   const answer: MockHandler = (request, reply) => {
@@ -255,7 +255,7 @@ test('in a proxy: the unhealthy gets nothing, is told, and comes back, whatever 
   assert.equal(front.proxy.stats().groups[0]?.backends[0]?.status, 'available')
 })
 
-test('in a proxy: where all are unhealthy the answer is 503', async () => {
+test('in a proxy: if all are unhealthy the response is 503', async () => {
   await using sick = await mockBackend(fails)
   const news = queue()
   await using front = await runProxy({ target: sick.url, healthCheck: { probe: {} }, retry: false })
@@ -266,7 +266,7 @@ test('in a proxy: where all are unhealthy the answer is 503', async () => {
   assert.match(await response.text(), /ERR_PROXY_NO_BACKEND/)
 })
 
-test('setBackends() has new backends probed, and others no more; close() ends all', async () => {
+test('setBackends() starts and stops probes; close() ends them', async () => {
   const clock = manualClock()
   await using one = await mockBackend(passes)
   await using two = await mockBackend(passes)

@@ -15,21 +15,21 @@ function withLines(...lines: string[]): string {
   return `${['GET / HTTP/1.1', ...lines].join('\r\n')}\r\n\r\n`
 }
 
-test('a head is read to its end, names and order as they came, values without the white space around', () => {
+test('a head keeps names and order, and trims values', () => {
   const head = 'POST /p/a?q=%20[1] HTTP/1.1\r\nhOst:a:80\r\nX-A: \t 1 \t\r\nx-a:2\xff\r\nX-B:\r\n\r\n'
   assert.equal(parse(`${head}body`), head.length)
   assert.deepEqual([parser.method, parser.target], ['POST', '/p/a?q=%20[1]'])
   assert.deepEqual(parser.headers, ['hOst', 'a:80', 'X-A', '1', 'x-a', '2\xff', 'X-B', ''])
 })
 
-test('what the headers mean is not its business', () => {
+test('it does not interpret headers', () => {
   for (const lines of [[], ['Host: a', 'Host: b'], ['Content-Length: x', 'Upgrade: y']]) {
     const head = withLines(...lines)
     assert.equal(parse(head), head.length)
   }
 })
 
-describe('not plain by syntax', () => {
+describe('heads that are not plain', () => {
   for (const lines of [
     ['X : 1'],
     [': 1'],
@@ -46,8 +46,8 @@ describe('not plain by syntax', () => {
   }
 })
 
-describe('parts of a head', () => {
-  test('every beginning of a plain head may become one', () => {
+describe('parts of a head are incomplete', () => {
+  test('every prefix of a plain head is incomplete', () => {
     const head = 'POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n'
     for (let end = 1; end < head.length; end++) assert.equal(parse(head.slice(0, end)), INCOMPLETE, head.slice(0, end))
   })
@@ -76,7 +76,7 @@ describe('chunks', () => {
   }
 
   for (const extension of [';a', ';a=b', ';a="q \\" ;"', ';a;b=c;d="";e']) {
-    test(`the extension ${extension} is left out`, () => assert.equal(faultOf(`1${extension}\r\nx\r\n0\r\n\r\n`), ''))
+    test(`the extension ${extension} is skipped`, () => assert.equal(faultOf(`1${extension}\r\nx\r\n0\r\n\r\n`), ''))
   }
   for (const extension of [
     ';',

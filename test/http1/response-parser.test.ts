@@ -62,7 +62,7 @@ function read(
 
 const CHUNKED = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
 
-test('a response with Content-Length is done after so many bytes and keeps the connection', () => {
+test('a response with Content-Length ends there and keeps the connection', () => {
   const { head, body, isDone, keepAlive } = read('HTTP/1.1 200 Fine Thing\r\nContent-Length: 5\r\nX: y\r\n\r\nhello')
   assert.deepEqual(head, {
     status: 200,
@@ -74,27 +74,27 @@ test('a response with Content-Length is done after so many bytes and keeps the c
   assert.ok(isDone && keepAlive)
 })
 
-test('a tab beside the transfer coding, which node reads in another way, is refused', () => {
+test('a tab in Transfer-Encoding is refused, since node reads it differently', () => {
   const body = '5\r\nhello\r\n0\r\n\r\n'
   assert.notEqual(read(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n${body}`).fault, null)
   assert.equal(read(`HTTP/1.1 200 OK\r\nX-A:\tb\r\nTransfer-Encoding: chunked\r\n\r\n${body}`).fault, null)
 })
 
-test('bytes behind the response are left, not read as part of it', () => {
+test('bytes after the response are not read', () => {
   const { body, rest, isDone } = read('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n')
   assert.equal(body, 'hi')
   assert.ok(isDone)
   assert.equal(rest, 'HTTP/1.1 200 OK\r\n\r\n'.length)
 })
 
-test('chunks are joined; extensions are skipped, trailers given', () => {
+test('chunks are joined, extensions skipped, trailers returned', () => {
   const { body, trailers, isDone } = read(`${CHUNKED}5;a=b\r\nhello\r\n06\r\n world\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n`)
   assert.equal(body, 'hello world')
   assert.deepEqual(trailers, ['X-Sum', '1', 'Y', '2'])
   assert.ok(isDone)
 })
 
-test('without either framing the body ends with the connection, and only then', () => {
+test('without framing the body ends only with the connection', () => {
   const wire = 'HTTP/1.1 200 OK\r\n\r\nall of it'
   assert.equal(read(wire).isDone, false)
   const closed = read(wire, { closes: true })
@@ -107,7 +107,7 @@ test('an end in the middle of a framed body does not complete it', () => {
   assert.equal(read(`${CHUNKED}5\r\nhello\r\n`, { closes: true }).isDone, false)
 })
 
-test('HEAD, 204 and 304 have no body, whatever their headers say', () => {
+test('HEAD, 204 and 304 have no body, whatever their headers announce', () => {
   assert.ok(read('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n', { method: 'HEAD' }).isDone)
   assert.ok(read(CHUNKED, { method: 'HEAD' }).isDone)
   assert.ok(read('HTTP/1.1 204 No Content\r\n\r\n').isDone)
@@ -186,7 +186,7 @@ for (const [what, wire] of Object.entries(FAULTS)) {
   })
 }
 
-test('refused: heads, extensions and trailers past their bounds, and floods of interim responses', () => {
+test('refused: heads, extensions, trailers and 1xx over their bounds', () => {
   assert.notEqual(read(`HTTP/1.1 200 OK\r\nX: ${'y'.repeat(2000)}`, { maxHeadBytes: 1000 }).fault, null)
   assert.notEqual(read(`HTTP/1.1 200 OK\r\nX: ${'y'.repeat(2000)}\r\n\r\n`, { maxHeadBytes: 1000 }).fault, null)
   assert.notEqual(read(`${CHUNKED}5;${'a'.repeat(5000)}\r\nhello\r\n`).fault, null)
@@ -194,7 +194,7 @@ test('refused: heads, extensions and trailers past their bounds, and floods of i
   assert.notEqual(read('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(101)).fault, null)
 })
 
-test('a response reads the same in whatever pieces it comes', () => {
+test('a response reads the same in pieces of any size', () => {
   const wires = [
     `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${CHUNKED}5;x\r\nhello\r\n1\r\n!\r\n0\r\nA: 1\r\nB: 2\r\n\r\nrest`,
     `${CHUNKED}5\r\nhello\r\n0\r\n\r\n`,
@@ -215,7 +215,7 @@ test('a response reads the same in whatever pieces it comes', () => {
   }
 })
 
-test('no bytes can make it throw or loop', () => {
+test('no input makes it throw or loop', () => {
   const pieces = fc.constantFrom(
     'HTTP/1.1 ',
     '200',

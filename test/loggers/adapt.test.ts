@@ -45,7 +45,7 @@ test('a pino gets the fields first', () => {
   )
 })
 
-test('a pino keeps its level, also when that changes later, and its bindings', () => {
+test('a pino keeps its level, even a changed one, and its bindings', () => {
   const { logger, lines } = memoryPino({ level: 'warn' })
   const adapted = toLogger(logger.child({ part: 'proxy' }))
   adapted.info({}, 'not written')
@@ -77,14 +77,14 @@ test('a console gets the message first', () => {
   )
 })
 
-test('the global console is called as it is at that moment', (t) => {
+test('methods of the global console are looked up at each call', (t) => {
   const adapted = toLogger(console)
   const info = t.mock.method(console, 'info', () => {})
   adapted.info({ a: 1 }, 'said')
   assert.deepEqual(info.mock.calls[0]?.arguments, ['said', { a: 1 }])
 })
 
-test('a logger without debug is one, a logger without warn is not', () => {
+test('debug is optional, warn is not', () => {
   const calls: string[] = []
   const say = (_fields: unknown, message: unknown): void => void calls.push(String(message))
   toLogger({ info: say, warn: say, error: say } as unknown as Logger).debug({}, 'lost')
@@ -94,7 +94,7 @@ test('a logger without debug is one, a logger without warn is not', () => {
   }
 })
 
-test('methods that need their this have it', () => {
+test('methods are called with their this', () => {
   class Own {
     readonly seen: string[] = []
     debug(_fields: object, message: string): void {
@@ -109,7 +109,7 @@ test('methods that need their this have it', () => {
   assert.deepEqual(own.seen, ['said'])
 })
 
-test('a logger that throws or rejects is reported once and hurts nobody', async () => {
+test('a logger that throws or rejects is reported once', async () => {
   const boom = (): never => {
     throw new Error('disk full')
   }
@@ -128,7 +128,7 @@ test('a logger that throws or rejects is reported once and hurts nobody', async 
   }
 })
 
-test('what is adapted already can be adapted again', () => {
+test('an adapted logger can be adapted again', () => {
   const recorder = recordingLogger()
   toLogger(toLogger(recorder)).warn({ a: 1 }, 'said')
   assert.deepEqual(recorder.entries, [{ level: 'warn', fields: { a: 1 }, message: 'said' }])

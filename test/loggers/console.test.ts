@@ -20,7 +20,7 @@ loggerSuite('consoleLogger, pretty', () => consoleLogger({ level: 'debug', strea
   test,
 })
 
-test('a level is written with those above it', () => {
+test('a level includes those above it', () => {
   const expected = { debug: 4, info: 3, warn: 2, error: 1, silent: 0 }
   for (const [level, count] of Object.entries(expected) as [keyof typeof expected, number][]) {
     const { stream, text } = memory()
@@ -30,7 +30,7 @@ test('a level is written with those above it', () => {
   }
 })
 
-test('an unknown level is refused at construction', () => {
+test('an unknown level is rejected at construction', () => {
   assert.throws(
     () => consoleLogger({ level: 'loud' as 'info' }),
     /level is "loud"; use one of debug, info, warn, error, silent/,
@@ -52,7 +52,7 @@ test('off a terminal it writes JSON lines that fields cannot forge', () => {
   assert.ok(Math.abs(Date.parse(line.time) - Date.now()) < 60_000)
 })
 
-test('JSON tells of an error its code, message, stack and causes, and of a backend its id alone', () => {
+test("JSON has an error's code, message, stack and causes, and a backend's id", () => {
   const { stream, text } = memory()
   const backend = new Backend({ url: 'https://127.0.0.1:1', id: 'b1', tls: { key: 'PRIVATE KEY' } })
   const cause = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', syscall: 'connect' })
@@ -71,7 +71,7 @@ test('JSON tells of an error its code, message, stack and causes, and of a backe
   assert.doesNotMatch(text(), /PRIVATE KEY/)
 })
 
-test('JSON cuts circles, also through causes, and shows the same object twice where it is no circle', () => {
+test('JSON cuts only circles, also through causes', () => {
   const { stream, text } = memory()
   const shared = { a: 1 }
   const circle: Record<string, unknown> = { first: shared, second: shared }
@@ -84,7 +84,7 @@ test('JSON cuts circles, also through causes, and shows the same object twice wh
   assert.equal(line.err.cause, '[circular]')
 })
 
-test('what cannot be read costs a field, not the line', () => {
+test('an unreadable field does not lose the line', () => {
   const { stream, text } = memory()
   const logger = consoleLogger({ stream })
   const boom = (): never => {
@@ -100,7 +100,7 @@ test('what cannot be read costs a field, not the line', () => {
   assert.deepEqual([second.msg, second.unreadable], ['toJSON', true])
 })
 
-test('on a terminal it writes for people: colours, key=value, stacks below', () => {
+test('on a terminal it writes colours, key=value and stacks', () => {
   const { stream, text } = memory(true)
   const err = Object.assign(new Error('no way', { cause: new Error('the reason') }), { code: 'ENOWAY' })
   consoleLogger({ stream }).warn({ backend: 'b1', path: '/a b', n: 3, gone: undefined, err }, 'it\x1b[2J failed\n')
@@ -122,7 +122,7 @@ test('pretty without a terminal has no colours', () => {
   assert.match(text(), /^\d\d:\d\d:\d\d INFO {2}plain\n$/)
 })
 
-test('a stream that throws, or fails later, hurts nobody', () => {
+test('a stream that throws or fails does no harm', () => {
   const heard: string[] = []
   const failing = {
     write(_text: string, done?: (error?: Error | null) => void) {

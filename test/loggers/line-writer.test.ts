@@ -40,7 +40,7 @@ async function pipe(t: TestContext): Promise<number> {
   return fd
 }
 
-test('lines reach a file in order, whole', async (t) => {
+test('lines reach a file complete and in order', async (t) => {
   const path = join(await folder(t), 'log')
   const fd = fs.openSync(path, 'w')
   await using writer = lineWriter(fd)
@@ -52,7 +52,7 @@ test('lines reach a file in order, whole', async (t) => {
   assert.equal(writer.dropped, 0)
 })
 
-test('the lines of one turn go out in one write, and a full batch without waiting', async () => {
+test('the lines of one turn are one write, a full batch is written at once', async () => {
   const { stream, writes, goOn } = slowStream()
   const writer = lineWriter(stream, { batchBytes: 10 })
   writer.write('a')
@@ -67,7 +67,7 @@ test('the lines of one turn go out in one write, and a full batch without waitin
   await writer.close()
 })
 
-test('until the interval is over lines wait for each other, unless a batch is full or somebody flushes', async (t) => {
+test('lines wait for the interval, a full batch or a flush', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   const { stream, writes, goOn } = slowStream()
   const writer = lineWriter(stream, { batchBytes: 10, intervalMs: 100 })
@@ -116,7 +116,7 @@ test('flush() waits for the lines before it, not for those after it', async () =
   await closed
 })
 
-test('past its bound lines are dropped and counted, and it goes on when there is room again', async () => {
+test('over its bound it drops and counts lines, until there is room', async () => {
   const { stream, writes, goOn } = slowStream()
   const writer = lineWriter(stream, { maxBufferedBytes: 20, batchBytes: 5 })
   for (const line of ['aaaa', 'bbbb', 'cccc', 'dddd', 'eeee', '']) writer.write(line)
@@ -133,7 +133,7 @@ test('past its bound lines are dropped and counted, and it goes on when there is
   await writer.close()
 })
 
-test('a failing stream costs its lines, is reported, and ends nothing', async () => {
+test('a failing stream loses its lines and is reported', async () => {
   const { stream, goOn } = slowStream()
   const errors: string[] = []
   const writer = lineWriter(stream, { onError: (error) => errors.push(error.message) })
@@ -147,7 +147,7 @@ test('a failing stream costs its lines, is reported, and ends nothing', async ()
   await writer.close()
 })
 
-test('a destroyed stream loses what is written to it and nothing hangs', async () => {
+test('a destroyed stream loses its lines and nothing hangs', async () => {
   const stream = new PassThrough()
   const writer = lineWriter(stream)
   const closed = once(stream, 'close')
@@ -158,7 +158,7 @@ test('a destroyed stream loses what is written to it and nothing hangs', async (
   assert.equal(writer.dropped, 1)
 })
 
-test('after close() lines are dropped, and closing again is no harm', async () => {
+test('after close() lines are dropped; close() is idempotent', async () => {
   const { stream, writes } = slowStream()
   const writer = lineWriter(stream)
   await writer.close()
@@ -168,7 +168,7 @@ test('after close() lines are dropped, and closing again is no harm', async () =
   assert.equal(stream.listenerCount('error'), 0)
 })
 
-test('a pipe that is full is tried again, part by part, until all is out', {
+test('a write to a full pipe is retried until all is written', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const fd = await pipe(t)
@@ -191,7 +191,7 @@ test('a pipe that is full is tried again, part by part, until all is out', {
   assert.equal(text, expected)
 })
 
-test('a pipe without a reader costs the lines', { skip: process.platform !== 'linux' }, async (t) => {
+test('a pipe without a reader loses the lines', { skip: process.platform !== 'linux' }, async (t) => {
   const path = join(await folder(t), 'fifo')
   execFileSync('mkfifo', [path])
   const reader = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK)
@@ -207,7 +207,7 @@ test('a pipe without a reader costs the lines', { skip: process.platform !== 'li
   assert.equal(writer.dropped, 2)
 })
 
-test('an error in the middle of a line does not glue the next one to it', async (t) => {
+test('an error within a line does not join the next one to it', async (t) => {
   const path = join(await folder(t), 'log')
   const fd = fs.openSync(path, 'w')
   t.after(() => fs.closeSync(fd))
@@ -231,7 +231,7 @@ test('an error in the middle of a line does not glue the next one to it', async 
   assert.equal(writer.dropped, 2)
 })
 
-test('it takes the access log of a proxy into a file', async (t) => {
+test("it writes a proxy's access log to a file", async (t) => {
   const path = join(await folder(t), 'access.log')
   const fd = fs.openSync(path, 'a')
   const log = lineWriter(fd)

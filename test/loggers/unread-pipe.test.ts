@@ -26,7 +26,7 @@ if (process.send !== undefined && process.argv[2] === 'child') {
     process.disconnect()
   })
 } else {
-  test('diagnostics to a pipe that nobody reads are bounded, and what was dropped is told when it flows again', async () => {
+  test('an unread pipe bounds diagnostics, and the dropped lines are counted', async () => {
     const child = fork(fileURLToPath(import.meta.url), ['child'], {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
       execArgv: [],

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Backend } from '../../src/model/backend.ts'
 import { SharedStateMemory } from '../../src/runtime/state-memory.ts'
 
-test('a backend URL says where to connect, what goes before the path, and its id', () => {
+test('a backend URL gives the endpoint, the path prefix and the id', () => {
   const plain = new Backend('http://127.0.0.1:3001')
   assert.deepEqual([plain.id, plain.basePath, plain.host], ['http://127.0.0.1:3001', '', '127.0.0.1:3001'])
   assert.equal(plain.endpoint.port, 3001)
@@ -19,7 +19,7 @@ test('a backend URL says where to connect, what goes before the path, and its id
   )
 })
 
-test('the path of a backend URL has no slash at its end and no dot segments', () => {
+test('the path of a backend URL loses trailing slashes and dot segments', () => {
   for (const [url, basePath] of [
     ['http://x/v1//', '/v1'],
     ['http://x/a/../b/', '/b'],
@@ -33,13 +33,13 @@ test('the path of a backend URL has no slash at its end and no dot segments', ()
   }
 })
 
-test('what cannot be a backend URL is refused with an example', () => {
+test('an invalid backend URL is rejected with an example', () => {
   for (const url of ['', 'localhost:3000', 'ftp://x', 'http://u:p@x', 'http://x/?a=b', 'http+unix://relative.sock']) {
     assert.throws(() => new Backend(url), /use http:\/\//, url)
   }
 })
 
-test('a backend is available unless one of the four states or its weight says otherwise', () => {
+test('a backend is available unless a state or its weight prevents it', () => {
   const backend = new Backend('http://x')
   assert.ok(backend.isAvailable)
   for (const state of ['isUnhealthy', 'isDraining', 'isDisabled'] as const) {
@@ -54,7 +54,7 @@ test('a backend is available unless one of the four states or its weight says ot
   assert.equal(new Backend({ url: 'http://x', weight: 0 }).isAvailable, false)
 })
 
-test('status() says the strongest reason, an operator first', () => {
+test("status() returns the strongest reason, an operator's first", () => {
   const backend = new Backend('http://x')
   assert.equal(backend.status(), 'available')
   backend.state.eject(1000)
@@ -69,7 +69,7 @@ test('status() says the strongest reason, an operator first', () => {
   assert.equal(backend.status(), 'disabled')
 })
 
-test('state is seen by everyone who shares the memory, and no two backends share a slot', () => {
+test('shared memory shares state, and each backend has its own slot', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const here = new SharedStateMemory(buffer, 0).backendState('a')
   const there = new SharedStateMemory(buffer, 1).backendState('a')

@@ -28,7 +28,7 @@ test('dot segments are resolved, encoded ones too, and the query is left alone',
   ])
 })
 
-test('routes compare decoded characters and joined slashes; the backend gets the bytes that came', () => {
+test('routes compare decoded paths; the backend gets the received bytes', () => {
   check('refuse', [
     ['/%61dmin', '/%61dmin', '/admin'],
     ['/%61%64%6D%6d?%61', '/%61%64%6D%6d?%61', '/admm'],
@@ -44,7 +44,7 @@ test('routes compare decoded characters and joined slashes; the backend gets the
   ])
 })
 
-test('what backends read in different ways is refused', () => {
+test('paths that backends read in different ways are refused', () => {
   for (const [path, fault] of [
     ['/admin%2fx', /%2f in its path/],
     ['/x/..%2Fadmin', /%2F in its path/],
@@ -67,7 +67,7 @@ test('what backends read in different ways is refused', () => {
   }
 })
 
-test("'decode' makes slashes of encoded ones, for routes and backends, before dots are resolved", () => {
+test("'decode' decodes slashes before dots are resolved", () => {
   check('decode', [
     ['/admin%2fx?a%2fb', '/admin/x?a%2fb'],
     ['/x/..%2Fadmin', '/admin'],
@@ -81,7 +81,7 @@ test("'decode' makes slashes of encoded ones, for routes and backends, before do
   assert.match(readPath('/x%2f..;/admin', 'decode').fault ?? '', /parameter/)
 })
 
-test("'pass' takes encoded slashes as ordinary characters", () => {
+test("'pass' treats encoded slashes as ordinary characters", () => {
   check('pass', [
     ['/admin%2fx', '/admin%2fx', '/admin%2Fx'],
     ['/x/..%2fadmin', '/x/..%2fadmin', '/x/..%2Fadmin'],
@@ -90,7 +90,7 @@ test("'pass' takes encoded slashes as ordinary characters", () => {
   ])
 })
 
-test('a path that something is put before may have encoded slashes, but none that lead out of it', () => {
+test('encoded slashes cannot lead out of a prefix', () => {
   for (const path of ['/a%2Fb', '/%40scope%2fname', '/a%5cb', '/100%', '//x', '/a%2f.b/..c%2fd']) {
     assert.deepEqual([confinePath(path, 'refuse').path, confinePath(path, 'refuse').fault], [path, null], path)
   }
@@ -113,7 +113,7 @@ test('a path that something is put before may have encoded slashes, but none tha
   assert.equal(confinePath('/a/..%2fx', 'decode').path, '/x')
 })
 
-test('what follows a prefix keeps its bytes, however the prefix is written', () => {
+test('the rest after a prefix keeps its bytes, for any spelling of it', () => {
   for (const [target, prefix, rest] of [
     ['/api/x', '/api', '/x'],
     ['/api', '/api', ''],
@@ -143,7 +143,7 @@ test('a normal form is its own normal form', () => {
     assert.equal(normalPath(normalPath(path)), normalPath(path), path)
 })
 
-test('a path is joined with what goes before it, and no slash comes to it that the client did not send', () => {
+test('joining a prefix adds no slash that the client did not send', () => {
   for (const [base, path, target, joined] of [
     ['/v1', '/x?q', '/api/x?q', '/v1/x?q'],
     ['/v1', '/', '/', '/v1/'],

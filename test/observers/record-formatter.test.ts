@@ -31,7 +31,7 @@ const RECORD: ExchangeRecord = {
 
 const COMMON = '127.0.0.1 - frank [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?a=b HTTP/1.0" 200 2326'
 
-test('common is what NCSA wrote', () => {
+test('common is the NCSA format', () => {
   assert.equal(recordFormatter('common')(RECORD), COMMON)
 })
 
@@ -42,7 +42,7 @@ test('combined adds referer and user agent', () => {
   )
 })
 
-test('what is not known is a dash', () => {
+test('unknown values are dashes', () => {
   const bare = {
     ...RECORD,
     user: '',
@@ -64,12 +64,12 @@ test('json has every field under its own name', () => {
   assert.deepEqual(line, { time: new Date(epochMs).toISOString(), ...rest, firstByteMs: 1.235 })
 })
 
-test('json writes null for what is none', () => {
+test('json writes null for missing values', () => {
   const line = JSON.parse(recordFormatter('json')({ ...RECORD, backend: null, firstByteMs: -1, totalMs: Number.NaN }))
   assert.deepEqual([line.backend, line.firstByteMs, line.totalMs], [null, -1, null])
 })
 
-test('the date follows the seconds, forwards and backwards', () => {
+test('the date follows the clock, forwards and backwards', () => {
   const format = recordFormatter('common')
   const json = recordFormatter('json')
   for (const ms of [0, 999, 1000, 86_400_000, 999, Date.UTC(2024, 1, 29, 23, 59, 59, 999), -1]) {
@@ -92,11 +92,11 @@ test('a client cannot forge a line or a field', () => {
   )
 })
 
-test('what lies beyond latin1 is written as its UTF-8 bytes', () => {
+test('characters beyond latin1 are written as UTF-8 bytes', () => {
   assert.match(recordFormatter('common')({ ...RECORD, user: '€😀' }), / \\xE2\\x82\\xAC\\xF0\\x9F\\x98\\x80 /)
 })
 
-test('whatever comes in, a line is printable ASCII, has its fields, and json gives back what went in', () => {
+test('any record gives a line of ASCII with its fields, and json is lossless', () => {
   // All of latin1 and a little more, and halves of surrogate pairs; fast-check's own `binary` takes 5 s to set up.
   const codes = fc.oneof(fc.integer({ min: 0, max: 0x2ff }), fc.integer({ min: 0xd800, max: 0xdfff }))
   const text = fc.string({ unit: codes.map((code) => String.fromCharCode(code)), maxLength: 40 })
@@ -116,7 +116,7 @@ test('whatever comes in, a line is printable ASCII, has its fields, and json giv
   )
 })
 
-test('json: times are told to the microsecond', () => {
+test('json: times have microseconds', () => {
   const json = recordFormatter('json')
   const times = fc.oneof(
     fc.double({ min: -1e7, max: 1e12, noNaN: true }),

@@ -8,7 +8,7 @@ import type { Clock } from '../../src/runtime/clock.ts'
 
 const error = new ProxyError('ERR_PROXY_CONNECT', 'refused')
 
-test('the first retry is at once; later ones wait below (2^N - 1) times the base', () => {
+test('the first retry is immediate; later ones wait below (2^N - 1) units', () => {
   const { next, clock } = scene({ maxRetries: 4, baseDelayMs: 25, maxDelayMs: 1000 })
   assert.equal(next(1), 0)
   assert.equal(next(2), 0.5 * 75)
@@ -19,21 +19,21 @@ test('the first retry is at once; later ones wait below (2^N - 1) times the base
   assert.equal(next(4), 0)
 })
 
-test('no wait is longer than the longest', () => {
+test('no wait is longer than the maximum', () => {
   const { next, clock } = scene({ maxRetries: 100, baseDelayMs: 25, maxDelayMs: 250 })
   clock.chance = 0.5
   assert.equal(next(4), 125)
   assert.equal(next(90), 125)
 })
 
-test('after so many attempts it gives up, and that costs nothing', () => {
+test('after maxRetries it gives up, which costs no token', () => {
   const { next } = scene({ maxRetries: 2, budgetPercent: 0, minPerSecond: 0.1 })
   for (let i = 0; i < 10; i += 1) assert.equal(next(3), -1)
   assert.equal(next(1), 0)
   assert.equal(next(1), -1)
 })
 
-test('attempts: 0 never retries', () => {
+test('maxRetries: 0 never retries', () => {
   const { next } = scene({ maxRetries: 0 })
   assert.equal(next(1), -1)
 })
@@ -64,25 +64,25 @@ test('first attempts pay for ten seconds and no longer', () => {
   assert.equal(count(100), 0)
 })
 
-test('a budget of 0 percent leaves the minimum', () => {
+test('a budget of 0 percent allows the minimum', () => {
   const { policy, count } = scene({ budgetPercent: 0, minPerSecond: 1 })
   for (let i = 0; i < 1000; i += 1) policy.onExchange?.()
   assert.equal(count(100), 10)
 })
 
-test('nothing at all is allowed where both are 0', () => {
+test('nothing is allowed if both are 0', () => {
   const { policy, count } = scene({ budgetPercent: 0, minPerSecond: 0 })
   for (let i = 0; i < 1000; i += 1) policy.onExchange?.()
   assert.equal(count(100), 0)
 })
 
-test('a percentage that is no simple fraction does not lose a retry to rounding', () => {
+test('rounding of an odd percentage does not lose a retry', () => {
   const { policy, count } = scene({ budgetPercent: 30, minPerSecond: 0 })
   for (let i = 0; i < 10; i += 1) policy.onExchange?.()
   assert.equal(count(100), 3)
 })
 
-test('whatever the traffic, retries of ten seconds stay within the minimum and the share', () => {
+test('for any traffic, retries of ten seconds stay within the budget', () => {
   const step = fc.record({ wait: fc.nat(3000), exchanges: fc.nat(50), retries: fc.nat(200) })
   const percents = fc.constantFrom(0, 10, 20, 33, 50, 100, 200)
   fc.assert(

@@ -88,14 +88,14 @@ for (const { name, run } of FRONTS) {
     })
   }
 
-  test(`${name}: a path leads to its route however it is written`, async () => {
+  test(`${name}: a path matches its route in any spelling`, async () => {
     await using backend = await mockBackend()
     await using front = await withAdmin(backend.url)
     for (const target of WAYS_TO_ADMIN) assert.equal(await groupOf(front, target), 'admin', target)
     for (const target of ELSEWHERE) assert.equal(await groupOf(front, target), 'rest', target)
   })
 
-  test(`${name}: a path that can be read in two ways is 400 and reaches no backend`, async () => {
+  test(`${name}: an ambiguous path gets 400 and reaches no backend`, async () => {
     await using backend = await mockBackend()
     await using front = await withAdmin(backend.url)
     for (const target of REFUSED) assert.equal(await groupOf(front, target), '400', target)
@@ -104,7 +104,7 @@ for (const { name, run } of FRONTS) {
     assert.equal(front.errors[0]?.code, 'ERR_PROXY_BAD_REQUEST')
   })
 
-  test(`${name}: what is matched keeps its bytes, without dot segments`, async () => {
+  test(`${name}: a matched path keeps its bytes, without dot segments`, async () => {
     await using backend = await mockBackend()
     await using front = await withAdmin(backend.url)
     for (const [target, sent] of [
@@ -117,7 +117,7 @@ for (const { name, run } of FRONTS) {
     }
   })
 
-  test(`${name}: 'decode' sends what was matched`, async () => {
+  test(`${name}: 'decode' sends the decoded path`, async () => {
     await using backend = await mockBackend()
     await using front = await withAdmin(backend.url, { encodedSlashes: 'decode' })
     for (const [target, group, sent] of [
@@ -132,7 +132,7 @@ for (const { name, run } of FRONTS) {
     assert.equal(await ask(front, '/admin%00'), '400')
   })
 
-  test(`${name}: 'pass' leaves encoded slashes as they are, for routes and backends`, async () => {
+  test(`${name}: 'pass' keeps encoded slashes for routes and backends`, async () => {
     await using backend = await mockBackend()
     await using front = await withAdmin(backend.url, { encodedSlashes: 'pass' })
     for (const [target, group] of [
@@ -145,7 +145,7 @@ for (const { name, run } of FRONTS) {
     }
   })
 
-  test(`${name}: an upgrade takes the same way as any other request`, async () => {
+  test(`${name}: an upgrade is routed like any other request`, async () => {
     await using guarded = await upgradeBackend()
     await using rest = await upgradeBackend()
     await using front = await run({
@@ -166,7 +166,7 @@ for (const { name, run } of FRONTS) {
     assert.equal(rest.heads.length, 0)
   })
 
-  test(`${name}: where nobody looks at paths they pass byte by byte`, async () => {
+  test(`${name}: without path routes, paths pass byte by byte`, async () => {
     await using backend = await mockBackend()
     await using front = await run({ target: backend.url, routes: [{ requestHeaders: { set: { 'x-a': '1' } } }] })
     await using bare = await run({ target: backend.url })
@@ -180,7 +180,7 @@ for (const { name, run } of FRONTS) {
     assert.equal((await backend.nextRequest()).path, '/a/..%2f../%2e%2e/.')
   })
 
-  test(`${name}: no path leads out of the one in a backend's URL`, async () => {
+  test(`${name}: no path leads out of that of a backend's URL`, async () => {
     await using backend = await mockBackend()
     await using front = await run({ target: `${backend.url}/tenant-a` })
     for (const path of ['/..%2ftenant-b', '/x/..%2f..%2ftenant-b', '/..%5ctenant-b', '/..;/tenant-b', '/..%00/x']) {
@@ -204,7 +204,7 @@ for (const { name, run } of FRONTS) {
     assert.equal(await ask(front, '/..%2ftenant-b'), '200')
   })
 
-  test(`${name}: what a transform makes of a path stays below that of the backend's URL`, async () => {
+  test(`${name}: a transformed path stays below that of the backend's URL`, async () => {
     await using backend = await mockBackend()
     const decodes = {
       name: 'decodes',
@@ -218,7 +218,7 @@ for (const { name, run } of FRONTS) {
     assert.equal((await backend.nextRequest()).path, '/a/y')
   })
 
-  test(`${name}: a prefix is stripped and added however it is written, and never by halves`, async () => {
+  test(`${name}: a prefix is stripped in any spelling, in whole segments`, async () => {
     await using backend = await mockBackend()
     const prefixes: RouteOptions[] = [
       { path: '/api', stripPrefix: '/api', addPrefix: '/v2' },
@@ -247,7 +247,7 @@ for (const { name, run } of FRONTS) {
     assert.equal(await ask(front, '/else%2fx'), '400')
   })
 
-  test(`${name}: what stripPrefix leaves empty gets no slash behind the path of a backend's URL`, async () => {
+  test(`${name}: an emptied path adds no slash to that of a backend's URL`, async () => {
     await using backend = await mockBackend()
     for (const base of ['/v1', '/v1/', '/v1//']) {
       await using front = await run({ target: backend.url + base, routes: [{}, { path: '/api', stripPrefix: '/api' }] })
@@ -267,7 +267,7 @@ for (const { name, run } of FRONTS) {
   })
 }
 
-test('a path that the application may have a route for is ours to refuse only where one of its readings is ours', async () => {
+test('middleware refuses an ambiguous path only if a reading matches a route', async () => {
   await using backend = await mockBackend()
   await using front = await runInServer({ target: backend.url, routes: [{ path: '/api' }] }, (proxy) => {
     const ours = proxy.middleware()
@@ -287,7 +287,7 @@ test('a path that the application may have a route for is ours to refuse only wh
   }
 })
 
-test('with a fallback the lane claims the same paths as the server behind it', async () => {
+test('with a fallback both fronts match the same paths', async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({ target: backend.url, routes: [{ path: '/api' }], drainTimeoutMs: 100 })
   const fallback = http.createServer((_req, res) => res.writeHead(418).end())
@@ -306,7 +306,7 @@ test('with a fallback the lane claims the same paths as the server behind it', a
   }
 })
 
-test('of several proxies on one server each takes the upgrades of its own paths, however written', async () => {
+test('several proxies on one server each take the upgrades of their paths', async () => {
   await using one = await upgradeBackend()
   await using two = await upgradeBackend()
   const server = http.createServer()

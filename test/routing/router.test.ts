@@ -16,7 +16,7 @@ function matcher(...routes: TestRoute[]): (method: string, host: string, path: s
   return (method, host, path) => router.match(method, host, path)?.group
 }
 
-test('an exact host goes before the longest wildcard, and that before any host', () => {
+test('an exact host wins over the longest wildcard, and that over any host', () => {
   const match = matcher(
     route('any', {}),
     route('wild', { host: '*.example.com' }),
@@ -40,7 +40,7 @@ test('a host is compared without regard to case, port and trailing dot', () => {
   assert.equal(match('GET', 'example.org', '/'), undefined)
 })
 
-test('a host is found however it is written', () => {
+test('a host is found in any spelling', () => {
   const match = matcher(
     route('admin', { host: 'admin.example' }),
     route('below', { host: '*.example.com' }),
@@ -70,7 +70,7 @@ test('a host is found however it is written', () => {
   }
 })
 
-test('a whole path goes before the longest prefix; prefixes match whole segments', () => {
+test('a whole path wins over the longest prefix; prefixes are whole segments', () => {
   const match = matcher(
     route('root', { path: '/' }),
     route('api', { path: '/api' }),
@@ -86,7 +86,7 @@ test('a whole path goes before the longest prefix; prefixes match whole segments
   assert.equal(match('GET', '', '/'), 'root')
 })
 
-test('a route with methods goes before one for any; where it does not fit, the next best path does', () => {
+test('a route with methods wins over one without; else the next best path', () => {
   const match = matcher(
     route('any', { path: '/a' }),
     route('post', { path: '/a', methods: ['POST'] }),
@@ -108,7 +108,7 @@ test('of two equal routes the first one wins', () => {
   assert.equal(matcher(route('first', {}), route('second', {}))('GET', '', '/'), 'first')
 })
 
-test('one of ten thousand routes is found by few look-ups, whichever it is', () => {
+test('any of ten thousand routes is found by few look-ups', () => {
   const routes = Array.from({ length: 10_000 }, (_, i) =>
     route(`g${i}`, { host: `h${i % 100}.example`, path: `/p${i}` }),
   )
@@ -127,7 +127,7 @@ test('a request target: origin form, absolute form, and * for OPTIONS alone', ()
   }
 })
 
-test('a path of thousands of segments costs no more look-ups than there are lengths of prefixes', (t) => {
+test('look-ups for a long path are bounded by the lengths of prefixes', (t) => {
   const match = matcher(route('root', {}), route('b', { path: '/a/b' }), route('c', { path: '/a/b/c/d' }))
   const get = t.mock.method(Map.prototype, 'get')
   assert.equal(match('GET', '', '/a'.repeat(4000)), 'root')

@@ -48,7 +48,7 @@ test('a wildcard host matches any name below it, not itself', () =>
     ],
   ))
 
-test('an exact host wins over a wildcard, a longer wildcard over a shorter one, any host comes last', () =>
+test('exact hosts win over wildcards, longer wildcards over shorter ones', () =>
   check(
     [
       { group: 'd' },
@@ -89,7 +89,7 @@ test('an exact path matches the whole path, whatever the query', () =>
     ],
   ))
 
-test('the longest path wins, whatever the order given; an exact one before any prefix', () =>
+test('the longest path wins in any order, an exact one before any prefix', () =>
   check(
     [
       { group: 'd' },
@@ -105,7 +105,7 @@ test('the longest path wins, whatever the order given; an exact one before any p
     ],
   ))
 
-test('a route with methods takes those; others go to the next best route', () =>
+test('a route with methods matches those; others use the next best route', () =>
   check(
     [
       { path: '/x', group: 'b' },
@@ -129,7 +129,7 @@ test('a host whose paths do not match falls back to the next best host', () =>
     ],
   ))
 
-test('what no route matches is 404 ERR_PROXY_NO_ROUTE from us', async () => {
+test('an unmatched request gets 404 ERR_PROXY_NO_ROUTE', async () => {
   await using backend = await mockBackend()
   await using front = await withRoutes(backend.url, [{ path: '/api', group: 'a' }])
   const response = await fetch(`${front.url}/other`)
@@ -186,7 +186,7 @@ test('headers are set and removed both ways', async () => {
   assert.equal(response.headers.get('x-was'), 'new')
 })
 
-test('a transform of the user sees and changes both heads, and knows the exchange', async () => {
+test("a user's transform changes both heads, and gets the exchange", async () => {
   await using backend = await mockBackend({ status: 200, body: 'x' })
   await using front = await runProxy({
     target: backend.url,

@@ -7,7 +7,7 @@ import { SharedStateMemory } from '../../src/runtime/state-memory.ts'
 /** The clock's 32 bits wrap 10 ms later. */
 const ALMOST = 2 ** 31 - 10
 
-test('an ejection ends in its time, once, and never the next one with it', () => {
+test('an ejection ends once, and does not end the next one', () => {
   const state = new BackendState()
   assert.equal(state.endEjection(5000), false)
   assert.equal(state.eject(1000), true)
@@ -25,7 +25,7 @@ test('an ejection ends in its time, once, and never the next one with it', () =>
   assert.equal(state.isEjected, true)
 })
 
-test('an ejection has its length across the wrap of 32 bits', () => {
+test('an ejection keeps its length across the 32-bit wrap', () => {
   const state = new BackendState()
   state.eject(ALMOST + 100)
   assert.equal(state.ejectionLeftMs(ALMOST), 100)
@@ -34,7 +34,7 @@ test('an ejection has its length across the wrap of 32 bits', () => {
   assert.equal(state.endEjection(ALMOST + 101), true)
 })
 
-test('the age of a sample, and of a return, is right across the wrap, and never less than 0', () => {
+test('ages are correct across the 32-bit wrap, and never negative', () => {
   const state = new BackendState()
   state.setRtt(1, ALMOST)
   state.setReturned(ALMOST)
@@ -46,7 +46,7 @@ test('the age of a sample, and of a return, is right across the wrap, and never 
   ])
 })
 
-test('a lease ends in its time across the wrap', () => {
+test('a lease ends in time across the 32-bit wrap', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const [one, other] = [0, 1].map((thread) => new SharedStateMemory(buffer, thread).groupState('group')) as [
     GroupState,
@@ -57,7 +57,7 @@ test('a lease ends in its time across the wrap', () => {
   assert.equal(other.lead(ALMOST + 3000, 3000), true)
 })
 
-test('a sample never reads as none, and fits whatever it is', () => {
+test('any sample fits and never reads as no sample', () => {
   const state = new BackendState()
   state.setRtt(0, 0)
   assert.equal(state.rttMs, 0.001)
@@ -65,7 +65,7 @@ test('a sample never reads as none, and fits whatever it is', () => {
   assert.equal(state.rttMs, 2e6)
 })
 
-test('nothing that a backend was is left when its states are cleared', () => {
+test('clear() resets every state', () => {
   const states = (state: BackendState): unknown[] => [
     state.failures,
     state.isEjected,

@@ -10,7 +10,7 @@ function block(ms: number): void {
   while (performance.now() < end);
 }
 
-test('a task that is late runs after what has arrived in the meantime was read', async () => {
+test('a late task runs after the sockets have been read', async () => {
   const server = net.createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -7,7 +7,7 @@ function timed(deadline: number, onDeadline: () => void): Timed {
   return { deadline, index: UNWATCHED, onDeadline }
 }
 
-test('a deadline is noticed once, soon after its time and not before', () => {
+test('a deadline is noticed once, soon after its time', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   let calls = 0
@@ -21,7 +21,7 @@ test('a deadline is noticed once, soon after its time and not before', () => {
   assert.equal(deadlines.size, 0)
 })
 
-test('moving a deadline is a write', () => {
+test('a write moves a deadline', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   let calls = 0
@@ -35,7 +35,7 @@ test('moving a deadline is a write', () => {
   assert.equal(calls, 1)
 })
 
-test('what is removed is forgotten; an entry may come back from its own call', () => {
+test('a removed entry is forgotten; an entry may add itself again', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   const gone = timed(clock.now() + 10, () => assert.fail('removed'))
@@ -52,7 +52,7 @@ test('what is removed is forgotten; an entry may come back from its own call', (
   assert.equal(calls, 2)
 })
 
-test('an entry that comes back without a later deadline is called once a tick, not for ever', () => {
+test('an entry added again with a past deadline is called once a tick', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   let calls = 0
@@ -65,7 +65,7 @@ test('an entry that comes back without a later deadline is called once a tick, n
   assert.ok(calls >= 1 && calls <= 10, String(calls))
 })
 
-test('what is taken off from among others leaves each of them watched', () => {
+test('a removal keeps all other entries', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   const called: number[] = []
@@ -82,7 +82,7 @@ test('what is taken off from among others leaves each of them watched', () => {
   assert.deepEqual(called.sort(), [3, 4])
 })
 
-test('one that throws is told, and takes nothing from the others, nor from the ticks to come', () => {
+test('an entry that throws is reported and does not affect others', () => {
   const clock = manualClock()
   const told: unknown[] = []
   const deadlines = new Deadlines(clock, (error) => told.push(error))
@@ -113,7 +113,7 @@ function stallingClock() {
   }
 }
 
-test('after the process has stood still nobody is judged for as long, a second at the most', () => {
+test('after a stall no deadline is checked for as long, at most a second', () => {
   for (const [stallMs, drainTimeoutMs] of [
     [900, 900],
     [3_600_000, 1000],
@@ -131,7 +131,7 @@ test('after the process has stood still nobody is judged for as long, a second a
   }
 })
 
-test('a process that stands still again within that time is given the rest of it afterwards', () => {
+test('a second stall does not use up the grace period', () => {
   const clock = manualClock()
   let untilMs = 0
   const leftMs = (): number => Math.max(0, untilMs - clock.now())
@@ -157,7 +157,7 @@ test('a process that stands still again within that time is given the rest of it
   assert.equal(calls, 1)
 })
 
-test('a deadline that was moved after the process stood still holds from there', () => {
+test('a deadline that was moved after a stall holds', () => {
   const clock = stallingClock()
   const deadlines = new Deadlines(clock)
   let calls = 0
@@ -172,7 +172,7 @@ test('a deadline that was moved after the process stood still holds from there',
   assert.equal(calls, 1)
 })
 
-test('where every turn of the event loop is late, deadlines are noticed all the same', () => {
+test('deadlines are noticed even if every turn is late', () => {
   const clock = stallingClock()
   const deadlines = new Deadlines(clock)
   let calls = 0

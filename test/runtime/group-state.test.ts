@@ -5,7 +5,7 @@ import { SharedStateMemory } from '../../src/runtime/state-memory.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5))
 
-test('who listens hears of each change of another thread soon, until it stops', async () => {
+test('a listener gets each change of another thread, until it stops', async () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const [here, there] = [0, 1].map((thread) => new SharedStateMemory(buffer, thread).groupState('group'))
   assert.ok(here !== undefined && there !== undefined)
@@ -29,7 +29,7 @@ test('who listens hears of each change of another thread soon, until it stops', 
   assert.equal(heard, 3)
 })
 
-test('in memory of one thread there is nobody to hear of', async () => {
+test('in private memory there are no changes of other threads', async () => {
   const state = new GroupState()
   const stop = state.onChange(() => assert.fail())
   state.addChange()
@@ -37,7 +37,7 @@ test('in memory of one thread there is nobody to hear of', async () => {
   stop()
 })
 
-test('the last eight changes say whose state was changed, also across the wrap of 32 bits', () => {
+test('the last eight changes name their slots, also across the 32-bit wrap', () => {
   for (const before of [0, 2 ** 31 - 4, -4, 12_345]) {
     const cells = new Int32Array(16)
     cells[0] = before
@@ -58,7 +58,7 @@ test('the last eight changes say whose state was changed, also across the wrap o
   }
 })
 
-test('a change of which the entry has not been written yet is not taken for an older one', () => {
+test('a change without its entry yet is not mistaken for an older one', () => {
   const cells = new Int32Array(16)
   const state = new GroupState(cells)
   for (let slot = 0; slot < 8; slot++) state.addChange(slot)

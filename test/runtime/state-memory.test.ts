@@ -6,7 +6,7 @@ import { PrivateStateMemory, privateStateMemory, SharedStateMemory } from '../..
 
 const SLOT_BYTES = 64
 
-test('a name has the same numbers in every thread, another name has others', () => {
+test('a name has the same state in every thread', () => {
   const buffer = SharedStateMemory.allocate(3, 0)
   const memories = [0, 1, 2].map((thread) => new SharedStateMemory(buffer, thread))
   const state = memories.map((memory) => memory.backendState('a'))
@@ -17,13 +17,13 @@ test('a name has the same numbers in every thread, another name has others', () 
   assert.equal(memories[1]?.backendState('b').pending, 0)
 })
 
-test('what is made later, and by whomever, finds what is there', () => {
+test('a later memory finds the existing state', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   new SharedStateMemory(buffer, 0).backendState('a').isDraining = true
   assert.equal(new SharedStateMemory(buffer, 1).backendState('a').isDraining, true)
 })
 
-test('each name has 64 bytes of its own, none of which it gives away', () => {
+test('each name has its own 64 bytes', () => {
   const names = Array.from({ length: 3000 }, (_, i) => `backend ${i}`)
   const memory = new SharedStateMemory(SharedStateMemory.allocate(1, 0), 0)
   const offsets = new Set(names.map((name) => memory.counters(name).byteOffset))
@@ -33,7 +33,7 @@ test('each name has 64 bytes of its own, none of which it gives away', () => {
   for (const [i, name] of names.entries()) assert.deepEqual(new Set(memory.counters(name)), new Set([i]))
 })
 
-test('the same names are found at the same places where they were asked for in another order', () => {
+test('names get the same slots in any order', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const names = Array.from({ length: 500 }, (_, i) => `n${i}`)
   const first = names.map((name) => new SharedStateMemory(buffer, 0).counters(name).byteOffset)
@@ -41,7 +41,7 @@ test('the same names are found at the same places where they were asked for in a
   assert.deepEqual(second.toReversed(), first)
 })
 
-test('more names than there is room for are refused in a clear sentence, and the old ones still found', () => {
+test('too many names throw a clear error, and existing ones are still found', () => {
   const memory = new SharedStateMemory(SharedStateMemory.allocate(1, 0), 0)
   for (let i = 0; i < 16_384; i++) memory.counters(`n${i}`)
   assert.throws(() => memory.counters('one more'), /threads can share the state of at most 16384 backends/)
@@ -57,7 +57,7 @@ test('there is room for twice what is configured', () => {
   assert.equal(memory.backendState('n19999').pending, 0)
 })
 
-test('what is released makes room for another name, which begins with nothing; all others are found where they were', () => {
+test('a released slot is cleared and reused; other names keep their slots', () => {
   const buffer = SharedStateMemory.allocate(2, 0)
   const [here, there] = [new SharedStateMemory(buffer, 0), new SharedStateMemory(buffer, 1)]
   const names = (letter: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${letter}${i}`)
@@ -72,7 +72,7 @@ test('what is released makes room for another name, which begins with nothing; a
   for (const name of names('c', 500)) assert.equal(there.backendState(name).failures, 0)
 })
 
-test('what a thread had pending is taken back, at every backend, and nothing of the others', () => {
+test('takeBack() subtracts the pending counts of one thread only', () => {
   const buffer = SharedStateMemory.allocate(3, 0)
   const here = new SharedStateMemory(buffer, 0)
   const [one, two] = [new SharedStateMemory(buffer, 1), new SharedStateMemory(buffer, 2)]
@@ -92,7 +92,7 @@ test('what a thread had pending is taken back, at every backend, and nothing of 
   assert.equal(here.backendState('a').pending, 1)
 })
 
-test('the state of one thread is found by its name, until it is released', () => {
+test('private state is kept by name until it is released', () => {
   const memory = new PrivateStateMemory()
   memory.backendState('a').addPending(1)
   assert.deepEqual([memory.backendState('a').pending, memory.backendState('b').pending], [1, 0])
@@ -101,13 +101,13 @@ test('the state of one thread is found by its name, until it is released', () =>
   assert.deepEqual([memory.isShared, memory.counters().length], [false, 7])
 })
 
-test('the state of one thread alone is new with each call', () => {
+test('privateStateMemory returns new state with each call', () => {
   privateStateMemory.backendState('a').addPending(1)
   assert.equal(privateStateMemory.backendState('a').pending, 0)
   assert.equal(privateStateMemory.counters('a').length, 7)
 })
 
-test('threads that count and claim slots at the same time lose nothing', async () => {
+test('concurrent threads lose no counts and no slots', async () => {
   const buffer = SharedStateMemory.allocate(4, 0)
   const module = new URL('../../src/runtime/state-memory.js', import.meta.url).href
   const source = `

@@ -7,7 +7,7 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-test('writers write in order when the turn ends, each as often as it asked', async () => {
+test('writers write in order at the end of the turn', async () => {
   const written: string[] = []
   const writer = (name: string) => ({ writeOut: () => void written.push(name), onWriteThrew: assert.ifError })
   const one = writer('one')
@@ -20,7 +20,7 @@ test('writers write in order when the turn ends, each as often as it asked', asy
   assert.deepEqual(written, ['one', 'two', 'one'])
 })
 
-test('what a writer asks for while it writes is for the turn after', async () => {
+test('a writer added during a batch writes in the next one', async () => {
   let count = 0
   const again = {
     writeOut() {
@@ -37,7 +37,7 @@ test('what a writer asks for while it writes is for the turn after', async () =>
   assert.equal(count, 3)
 })
 
-test('a writer that throws is told, and takes nothing from the others of its turn, nor from those of later ones', async () => {
+test('a writer that throws is notified and does not affect others', async () => {
   const written: string[] = []
   const told: unknown[] = []
   const fails = (name: string) => ({
@@ -59,7 +59,7 @@ test('a writer that throws is told, and takes nothing from the others of its tur
   assert.equal(told[5], 'second of 3')
 })
 
-test('a writer that throws when it is told that it threw ends nothing either: it is a process warning', async () => {
+test('an error in onWriteThrew() is a process warning', async () => {
   const warning = once(process, 'warning')
   const written: string[] = []
   const oops = (): never => {

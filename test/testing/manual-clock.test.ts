@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Deadlines, UNWATCHED } from '../../src/runtime/deadlines.ts'
 import { manualClock } from '../../src/testing/manual-clock.ts'
 
-test('time moves by advance() alone, and the wall clock with it', () => {
+test('only advance() moves the time, and the wall clock with it', () => {
   const clock = manualClock(500, { epochMs: 1000 })
   assert.deepEqual([clock.now(), clock.epoch()], [500, 1000])
   clock.advance(250)
@@ -12,7 +12,7 @@ test('time moves by advance() alone, and the wall clock with it', () => {
   assert.throws(() => clock.advance(Number.NaN), RangeError)
 })
 
-test('tasks run in order of time, then of scheduling, each at its own time', () => {
+test('tasks run in order of time, then of scheduling', () => {
   const clock = manualClock()
   const ran: string[] = []
   const run = (name: string) => () => void ran.push(`${name}@${clock.now()}`)
@@ -27,7 +27,7 @@ test('tasks run in order of time, then of scheduling, each at its own time', () 
   assert.equal(clock.scheduled, 1)
 })
 
-test('what a task schedules runs in the same advance where it falls due, and a cancelled task does not', () => {
+test('a task scheduled by a task runs in the same advance if due', () => {
   const clock = manualClock()
   const ran: number[] = []
   const cancel = clock.schedule(15, () => ran.push(-1))
@@ -44,7 +44,7 @@ test('what a task schedules runs in the same advance where it falls due, and a c
   assert.deepEqual(ran, [10, 20, 21])
 })
 
-test('a task that throws is told, and the others are kept', () => {
+test('an error of a task is thrown, and the others stay scheduled', () => {
   const clock = manualClock()
   clock.schedule(1, () => {
     throw new Error('task')
@@ -54,7 +54,7 @@ test('a task that throws is told, and the others are kept', () => {
   assert.deepEqual([clock.now(), clock.scheduled], [1, 1])
 })
 
-test('chance repeats itself by its seed', () => {
+test('random numbers are reproducible by seed', () => {
   const draw = (seed: number): number[] => {
     const clock = manualClock(0, { seed })
     return Array.from({ length: 100 }, () => clock.random())
@@ -64,7 +64,7 @@ test('chance repeats itself by its seed', () => {
   assert.ok(draw(3).every((value) => value >= 0 && value < 1))
 })
 
-test('it drives deadlines', () => {
+test('it drives Deadlines', () => {
   const clock = manualClock()
   const deadlines = new Deadlines(clock)
   let passed = 0

@@ -94,7 +94,7 @@ ffBXIrPlyXviVrMpwHVb1pgJggDl9QcCavSxL4Q5GJAmnBmktp36z+gS
 const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n'
 const GET_CLOSE = 'GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
 
-test('without a script a mock backend names the request and keeps the connection', async () => {
+test('the default script returns the request line and keeps the connection', async () => {
   await using backend = await mockBackend()
   const client = dial(backend.port)
   client.socket.write(GET)
@@ -106,7 +106,7 @@ test('without a script a mock backend names the request and keeps the connection
   assert.equal(backend.url, `http://127.0.0.1:${backend.port}`)
 })
 
-test('a request is recorded byte for byte: order, case and duplicates of its headers, framing of its body', async () => {
+test('a request is recorded byte for byte', async () => {
   await using backend = await mockBackend()
   const head = 'POST /p HTTP/1.1\r\nhOsT: a\r\nX-Two: 1\r\nTransfer-Encoding: chunked\r\nx-two:  2 \r\n\r\n'
   const client = dial(backend.port)
@@ -123,7 +123,7 @@ test('a request is recorded byte for byte: order, case and duplicates of its hea
   assert.deepEqual(backend.faults, [])
 })
 
-test('a body that ends with its connection is recorded as incomplete and rejects body()', async () => {
+test('a body cut off by its connection is incomplete and rejects body()', async () => {
   const { promise, reject } = deferredRejection()
   await using backend = await mockBackend(async (request) => {
     await request.body().catch(reject)
@@ -137,13 +137,13 @@ test('a body that ends with its connection is recorded as incomplete and rejects
   assert.equal(request.bodyText, '12345')
 })
 
-test('pipelined requests are answered one after another, from a list of answers whose last one stays', async () => {
+test('pipelined requests get the responses of a list; the last one stays', async () => {
   await using backend = await mockBackend([{ status: 201 }, { status: 202, body: 'b' }, { status: 203 }])
   const { text } = await converse(backend.port, GET + GET + GET + GET_CLOSE)
   assert.deepEqual(text.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 201', 'HTTP/1.1 202', 'HTTP/1.1 203', 'HTTP/1.1 203'])
 })
 
-test('bytes that are no request are a fault, answered 400', async () => {
+test('bytes that are not a request are a fault and get 400', async () => {
   for (const bytes of [
     'GET  /two-spaces HTTP/1.1\r\n\r\n',
     'GET / HTTP/1.1\r\nno colon\r\n\r\n',
@@ -161,7 +161,7 @@ test('bytes that are no request are a fault, answered 400', async () => {
   }
 })
 
-test('the reply can be given piece by piece: 1xx, head, chunks, trailers', async () => {
+test('a reply can be sent in pieces: 1xx, head, chunks, trailers', async () => {
   await using backend = await mockBackend((_request, reply) => {
     reply.informational(103, { Link: ['</a>', '</b>'] })
     reply.head({ status: 207, reason: 'Fine', headers: ['X-Odd-Case', '1'] })
@@ -180,7 +180,7 @@ test('the reply can be given piece by piece: 1xx, head, chunks, trailers', async
   )
 })
 
-test('answers to HEAD, 204 and 304 have no body; HTTP/1.0 gets no chunks', async () => {
+test('responses to HEAD, 204 and 304 have no body; HTTP/1.0 gets no chunks', async () => {
   await using backend = await mockBackend([{ body: 'body' }, { status: 204 }, { status: 304 }, { chunks: ['a', 'b'] }])
   const head = 'HEAD / HTTP/1.1\r\n\r\n'
   const { text } = await converse(backend.port, `${head}${GET}${GET}GET / HTTP/1.0\r\n\r\n`)
@@ -191,7 +191,7 @@ test('answers to HEAD, 204 and 304 have no body; HTTP/1.0 gets no chunks', async
   )
 })
 
-test('a static answer waits for the body and says 100 Continue where asked to', async () => {
+test('a static response waits for the body and sends 100 Continue', async () => {
   await using backend = await mockBackend({ body: 'got it' })
   const client = dial(backend.port)
   client.socket.write('PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n')
@@ -203,7 +203,7 @@ test('a static answer waits for the body and says 100 Continue where asked to', 
 
 const NODE_MAJOR = Number(process.versions.node.split('.', 1)[0])
 
-test('misbehaviour on the wire is what its name says', async () => {
+test('each misbehaviour sends what its name says', async () => {
   const cases: [MockScript, RegExp, string | null][] = [
     [resetOnRequest, /^$/, 'ECONNRESET'],
     [resetMidHead, /Content-Ty$/, 'ECONNRESET'],
@@ -224,7 +224,7 @@ test('misbehaviour on the wire is what its name says', async () => {
   assert.match((await converse(backend.port, GET_CLOSE)).text, /Length: 10\r\n\r\n\d{100}$/)
 })
 
-test('closeIdleInRace answers the first request of a connection and closes on the second, unanswered', async () => {
+test('closeIdleInRace closes a connection on its second request', async () => {
   for (const how of ['reset', 'fin'] as const) {
     await using backend = await mockBackend(closeIdleInRace(how))
     const client = dial(backend.port)
@@ -237,7 +237,7 @@ test('closeIdleInRace answers the first request of a connection and closes on th
   }
 })
 
-test('a connection that is taken over is read by the script, from the byte behind the request', async () => {
+test('takeOver() lets the script read from the byte after the request', async () => {
   await using backend = await mockBackend((_request, reply) => {
     reply.raw('HTTP/1.1 101 Switching Protocols\r\n\r\n')
     const socket = reply.takeOver()
@@ -256,14 +256,14 @@ test('a connection that is taken over is read by the script, from the byte behin
   assert.equal(backend.requests.length, 1)
 })
 
-test('a connection can be broken before anything is read from it', async () => {
+test('a connection can be broken before the first read', async () => {
   await using backend = await mockBackend(undefined, { onConnection: (socket) => socket.resetAndDestroy() })
   assert.deepEqual(await converse(backend.port, ''), { text: '', error: 'ECONNRESET' })
   await backend.untilOpenConnections(0)
   assert.equal(backend.connections, 1)
 })
 
-test('a script can tell that its peer has gone', async () => {
+test('a script notices that its peer has disconnected', async () => {
   let seen: Promise<void> | null = null
   await using backend = await mockBackend((_request, reply) => {
     seen = reply.closed
@@ -296,7 +296,7 @@ test('chunk() reports a full buffer and drained() waits for the reader', async (
   assert.equal(client.socket.bytesRead, head.length + written)
 })
 
-test('a paused request is not read on until it is resumed', async () => {
+test('a paused request is not read until it is resumed', async () => {
   await using backend = await mockBackend((request) => request.pause())
   const client = dial(backend.port)
   const size = 32 * 1024 * 1024
@@ -330,7 +330,7 @@ test('closeIdle() ends idle connections and leaves busy ones', async () => {
   assert.equal(busy.socket.destroyed, false)
 })
 
-test('stop() kills and restart() comes back on the same port', async () => {
+test('restart() listens on the same port after stop()', async () => {
   await using backend = await mockBackend()
   const client = dial(backend.port)
   client.socket.write(GET)
@@ -342,7 +342,7 @@ test('stop() kills and restart() comes back on the same port', async () => {
   assert.match((await converse(backend.port, GET_CLOSE)).text, /GET \/x$/)
 })
 
-test('a script that throws cuts its connection, and close() tells', async () => {
+test('a script that throws closes its connection, and close() rejects', async () => {
   for (const script of [
     () => {
       throw new Error('script bug')
@@ -358,7 +358,7 @@ test('a script that throws cuts its connection, and close() tells', async () => 
   }
 })
 
-test('that a client goes away in the middle of its body is no error of the script', async () => {
+test('a client that disconnects within its body is not a script error', async () => {
   for (const script of [
     { body: 'never sent' },
     neverAnswer,
@@ -382,7 +382,7 @@ test('nextRequest() of a closed backend rejects', async () => {
   await assert.rejects(backend.nextRequest(), /closed/)
 })
 
-test('it listens on a unix socket, and a reset there is a close', async (t) => {
+test('it listens on a unix socket, where a reset is a close', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'heddle-'))
   t.after(() => rm(folder, { recursive: true }))
   const socketPath = join(folder, 'a b.sock')
@@ -398,7 +398,7 @@ test('it listens on a unix socket, and a reset there is a close', async (t) => {
   await assert.rejects(get(), { code: 'ECONNRESET' })
 })
 
-test('it speaks TLS, and a reset there is an RST below it', async () => {
+test('it speaks TLS, where a reset is an RST of the TCP connection', async () => {
   await using backend = await mockBackend([{ body: 'in secret' }, resetMidBody], { tls: { key: KEY, cert: CERT } })
   assert.equal(backend.url, `https://127.0.0.1:${backend.port}`)
   const get = (): Promise<string> =>
@@ -444,13 +444,13 @@ test('answerAfter() waits for its gate', async () => {
   await client.until('late')
 })
 
-test('nobody listens on a dead port', async () => {
+test('a dead port refuses connections', async () => {
   const { port, url } = await deadPort()
   assert.equal(url, `http://127.0.0.1:${port}`)
   assert.equal((await converse(port, GET)).error, 'ECONNREFUSED')
 })
 
-test('options of the wrong kind fail at once: a port in use rejects', async () => {
+test('a port in use rejects', async () => {
   await using backend = await mockBackend()
   const options: MockBackendOptions = { port: backend.port }
   await assert.rejects(mockBackend({}, options), { code: 'EADDRINUSE' })

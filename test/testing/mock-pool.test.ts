@@ -71,7 +71,7 @@ function bodyOf(text: string, expectsContinue = false): BodySource {
   }
 }
 
-test('an answer comes in the order of the wire, and not from within send()', async () => {
+test('a response comes in order, and not from within send()', async () => {
   const pool = mockPool({
     informational: [{ status: 103, headers: ['Link', '</a>'] }],
     status: 201,
@@ -110,7 +110,7 @@ test('a body of known length is announced, and HEAD, 204 and 304 have none', asy
   }
 })
 
-test('the script is asked with the request and its whole body', async () => {
+test('the script gets the request with its whole body', async () => {
   const pool = mockPool(({ head, body, trailers, backend }) => ({
     body: `${head.method} ${head.path} ${body} ${trailers} ${backend.id}`,
   }))
@@ -127,7 +127,7 @@ test('the script is asked with the request and its whole body', async () => {
   )
 })
 
-test('a body that waits is told to go on; one that is not read never starts', async () => {
+test('a body that expects 100 gets it; an unread body never starts', async () => {
   const asked = noting()
   lease(mockPool({})).send(GET, bodyOf('b', true), asked.sink)
   await asked.done
@@ -139,7 +139,7 @@ test('a body that waits is told to go on; one that is not read never starts', as
   assert.deepEqual(refused.calls, ['413  [Content-Length 0] 0', 'end'])
 })
 
-test('after onData said false it waits for resume()', async () => {
+test('after onData returned false it waits for resume()', async () => {
   const { sink, calls, done, own } = noting((chunk) => String(chunk) !== 'a')
   lease(mockPool({ chunks: ['a', 'b'] })).send(GET, null, sink)
   await new Promise(setImmediate)
@@ -165,7 +165,7 @@ test('a chunk is overwritten after the call unless it is retained', async () => 
   )
 })
 
-test('an error comes in place of an answer, or after a part of it', async () => {
+test('an error comes in place of a response, or after a part of it', async () => {
   const reset = new ProxyError('ERR_PROXY_RESET', 'reset', { backend })
   const cut = new ProxyError('ERR_PROXY_TRUNCATED', 'cut', { backend })
   const pool = mockPool([reset, { chunks: ['a'], error: cut }, { body: 'fine' }])
@@ -182,7 +182,7 @@ test('an error comes in place of an answer, or after a part of it', async () => 
   assert.deepEqual(all[3], all[2])
 })
 
-test('a promise is a backend that takes its time; after release() nothing comes', async () => {
+test('a promise delays the response; after release() nothing comes', async () => {
   let answer = (): void => {}
   const slow = new Promise<object>((resolve) => {
     answer = () => resolve({ body: 'late' })
@@ -240,7 +240,7 @@ test('leases, sends and releases are recorded in order; a repeated release is no
   assert.equal(pool.leased, 0)
 })
 
-test('isReused is what the test says, also in stats()', () => {
+test('isReused can be set, and counts in stats()', () => {
   const pool = mockPool()
   assert.equal(lease(pool).isReused, false)
   pool.isReused = true
@@ -250,7 +250,7 @@ test('isReused is what the test says, also in stats()', () => {
   ])
 })
 
-test('a lease can be refused, or made to wait, and waiting ends with the exchange', async () => {
+test('a lease can be refused or delayed, until the exchange ends', async () => {
   const full = new ProxyError('ERR_PROXY_POOL_FULL', 'full', { backend })
   const refusing = mockPool({}, { acquire: () => full })
   await assert.rejects(async () => refusing.acquire(backend, exchangeView()), full)
@@ -280,7 +280,7 @@ test('misuse of a connection throws', () => {
   assert.throws(() => late.send(GET, null, noting().sink), /after release/)
 })
 
-test('drain() and close() wait for what is out; destroy() fails it', async () => {
+test('drain() and close() wait for leases; destroy() fails them', async () => {
   const pool = mockPool(() => new Promise(() => {}))
   const order: string[] = []
   const a = lease(pool)

@@ -32,7 +32,7 @@ function threaded(options: ProxyOptions): ReturnType<typeof createProxy> {
   return createProxy({ executor: workerThreads({ threads: 2 }), drainTimeoutMs: 100, ...options })
 }
 
-test('setBackends has reached every thread when it resolves, in the order of the calls; later threads know of it', {
+test('setBackends() reaches every thread in order, and later threads', {
   skip,
 }, async () => {
   await using old = await mockBackend({ body: 'old' })
@@ -70,7 +70,7 @@ test('setBackends has reached every thread when it resolves, in the order of the
   for (const client of later.values()) client.socket.destroy()
 })
 
-test('what is changed before or while threads begin holds in each of them', { skip }, async () => {
+test('changes before or during the start apply to each thread', { skip }, async () => {
   await using old = await mockBackend({ body: 'old' })
   await using one = await mockBackend({ body: 'new' })
   for (const isBefore of [true, false]) {
@@ -90,7 +90,7 @@ test('what is changed before or while threads begin holds in each of them', { sk
   }
 })
 
-test('setBackends does not wait for a thread that dies before it has made the change; the next one makes it', {
+test('setBackends() does not wait for a dying thread; its successor applies it', {
   skip,
 }, async (t) => {
   const workers = watchWorkers(t)
@@ -108,7 +108,7 @@ test('setBackends does not wait for a thread that dies before it has made the ch
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('what cannot be sent to a thread is refused by name, and changes nothing, now or later', { skip }, async () => {
+test('a change that cannot be sent to a thread is rejected and has no effect', { skip }, async () => {
   await using backend = await mockBackend({ body: 'as before' })
   await using proxy = threaded({ target: backend.url })
   const { url } = await proxy.listen(LOOPBACK)
@@ -123,7 +123,7 @@ test('what cannot be sent to a thread is refused by name, and changes nothing, n
   await assert.rejects(other.listen({ ...LOOPBACK, tls }), /^TypeError: listen\.tls cannot be sent to a thread: /)
 })
 
-test('a backend that has been there for long gets its whole share from a thread that is new', { skip }, async () => {
+test('a new thread gives an old backend its whole share', { skip }, async () => {
   await using a = await mockBackend({ body: 'a' })
   await using b = await mockBackend({ body: 'b' })
   await using proxy = threaded({ target: a.url, balancer: 'round-robin', slowStartMs: 3000 })
@@ -144,7 +144,7 @@ test('a backend that has been there for long gets its whole share from a thread 
   assert.equal(await share(), 'aaaaabbbbb')
 })
 
-test('modules: a change is for the proxies that have the group, or for the one that it names', {
+test('modules: a change applies to proxies with the group, or to the named one', {
   skip,
 }, async () => {
   await using old = await mockBackend({ body: 'old' })
@@ -192,7 +192,7 @@ test('modules: a change is for the proxies that have the group, or for the one t
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('modules: a backend that was taken out while it was drained is a new one when it comes again', {
+test('modules: a backend removed while draining is new when it returns', {
   skip,
 }, async () => {
   await using backend = await mockBackend({ body: 'again' })
@@ -229,7 +229,7 @@ test('modules: a backend that was taken out while it was drained is a new one wh
   for (const client of clients) client.socket.destroy()
 })
 
-test('a backend that stays keeps its connections, whatever form its certificate is given in', { skip }, async () => {
+test('an unchanged backend keeps its connections, for any form of its certificate', { skip }, async () => {
   const tls = { ca: Buffer.from(certificate) }
   await using backend = await mockBackend()
   await using proxy = threaded({ backends: [{ url: backend.url, tls }] })
@@ -242,7 +242,7 @@ test('a backend that stays keeps its connections, whatever form its certificate 
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('drain takes a backend from every thread, and resolves when all that it had has ended', { skip }, async () => {
+test('drain() applies to every thread, and resolves when all exchanges ended', { skip }, async () => {
   const open = gate()
   await using slow = await mockBackend([
     async (_request, reply) => {
@@ -279,7 +279,7 @@ test('drain takes a backend from every thread, and resolves when all that it had
   assert.equal(two, true)
 })
 
-test('a backend that was taken out while it was drained is a new one when it comes again', { skip }, async () => {
+test('a backend removed while draining is new when it returns', { skip }, async () => {
   await using backend = await mockBackend({ body: 'again' })
   await using other = await mockBackend({ body: 'other' })
   await using proxy = threaded({
@@ -295,7 +295,7 @@ test('a backend that was taken out while it was drained is a new one when it com
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('there is room for backends that come, as long as others go: none is ever the last', { skip }, async () => {
+test('backends can be replaced without end', { skip }, async () => {
   await using backend = await mockBackend({ body: 'kept' })
   await using proxy = threaded({ backends: [{ url: backend.url, id: 'first' }], balancer: 'first-available' })
   const { port } = await proxy.listen(LOOPBACK)
@@ -324,7 +324,7 @@ test('there is room for backends that come, as long as others go: none is ever t
   for (const client of [...clients.values(), ...later.values()]) client.socket.destroy()
 })
 
-test('there is room for threads that come, however many backends there are', { skip }, async () => {
+test('threads can be replaced, however many backends there are', { skip }, async () => {
   await using backend = await mockBackend()
   await using proxy = threaded({ target: backend.url, executor: workerThreads({ threads: 1 }) })
   await proxy.listen(LOOPBACK)
@@ -336,7 +336,7 @@ test('there is room for threads that come, however many backends there are', { s
   await proxy.reload()
 })
 
-test('threads count failures together, an ejection by one is respected by all, and it ends for all', {
+test('threads share failure counts and ejections', {
   skip,
 }, async () => {
   await using bad = await mockBackend([resetOnRequest, resetOnRequest, { body: 'well again' }])
@@ -371,7 +371,7 @@ test('threads count failures together, an ejection by one is respected by all, a
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('an ejection outlives the thread that began it, and ends in time', { skip }, async () => {
+test('an ejection outlives its thread, and ends in time', { skip }, async () => {
   const dead = await deadPort()
   await using good = await mockBackend({ body: 'good' })
   await using proxy = threaded({

@@ -18,7 +18,7 @@ import { ask, clientsOfThreads, get, inTime, LOOPBACK, until, without } from './
 
 const skip = await without()
 
-test('what listeners are told of an exchange in a thread is what they would be told without', { skip }, async () => {
+test('events of an exchange are the same with and without threads', { skip }, async () => {
   await using backend = await mockBackend({ status: 201, body: 'ok' })
   await using proxy = createProxy({
     backends: [{ url: backend.url, id: 'one' }],
@@ -43,7 +43,7 @@ test('what listeners are told of an exchange in a thread is what they would be t
   assert.deepEqual([record.status, record.backend, record.outcome, record.attempts], [201, 'one', 'answered', 1])
 })
 
-test('each thread says its number in records and in lines of the access log, which one writer gets', {
+test('records and access log lines have the number of their thread', {
   skip,
 }, async () => {
   await using backend = await mockBackend()
@@ -68,7 +68,7 @@ test('each thread says its number in records and in lines of the access log, whi
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('errors come as ProxyError, with their backend, exchange and cause; ejections with the backend', {
+test('errors arrive as ProxyError with backend, exchange and cause', {
   skip,
 }, async () => {
   const dead = await deadPort()
@@ -111,7 +111,7 @@ test('errors come as ProxyError, with their backend, exchange and cause; ejectio
   assert.equal(started?.fields.thread, 1)
 })
 
-test('a cut response, a connection that is none: what goes wrong outside of an answer is told as well', {
+test('truncated responses and failed connections are events as well', {
   skip,
 }, async () => {
   await using backend = await mockBackend(cutMidBody)
@@ -126,7 +126,7 @@ test('a cut response, a connection that is none: what goes wrong outside of an a
   assert.equal((await records.next()).outcome, 'truncated')
 })
 
-test('listeners may come and go; what nobody listens to is not sent', { skip }, async (t) => {
+test('listeners may change; only events with listeners are sent', { skip }, async (t) => {
   let eventsSent = 0
   const { emit } = Worker.prototype
   t.mock.method(Worker.prototype, 'emit', function (this: Worker, event: string, message: { events?: unknown[] }) {
@@ -156,7 +156,7 @@ test('listeners may come and go; what nobody listens to is not sent', { skip }, 
   assert.equal(eventsSent, 3)
 })
 
-test('retries and upgrades are told, also of threads that come later', { skip }, async (t) => {
+test('retries and upgrades are events, also of later threads', { skip }, async (t) => {
   const dead = await deadPort()
   await using good = await webSocketBackend()
   await using proxy = createProxy({
@@ -187,7 +187,7 @@ test('retries and upgrades are told, also of threads that come later', { skip },
   assert.deepEqual(await inTime(t, told.next()), ['finish', 2, 'upgraded'])
 })
 
-test('an event names its backend also where that has gone meanwhile', { skip }, async () => {
+test('an event names its backend even if it has been removed', { skip }, async () => {
   await using backend = await mockBackend()
   await using other = await mockBackend()
   await using proxy = createProxy({
@@ -202,7 +202,7 @@ test('an event names its backend also where that has gone meanwhile', { skip }, 
   assert.deepEqual([id, where.href], ['gone', `${backend.url}/`])
 })
 
-test('a listener that throws hurts nobody', { skip }, async () => {
+test('a listener that throws does no harm', { skip }, async () => {
   await using backend = await mockBackend()
   const logger = recordingLogger()
   await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }), logger })
@@ -218,7 +218,7 @@ test('a listener that throws hurts nobody', { skip }, async () => {
   assert.ok(logger.messages('error').some((message) => message.includes('a listener of "finish" threw: a mistake')))
 })
 
-test('stats of pools are those of all threads together, each in its group', { skip }, async (t) => {
+test('pool stats are summed over all threads, by group', { skip }, async (t) => {
   await using one = await mockBackend()
   await using two = await mockBackend()
   await using proxy = createProxy({

@@ -75,7 +75,7 @@ const DEATHS = [
   ['running out of memory', '/grow', /memory/],
 ] as const
 
-test('whatever a thread dies of, it costs its own connections, and it is replaced; the others go on', {
+test('a thread that dies loses its connections and is replaced', {
   skip,
 }, async (t) => {
   await using backend = await mockBackend()
@@ -124,7 +124,7 @@ test('whatever a thread dies of, it costs its own connections, and it is replace
   await running.close()
 })
 
-test('what a dead thread had pending is taken back, and the count of exchanges does not fall', {
+test('pending counts of a dead thread are removed, its exchanges are kept', {
   skip,
 }, async (t) => {
   const workers = watchWorkers(t)
@@ -159,7 +159,7 @@ test('what a dead thread had pending is taken back, and the count of exchanges d
   living.socket.destroy()
 })
 
-test('a crash loop ends with an error, and the threads that are left go on', { skip }, async () => {
+test('a crash loop ends with an error, and the remaining threads continue', { skip }, async () => {
   const log = threadLog()
   const logger = recordingLogger()
   const failed = gate<Error>()
@@ -185,7 +185,7 @@ test('a crash loop ends with an error, and the threads that are left go on', { s
   await running.close()
 })
 
-test('where nobody hears of a crash loop, the process goes on as long as a thread serves', { skip }, async (t) => {
+test('after an unobserved crash loop the process continues while a thread serves', { skip }, async (t) => {
   const exitCode = process.exitCode
   const { logger, said } = awaitError('are not replaced any more')
   const { running } = await limited(t, 2, { threads: 2, maxCrashes: 2, logger })
@@ -195,7 +195,7 @@ test('where nobody hears of a crash loop, the process goes on as long as a threa
   assert.equal((await get(running.address.url)).status, 200)
 })
 
-test('deaths after ten seconds of service are no crash loop', { skip }, async (t) => {
+test('deaths after ten seconds of service are not a crash loop', { skip }, async (t) => {
   const clock = manualClock()
   const failed = gate<Error>()
   const { running, log } = await limited(t, 9, {
@@ -216,7 +216,7 @@ test('deaths after ten seconds of service are no crash loop', { skip }, async (t
   }
 })
 
-test('what was given up is tried again by a reload, and what dies then is replaced as ever', { skip }, async () => {
+test('a reload replaces threads that were given up', { skip }, async () => {
   const log = threadLog()
   const failed = gate<Error>()
   await using running = await serveModule(entryOf('limited', [['limit', '9']]), {
@@ -242,7 +242,7 @@ test('what was given up is tried again by a reload, and what dies then is replac
   assert.equal((await get(url)).text, '4')
 })
 
-test('a reload replaces threads that were just starting when it was called', { skip }, async (t) => {
+test('a reload replaces starting threads too', { skip }, async (t) => {
   const workers = watchWorkers(t)
   await using running = await serveModule(entryOf('limited', [['limit', '9']]), { threads: 2, listen: LOOPBACK })
   const replacing = once(process, 'worker')
@@ -265,7 +265,7 @@ test('a reload replaces threads that were just starting when it was called', { s
   )
 })
 
-test('one that dies while another one is added is made good, and there are never more than max', {
+test('a thread that dies while one is added is replaced, up to max', {
   skip,
 }, async (t) => {
   const workers = watchWorkers(t)
@@ -302,7 +302,7 @@ test('one that dies while another one is added is made good, and there are never
   assert.equal(running.threads().length, 3)
 })
 
-test('one that dies while a reload replaces another one is made good', { skip }, async (t) => {
+test('a thread that dies during a reload of another one is replaced', { skip }, async (t) => {
   const { running, log, workers } = await limited(t, 9, { threads: 2 })
   process.once('worker', () => void workers[1]?.terminate())
   await running.reload()
@@ -315,7 +315,7 @@ test('one that dies while a reload replaces another one is made good', { skip },
   ])
 })
 
-test('one that was added is replaced when it dies, and none that has gone comes back', { skip }, async (t) => {
+test('an added thread is replaced when it dies, a retired one is not', { skip }, async (t) => {
   const clock = manualClock()
   // Busy is whoever does anything at all, and of two threads one has nothing to do.
   const scale = { growAbove: 0, shrinkBelow: 0.9, forMs: 1000, coolDownMs: 60_000 }
@@ -346,7 +346,7 @@ test('one that was added is replaced when it dies, and none that has gone comes 
   )
 })
 
-test('where another thread cannot start the number of threads stays, and the log says why', { skip }, async (t) => {
+test('if another thread cannot start, the number stays, with a log line', { skip }, async (t) => {
   const clock = manualClock()
   const scale = { growAbove: 0, shrinkBelow: 0, forMs: 0, coolDownMs: 1e9 }
   const { logger, said } = awaitError('cannot change the number of threads')
@@ -362,7 +362,7 @@ test('where another thread cannot start the number of threads stays, and the log
   assert.equal(running.threads().length, 1)
 })
 
-test('after close() no thread comes, neither for one that had died nor for one that dies then', { skip }, async (t) => {
+test('after close() no thread is replaced', { skip }, async (t) => {
   const clock = manualClock()
   const { running, log, workers } = await limited(t, 9, { threads: 2, clock })
   await workers[0]?.terminate()
@@ -377,7 +377,7 @@ test('after close() no thread comes, neither for one that had died nor for one t
   assert.deepEqual(running.threads(), [])
 })
 
-test('a thread in an endless loop is ended when its time is over, once for all who close', { skip }, async (t) => {
+test('a thread in an endless loop is terminated after its drain timeout', { skip }, async (t) => {
   const clock = manualClock()
   const { running, log } = await limited(t, 9, { threads: 1, clock, drainTimeoutMs: 5000 })
   const client = await makeStuck(running)
@@ -393,7 +393,7 @@ test('a thread in an endless loop is ended when its time is over, once for all w
   )
 })
 
-test('close() during a reload ends every thread, and no other one starts', { skip }, async (t) => {
+test('close() during a reload ends every thread and starts none', { skip }, async (t) => {
   const { promise: closed, open } = gate<Promise<void>>()
   const changes: string[] = []
   const observer: ThreadObserver = {
@@ -410,7 +410,7 @@ test('close() during a reload ends every thread, and no other one starts', { ski
   assert.deepEqual(running.threads(), [])
 })
 
-test('a thread that dies while it retires has died, and is told as such', { skip }, async () => {
+test('a thread that dies while it retires is reported as dead', { skip }, async () => {
   await using backend = await mockBackend(() => {})
   const { running, log, logger } = await deadly(backend, { drainTimeoutMs: 60_000 })
   // It retires first.
@@ -445,7 +445,7 @@ for (const [way, fail] of [
   ['throws', oops],
   ['rejects with', async (what: string) => oops(what)],
 ] as const) {
-  test(`what the observer of an application ${way} is logged, and changes nothing`, { skip }, async () => {
+  test(`an error that an observer ${way} is logged`, { skip }, async () => {
     const logger = recordingLogger()
     const running = await serveModule(entryOf('limited', [['limit', '9']]), {
       threads: 1,
@@ -465,7 +465,7 @@ for (const [way, fail] of [
   })
 }
 
-test('a logger of serveModule() that fails ends nothing: it is a process warning', { skip }, async () => {
+test('a failing logger of serveModule() is a process warning', { skip }, async () => {
   const warnings: string[] = []
   const onWarning = ({ message }: Error): void => void warnings.push(message)
   process.on('warning', onWarning)
@@ -481,7 +481,7 @@ test('a logger of serveModule() that fails ends nothing: it is a process warning
   assert.ok(warnings.includes('the logger threw: not written'), warnings.join())
 })
 
-test('reload keeps what serves where the new threads cannot start, as often as one tries', { skip }, async () => {
+test('reload() keeps the old threads if new ones cannot start', { skip }, async () => {
   const failures: Error[] = []
   const running = await serveModule(entryOf('limited', [['limit', '2']]), {
     threads: 2,
@@ -504,7 +504,7 @@ test('reload keeps what serves where the new threads cannot start, as often as o
   await running.close()
 })
 
-test('where one of the first threads cannot start, nothing starts and the error says why', { skip }, async () => {
+test('if an initial thread cannot start, the start fails with a reason', { skip }, async () => {
   const log = threadLog()
   const started = serveModule(entryOf('limited', [['limit', '1']]), {
     threads: 2,
@@ -519,7 +519,7 @@ test('where one of the first threads cannot start, nothing starts and the error 
   assert.equal((await log.next('ended')).thread, 1)
 })
 
-test('where one of the first threads cannot start, only who starts them is told', { skip }, async (t) => {
+test('if an initial thread cannot start, only the caller is notified', { skip }, async (t) => {
   const failures: Error[] = []
   const observer = { onFailed: (error: Error): void => void failures.push(error) }
   for (const limit of [0, 1]) {
@@ -529,7 +529,7 @@ test('where one of the first threads cannot start, only who starts them is told'
   assert.deepEqual(failures, [])
 })
 
-test('a crash under load costs the connections of the thread that died, and no other', {
+test('a crash under load loses only the connections of its thread', {
   skip: skip || withoutWrk,
 }, async () => {
   await using backend = await mockBackend()

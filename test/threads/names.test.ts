@@ -7,7 +7,7 @@ import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, startThread
 
 const skip = await without()
 
-test('proxies share their numbers by name, in whatever order a thread makes them', { skip }, async (t) => {
+test('proxies share their state by name, in any order of creation', { skip }, async (t) => {
   await using one = await mockBackend({ body: 'one' })
   await using two = await mockBackend({ body: 'two' })
   const entry = entryOf('named-proxies', [
@@ -48,7 +48,7 @@ test('proxies share their numbers by name, in whatever order a thread makes them
   for (const client of clients) client.socket.destroy()
 })
 
-test('two proxies of one name in one thread are refused', { skip }, async (t) => {
+test('two proxies of one name in one thread are rejected', { skip }, async (t) => {
   const entry = entryOf('named-proxies', [['same', '']])
   await assert.rejects(
     startThreads(t, entry, { threads: 1 }),
@@ -56,7 +56,7 @@ test('two proxies of one name in one thread are refused', { skip }, async (t) =>
   )
 })
 
-test('a proxy that threads serve has its name in each of them, and in stats()', { skip }, async () => {
+test('a proxy has its name in each thread, and in stats()', { skip }, async () => {
   await using one = await mockBackend({ body: 'one' })
   await using two = await mockBackend({ body: 'two' })
   await using proxy = createProxy({
@@ -79,7 +79,7 @@ test('a proxy that threads serve has its name in each of them, and in stats()', 
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('without threads a name is in stats(), and two proxies may have the same', async () => {
+test('without threads a name is in stats(), and need not be unique', async () => {
   const options = { name: 'front', target: 'http://127.0.0.1:1' }
   await using proxy = createProxy(options)
   await using other = createProxy(options)

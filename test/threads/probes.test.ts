@@ -10,7 +10,7 @@ const skip = await without('kernel')
 
 const isProbe = ({ path }: { readonly path: string }): boolean => path === '/healthz'
 
-test('threads: one probe for all of them, and what it finds holds in each', { skip }, async () => {
+test('threads: one thread probes for all, and its results hold in each', { skip }, async () => {
   const sickly: MockHandler = (request, reply) => reply.send({ status: isProbe(request) ? 500 : 200, body: 'sick' })
   await using sick = await mockBackend(sickly)
   await using well = await mockBackend({ body: 'well' })
@@ -31,7 +31,7 @@ test('threads: one probe for all of them, and what it finds holds in each', { sk
   assert.deepEqual([sick.requests.length, well.requests.filter(isProbe).length], [1, 1])
 })
 
-test('threads: when the main thread is busy for long another one probes, and what it finds is told all the same', {
+test('threads: if the main thread is busy, another one probes and reports', {
   skip,
 }, async () => {
   await using backend = await mockBackend()
@@ -53,7 +53,7 @@ test('threads: when the main thread is busy for long another one probes, and wha
   assert.equal(await news.next(), 'sick: status 500')
 })
 
-test('serveModule: when the one that probes dies, another one does it', { skip }, async () => {
+test('serveModule: if the probing thread dies, another one takes over', { skip }, async () => {
   await using backend = await mockBackend()
   const probes = queue<string>()
   backend.use((request, reply) => {

@@ -16,12 +16,12 @@ test('a thread is added when all have been busy for long enough', () => {
   assert.equal(scaler.decide(1000, [0.9]), 1)
 })
 
-test('no thread is added while one of them has time left', () => {
+test('no thread is added while one of them is not busy', () => {
   const scaler = new Scaler(bounds, options)
   for (let now = 0; now <= 5000; now += 500) assert.equal(scaler.decide(now, [1, 0.8]), 0)
 })
 
-test('a quiet moment makes the time begin anew', () => {
+test('a quiet moment resets the time', () => {
   const scaler = new Scaler(bounds, options)
   assert.equal(scaler.decide(0, [0.9]), 0)
   assert.equal(scaler.decide(500, [0.5]), 0)
@@ -39,7 +39,7 @@ test('a thread is retired when the mean has been low for long enough', () => {
   assert.equal(scaler.decide(1900, [0, 0.3]), -1)
 })
 
-test('there are never more than max nor fewer than min', () => {
+test('the number stays between min and max', () => {
   const scaler = new Scaler(bounds, options)
   for (let now = 0; now <= 20_000; now += 500) assert.equal(scaler.decide(now, [1, 1, 1]), 0)
   for (let now = 20_500; now <= 40_000; now += 500) assert.equal(scaler.decide(now, [0]), 0)
@@ -59,7 +59,7 @@ for (const [what, busy, left, step] of [
   ['is added', [1], [1, 1], 1],
   ['is retired', [0, 0, 0], [0, 0], -1],
 ] as const) {
-  test(`where a thread ${what}, what was before counts for nothing, though the cool-down is shorter than forMs`, () => {
+  test(`after a thread ${what}, the time starts anew, despite a short cool-down`, () => {
     const scaler = new Scaler(bounds, { ...options, forMs: 5000, coolDownMs: 1000 })
     scaler.decide(0, busy)
     assert.equal(scaler.decide(5000, busy), step)
@@ -69,12 +69,12 @@ for (const [what, busy, left, step] of [
   })
 }
 
-test('without a thread that serves there is nothing to decide, for however long', () => {
+test('without serving threads nothing changes', () => {
   const scaler = new Scaler(bounds, {})
   for (const now of [0, 20_000]) assert.equal(scaler.decide(now, []), 0)
 })
 
-test('defaults hold where options are left out', () => {
+test('omitted options have defaults', () => {
   const scaler = new Scaler(bounds, {})
   scaler.decide(0, [1])
   assert.equal(scaler.decide(4999, [1]), 0)
@@ -86,7 +86,7 @@ test('defaults hold where options are left out', () => {
   assert.deepEqual([[0.8], [0.801], [0.3, 0.3], [0.299, 0.299]].map(decideAtOnce), [0, 1, 0, -1])
 })
 
-test('threads come and go by the clock that they are given: not before forMs, and after a change not before the cool-down', {
+test('scaling follows the given clock, forMs and the cool-down', {
   skip: await without(),
 }, async () => {
   const clock = manualClock()
@@ -139,7 +139,7 @@ function elastic(target: string): Proxy {
   })
 }
 
-test('under load a thread comes, without load it goes, no request is lost, and events tell', {
+test('load adds a thread, its end retires it, and no request is lost', {
   skip: await without(),
 }, async () => {
   await using backend = await mockBackend()
@@ -166,7 +166,7 @@ test('under load a thread comes, without load it goes, no request is lost, and e
   assert.equal(proxy.stats().exchanges, backend.requests.length)
 })
 
-test('the number of listening sockets follows the threads up, and stays when they go', {
+test('listening sockets grow with the threads, and stay when they retire', {
   skip: await withoutHandOver(),
 }, async () => {
   await using backend = await mockBackend()

@@ -26,7 +26,7 @@ import {
 const skip = await without()
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-test('a module serves with its own application, hooks and balancers, in each thread', { skip }, async () => {
+test('a module serves with its own application and hooks in each thread', { skip }, async () => {
   await using backend = await mockBackend((request, reply) => reply.send({ body: request.header('x-signed') ?? '' }))
   await using page = await mockBackend({ body: 'a page' })
   const entry = entryOf('app', [
@@ -52,7 +52,7 @@ test('a module serves with its own application, hooks and balancers, in each thr
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('proxies of a module share their numbers with their siblings in other threads, and with no other', {
+test('proxies of a module share state with their siblings only', {
   skip,
 }, async () => {
   const dead = await deadPort()
@@ -75,7 +75,7 @@ test('proxies of a module share their numbers with their siblings in other threa
   two.socket.destroy()
 })
 
-test('a WebSocket is carried by a thread, and told to go when the thread retires', { skip }, async (t) => {
+test('a WebSocket works in a thread, and is asked to close when it retires', { skip }, async (t) => {
   await using backend = await webSocketBackend()
   const entry = entryOf('app', [
     ['backend', backend.url],
@@ -122,7 +122,7 @@ test('reload runs the module again in new threads', { skip }, async () => {
   assert.match((await get(running.address.url)).text, /^[34]$/)
 })
 
-test('the servers of a module leave their listening sockets to their successors', {
+test('the servers of a module hand their listening sockets to successors', {
   skip: await withoutHandOver(),
 }, async () => {
   const entry = entryOf('limited', [['limit', '99']])
@@ -136,7 +136,7 @@ test('the servers of a module leave their listening sockets to their successors'
   for (const client of clients.values()) client.socket.destroy()
 })
 
-test('a successor whose predecessor dies before it could leave its socket listens by itself', { skip }, async () => {
+test('a successor listens itself if its predecessor dies before the handover', { skip }, async () => {
   const log = threadLog()
   await using running = await serveModule(entryOf('mourning'), {
     threads: 1,
@@ -156,7 +156,7 @@ test('a successor whose predecessor dies before it could leave its socket listen
   )
 })
 
-test('least-loaded: a server of a module gets whole bodies, and idle connections end when its thread does', {
+test('least-loaded: a module gets whole bodies, and idle connections end', {
   skip: await without('least-loaded'),
 }, async (t) => {
   const { running } = await startThreads(t, entryOf('echo'), {
@@ -173,7 +173,7 @@ test('least-loaded: a server of a module gets whole bodies, and idle connections
   assert.equal(await idle.ended, 'end')
 })
 
-test('what is no server is refused in a clear sentence, and so is a module that is not there', { skip }, async () => {
+test('an export that is not a server is rejected, and so is a missing module', { skip }, async () => {
   const start = (name: string) => serveModule(entryOf(name), { threads: 1, listen: 0 })
   await assert.rejects(
     start('nothing'),
@@ -186,7 +186,7 @@ test('what is no server is refused in a clear sentence, and so is a module that 
   })
 })
 
-test('a module that does not serve is given up, in a sentence that says why', { skip }, async (t) => {
+test('a module that does not serve fails with a reason', { skip }, async (t) => {
   watchWorkers(t)
   const clock = manualClock()
   const start = (parameter: string) =>
@@ -227,7 +227,7 @@ test('a thread that is asked to end while it starts is not reported as started',
   )
 })
 
-test('serveModule() refuses invalid options by name', async () => {
+test('serveModule() rejects invalid options by name', async () => {
   const wrong: [options: object | undefined, message: RegExp][] = [
     [undefined, /^serveModule: listen is missing; use serveModule\(url, \{ listen: 8080 \}\)$/],
     [{}, /^serveModule: listen is missing/],
@@ -256,7 +256,7 @@ function script(entry: URL, options = ''): string[] {
   ]
 }
 
-test('where nobody hears of a crash loop, the process ends with the error and not as if all were well', {
+test('an unobserved crash loop ends the process with an error', {
   skip,
 }, async (t) => {
   const index = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
@@ -274,14 +274,14 @@ test('where nobody hears of a crash loop, the process ends with the error and no
   }
 })
 
-test('where somebody hears of a crash loop, the process ends by itself', { skip }, async (t) => {
+test('after an observed crash loop the process ends normally', { skip }, async (t) => {
   const options = ", observer: { onFailed: ({ message }) => console.log('heard: ' + message) }"
   const { code, stdout, stderr } = await startScript(t, script(entryOf('loop'), options)).exit()
   assert.match(stdout, /^heard: 2 threads died one after another/m)
   assert.deepEqual([code, stderr], [0, ''])
 })
 
-test('access log lines of the proxies of all threads come to standard output of the process, whole', {
+test('access log lines of all threads reach standard output whole', {
   skip,
 }, async (t) => {
   await using backend = await mockBackend()

@@ -16,7 +16,7 @@ const withoutReuse = await without('kernel')
 
 const executor = (threads = 1): ReturnType<typeof workerThreads> => workerThreads({ threads })
 
-test('the kernel spreads where it can, and what is asked for is what one gets', {
+test('the kernel spreads if it can, unless another spread is chosen', {
   skip: withoutReuse || withoutTransfer,
 }, async () => {
   assert.equal(await chooseSpread(undefined), 'kernel')
@@ -41,13 +41,13 @@ function choicesWithoutReuse(before = ''): string[] {
   return stdout.trim().split('\n')
 }
 
-test('where threads cannot listen on one port, connections are handed to them', { skip: withoutTransfer }, () => {
+test('if threads cannot share a port, connections are handed to them', { skip: withoutTransfer }, () => {
   const [chosen, kernel, leastLoaded] = choicesWithoutReuse()
   assert.deepEqual([chosen, leastLoaded], ['least-loaded', 'least-loaded'])
   assert.match(kernel ?? '', /^ERR_PROXY_THREADS several threads cannot listen on one port here/)
 })
 
-test('where the runtime can do neither, an error says what to do', () => {
+test('if the runtime can do neither, an error says what to do', () => {
   // As a node before 26 would do it.
   const lines = choicesWithoutReuse(`
     const { postMessage } = MessagePort.prototype
@@ -63,7 +63,7 @@ test('where the runtime can do neither, an error says what to do', () => {
   assert.match(lines[2] ?? '', /^ERR_PROXY_THREADS connections cannot be handed to threads here .+'least-loaded' needs/)
 })
 
-test('a port that may be any is one for all threads, and all of them get connections', {
+test('with port 0 all threads share one port', {
   skip: withoutReuse,
 }, async () => {
   await using backend = await mockBackend()
@@ -75,7 +75,7 @@ test('a port that may be any is one for all threads, and all of them get connect
   assert.ok(proxy.stats().threads.every(({ exchanges }) => exchanges > 0))
 })
 
-test('least-loaded: connections that stay are spread exactly evenly', { skip: withoutTransfer }, async () => {
+test('least-loaded: open connections are spread evenly', { skip: withoutTransfer }, async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({
     target: backend.url,
@@ -101,7 +101,7 @@ test('least-loaded: connections that stay are spread exactly evenly', { skip: wi
   for (const client of [...clients, ...more]) client.socket.destroy()
 })
 
-test('least-loaded: bodies, keep-alive and a graceful end are as with any server', {
+test('least-loaded: bodies, keep-alive and a graceful end work', {
   skip: withoutTransfer,
 }, async () => {
   await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
@@ -120,7 +120,7 @@ test('least-loaded: bodies, keep-alive and a graceful end are as with any server
   await assert.rejects(get(url))
 })
 
-test('least-loaded: where no thread serves a connection is refused, and the log says so', {
+test('least-loaded: without serving threads a connection is refused', {
   skip: withoutTransfer,
 }, async (t) => {
   const clock = manualClock()
@@ -136,7 +136,7 @@ test('least-loaded: where no thread serves a connection is refused, and the log 
   assert.equal((await get(running.address.url)).text, '2')
 })
 
-test('least-loaded: reloads wait for each other, and refuse and cut no request', {
+test('least-loaded: reloads run one by one, and truncate no request', {
   skip: withoutTransfer,
 }, async (t) => {
   const { running } = await limited(t, 9, { threads: 2, spread: 'least-loaded' })
@@ -156,7 +156,7 @@ test('least-loaded: reloads wait for each other, and refuse and cut no request',
   )
 })
 
-test('a port that another program shares in the same way is taken all the same', { skip: withoutThreads }, async () => {
+test('a port that another program listens on with SO_REUSEPORT is taken', { skip: withoutThreads }, async () => {
   await using backend = await mockBackend()
   await using first = createProxy({ target: backend.url, executor: executor() })
   await using second = createProxy({ target: backend.url, executor: executor() })
@@ -171,7 +171,7 @@ test('a port that another program shares in the same way is taken all the same',
   assert.equal((await get(url)).text, 'GET /')
 })
 
-test('a port that an ordinary server has is taken', { skip: withoutThreads }, async () => {
+test('a port of an ordinary server is taken', { skip: withoutThreads }, async () => {
   const server = http.createServer()
   const port = await listening(server)
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
@@ -179,12 +179,12 @@ test('a port that an ordinary server has is taken', { skip: withoutThreads }, as
   server.close()
 })
 
-test('a host that is not ours is refused as without threads', { skip: withoutThreads }, async () => {
+test('a foreign host address fails as without threads', { skip: withoutThreads }, async () => {
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
   await assert.rejects(proxy.listen({ port: 0, host: '192.0.2.1' }), { code: 'EADDRNOTAVAIL' })
 })
 
-test('a proxy with threads listens in one place', { skip: withoutThreads }, async () => {
+test('a proxy with threads listens on one address', { skip: withoutThreads }, async () => {
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
   const [first, second] = await Promise.allSettled([proxy.listen(LOOPBACK), proxy.listen(LOOPBACK)])
   assert.equal(first.status, 'fulfilled')
@@ -192,7 +192,7 @@ test('a proxy with threads listens in one place', { skip: withoutThreads }, asyn
   assert.equal(proxy.stats().threads.length, 1)
 })
 
-test('a unix socket cannot be shared, and the message says so', async () => {
+test('a unix socket cannot be shared', async () => {
   await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
   await assert.rejects(proxy.listen({ path: '/tmp/none.sock' }), /threads cannot share a unix socket; listen on a port/)
 })
@@ -203,7 +203,7 @@ test('a fallback server cannot be shared either', async () => {
   await assert.rejects(listens, /a fallback server belongs to this thread; with threads, each thread needs its own/)
 })
 
-test('without a host all addresses are listened on', { skip: withoutThreads }, async () => {
+test('without a host it listens on all addresses', { skip: withoutThreads }, async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({ target: backend.url, executor: executor() })
   const address: ListenAddress = await proxy.listen(0)

@@ -27,7 +27,7 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
     }
   })
 
-  test(`${spread}: setSecureContext() has reached every thread when it resolves, and later ones`, {
+  test(`${spread}: setSecureContext() reaches every thread, and later ones`, {
     skip: await without(spread),
   }, async () => {
     await using backend = await mockBackend({ body: 'secret' })

@@ -13,7 +13,7 @@ import { get, LOOPBACK, listeningSockets, threadLog, without, withoutHandOver } 
 
 const skip = await without()
 
-test('how many threads: a number, auto, or bounds; one place more is for replacements', () => {
+test('threads: a number, auto, or bounds, and one more for replacements', () => {
   const most = (threads: NonNullable<WorkerThreadsOptions['threads']>): number =>
     workerThreads({ threads }).maxThreads - 1
   assert.equal(most(3), 3)
@@ -22,7 +22,7 @@ test('how many threads: a number, auto, or bounds; one place more is for replace
   assert.equal(workerThreads().maxThreads - 1, availableParallelism())
 })
 
-test('options that cannot be are refused at once, by name', () => {
+test('invalid options are rejected by name', () => {
   const wrong: [options: object, message: RegExp][] = [
     [{ threads: 0 }, /threads is 0; allowed: a whole number from 1 to 1024, 'auto', or \{ min, max \}/],
     [{ threads: 1.5 }, /threads is 1\.5/],
@@ -46,14 +46,14 @@ test('options that cannot be are refused at once, by name', () => {
   }
 })
 
-test('it needs a proxy to serve', async () => {
+test('it needs a job from a proxy', async () => {
   for (const job of [{ listen: {} }, {}, undefined]) {
     const started = workerThreads().start(job as never)
     await assert.rejects(started, /nothing to serve; pass it to createProxy.*serveModule\(\)$/)
   }
 })
 
-test('threads serve, and stats are theirs and the sum', { skip }, async () => {
+test('threads serve, with stats of each and the sum', { skip }, async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
   const log = threadLog()
@@ -79,7 +79,7 @@ test('threads serve, and stats are theirs and the sum', { skip }, async () => {
   )
 })
 
-test('pending, active and connections of a thread are seen while they last', { skip }, async () => {
+test('stats show pending, active and connections of a thread', { skip }, async () => {
   const open = gate()
   await using backend = await mockBackend(async (_request, reply) => {
     await open.promise
@@ -102,7 +102,7 @@ test('pending, active and connections of a thread are seen while they last', { s
   assert.equal(proxy.stats().groups[0]?.backends[0]?.pending, 0)
 })
 
-test('bodies are byte-exact both ways, and none travels between threads', { skip }, async (t) => {
+test('bodies are byte-exact both ways, within one thread', { skip }, async (t) => {
   let messageBytes = 0
   const emit = Worker.prototype.emit
   t.mock.method(Worker.prototype, 'emit', function (this: Worker, event: string, ...args: [unknown]) {
@@ -124,7 +124,7 @@ test('bodies are byte-exact both ways, and none travels between threads', { skip
   assert.ok(messageBytes > 0 && messageBytes < 64 * 1024, `${messageBytes} bytes in messages`)
 })
 
-test('least connections over four threads is as even as over one, but for one request', { skip }, async () => {
+test('least connections over four threads is even to within one request', { skip }, async () => {
   const alone = await worstImbalance({})
   const together = await worstImbalance({ executor: workerThreads({ threads: 4 }) })
   assert.ok(together <= alone + 1, `${together} requests more at one backend than at another, ${alone} with one thread`)
@@ -170,7 +170,7 @@ async function worstImbalance(options: ProxyOptions): Promise<number> {
   return worst
 }
 
-test('close lets what runs finish, in every thread, and takes nothing new', { skip }, async (t) => {
+test('close() lets exchanges finish in every thread, and refuses new ones', { skip }, async (t) => {
   const open = gate()
   await using backend = await mockBackend(async (_request, reply) => {
     await open.promise
@@ -199,7 +199,7 @@ test('close lets what runs finish, in every thread, and takes nothing new', { sk
   await assert.rejects(proxy.listen(LOOPBACK), { code: 'ERR_PROXY_CLOSED' })
 })
 
-test('what does not finish is ended after drainTimeoutMs', { skip }, async () => {
+test('exchanges that do not finish end after drainTimeoutMs', { skip }, async () => {
   await using backend = await mockBackend(() => {})
   const proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }), drainTimeoutMs: 50 })
   const { port } = await proxy.listen(LOOPBACK)
@@ -214,7 +214,7 @@ test('what does not finish is ended after drainTimeoutMs', { skip }, async () =>
   assert.doesNotMatch(client.text, / 200 /)
 })
 
-test('a thread that retires has any time to finish, where that is what it was given', { skip }, async () => {
+test('drainTimeoutMs may be unlimited', { skip }, async () => {
   const open = gate()
   await using backend = await mockBackend([
     async (_request, reply) => {
@@ -240,7 +240,7 @@ test('a thread that retires has any time to finish, where that is what it was gi
   await reloaded
 })
 
-test('reload refuses and cuts no request, though each comes on a connection of its own', {
+test('reload() refuses and truncates no request on new connections', {
   skip: await withoutHandOver(),
 }, async () => {
   await using backend = await mockBackend()
@@ -268,7 +268,7 @@ test('reload refuses and cuts no request, though each comes on a connection of i
   assert.deepEqual(listeningSockets(port), sockets)
 })
 
-test('reload under load: wrk sees no error', { skip: skip || withoutWrk }, async () => {
+test('reload() under load: wrk sees no error', { skip: skip || withoutWrk }, async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2 }) })
   const { url } = await proxy.listen(LOOPBACK)
@@ -286,7 +286,7 @@ test('reload under load: wrk sees no error', { skip: skip || withoutWrk }, async
   assert.ok(proxy.stats().exchanges >= requests)
 })
 
-test('two proxies with one executor do not know of each other', { skip }, async () => {
+test('two proxies with one executor are independent', { skip }, async () => {
   const executor = workerThreads({ threads: 1 })
   await using one = await mockBackend({ body: 'one' })
   await using two = await mockBackend({ body: 'two' })

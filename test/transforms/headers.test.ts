@@ -8,7 +8,7 @@ import { type HeaderChanges, requestHeaders, responseHeaders } from '../../src/t
 
 const exchange = {} as ExchangeView
 
-test('requestHeaders removes, then sets in place of all of that name', () => {
+test('requestHeaders removes, then replaces all headers of a name', () => {
   const list = ['X-A', '1', 'X-B', '2', 'x-a', '3', 'X-C', '4']
   const transform = requestHeaders({ set: { 'X-A': 'new' }, remove: ['x-c', 'x-none'] })
   transform.request?.({ method: 'GET', path: '/', headers: headerView(list) }, exchange)
@@ -24,7 +24,7 @@ test('responseHeaders does the same with the response', () => {
   assert.equal(transform.request, undefined)
 })
 
-test('what is both removed and set is set', () => {
+test('a header that is both removed and set is set', () => {
   const list = ['a', '1']
   requestHeaders({ remove: ['A'], set: { a: '2' } }).request?.(
     { method: 'GET', path: '/', headers: headerView(list) },
@@ -33,7 +33,7 @@ test('what is both removed and set is set', () => {
   assert.deepEqual(list, ['a', '2'])
 })
 
-test('changes are read once', () => {
+test('changes are copied at construction', () => {
   const changes = { set: { a: '1' } as Record<string, string>, remove: ['b'] }
   const transform = requestHeaders(changes)
   changes.set.evil = '1'
@@ -44,7 +44,7 @@ test('changes are read once', () => {
   assert.deepEqual(seen, ['b', 'a'])
 })
 
-test('names and values that cannot stand in a head are refused when the transform is made, all at once', () => {
+test('invalid names and values are rejected at construction, all at once', () => {
   const wrong: HeaderChanges[] = [
     { set: { 'a b': '1' } },
     { set: { '': '1' } },
@@ -60,14 +60,14 @@ test('names and values that cannot stand in a head are refused when the transfor
   assert.throws(() => requestHeaders({ set: { 'a b': '1' }, remove: ['c d'] }), /c d.*; .*a b/)
 })
 
-test('what belongs to the connection and its framing cannot be changed', () => {
+test('connection and framing headers cannot be changed', () => {
   for (const name of ['Connection', 'content-length', 'Transfer-Encoding', 'Upgrade', 'Keep-Alive']) {
     assert.throws(() => requestHeaders({ set: { [name]: '1' } }), /belongs to the connection/)
     assert.throws(() => responseHeaders({ remove: [name] }), /belongs to the connection/)
   }
 })
 
-test('transforms of either kind refuse the same names, all that are written by us', () => {
+test('both kinds of transforms reject the names that the proxy writes', () => {
   const names = HEADER_FACTS.filter(([, facts]) => (facts & RESERVED) !== 0).map(([name]) => name)
   assert.ok(names.includes('proxy-connection') && names.includes('te') && names.includes('expect'))
   const list = names.flatMap((name) => [name, 'received'])

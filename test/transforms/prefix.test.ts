@@ -28,7 +28,7 @@ test('stripPrefix of the root changes nothing', () => {
   for (const path of ['/', '/x', '/?x', '//x']) assert.equal(pathAfter(stripPrefix('/'), path), path)
 })
 
-test('addPrefix goes before the path', () => {
+test('addPrefix puts a prefix before the path', () => {
   const cases: [path: string, expected: string][] = [
     ['/', '/v1/'],
     ['/x?y', '/v1/x?y'],
@@ -40,13 +40,13 @@ test('addPrefix goes before the path', () => {
   }
 })
 
-test('one after the other they replace a prefix', () => {
+test('stripPrefix and addPrefix together replace a prefix', () => {
   const request = requestWith('/old/x?y')
   for (const transform of [stripPrefix('/old'), addPrefix('/new')]) transform.request?.(request, {} as ExchangeView)
   assert.equal(request.path, '/new/x?y')
 })
 
-test('what is no prefix is refused when the transform is made', () => {
+test('an invalid prefix is rejected at construction', () => {
   for (const make of [stripPrefix, addPrefix]) {
     for (const wrong of ['', 'api', '/a b', '/a?b', '/a#b', '/é', '/a\r\n', 5, null]) {
       assert.throws(() => make(wrong as string), { name: 'TypeError', message: /starts with "\/"/ })

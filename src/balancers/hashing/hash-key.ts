@@ -61,7 +61,8 @@ function cookieOf(header: string | undefined, name: string): string | undefined 
   for (let start = 0; start < header.length; ) {
     const semicolon = header.indexOf(';', start)
     const end = semicolon < 0 ? header.length : semicolon
-    // Searches within the pair. A search in the whole header would be quadratic: each pair without "=" would scan far ahead.
+    // Searches within the pair. A search in the whole header would be quadratic: each pair without "=" would scan far
+    // ahead.
     const pair = header.slice(start, end)
     const equals = pair.indexOf('=')
     if (equals >= 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim()

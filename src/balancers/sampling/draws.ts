@@ -45,7 +45,10 @@ function equalDraws(count: number, random: () => number): Draws {
 /** Bounds the draws of a second position: a weight that is most of the total would be drawn again and again. */
 const REDRAWS = 8
 
-/** The alias method (Walker 1977; Vose 1991): each position keeps a share of its own slot and gives the rest to one other. */
+/**
+ * The alias method (Walker 1977; Vose 1991): each position keeps a share of its own slot and gives the rest to one
+ * other.
+ */
 function aliasDraws(candidates: Candidates, random: () => number): Draws {
   const count = candidates.length
   const average = totalWeight(candidates) / count
