@@ -62,7 +62,7 @@ function onResponse(
  * Lets the connections of a server end by themselves: each answer says that its connection ends.
  * @param drainTimeoutMs after this time what is left is destroyed.
  * @param connections how many are open; node counts only those that it has accepted itself.
- * @param answers what {@link watchResponses} or the lane knows.
+ * @param answers what {@link watchResponses} or the socket server knows.
  */
 export async function retireServer(
   server: http.Server | SocketServer,

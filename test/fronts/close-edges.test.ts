@@ -12,11 +12,11 @@ import { answerAfter, mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { rawClient, untilRefused } from '../support/raw-client.ts'
 import { gate, rounds } from '../support/running-proxy.ts'
-import { runLane } from '../support/running-socket-server.ts'
+import { runSocketServer } from '../support/running-socket-server.ts'
 
 const GET = 'GET /late HTTP/1.1\r\nHost: a\r\n\r\n'
 const POST = 'POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi'
-/** What the lane leaves to node's server behind it. */
+/** What the socket server leaves to node's server behind it. */
 const BEHIND = 'GET http://a/late HTTP/1.1\r\nHost: a\r\n\r\n'
 
 interface Client {
@@ -142,14 +142,14 @@ test('close() with several listeners serves what was sent on each', async () => 
   await closed
 })
 
-test('a lane on hold reads nothing, not from new connections either, and then all', async () => {
+test('a socket server on hold reads nothing, not from new connections either, and then all', async () => {
   await using backend = await mockBackend(Array(9).fill({ body: 'served' }))
-  await using run = await runLane({ target: backend.url })
+  await using run = await runSocketServer({ target: backend.url })
   const before = rawClient(run.port)
-  await once(run.lane, 'connection')
-  const goOn = run.lane.holdReading()
+  await once(run.server, 'connection')
+  const goOn = run.server.holdReading()
   const later = rawClient(run.port)
-  await once(run.lane, 'connection')
+  await once(run.server, 'connection')
   for (const client of [before, later]) client.write(GET)
   await rounds()
   assert.equal(backend.requests.length, 0)
@@ -157,7 +157,7 @@ test('a lane on hold reads nothing, not from new connections either, and then al
   for (const client of [before, later]) await client.until('served')
 })
 
-test('a connection that is handed over while the lane is on hold is read there', async () => {
+test('a connection that is handed over while the socket server is on hold is read there', async () => {
   const answered = gate()
   let count = 0
   await using backend = await mockBackend(async (_request, reply) => {
@@ -165,13 +165,13 @@ test('a connection that is handed over while the lane is on hold is read there',
     await answered.promise
     reply.send({ body: 'first' })
   })
-  await using run = await runLane({ target: backend.url })
+  await using run = await runSocketServer({ target: backend.url })
   const client = rawClient(run.port)
   // Of the second request, which is for node's server, a part comes later.
   client.write(GET + BEHIND.slice(0, -2))
   await backend.nextRequest()
   await rounds()
-  run.lane.holdReading()
+  run.server.holdReading()
   answered.open()
   await client.until('first')
   client.write('\r\n')

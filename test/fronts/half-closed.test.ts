@@ -14,7 +14,7 @@ import { without } from '../threads/threaded.ts'
 
 const skipThreads = await without()
 
-/** Requests that the lane reads, and those that it leaves to node's server behind it. */
+/** Requests that the socket server reads, and those that it leaves to node's server behind it. */
 const KINDS: readonly (readonly [name: string, request: string])[] = [
   ['GET', 'GET /1 HTTP/1.1\r\nHost: a\r\n\r\n'],
   ['POST', 'POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody'],

@@ -37,7 +37,7 @@ import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { gate, rounds, runInServer } from '../support/running-proxy.ts'
-import { runLane } from '../support/running-socket-server.ts'
+import { runSocketServer } from '../support/running-socket-server.ts'
 
 /** A request's head. */
 const head = (path: string, more = '', method = 'GET'): string => `${method} ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
@@ -122,10 +122,10 @@ test('onSocketAssigned never calls if node emits no such event', async () => {
 
 test('a response is not written into another that node does not name', async () => {
   const begun = gate<ServerResponse>()
-  await using lane = await runLane({ backends: [] }, { isBare: true })
-  lane.behind.removeAllListeners('request')
-  lane.behind.on('request', (_req, res) => begun.open(res.writeHead(200, { 'Content-Length': 5 })))
-  const client = rawClient(lane.port)
+  await using run = await runSocketServer({ backends: [] }, { isBare: true })
+  run.behind.removeAllListeners('request')
+  run.behind.on('request', (_req, res) => begun.open(res.writeHead(200, { 'Content-Length': 5 })))
+  const client = rawClient(run.port)
   client.write(head('/application'))
   const res = await begun.promise
   res.write('ab')
@@ -357,10 +357,10 @@ test('bytesAtFault: the piece that node could not read', async () => {
 
 test('a refusal names no request if node does not say what it was reading', async () => {
   const refused = gate<unknown>()
-  await using lane = await runLane({ backends: [] }, { isBare: true })
-  lane.behind.prependListener('clientError', (error) => delete hidden(error).rawPacket)
-  lane.events.emitter.on('error', (error) => refused.open(error.code))
-  const client = rawClient(lane.port)
+  await using run = await runSocketServer({ backends: [] }, { isBare: true })
+  run.behind.prependListener('clientError', (error) => delete hidden(error).rawPacket)
+  run.events.emitter.on('error', (error) => refused.open(error.code))
+  const client = rawClient(run.port)
   client.write('no request\r\n\r\n')
   await client.ended
   assert.equal(await refused.promise, 'ERR_PROXY_BAD_REQUEST')
@@ -713,16 +713,16 @@ test('readInto: not a socket of TLS, nor one that is closed or without what node
 
 test('the socket server reads by the stream if node has no other way', async () => {
   await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
-  await using lane = await runLane({ target: backend.url })
-  lane.lane.prependListener('connection', (socket: Socket) => {
+  await using run = await runSocketServer({ target: backend.url })
+  run.server.prependListener('connection', (socket: Socket) => {
     hidden(hidden(socket)._handle as object).useUserBuffer = undefined
   })
-  const client = rawClient(lane.port)
+  const client = rawClient(run.port)
   client.write(`${head('/', 'Content-Length: 3\r\n', 'POST')}one`)
   await client.until('one')
   client.write(`${head('/', 'Expect: 100-continue\r\nContent-Length: 3\r\n', 'POST')}two`)
   await client.until('two')
-  assert.equal(lane.handedOver.length, 1)
+  assert.equal(run.handedOver.length, 1)
   client.socket.destroy()
 })
 

@@ -14,7 +14,7 @@ const head = (method: string, path: string, more = ''): string => `${method} ${p
 /** The fronts, and what else carries requests: each with what must come before the first request. */
 const WAYS: readonly { name: string; run(options: ProxyOptions): Promise<RunningProxy>; first: string }[] = [
   ...FRONTS.map(({ name, run }) => ({ name, run, first: '' })),
-  // The lane gives what is not plain, and the connection with it, to the node:http server behind it.
+  // The socket server gives what is not plain, and the connection with it, to the node:http server behind it.
   { name: 'node:http behind proxy.listen()', run: runProxy, first: '\r\n\r\n' },
   {
     name: 'an application with routes of its own',
@@ -145,7 +145,7 @@ for (const { name, run, first } of WAYS) {
       const { outcome, target } = await front.nextRecord()
       outcomes.push(`${target} ${outcome}`)
     }
-    // The lane has not read them yet.
+    // The socket server has not read them yet.
     assert.deepEqual(outcomes.sort(), ['/1 aborted', ...(isLane ? [] : ['/2 aborted', '/3 aborted'])])
     assert.equal(backend.requests.length, 1)
     open.open()

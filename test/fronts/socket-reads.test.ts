@@ -5,7 +5,7 @@ import { type MockHandler, mockBackend } from '../../src/testing/index.ts'
 import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
 import { gate, rounds } from '../support/running-proxy.ts'
-import { type RunningSocketServer, runLane } from '../support/running-socket-server.ts'
+import { type RunningSocketServer, runSocketServer } from '../support/running-socket-server.ts'
 
 /*
  * All connections of a socket server are read into one buffer: what one keeps must not change if another is read.
@@ -22,7 +22,7 @@ const echo: MockHandler = async (request, reply) => reply.send({ body: `<${await
 /** Fills the buffer with other bytes, by another connection. */
 async function overwrite(run: RunningSocketServer): Promise<void> {
   const other = rawClient(run.port)
-  const accepted = once(run.lane, 'connection')
+  const accepted = once(run.server, 'connection')
   other.write(`${GET}GET /other HTTP/1.1\r\nHost: b\r\nX-Fill: ${'z'.repeat(15_000)}`)
   await accepted
   await rounds()
@@ -39,7 +39,7 @@ async function pausedClient(run: RunningSocketServer, bytes: string): Promise<Ra
 describe('what is kept of one connection stays as it is if another is read', () => {
   test('half of a head', async () => {
     await using backend = await mockBackend(echo)
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const client = await pausedClient(run, 'POST /half HTTP/1.1\r\nHost: a\r\nX-Mi')
     await overwrite(run)
     client.write('ne: yes\r\nContent-Length: 2\r\n\r\nhi')
@@ -61,7 +61,7 @@ describe('what is kept of one connection stays as it is if another is read', () 
         if (request.path === '/1') await goOn.promise
         await echo(request, reply)
       })
-      await using run = await runLane({ target: backend.url })
+      await using run = await runSocketServer({ target: backend.url })
       const client = await pausedClient(run, GET + next)
       await overwrite(run)
       goOn.open()
@@ -77,7 +77,7 @@ describe('what is kept of one connection stays as it is if another is read', () 
       reply.reset()
     })
     await using backend = await mockBackend(echo)
-    await using run = await runLane({
+    await using run = await runSocketServer({
       backends: [broken.url, backend.url],
       balancer: { name: 'in-order', pick: ([first]) => first },
       retry: { maxRetries: 1 },
@@ -100,7 +100,7 @@ describe('what is kept of one connection stays as it is if another is read', () 
       const stream = reply.takeOver()
       stream.on('error', () => {}).pipe(stream)
     })
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const client = rawClient(run.port)
     client.write(post('ours'))
     await client.until('<ours>')
@@ -138,7 +138,7 @@ describe('large bodies', () => {
         read = request.bodyBytes.length
         reply.send({ body: `<${sha256(request.bodyBytes)}>${body.length > 0}` })
       })
-      await using run = await runLane({ target: backend.url })
+      await using run = await runSocketServer({ target: backend.url })
       const client = rawClient(run.port)
       const framing = isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${big.length}`
       client.write(`POST / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n`)
@@ -164,7 +164,7 @@ describe('large bodies', () => {
       await request.body()
       reply.send({ body: `<${sha256(request.bodyBytes)}>` })
     })
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const body = big.subarray(0, 400_000)
     const client = rawClient(run.port)
     client.socket.setNoDelay(true)
@@ -184,7 +184,7 @@ describe('large bodies', () => {
 
   test('a client that resets in the middle ends the exchange', async () => {
     await using backend = await mockBackend(async (request) => void (await request.body()))
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const client = rawClient(run.port)
     client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${big.length}\r\n\r\n`)
     client.write(big.subarray(0, 5 * MIB))
@@ -193,6 +193,6 @@ describe('large bodies', () => {
     client.socket.resetAndDestroy()
     assert.equal((await run.nextRecord()).errorCode, 'ERR_PROXY_CLIENT_GONE')
     await backend.untilOpenConnections(0)
-    assert.equal(run.lane.openConnections(), 0)
+    assert.equal(run.server.openConnections(), 0)
   })
 })

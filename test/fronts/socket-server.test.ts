@@ -17,7 +17,11 @@ import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse, type RawClient, rawClient } from '../support/raw-client.ts'
 import { gate, queue, rounds } from '../support/running-proxy.ts'
-import { type LaneOptions, type RunningSocketServer, runLane } from '../support/running-socket-server.ts'
+import {
+  type RunningSocketServer,
+  runSocketServer,
+  type SocketServerOptions,
+} from '../support/running-socket-server.ts'
 
 const GET = 'GET /1 HTTP/1.1\r\nHost: a\r\n\r\n'
 const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
@@ -27,10 +31,10 @@ const echo: MockHandler = async (request, reply) => {
   reply.send({ body, trailers: request.trailers ?? [] })
 }
 
-/** What the lane does, and node:http's server behind the same proxy. */
-function alike(name: string, run: (start: typeof runLane) => Promise<void>): void {
-  test(`lane: ${name}`, () => run(runLane))
-  test(`node:http: ${name}`, () => run((options, own) => runLane(options, { ...own, isBare: true })))
+/** What the socket server does, and node:http's server behind the same proxy. */
+function alike(name: string, run: (start: typeof runSocketServer) => Promise<void>): void {
+  test(`socket server: ${name}`, () => run(runSocketServer))
+  test(`node:http: ${name}`, () => run((options, own) => runSocketServer(options, { ...own, isBare: true })))
 }
 
 /** The body of the last answer in `text`, of known length. */
@@ -39,7 +43,7 @@ function bodyOf(text: string): string {
 }
 
 describe('connections', () => {
-  test('of idle connections, those are left alone whose last answer began before the lane was to end and said that they stay', async () => {
+  test('of idle connections, those are left alone whose last answer began before the socket server was to end and said that they stay', async () => {
     const open = gate()
     await using backend = await mockBackend([
       { body: 'idle' },
@@ -51,7 +55,7 @@ describe('connections', () => {
       },
       { body: 'another' },
     ])
-    await using running = await runLane({ target: backend.url })
+    await using running = await runSocketServer({ target: backend.url })
     const [idle, begun] = [rawClient(running.port), rawClient(running.port)]
     idle.write(GET)
     await idle.until('idle')
@@ -62,7 +66,7 @@ describe('connections', () => {
     open.open()
     assert.doesNotMatch(await begun.until('0\r\n\r\n'), /connection: close/i)
     await running.nextRecord()
-    running.lane.closeIdleConnections()
+    running.server.closeIdleConnections()
     begun.write(GET)
     assert.match(await begun.until('another'), /connection: close/i)
     await idle.ended
@@ -108,7 +112,7 @@ describe('connections', () => {
 
   test('a thousand requests that fail at once neither overflow the stack nor lose their order', async () => {
     const { url } = await deadPort()
-    await using run = await runLane({ target: url, routes: [{ path: '/there' }] })
+    await using run = await runSocketServer({ target: url, routes: [{ path: '/there' }] })
     const client = rawClient(run.port)
     client.write(GET.repeat(1000) + LAST)
     await client.ended
@@ -128,7 +132,7 @@ describe('connections', () => {
 
   test('limits.maxConnections counts those that were handed over', async () => {
     await using backend = await mockBackend()
-    await using run = await runLane({ target: backend.url, limits: { maxConnections: 2 } })
+    await using run = await runSocketServer({ target: backend.url, limits: { maxConnections: 2 } })
     const [first, second] = [rawClient(run.port), rawClient(run.port)]
     first.write(GET)
     await first.until('GET /1')
@@ -179,7 +183,7 @@ describe('connections', () => {
   test('a client that ends its side just as its answer is about to be written gets it', async () => {
     const replies = queue<MockReply>()
     await using backend = await mockBackend((_request, reply) => replies.push(reply))
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const client = rawClient(run.port)
     client.write(GET)
     const reply = await replies.next()
@@ -266,7 +270,7 @@ describe('handing over', () => {
   for (const [what, bytes, expected] of odd) {
     test(`${what}: node:http answers, to a first request and to a later one, alone or behind another`, async () => {
       await using backend = await mockBackend(answer)
-      await using run = await runLane({ target: backend.url })
+      await using run = await runSocketServer({ target: backend.url })
       const clients: RawClient[] = []
       for (const before of ['', GET]) {
         const client = rawClient(run.port)
@@ -291,7 +295,7 @@ describe('handing over', () => {
 
   test('a connection that was handed over stays there, and is bound to the time limits of node:http', async () => {
     await using backend = await mockBackend()
-    await using run = await runLane({ target: backend.url, limits: { headTimeoutMs: 40 } })
+    await using run = await runSocketServer({ target: backend.url, limits: { headTimeoutMs: 40 } })
     const client = rawClient(run.port)
     client.write('GET http://a/1 HTTP/1.1\r\nHost: a\r\n\r\n')
     await client.until('GET /1')
@@ -303,7 +307,7 @@ describe('handing over', () => {
 
   test('what no route matches goes to the application, and proxied routes still do not', async () => {
     await using backend = await mockBackend()
-    await using run = await runLane(
+    await using run = await runSocketServer(
       { target: backend.url, routes: [{ path: '/api' }] },
       { application: (req, res) => res.end(`application ${req.url}`) },
     )
@@ -332,13 +336,13 @@ describe('time', () => {
     options: ProxyOptions = {},
   ): Promise<{ run: RunningSocketServer; clock: ReturnType<typeof manualClock> }> {
     const clock = manualClock()
-    const run = await runLane({ target: 'http://127.0.0.1:1', ...options, clock })
+    const run = await runSocketServer({ target: 'http://127.0.0.1:1', ...options, clock })
     return { run, clock }
   }
 
   test('a head that comes byte by byte is read, and not handed over', async () => {
     await using backend = await mockBackend()
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const client = rawClient(run.port)
     client.socket.setNoDelay(true)
     for (const byte of 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbodyGET /y HTTP/1.1\r\nHost: a\r\n\r\n') {
@@ -358,7 +362,7 @@ describe('time', () => {
       const { run, clock } = await still({ limits: { headTimeoutMs: 5000 } })
       await using _ = run
       const client = rawClient(run.port)
-      await once(run.lane, 'connection')
+      await once(run.server, 'connection')
       client.write(bytes)
       await rounds()
       clock.advance(4990)
@@ -440,7 +444,7 @@ describe('time', () => {
 })
 
 function connections(run: RunningSocketServer): Promise<number> {
-  return new Promise((resolve) => run.lane.getConnections((_error, count) => resolve(count)))
+  return new Promise((resolve) => run.server.getConnections((_error, count) => resolve(count)))
 }
 
 describe('bodies', () => {
@@ -513,7 +517,7 @@ describe('bodies', () => {
       }
     })
     await using run = await start({ target: backend.url })
-    const accepted = once(run.lane, 'connection')
+    const accepted = once(run.server, 'connection')
     const client = rawClient(run.port)
     client.socket.pause()
     client.write(GET)
@@ -605,7 +609,7 @@ describe('bodies', () => {
   test('a body that nobody reads any more is given up when nothing comes of it', async () => {
     await using backend = await mockBackend((_request, reply) => reply.send({ body: 'unread' }))
     const clock = manualClock()
-    await using run = await runLane({ target: backend.url, clock })
+    await using run = await runSocketServer({ target: backend.url, clock })
     const client = rawClient(run.port)
     client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n')
     await client.until('unread')
@@ -716,10 +720,10 @@ describe('answers', () => {
 })
 
 describe('close', () => {
-  async function close({ lane, core }: RunningSocketServer): Promise<void> {
-    await stopListening(lane)
+  async function close({ server, core }: RunningSocketServer): Promise<void> {
+    await stopListening(server)
     core.services.activity.isClosing = true
-    await retireServer(lane, 10_000, lane.openConnections, lane.answers())
+    await retireServer(server, 10_000, server.openConnections, server.answers())
   }
 
   test('ends idle connections, lets an answer finish with Connection: close, and then is closed', async () => {
@@ -728,7 +732,7 @@ describe('close', () => {
       if (request.path === '/1') await goOn.promise
       reply.send({ body: request.path })
     })
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const [idle, busy, silent, given, givenIdle] = Array.from({ length: 5 }, () => rawClient(run.port)) as [
       RawClient,
       RawClient,
@@ -758,12 +762,12 @@ describe('close', () => {
 
   test('closeAllConnections() ends all, those that were handed over too', async () => {
     await using backend = await mockBackend(neverAnswer)
-    await using run = await runLane({ target: backend.url })
+    await using run = await runSocketServer({ target: backend.url })
     const [ours, theirs] = [rawClient(run.port), rawClient(run.port)]
     ours.write(GET)
     theirs.write('GET / HTTP/1.0\r\n\r\n')
     for (let i = 0; i < 2; i++) await backend.nextRequest()
-    run.lane.closeAllConnections()
+    run.server.closeAllConnections()
     await Promise.all([ours.ended, theirs.ended])
     for (let i = 0; i < 2; i++) assert.equal((await run.nextRecord()).outcome, 'aborted')
   })
@@ -772,14 +776,14 @@ describe('close', () => {
 describe('TLS', () => {
   function openAt(run: RunningSocketServer): Promise<number> {
     return new Promise((resolve, reject) => {
-      run.lane.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
+      run.server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
     })
   }
 
-  async function secure(own: LaneOptions['tls']): Promise<RunningSocketServer> {
+  async function secure(own: SocketServerOptions['tls']): Promise<RunningSocketServer> {
     const backend = await mockBackend()
-    const run = await runLane({ target: backend.url }, { tls: own })
-    run.lane.once('close', () => void backend.close())
+    const run = await runSocketServer({ target: backend.url }, { tls: own })
+    run.server.once('close', () => void backend.close())
     return run
   }
 
@@ -808,7 +812,7 @@ describe('TLS', () => {
 
   test('backends are told that it was https', async () => {
     await using backend = await mockBackend()
-    await using run = await runLane({ target: backend.url }, { tls: { key, cert: certificate } })
+    await using run = await runSocketServer({ target: backend.url }, { tls: { key, cert: certificate } })
     await ask(run, LAST, certificate)
     assert.equal(backend.requests[0]?.header('x-forwarded-proto'), 'https')
   })
@@ -816,9 +820,9 @@ describe('TLS', () => {
   test('the certificate is replaced for new connections; one that cannot be used changes nothing', async () => {
     await using run = await secure({})
     await assert.rejects(ask(run, LAST, certificate))
-    run.lane.setSecureContext?.({ key, cert: certificate })
+    run.server.setSecureContext?.({ key, cert: certificate })
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
-    assert.throws(() => run.lane.setSecureContext?.({ key, cert: 'no certificate' }))
+    assert.throws(() => run.server.setSecureContext?.({ key, cert: 'no certificate' }))
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
   })
 
@@ -828,7 +832,7 @@ describe('TLS', () => {
       const client = rawClient(run.port)
       client.socket.allowHalfOpen = true
       if (bytes !== '') client.write(bytes)
-      await once(run.lane, 'connection')
+      await once(run.server, 'connection')
       client.socket.end()
       await client.ended
     }
@@ -838,9 +842,9 @@ describe('TLS', () => {
   test('a handshake keeps nobody from closing', async () => {
     await using run = await secure({ key, cert: certificate })
     const client = rawClient(run.port)
-    await once(run.lane, 'connection')
-    await stopListening(run.lane)
-    const closed = retireServer(run.lane, 10_000, run.lane.openConnections, [])
+    await once(run.server, 'connection')
+    await stopListening(run.server)
+    const closed = retireServer(run.server, 10_000, run.server.openConnections, [])
     await client.ended
     await closed
   })
@@ -848,7 +852,7 @@ describe('TLS', () => {
   test('limits.headTimeoutMs holds for the handshake, and limits.maxConnections counts it', async () => {
     const limits = { headTimeoutMs: 200, maxConnections: 1 }
     await using backend = await mockBackend()
-    await using run = await runLane({ target: backend.url, limits }, { tls: { key, cert: certificate } })
+    await using run = await runSocketServer({ target: backend.url, limits }, { tls: { key, cert: certificate } })
     const [first, second] = [rawClient(run.port), rawClient(run.port)]
     await second.ended
     assert.equal(first.socket.destroyed, false)

@@ -5,7 +5,7 @@ import { RequestReader } from '../../src/fronts/socket/request-reader.ts'
 import { mentionsConnection, mentionsFraming } from '../../src/headers/trailers.ts'
 import { ChunkedDecoder } from '../../src/http1/chunked.ts'
 import type { HeaderList, Lease, Pool } from '../../src/index.ts'
-import { runLane } from '../support/running-socket-server.ts'
+import { runSocketServer } from '../support/running-socket-server.ts'
 import { caseCount, corpus, FakeSocket, inBatches, mutator, seed } from './mutator.ts'
 
 interface Request {
@@ -172,25 +172,25 @@ function recordingPool(received: Received[]): Pool {
   }
 }
 
-test('the same bytes give the same requests at the backend, whether the lane or node:http reads them', async (t) => {
+test('the same bytes give the same requests at the backend, whether the socket server or node:http reads them', async (t) => {
   const count = caseCount(1000)
   t.diagnostic(`FUZZ_SEED=${seed} FUZZ_CASES=${count}`)
   const next = mutator(corpus('requests'), seed + 1)
   let kept = 0
   for (let done = 0; done < count; done += 25) {
     const texts = Array.from({ length: Math.min(25, count - done) }, next)
-    const [lane, bare] = [[], []] as [Seen[], Seen[]]
+    const [ours, bare] = [[], []] as [Seen[], Seen[]]
     for (const [results, own] of [
-      [lane, { isBare: false }],
+      [ours, { isBare: false }],
       [bare, { isBare: true }],
     ] as const) {
       const received: Received[] = []
       const pool = recordingPool(received)
-      await using run = await runLane({ target: 'http://127.0.0.1:1', pool }, own)
+      await using run = await runSocketServer({ target: 'http://127.0.0.1:1', pool }, own)
       for (const text of texts) {
         const socket = new FakeSocket()
         const before = received.length
-        run.lane.emit('connection', socket)
+        run.server.emit('connection', socket)
         // In pieces: heads, chunk sizes and trailers are torn where it hurts.
         const bytes = Buffer.from(text, 'latin1')
         const cut = done % 2 === 0 ? bytes.length : Math.floor(bytes.length / 3)
@@ -206,21 +206,21 @@ test('the same bytes give the same requests at the backend, whether the lane or 
       if (own.isBare !== true) kept += texts.length - run.handedOver.length
     }
     for (const [i, text] of texts.entries()) {
-      const [mine, theirs] = [lane[i] as Seen, bare[i] as Seen]
+      const [mine, theirs] = [ours[i] as Seen, bare[i] as Seen]
       const seen = mine.requests.map(comparable)
       const expected = theirs.requests.map(comparable)
       const refused = /400 Bad Request/.test(mine.answers) ? seen.at(-1) : undefined
-      // The lane may refuse in the middle of a body what node lets pass, never the other way round.
+      // The socket server may refuse in the middle of a body what node lets pass, never the other way round.
       if (refused?.isComplete === false) {
         assert.equal(refused.head, expected[seen.length - 1]?.head, JSON.stringify(text))
         expected.splice(seen.length - 1, expected.length, refused)
       }
-      // Behind trailers that speak of the connection the lane ends it, whatever they say.
+      // Behind trailers that speak of the connection the socket server ends it, whatever they say.
       if (ENDING_TRAILERS.test(text)) expected.splice(Math.max(1, seen.length))
       assert.deepEqual(seen, expected, JSON.stringify(text))
     }
   }
-  assert.ok(kept > count / 8, `the lane kept ${kept} connections to itself`)
+  assert.ok(kept > count / 8, `the socket server kept ${kept} connections to itself`)
 })
 
 interface Seen {

@@ -91,7 +91,7 @@ test('with a fallback both fronts match the same hosts', async () => {
   await using proxy = createProxy({ target: backend.url, routes: [{ host: 'admin.example' }], drainTimeoutMs: 100 })
   const fallback = http.createServer((_req, res) => res.writeHead(418).end())
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', fallback })
-  // The second line is for the server behind the lane: the lane leaves Max-Forwards to it.
+  // The second line is for the server behind the socket server: the socket server leaves Max-Forwards to it.
   for (const more of ['', 'Max-Forwards: 3\r\n']) {
     for (const [target, host] of TO_ADMIN.slice(0, -1)) {
       assert.equal(await ask(port, target, host, more), '200', `${target} ${host} ${more}`)

@@ -51,7 +51,7 @@ export interface WayIn {
   readonly isOurs: boolean
 }
 
-/** The two fronts: the lane of a listener of our own, and an application's node:http server. What holds, holds on both. */
+/** The two fronts: the socket server of a listener of our own, and an application's node:http server. What holds, holds on both. */
 export const FRONTS: readonly WayIn[] = [
   { name: 'proxy.listen()', run: runProxy, isOurs: true },
   {

@@ -14,31 +14,34 @@ import { assemble } from '../../src/proxy/assemble.ts'
 import { nextContext } from '../../src/threads/context.ts'
 import { queue } from './running-proxy.ts'
 
-/** A lane that listens, the server behind it, and all that they tell. */
+/** A socket server that listens, the server behind it, and all that they tell. */
 export interface RunningSocketServer extends AsyncDisposable {
-  readonly lane: SocketServer
+  readonly server: SocketServer
   readonly behind: http.Server
   readonly core: Core
   readonly events: Events
   readonly port: number
   readonly url: string
   readonly errors: ProxyError[]
-  /** Connections that the lane gave away. */
+  /** Connections that the socket server gave away. */
   readonly handedOver: Socket[]
   /** The next record that no earlier call has returned; waits for it. */
   nextRecord(): Promise<ExchangeRecord>
 }
 
-/** {@link runLane}: besides the proxy's options, the lane's. */
-export interface LaneOptions extends Partial<SocketServerSettings> {
-  /** Listens with the server behind the lane alone: what the lane is compared with. */
+/** {@link runSocketServer}: besides the proxy's options, the socket server's. */
+export interface SocketServerOptions extends Partial<SocketServerSettings> {
+  /** Listens with the server behind the socket server alone: what the socket server is compared with. */
   readonly isBare?: boolean
   /** Takes what no route matches. */
   readonly application?: http.RequestListener
 }
 
-/** A proxy of the internal pieces, that listens with a lane. */
-export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Promise<RunningSocketServer> {
+/** A proxy of the internal pieces, that listens with a socket server. */
+export async function runSocketServer(
+  options: ProxyOptions,
+  own: SocketServerOptions = {},
+): Promise<RunningSocketServer> {
   const resolved = resolveOptions({ retry: false, ...options })
   const { core, events, groups } = assemble(resolved, nextContext())
   const { deadlines } = core.services
@@ -61,7 +64,7 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
   const handedOver: Socket[] = []
   if (own.isBare !== true) behind.on('connection', (socket: Socket) => handedOver.push(socket))
   const isShared = application !== undefined
-  const lane =
+  const server =
     own.isBare === true
       ? (behind as unknown as SocketServer)
       : createSocketServer(core, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
@@ -69,10 +72,10 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
   const records = queue<ExchangeRecord>()
   events.emitter.on('error', (error) => errors.push(error))
   events.emitter.on('finish', (_exchange, record) => records.push(record))
-  await new Promise<void>((resolve) => lane.listen(0, '127.0.0.1', resolve))
-  const { port } = lane.address() as AddressInfo
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
   return {
-    lane,
+    server,
     behind,
     core,
     events,
@@ -82,10 +85,10 @@ export async function runLane(options: ProxyOptions, own: LaneOptions = {}): Pro
     handedOver,
     nextRecord: records.next,
     async [Symbol.asyncDispose]() {
-      // Not the lane's own, which the bare server does not have.
-      const closed = new Promise((resolve) => net.Server.prototype.close.call(lane, resolve))
+      // Not the socket server's own, which the bare server does not have.
+      const closed = new Promise((resolve) => net.Server.prototype.close.call(server, resolve))
       upgrades.destroy()
-      lane.closeAllConnections()
+      server.closeAllConnections()
       await closed
       await groups.close()
       deadlines.close()

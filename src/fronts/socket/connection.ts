@@ -12,7 +12,7 @@ import { readAsStream, readInto } from '../node-internals.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 import type { RequestReader } from './request-reader.ts'
 
-/** What all connections of a lane share. */
+/** What all connections of a socket server share. */
 export interface SocketConnectionDeps {
   readonly core: Core
   readonly reader: RequestReader
@@ -67,7 +67,7 @@ const LINGERING = 3
 const LEFT = 4
 
 /**
- * A client's connection that the lane reads: one request at a time, the next when the answer to this one is out.
+ * A client's connection that the socket server reads: one request at a time, the next when the answer to this one is out.
  * No listener, timer or promise for a request: the socket's listeners and the one deadline are the connection's.
  */
 export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwner {

@@ -17,9 +17,9 @@ import { RequestReader } from './request-reader.ts'
 export interface SocketServerSettings {
   /** Idle connections are kept this long, ms. */
   readonly keepAliveMs: number
-  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the lane replaces what it is given for new connections. */
+  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the socket server replaces what it is given for new connections. */
   readonly tls?: tls.TlsOptions | undefined
-  /** What no route matches is for the server behind the lane, and not ours to refuse. */
+  /** What no route matches is for the server behind the socket server, and not ours to refuse. */
   readonly isShared?: boolean
 }
 
@@ -44,8 +44,8 @@ const READ_BUFFER_BYTES = 65_536
 const KEEP_ALIVE_MARGIN_MS = 1_000
 
 /**
- * Makes a lane.
- * @param behind gets the connections that the lane does not want, beginning with the request that it did not want. It
+ * Makes a socket server.
+ * @param behind gets the connections that the socket server does not want, beginning with the request that it did not want. It
  * never listens itself; its 'clientError' answers what cannot be read.
  */
 export function createSocketServer(
