@@ -1,6 +1,6 @@
 import type { Backend, BackendInit } from '../model/backend.ts'
 import { isSameData } from '../runtime/same-data.ts'
-import type { BackendStates } from './backend-states.ts'
+import type { BackendStates, GroupBackends } from './backend-states.ts'
 import type { GroupFactory } from './factory.ts'
 import type { Group } from './group.ts'
 import type { GroupSettings } from './group-deps.ts'
@@ -29,26 +29,20 @@ export function prepareGroups<Settings extends GroupSettings>(
 ): PreparedGroups {
   const groups = new Map<string, Group>()
   const inits = new Map<string, readonly BackendInit[]>()
-  const come: [{ name: string; backends: readonly Backend[] }, Backend[]][] = []
+  const reserved: { readonly group: GroupBackends; readonly backends: readonly Backend[] }[] = []
   const discard = (): void => {
     for (const [name, group] of groups) if (group !== named.get(name)) group.close()
-    for (const [group, backends] of come) states.leave(group.name, backends, group.backends)
+    for (const { group, backends } of reserved) states.leave(group.name, backends, group.backends)
   }
   try {
     for (const [name, next] of settings) {
       const old = named.get(name)
-      const present = old?.backends ?? []
-      const known = knownInits(present, next.backends)
-      const some = { name, backends: present }
-      const those = new Set(present.map(({ init }) => init))
-      come.push([
-        some,
-        states.make(
-          some,
-          known.filter((init) => !those.has(init)),
-        ),
-      ])
-      inits.set(name, known)
+      const group = { name, backends: old?.backends ?? [] }
+      const all = knownInits(group.backends, next.backends)
+      const present = new Set(group.backends.map(({ init }) => init))
+      const others = all.filter((init) => !present.has(init))
+      reserved.push({ group, backends: states.make(group, others) })
+      inits.set(name, all)
       groups.set(name, groupFor(next, before.get(name)?.given, old, factory, states))
     }
   } catch (error) {

@@ -147,7 +147,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
     drainPool(group.pool, gone, this.#onPoolThrew(group))
     return () => {
       giveBack()
-      this.#states.leave(name, gone, group.backends)
+      this.#leave(name, gone)
     }
   }
 
@@ -183,7 +183,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
       if (groups.has(name)) continue
       for (const backend of old.backends) gone.push({ group: name, backend })
       const unused = this.#retire(old)
-      giveUps.push(() => void unused.then(() => this.#states.leave(name, old.backends, [])))
+      giveUps.push(() => void unused.then(() => this.#leave(name, old.backends)))
     }
     this.#targets.clear()
     return { gone, giveUp: () => giveUps.forEach((giveUp) => void giveUp()) }
@@ -199,6 +199,11 @@ export class Groups<Settings extends GroupSettings, Destination> {
     this.#retired.delete(group)
     const isInUse = [...this.named, ...this.#retired].some((one) => one.pool === pool)
     if (!isInUse && this.#ownPools.has(pool)) void closePool(pool, onThrew)
+  }
+
+  /** @param gone those of them that the group of this name has again by now stay. */
+  #leave(name: string, gone: readonly Backend[]): void {
+    this.#states.leave(name, gone, this.#named.get(name)?.backends ?? [])
   }
 
   /** Ends all connections. */
