@@ -184,7 +184,7 @@ let readSymbols: readonly (symbol | undefined)[] | null = null
  * (src/stream_base.cc).
  * @param onBytes gets the first `length` bytes of the buffer, and returns the buffer for the next read. Nothing is read while the
  * socket is paused.
- * @returns whether it reads so. Without them, and for sockets of another class (TLS): `false`, and the bytes come as 'data'.
+ * @returns whether it does. Without them, and for sockets of another class (TLS): `false`, and the bytes come as 'data'.
  */
 export function readInto(socket: Socket, first: Buffer, onBytes: (buffer: Buffer, length: number) => Buffer): boolean {
   const { _handle: handle } = socket as { _handle?: { useUserBuffer?(buffer: Buffer): void } | null }

@@ -119,7 +119,7 @@ function isUndecoded(text: string): boolean {
   }
 }
 
-/** A way of writing forms. */
+/** One way of encoding forms. */
 interface FormStyle {
   /**
    * Returns latin1, one byte per character.

@@ -2,10 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { currentResponse, keepPaused, onSocketAssigned, pauseReading, resumeReading } from '../node-internals.ts'
 
-/**
- * Number of requests that may wait on a connection before reading stops. Up to it reading goes on, to notice that the client
- * leaves.
- */
+/** Requests that may wait on a connection before reading stops. Up to then reading continues, so that a disconnect is noticed. */
 const MAX_WAITING = 16
 
 const LINE = Symbol('line')

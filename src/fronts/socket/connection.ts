@@ -22,7 +22,7 @@ export interface SocketConnectionDeps {
   readonly headMs: number
   /** How long idle connections are kept, ms. */
   readonly keepAliveMs: number
-  /** Header lines that say so, and the end of the head. */
+  /** Header lines that state the keep-alive time, and the end of the head. */
   readonly keepAliveText: string
   /** Responses say that their connection ends. */
   readonly isClosing: boolean
@@ -37,7 +37,7 @@ export interface SocketConnectionDeps {
 }
 
 /**
- * Bytes that came before their turn: past this size reading stops. Up to it reading goes on, to notice that the client leaves.
+ * Bytes that came before their turn: past this size reading stops. Below it reading continues, so that a disconnect is noticed.
  */
 const MAX_HELD_BYTES = 65_536
 /** After a read of this size the rest of a body is read into buffers of its own, which are not copied. */
@@ -116,7 +116,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       .on('close', this.#onClose)
   }
 
-  /** Carries nothing, not even a part of a request. */
+  /** Whether it carries nothing, not even a part of a request. */
   get isIdle(): boolean {
     return this.#state === IDLE
   }
@@ -172,14 +172,14 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   }
 
   /**
-   * All received bytes have been read as far as possible. If not, a request must end first, or its backend must take the held
-   * bytes.
+   * Whether all received bytes have been read as far as possible. If not, a request must end first, or its backend must take the
+   * held bytes.
    */
   get #isRead(): boolean {
     return this.#held === null || this.#state === HEAD
   }
 
-  /** A request without a complete response is itself incomplete. */
+  /** Whether the current request is incomplete, and its response not finished. */
   get #isCutShort(): boolean {
     return this.#state === HEAD || (this.#body !== null && this.#front !== null)
   }
@@ -392,7 +392,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#body = null
     this.#held = null
     this.#expect(LINGER_MS)
-    // If its deadline has passed, it is no longer watched.
+    // If its deadline has passed, it is no longer watched: watch it again.
     this.#server.core.services.deadlines.add(this)
     this.#unpause()
     this.socket.end()

@@ -12,8 +12,8 @@ export interface RequestBounds {
 
 /**
  * Reads the requests that the socket front serves itself: a head of plain syntax, and headers that no parser could read in
- * another way (one valid Host, no Upgrade, no Expect, and a body of one known length, in chunks, or none). All others are {@link
- * NOT_PLAIN}.
+ * another way (one valid Host, no Upgrade, no Expect, and a body of one known length, in chunks, or none). All other requests are
+ * {@link NOT_PLAIN}.
  */
 export class RequestReader {
   // The fields of the last head:

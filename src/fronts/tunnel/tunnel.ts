@@ -80,7 +80,7 @@ export class Tunnel implements Tunnelled {
     }
   }
 
-  /** One side has ended. */
+  /** Whether one side has ended. */
   get isHalfClosed(): boolean {
     return this.#isHalfClosed
   }

@@ -172,7 +172,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     return this.#failure === null && !this.#isPoisoned && !this.#isWriteBroken && !this.#socket.destroyed
   }
 
-  /** Hands it to an exchange. */
+  /** Leases it to an exchange. */
   lease(): this {
     this.#leases++
     this.#isLeased = true
@@ -385,7 +385,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     return this.#buffer
   }
 
-  /** @returns whether to read on. */
+  /** @returns whether to continue reading. */
   #receive(bytes: number): boolean {
     this.#reads++
     const sink = this.#sink
