@@ -12,13 +12,13 @@ import { setHalfOpen } from './node-internals.ts'
 import { addressOf } from './peer.ts'
 import { freeSocket } from './stale-socket.ts'
 
-/** Idle client connections are kept this long, ms: longer than the 60 s of common load balancers in front of us. */
+/** How long idle client connections are kept, ms: longer than the 60 s of common load balancers in front of us. */
 export const CLIENT_KEEP_ALIVE_MS = 65_000
 
-/** How often clients that are late are looked for, at least, ms; node's own default. */
+/** Longest time between two checks for late clients, ms; node's own default. */
 const CHECK_MS = 30_000
 
-/** A node:http server of our own, with our limits, its errors answered and told. */
+/** Creates a node:http server with our limits, whose errors get a response and a record. */
 export function createListener({ services, snapshot }: Core): http.Server {
   const { maxHeadBytes, maxConnections, headTimeoutMs, requestTimeoutMs, halfClose } = snapshot.limits
   const times = [headTimeoutMs, requestTimeoutMs].filter((ms) => ms > 0)
@@ -26,15 +26,16 @@ export function createListener({ services, snapshot }: Core): http.Server {
     keepAliveTimeout: CLIENT_KEEP_ALIVE_MS,
     maxHeaderSize: maxHeadBytes,
     requestTimeout: requestTimeoutMs,
-    // node refuses one that is longer than that of the whole request; and without it, its default would be that of the request.
+    // node rejects a head timeout longer than the request timeout. Without a value, node would derive it from the request
+    // timeout.
     headersTimeout: Math.min(headTimeoutMs, requestTimeoutMs || headTimeoutMs),
     connectionsCheckingInterval: Math.max(1, Math.floor(Math.min(CHECK_MS, ...times.map((ms) => ms / 4)))),
-    // We refuse it ourselves, and what follows it on the connection.
+    // We refuse a request without Host ourselves, and everything after it on the connection.
     requireHostHeader: false,
     insecureHTTPParser: false,
     noDelay: true,
   })
-  // node drops what is over its limit without a word; ours is told by the number of lines.
+  // node silently drops headers over its limit. Our own limit counts the lines.
   server.maxHeadersCount = 0
   setHalfOpen(server, halfClose === 'respond')
   server.on('clientError', (error, socket, ...[known]: [known?: KnownRequest]) =>
@@ -44,7 +45,7 @@ export function createListener({ services, snapshot }: Core): http.Server {
     const known = { request: lineOf(req), hasExchange: false }
     respondToClientError(services, new Error('CONNECT is for forward proxies'), socket, known)
   })
-  // As node does where nobody listens, and told.
+  // As node does without a listener, but recorded.
   server.on('checkExpectation', (req, res) => {
     const error = new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request expects something else than 100-continue')
     const clientAddress = addressOf(req.socket)
@@ -59,7 +60,9 @@ function lineOf({ method = '-', url = '-', httpVersion }: http.IncomingMessage):
   return { method, target: url, httpVersion }
 }
 
-/** Not node's `maxConnections`, which counts only what the server has accepted by itself. */
+/**
+ * Limits the open connections. Not node's `maxConnections`: it counts only connections that the server has accepted by itself.
+ */
 function limitConnections(server: http.Server, max: number, { logger }: Services): void {
   let open = 0
   server.on('connection', (socket: Socket) => {
@@ -73,7 +76,7 @@ function limitConnections(server: http.Server, max: number, { logger }: Services
 
 const LISTEN_OPTIONS = ['port', 'host', 'path', 'backlog', 'tls', 'fallback']
 
-/** What `proxy.listen()` was given, as options. @throws TypeError for what is none: it would listen on any free port. */
+/** Returns the argument of `proxy.listen()` as options. @throws TypeError if it is invalid: it would listen on any free port. */
 export function listenOptions(where: number | ListenOptions): ListenOptions {
   const allowed = `a port, such as 8080, or an object of ${LISTEN_OPTIONS.join(', ')}`
   if (typeof where === 'number') return { port: where }
@@ -87,11 +90,11 @@ export function listenOptions(where: number | ListenOptions): ListenOptions {
   return where
 }
 
-/** Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. node's own default is 511. */
+/** Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`. node's own default is 511. */
 const BACKLOG = 4096
 
 /**
- * Listens, and rejects with a message that says what to do. A unix socket that nobody listens on any more is removed first.
+ * Listens. Rejects with a message that says how to fix the problem. First removes a unix socket on which nobody listens any more.
  * @param sharesPort other threads listen on the same port (SO_REUSEPORT).
  */
 export async function listen(server: net.Server, options: ListenOptions, sharesPort = false): Promise<ListenAddress> {
@@ -109,18 +112,18 @@ export async function listen(server: net.Server, options: ListenOptions, sharesP
     const error = thrown as NodeJS.ErrnoException
     const hint = path === undefined || error.code !== 'EADDRINUSE' ? hintOf(error, options) : await freeSocket(path)
     if (hint !== null) throw listenError(error, options, hint)
-    // Once: where it is taken again, somebody else listens there now.
+    // Retry once: if the path is taken once more, another process listens there now.
     await opened(server, where).catch((again: NodeJS.ErrnoException) => {
       throw listenError(again, options, hintOf(again, options))
     })
   }
-  // One connection could not be accepted: no reason for the process to end. Who wants to hear of it listens as well.
+  // One connection that cannot be accepted must not end the process. Others that need the event listen to it as well.
   server.on('error', ignore)
   const address = server.address() as AddressInfo | string
   if (typeof address === 'string') return { port: 0, host: address, url: '' }
   const { port, address: host, family } = address
   const reachable = host === '::' || host === '0.0.0.0' ? 'localhost' : family === 'IPv6' ? `[${host}]` : host
-  // A server that only accepts for the threads knows it by the options.
+  // For a server that only accepts connections for the threads, the options decide.
   const isSecure = server instanceof tls.Server || options.tls !== undefined
   return { port, host, url: `${isSecure ? 'https' : 'http'}://${reachable}:${port}` }
 }
@@ -147,7 +150,7 @@ function listenError(error: NodeJS.ErrnoException, options: ListenOptions, hint:
   return Object.assign(new Error(message, { cause: error }), { code: error.code })
 }
 
-/** What to do about it; empty where only the system knows. */
+/** How to fix the error; empty if only the system knows. */
 function hintOf({ code }: NodeJS.ErrnoException, { path, port = 0 }: ListenOptions): string {
   const what = path === undefined ? 'port' : 'path'
   if (code === 'EADDRINUSE') return `another process listens there: stop it or choose another ${what}`

@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls'
 import { parseAddress } from '../headers/address.ts'
 import type { Peer } from '../model/peer.ts'
 
-/** Looks up what is known of a client's connection; once a connection, since asking the system costs a call. */
+/** Looks up the facts about a client's connection; once per connection, since asking the system costs a call. */
 export function peerLookup(isTrusted: (address: string) => boolean): (socket: Socket) => Peer {
   const peers = new WeakMap<Socket, Peer>()
   return (socket) => {
@@ -22,12 +22,12 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
   }
 }
 
-/** The client's address as text; empty for a unix socket, and for one that is over. */
+/** The client's address as text; empty for a unix socket and for a closed one. */
 export function addressOf(socket: Socket): string {
   return parseAddress(socket.remoteAddress ?? '') ?? ''
 }
 
-/** Whether it has no address since it needs none (a unix socket), and not since it is over already. */
+/** Whether the socket has no address because it needs none (a unix socket), and not because it is closed. */
 function isLocal(socket: Socket): boolean {
   return !socket.destroyed && socket.remoteAddress === undefined && socket.localAddress === undefined
 }

@@ -4,18 +4,18 @@ import type { Socket } from 'node:net'
 import { closeAfter, closeListeningSocket } from './node-internals.ts'
 import type { SocketServer } from './socket/server.ts'
 
-/** How long connections that carry nothing are left alone, ms: a request may be on its way. */
+/** How long idle connections are left alone, ms: a request may be on its way. */
 const IDLE_MS = 500
 const LOOK_MS = 20
 
 /** How long {@link untilAllAccepted} looks for a good moment, ms. */
 const ACCEPT_MS = 300
-/** A turn of the event loop in which as good as nothing happened is shorter, ms. */
+/** A turn of the event loop with almost nothing to do is shorter than this, ms. */
 const QUIET_TURN_MS = 0.2
 
 /**
- * {@link stopListening} for every socket that brings connections to a server of ours. Its clients are not read meanwhile: with each
- * response one may come again by a new connection, and a busy server would find no good moment.
+ * {@link stopListening} for every socket that brings connections to one of our servers. Its clients are not read meanwhile: each
+ * response may bring a client back by a new connection, and a busy server would find no good moment.
  */
 export async function stopAccepting(
   server: net.Server | SocketServer,
@@ -28,9 +28,9 @@ export async function stopAccepting(
 }
 
 /**
- * Stops listening once all that wait have been accepted, and unlike `server.close()` leaves idle connections alone: a
+ * Stops listening once all waiting connections have been accepted. Unlike `server.close()` it leaves idle connections alone: a
  * request may be on its way.
- * @param maxMs how long it may look for a good moment.
+ * @param maxMs longest time to look for a good moment.
  */
 export async function stopListening(server: net.Server, maxMs: number = ACCEPT_MS): Promise<void> {
   if (!server.listening) return
@@ -38,7 +38,7 @@ export async function stopListening(server: net.Server, maxMs: number = ACCEPT_M
   closeListeningSocket(server)
 }
 
-/** The last answer on each connection of a node:http server, for {@link retireServer}; a {@link SocketServer} knows its own. */
+/** The last response on each connection of a node:http server, for {@link retireServer}. A {@link SocketServer} keeps its own. */
 export function watchResponses(server: net.Server): ReadonlyMap<unknown, http.ServerResponse> {
   const answers = new Map<Socket, http.ServerResponse>()
   onResponse(server, ({ socket }, answer) => {
@@ -48,7 +48,7 @@ export function watchResponses(server: net.Server): ReadonlyMap<unknown, http.Se
   return answers
 }
 
-/** Before the application hears of it. Not where it does not listen: node would then do something else with the request. */
+/** Calls `listener` before the application's. Only for events that have a listener: the first one would change what node does. */
 function onResponse(
   server: net.Server,
   listener: (request: http.IncomingMessage, answer: http.ServerResponse) => void,
@@ -59,10 +59,10 @@ function onResponse(
 }
 
 /**
- * Lets the connections of a server end by themselves: each answer says that its connection ends.
- * @param drainTimeoutMs after this time what is left is destroyed.
+ * Lets the connections of a server end by themselves: each response says that its connection ends.
+ * @param drainTimeoutMs remaining connections are destroyed after this time.
  * @param connections how many are open; node counts only those that it has accepted itself.
- * @param answers what {@link watchResponses} or the socket server knows.
+ * @param answers the responses that {@link watchResponses} or the socket server knows.
  */
 export async function retireServer(
   server: http.Server | SocketServer,
@@ -77,7 +77,7 @@ export async function retireServer(
   }
   for (const answer of answers) {
     closeAfter(answer)
-    // Where its head is out it has said that the connection stays, and another request may follow.
+    // If its head has been sent, it has said that the connection stays, and another request may follow.
     if (answer.headersSent) answer.once('close', note)
   }
   onResponse(server, (_request, answer) => closeAfter(answer))
@@ -86,7 +86,7 @@ export async function retireServer(
     if (now - begin >= drainTimeoutMs) break
     if (now - quietSince >= IDLE_MS) {
       note()
-      // After a stall the time is up before anything has been read: what came meanwhile is read first.
+      // After a stall the time is over before anything has been read: bytes that came meanwhile are read first.
       await nextTurn()
       server.closeIdleConnections()
     }
@@ -96,9 +96,9 @@ export async function retireServer(
 }
 
 /**
- * Resolves in a turn of the event loop that found no new connection: the kernel resets those that have not been accepted
- * when a socket stops listening, and does not give them to the other threads. What comes between this look and the close
- * is lost all the same, so that a short turn is waited for, and in the second half of the time any turn is taken.
+ * Resolves in a turn of the event loop that found no new connection. When a socket stops listening, the kernel resets connections
+ * that have not been accepted, and does not give them to the other threads. A connection that comes between this check and the
+ * close is lost anyway, so a short turn is awaited; in the second half of the time any turn is taken.
  */
 async function untilAllAccepted(server: net.Server, maxMs: number): Promise<void> {
   let accepted = 0

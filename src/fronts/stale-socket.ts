@@ -3,16 +3,16 @@ import net from 'node:net'
 import { describeError } from '../runtime/describe-error.ts'
 
 const IS_TAKEN = 'another process listens there: stop it or choose another path'
-/** So often the socket may be replaced by others while we look at it. */
+/** How often others may replace the socket while we look at it. */
 const MAX_LOOKS = 3
 
 /**
- * Removes a unix socket on which nobody listens: a process that was killed leaves it behind. Whether somebody listens is
- * found out by connecting. Nothing else is ever removed.
- * @returns `null` where the path is free now, or why it is not, and what to do.
+ * Removes a unix socket on which nobody listens: a killed process leaves it there. Connecting shows whether somebody listens.
+ * Nothing else is ever removed.
+ * @returns `null` if the path is free now; else why it is not, and what to do.
  */
 export async function freeSocket(path: string): Promise<string | null> {
-  // An abstract socket (Linux) is no file and goes with its process.
+  // An abstract socket (Linux) is not a file and ends with its process.
   if (path.startsWith('\0')) return IS_TAKEN
   for (let looks = 0; looks < MAX_LOOKS; looks++) {
     const before = look(path)
@@ -25,7 +25,7 @@ export async function freeSocket(path: string): Promise<string | null> {
       return 'there is a socket that this user may not connect to: remove it if nobody listens there, or choose another path'
     }
     if (code !== 'ECONNREFUSED') return IS_TAKEN
-    // Somebody else may have done the same and listen there by now, with a new socket that can have the number of the old one.
+    // Another process may have done the same and listen there by now, with a new socket that can have the number of the old one.
     const now = look(path)
     if (now === null) return null
     if (typeof now === 'string') return now
@@ -41,7 +41,7 @@ export async function freeSocket(path: string): Promise<string | null> {
   return IS_TAKEN
 }
 
-/** @returns `null` where nothing is there, or a hint where that cannot be found out. */
+/** @returns `null` if nothing is there, or a hint if that cannot be found out. */
 function look(path: string): fs.BigIntStats | string | null {
   try {
     return fs.lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null
@@ -50,7 +50,7 @@ function look(path: string): fs.BigIntStats | string | null {
   }
 }
 
-/** @returns the error's code, or the empty string where somebody listens. */
+/** @returns the error's code, or the empty string if somebody listens. */
 function connect(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = net.connect(path)

@@ -9,10 +9,10 @@ export interface WholeResponse {
   readonly body?: string | Buffer
 }
 
-/** It is sent as a whole: there is nothing to resume. */
+/** The response is sent as a whole: there is nothing to resume. */
 const WHOLE: Flow = { resume() {}, retain() {} }
 
-/** Responds in an interceptor, without a backend. The length of the body is set by itself. */
+/** Responds in an interceptor, without a backend. Sets the length of the body. */
 export function respond(sink: ResponseSink, { status, headers = [], body = '' }: WholeResponse): void {
   const bytes = typeof body === 'string' ? Buffer.from(body) : body
   sink.onHead({ status, reason: '', headers, bodyBytes: bytes.length }, WHOLE)

@@ -15,12 +15,12 @@ export interface BatchWriter {
   flush(): Promise<void>
 }
 
-/** What {@link openAccessLog} needs. */
+/** Dependencies of {@link openAccessLog}. */
 export interface AccessLogDeps {
   readonly format: 'common' | 'combined' | 'json'
-  /** A function of the application's that takes the lines; `null`: they go to standard output. */
+  /** A function of the application that takes the lines; `null`: they go to standard output. */
   readonly write: ((line: string) => void) | null
-  /** Makes the writer for standard output. @param onError told of each batch that is lost. */
+  /** Creates the writer for standard output. @param onError called for each lost batch. */
   readonly openStandardOutput: (onError: (error: Error) => void) => BatchWriter
   readonly clock: Clock
   readonly logger: Logger
@@ -28,14 +28,17 @@ export interface AccessLogDeps {
   readonly closeTimeoutMs: number
 }
 
-/** One line for each exchange, and for each request that was refused before there was one. */
+/** Writes one line for each exchange, and for each request that was refused before an exchange began. */
 export interface AccessLog extends Observer {
-  /** A line that a thread has made. */
+  /** Writes a line that a thread has made. */
   writeLine(line: string): void
   close(): Promise<void>
 }
 
-/** Standard output that is closed fails for each batch, ten times a second: it is logged once in so long, ms, and counted at the end. */
+/**
+ * Interval of the log messages about lost lines, ms: closed standard output fails for each batch, ten times a second. All lost
+ * lines are counted at the end.
+ */
 const QUIET_MS = 60_000
 
 /** Opens an access log. Standard output that nobody reads must neither stop the proxy nor keep it from closing. */

@@ -17,7 +17,7 @@ const CHANNELS: Readonly<Record<ObserverHook, Channel>> = {
   onClose: channel('heddle:close'),
 }
 
-/** Publishes to node's `diagnostics_channel`, for tools that know of no proxy object. Costs nothing without a subscriber. */
+/** Publishes to node's `diagnostics_channel`, for tools that have no proxy object. Costs nothing without a subscriber. */
 export function diagnostics(proxy: string): Observer {
   const publish = (hook: ObserverHook, message: object): void => CHANNELS[hook].publish({ proxy, ...message })
   return {

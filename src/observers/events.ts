@@ -10,7 +10,7 @@ import type { ExchangeRecord } from '../model/record.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 
-/** The events that a hook becomes. */
+/** The events that each hook emits. */
 const EVENTS: Readonly<Partial<Record<ObserverHook, readonly (keyof ProxyEvents)[]>>> = {
   onRequest: ['request'],
   onAttempt: ['attempt'],

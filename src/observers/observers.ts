@@ -8,7 +8,7 @@ type Arguments<Hook extends ObserverHook> = Parameters<NonNullable<Observer[Hook
 /** The observers of a proxy: each is guarded, so that none can hurt an exchange or keep another from being notified. */
 export class Observers {
   readonly #logger: Logger
-  /** Those that have a hook, by the hook. */
+  /** The observers that have a hook, by hook. */
   readonly #byHook = new Map<ObserverHook, readonly Observer[]>()
 
   constructor(observers: readonly Observer[], logger: Logger) {
@@ -19,7 +19,7 @@ export class Observers {
     }
   }
 
-  /** Somebody wants to be notified. Ask before making what only observers need. */
+  /** Whether an observer wants to be notified. Ask before creating values that only observers need. */
   has(hook: ObserverHook): boolean {
     const observers = this.#byHook.get(hook)
     if (observers === undefined) return false

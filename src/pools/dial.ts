@@ -11,9 +11,9 @@ import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 export interface Dialled {
   /** Reads into a buffer of its own. */
   readonly onread?: net.OnReadOpts
-  /** Our side may go on after the backend has ended its own. */
+  /** Our side may continue after the backend has ended its own. */
   readonly allowHalfOpen?: boolean
-  /** Time left of the limit on connecting, ms; below 0: the connection is not wanted any more. */
+  /** Time left of the limit on connecting, ms; below 0: the connection is no longer wanted. */
   leftMs(): number
   /** Called before anything happens on the socket; a second time if addresses were given up too early. */
   onSocket(socket: net.Socket): void
@@ -22,8 +22,8 @@ export interface Dialled {
 }
 
 /**
- * Connects to a backend, and tries once more if an address was cut short ({@link longerAttemptMs}).
- * @throws what node throws for a certificate that cannot be read.
+ * Connects to a backend, and retries once if an address was cut short ({@link longerAttemptMs}).
+ * @throws the error that node throws for an unreadable certificate.
  */
 export function dial(backend: Backend, clock: Clock, dialled: Dialled): void {
   const startedAt = clock.now()
@@ -72,9 +72,12 @@ function setupError(backend: Backend, error: NodeJS.ErrnoException): ProxyError 
   return new ProxyError('ERR_PROXY_TLS', message, { backend, cause: error })
 }
 
-/** OpenSSL's and node's certificate errors, against the system's (`ECONNREFUSED` and the like, which have a `syscall`). */
+/**
+ * Whether an error comes from OpenSSL or from node's certificate check, not from the system (`ECONNREFUSED` and the like, which
+ * have a `syscall`).
+ */
 function isTlsError(error: NodeJS.ErrnoException): boolean {
-  // What is not TLS may show in the write that it fails.
+  // A peer without TLS may show up as a failed write.
   if (error.code === 'EPROTO') return true
   return error.syscall === undefined && error.code !== 'ECONNRESET' && !(error instanceof AggregateError)
 }

@@ -1,8 +1,9 @@
 import { describeError } from './describe-error.ts'
 
 /**
+ * Checks that a value can be sent to another thread.
  * @param what names the value in the message.
- * @throws TypeError if `value` cannot be sent to another thread: it is or contains a function or an instance of a class.
+ * @throws TypeError if it cannot: `value` is or contains a function or an instance of a class.
  */
 export function assertCloneable(what: string, value: unknown): void {
   try {

@@ -13,10 +13,7 @@ const RECENT_COUNT = 8
 const SLOT_BITS = 20
 const MAX_SLOT = 2 ** SLOT_BITS - 2
 
-/**
- * The state of a group that its threads share: changes, the pick version, and the leader. A slot, as in {@link
- * BackendState}.
- */
+/** The state of a group that its threads share: changes, the pick version, and the leader. A slot, as in {@link BackendState}. */
 export class GroupState {
   readonly #cells: Int32Array
   readonly #thread: number

@@ -1,7 +1,7 @@
-/** What lies deeper counts as different: it may go round in a circle. */
+/** Deeper values count as different: they may be circular. */
 const MAX_DEPTH = 100
 
-/** Whether two configurations say the same: plain data is compared by what it says, all else (policies, hooks) by identity. */
+/** Whether two configurations are the same. Plain data is compared by content, everything else (policies, hooks) by identity. */
 export function isSameData(one: unknown, other: unknown): boolean {
   return isSame(one, other, MAX_DEPTH)
 }

@@ -3,9 +3,8 @@ import { isName } from '../../http1/fields.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 
 /**
- * What the application has set on its response before it gave it to us, and the backend sets too: the backend's replaces it, as
- * node has it, but for two headers that are lists of independent members. Adds them to `headers`: the cookies before the
- * backend's, `Vary` joined into one line.
+ * Adds the application's values of two list headers to `headers`, if the backend sets them too: its cookies before the backend's,
+ * and `Vary` joined into one line. For all other headers the backend's value replaces the application's, as in node.
  */
 export function keepApplicationHeaders(res: ServerResponse, headers: HeaderList): void {
   const cookies = res.getHeader('set-cookie')
@@ -17,13 +16,13 @@ export function keepApplicationHeaders(res: ServerResponse, headers: HeaderList)
   if (vary !== undefined && has(headers, 'vary')) joinVary(headers, Array.isArray(vary) ? vary.join() : String(vary))
 }
 
-/** How long the body is, what sends it says: a length or a coding that the application has set beforehand is another body's. */
+/** Removes a length or a transfer coding that the application has set beforehand: it describes another body. */
 export function replaceFraming(res: ServerResponse, headers: Readonly<HeaderList>): void {
   const hasCoding = res.hasHeader('transfer-encoding')
   if (!hasCoding && !res.hasHeader('content-length')) return
   if (!has(headers, 'content-length')) {
     res.removeHeader('content-length')
-    // What node does by itself; removed, it would not.
+    // node would use chunked by itself, but not after the header has been removed.
     if (hasCoding) res.setHeader('Transfer-Encoding', 'chunked')
   } else if (hasCoding) res.removeHeader('transfer-encoding')
 }
@@ -33,7 +32,9 @@ function has(headers: Readonly<HeaderList>, name: string): boolean {
   return false
 }
 
-/** RFC 9110 section 12.5.5: field names, which differ by no case, or `*`, beside which nothing else says more. */
+/**
+ * Joins all `Vary` values into one. Field names are compared without case, and `*` replaces all others (RFC 9110 section 12.5.5).
+ */
 function joinVary(headers: HeaderList, first: string): void {
   const values = [first]
   for (let i = headers.length - 2; i >= 0; i -= 2) {

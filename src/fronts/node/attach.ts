@@ -8,13 +8,13 @@ import { protocolsOf } from './upgrade.ts'
 
 type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void
 
-/** On our listeners: whether it would take a request. Shared with other copies of this package. */
+/** Key on our listeners: whether the listener would take a request. Shared with other copies of this package. */
 const TAKES = Symbol.for('heddle.takes-upgrade')
 type OurListener = UpgradeListener & { readonly [TAKES]: (req: IncomingMessage) => boolean }
 
 /**
- * Serves the upgrades of `server`. What `takes` does not want is left to the server's other listeners; where they are
- * all proxies like this one, and none wants it, the first one answers it: otherwise nobody ever would.
+ * Serves the upgrades of `server`. Requests that `takes` rejects are left to the server's other listeners. If all listeners are
+ * proxies like this one and none takes the request, the first one serves it: otherwise nobody would respond.
  */
 export function attachUpgrades(
   server: http.Server | https.Server,
@@ -39,8 +39,8 @@ function isOurs(listener: UpgradeListener): listener is OurListener {
 }
 
 /**
- * If node asks (from 22.21 and 24.9 on), what is not to be switched stays an ordinary request from the start, with its body;
- * the connection ends with its response, also if the application gives it.
+ * From 22.21 and 24.9 on, node asks whether to switch. A request that is not switched then stays an ordinary request from the
+ * start, with its body. The connection ends with its response, even if the application gives the response.
  */
 function keepOrdinary(server: http.Server | https.Server): void {
   if (!filterUpgrades(server, (req) => protocolsOf(req).length > 0)) return
@@ -48,7 +48,7 @@ function keepOrdinary(server: http.Server | https.Server): void {
     if (isUpgradeNotTaken(req)) endAfter(req, res)
   }
   for (const event of ['request', 'checkContinue']) {
-    // node sends 100 by itself only while nobody listens to this.
+    // A first 'checkContinue' listener would stop node from sending 100 by itself.
     if (server.listenerCount(event) > 0) server.prependListener(event, end)
   }
 }

@@ -8,22 +8,22 @@ import { describeError } from '../../runtime/describe-error.ts'
 import { bytesAtFault, currentResponse, requestBeingRead } from '../node-internals.ts'
 import { addressOf } from '../peer.ts'
 
-/** Statuses for what node:http's parser refuses. */
+/** Statuses for the errors of node:http's parser. All others: 400. */
 const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
   ERR_HTTP_REQUEST_TIMEOUT: 408,
 }
 
-/** How long a client may take to read the answer and go, ms. */
+/** How long a client may take to read the response and close, ms. */
 const LINGER_MS = 2_000
 
-/** On a connection whose bytes could not be read: the parser complains again of each piece that follows. */
+/** Set on a connection whose bytes could not be read: the parser reports an error for each piece that follows. */
 const FAILED = Symbol('failed')
 
 /**
- * A request that could not be read: tell the log, and tell the client, behind the answers that it still has to get.
- * @param known of it; default: what node's parser knows.
+ * Records a request that could not be read, and sends the client an error after the responses that it is still owed.
+ * @param known facts about the request; default: what node's parser knows.
  */
 export function respondToClientError(
   services: Services,
@@ -37,7 +37,7 @@ export function respondToClientError(
   guarded(services, socket, () => answerFirst(services, cause, socket, known))
 }
 
-/** What a stream of the application's throws ends its connection, not the process. */
+/** Runs `call`. If a stream of the application's throws, its connection ends, not the process. */
 function guarded(services: Services, socket: Socket, call: () => void): void {
   try {
     call()
@@ -48,7 +48,7 @@ function guarded(services: Services, socket: Socket, call: () => void): void {
 }
 
 function answerFirst(services: Services, cause: NodeJS.ErrnoException, socket: Socket, known: KnownRequest): void {
-  // It has gone: no request that could be bad, and an exchange that is under way learns it by itself.
+  // The client has gone: there is no bad request, and an exchange in progress notices by itself.
   if (cause.code === 'ECONNRESET') return void socket.destroy()
   const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
   const code =
@@ -72,7 +72,7 @@ function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest
   const bytes = bytesAtFault(cause)
   const hasExchange = incoming?.complete === false
   if (bytes === undefined || incoming === undefined || hasExchange) return { request: null, hasExchange }
-  // If an earlier request may be in it as well, the line at its start may be that one's.
+  // The piece may also hold an earlier request; the line at its start may then belong to that one.
   const isOwn = incoming === null || !bytes.includes('\r\n\r\n')
   return { request: isOwn ? requestLineOf(bytes) : null, hasExchange }
 }
@@ -80,24 +80,24 @@ function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest
 function answer(services: Services, status: string, body: string, socket: Socket): void {
   const response = currentResponse(socket)
   if (response?.req.complete === true && !response.destroyed) {
-    // It answers a request that came whole, before the one that did not.
+    // This response belongs to a complete request, before the one that failed.
     response.once('close', () => guarded(services, socket, () => answer(services, status, body, socket)))
     return
   }
   if (!socket.writable) return
-  // If node does not say which response goes with a request that it has read, ours could get into the middle of it.
+  // If node does not show which response belongs to a request that it has read, ours could end up in the middle of that response.
   if (response?.headersSent === true || (response === undefined && requestBeingRead(socket)))
     return void socket.destroy()
   const text =
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
     `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
   if (response) {
-    // The exchange that waits for the rest of this request learns by the connection's end.
+    // The exchange that waits for the rest of this request notices the connection's end.
     socket.write(text)
     socket.destroy()
     return
   }
-  // What the client still sends is read and dropped, since closing on it would take the answer away (RFC 9112 section 9.6).
+  // Read and drop further bytes: closing with unread bytes would take the response away from the client (RFC 9112 section 9.6).
   socket.on('error', ignore).resume().end(text)
   socket.on(
     'close',

@@ -1,13 +1,13 @@
 import type { IncomingMessage } from 'node:http'
 
-/** Where body parsers leave what they have read. */
+/** The fields in which body parsers leave the body. */
 interface ParsedRequest {
   readonly body?: unknown
-  /** The bytes as they came, where the application keeps them (`verify` of body-parser, firebase, serverless hosts). */
+  /** The bytes as received, if the application keeps them (`verify` of body-parser, firebase, serverless hosts). */
   readonly rawBody?: unknown
 }
 
-/** A body that was read before us: its bytes again, or why they cannot be had. */
+/** A body that was read before us: its bytes, or why they cannot be restored. */
 export type ConsumedBody = { readonly bytes: Buffer } | { readonly fault: string }
 
 /** Whether something has read from the request's body. */
@@ -16,10 +16,10 @@ export function isConsumed(req: IncomingMessage): boolean {
 }
 
 /**
- * Writes the body again from `rawBody` or `body`, where that is exact: raw bytes, and, in UTF-8, text, JSON and urlencoded
- * forms. Of a form the announced length must tell that nothing was lost. Where a content coding was announced, the parser has
- * taken it off, unless the length is still the announced one. JSON numbers that a double cannot hold are not what they
- * were: keep `rawBody` where they matter.
+ * Restores the body from `rawBody` or `body` if that is exact: raw bytes, and, in UTF-8, text, JSON and urlencoded forms. For a
+ * form the announced length must prove that nothing was lost. If a content coding was announced, the parser has removed it,
+ * unless the length is still the announced one. JSON numbers that a double cannot hold are changed: keep `rawBody` if they
+ * matter.
  */
 export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody {
   const { rawBody, body } = req
@@ -27,7 +27,7 @@ export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody
   const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   if (rawBody instanceof Uint8Array) return { bytes: Buffer.from(rawBody) }
   if (body instanceof Uint8Array) return { bytes: Buffer.from(body) }
-  // Of nothing in chunks parsers make `{}`.
+  // Parsers produce `{}` for an empty chunked body.
   const isEmpty = !req.readableDidRead && req.headers['content-length'] === undefined
   if (isEmpty && typeof rawBody !== 'string') return { bytes: Buffer.alloc(0) }
   const charset = CHARSET.exec(contentType)?.[1]?.toLowerCase() ?? 'utf-8'
@@ -50,10 +50,10 @@ export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody
 const CHARSET = /;\s*charset\s*=\s*"?([^";\s]+)/i
 const WRITABLE_CHARSETS = new Set(['utf-8', 'utf8', 'us-ascii'])
 
-/** What stands for bytes that were not UTF-8. */
+/** Replaces bytes that were not UTF-8. */
 const REPLACEMENT = '\ufffd'
 
-/** The length of what the parser has read, or -1 where nobody said: in chunks, or with a content coding. */
+/** The length of the bytes that the parser has read, or -1 if unknown: in chunks, or with a content coding. */
 function announcedLength({ headers }: IncomingMessage): number {
   return headers['content-encoding'] === undefined ? Number(headers['content-length'] ?? -1) : -1
 }
@@ -66,7 +66,7 @@ function textBody(text: string, req: IncomingMessage): ConsumedBody {
   return { bytes }
 }
 
-/** A string may be the value that a JSON parser read, or the text of any JSON that a text parser read: only the length can tell. */
+/** A string may be the value that a JSON parser read, or JSON text that a text parser read: only the length can decide. */
 function jsonStringBody(body: string, req: IncomingMessage): ConsumedBody {
   const length = announcedLength(req)
   const [asText, asValue] = [Buffer.from(body), Buffer.from(JSON.stringify(body))]
@@ -77,7 +77,7 @@ function jsonStringBody(body: string, req: IncomingMessage): ConsumedBody {
 
 function formBody(fields: Record<string, unknown>, req: IncomingMessage): ConsumedBody {
   const names = Object.keys(fields)
-  // node's querystring makes objects without a prototype, and leaves brackets alone; for all others they mean nesting.
+  // node's querystring makes objects without a prototype, and keeps brackets. In all other parsers brackets mean nesting.
   const isNested = Object.getPrototypeOf(fields) !== null && names.some((name) => /[[\]]/.test(name))
   const pairs: [name: string, value: string][] = []
   for (const name of names) {
@@ -90,7 +90,7 @@ function formBody(fields: Record<string, unknown>, req: IncomingMessage): Consum
       pairs.push([name, item])
     }
   }
-  // An object has each name once, at its first place, and numbers before all; qs makes numbers of `[]`, too.
+  // An object has each name once, at its first place, and numeric names before all others. qs also turns `[]` into numeric names.
   const isRepeated = (name: string): boolean => Array.isArray(fields[name]) && fields[name].length > 1
   if (names.slice(0, -1).some(isRepeated) || names.some((name) => /^\d+$/.test(name))) {
     return { fault: 'its form has repeated or numbered fields, whose order among the others is lost' }
@@ -99,7 +99,7 @@ function formBody(fields: Record<string, unknown>, req: IncomingMessage): Consum
   const length = announcedLength(req)
   if (length < 0)
     return { fault: 'the length of its form was not announced: it cannot be told whether a field is missing' }
-  // Parsers drop names (`__proto__`, an empty one), and `a=1&a=2`, `a[]=1&a[]=2` and `a[0]=1&a[1]=2` give the same list.
+  // Parsers drop some names (`__proto__`, the empty one). `a=1&a=2`, `a[]=1&a[]=2` and `a[0]=1&a[1]=2` give the same list.
   for (const style of FORM_STYLES) {
     const text = pairs.map(([name, value]) => `${style.write(name, '=')}=${style.write(value, '')}`).join('&')
     if (text.length === length) return { bytes: Buffer.from(text, 'latin1') }
@@ -107,7 +107,7 @@ function formBody(fields: Record<string, unknown>, req: IncomingMessage): Consum
   return { fault: 'its form is not as long as it was: a field is missing, or was written in an unusual way' }
 }
 
-/** qs leaves what is not UTF-8 as it came, node's querystring replaces it. */
+/** qs keeps bytes that are not UTF-8 as they came; node's querystring replaces them. */
 function isUndecoded(text: string): boolean {
   if (text.includes(REPLACEMENT)) return true
   if (!/%[\da-f]{2}/i.test(text)) return false
@@ -119,9 +119,12 @@ function isUndecoded(text: string): boolean {
   }
 }
 
-/** A way of writing forms. */
+/** One way of encoding forms. */
 interface FormStyle {
-  /** In latin1, a byte a character. @param also what is encoded besides. */
+  /**
+   * Returns latin1, one byte per character.
+   * @param also characters that are encoded in addition.
+   */
   write(text: string, also: string): string
 }
 
@@ -133,8 +136,9 @@ const VISIBLE = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i)
 const BEYOND = Array.from({ length: 128 }, (_, i) => String.fromCharCode(128 + i))
 
 /**
- * What clients leave as it is, and what they write for a space. They mean the same; which it was the length tells. A client
- * can make a form that fits one of them without a field that its parser drops: then the application has not seen it either.
+ * The characters that clients leave unencoded, and how they write a space. All styles mean the same; the length shows which one
+ * was used. A client can make a form that fits one of them without a field that its parser drops: the application has not seen
+ * that field either.
  */
 const FORM_STYLES: readonly FormStyle[] = [
   // Browsers and URLSearchParams.
@@ -147,7 +151,7 @@ const FORM_STYLES: readonly FormStyle[] = [
   formStyle('-._~', '%20'),
   formStyle('-._~', '+'),
   formStyle('-._', '+'),
-  // By hand, as with curl -d.
+  // Written by hand, as with curl -d.
   formStyle(VISIBLE.join(''), '+'),
   formStyle(VISIBLE.join(''), '%20'),
   formStyle(VISIBLE.join('') + BEYOND.join(''), ' '),

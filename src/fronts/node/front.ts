@@ -22,38 +22,41 @@ import {
 import { reset } from '../tcp.ts'
 import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
 
-/** Up to this size pieces of a body are joined in one string, which node writes together with what stands before it. */
+/** Pieces of a body up to this size are joined in one string, which node writes together with the bytes before it. */
 const SMALL_BODY_BYTES = 4096
-/** Joined pieces that do not wait for more. */
+/** Joined pieces longer than this are written at once. */
 const MAX_TEXT = 65_536
 
 const ENDS = Symbol('ends')
 const REQUESTS = Symbol('requests')
 
-/** What we keep on a client's connection. */
+/** Our fields on a client's connection. */
 interface Marked {
-  /** It ends with the response that says so, or with that to this request. */
+  /** The connection ends: with the response that says so (`true`), or with the response to this request. */
   [ENDS]?: true | IncomingMessage
-  /** How many requests it has carried; counted where that is limited. */
+  /** How many requests it has carried; counted only if that is limited. */
   [REQUESTS]?: number
 }
 
-/** Whether a response, other than `own`, has said or will say that the connection ends: what else comes on it is not a request (RFC 9112 section 9.6). */
+/**
+ * Whether a response other than `own` has said or will say that the connection ends. Anything else that arrives on it is not a
+ * request (RFC 9112 section 9.6).
+ */
 export function isEnding(socket: Socket, own: ServerResponse | null = null): boolean {
   const { [ENDS]: end } = socket as Marked
   const response = currentResponse(socket)
-  // node's own responses (400 where there is no Host), and the application's.
+  // Includes node's own responses (400 if Host is missing), and the application's.
   if ((end !== undefined && end !== own?.req) || (response && response !== own && endsConnection(response))) return true
-  // It was said, and is out. Where the client has ended its side, node ends ours.
+  // The response that said so has been sent. If the client has ended its side, node ends ours by itself.
   return socket.writableEnded && !socket.readableEnded
 }
 
 /**
- * An upgrade that has not been taken: node drops what else is in its segment, and would read what comes in the next one as a
- * request, out of step with what the client has sent.
+ * Whether the request is an upgrade that has not been taken. node drops the rest of its segment, and would read the next segment
+ * as a request, out of step with the bytes that the client has sent.
  */
 export function isUpgradeNotTaken({ rawHeaders }: IncomingMessage): boolean {
-  // Not `req.headers`, which node makes when it is first asked for.
+  // Not `req.headers`: node builds it on first access.
   return (
     hasField(rawHeaders, 'upgrade', ANYTHING) &&
     (hasField(rawHeaders, 'connection', UPGRADE) || hasField(rawHeaders, 'proxy-connection', UPGRADE))
@@ -61,7 +64,10 @@ export function isUpgradeNotTaken({ rawHeaders }: IncomingMessage): boolean {
 }
 
 const ANYTHING = /^/
-/** Wherever it stands: what node takes for the token must not be missed. It reads `Proxy-Connection` as it does `Connection`. */
+/**
+ * Matches anywhere in the value: everything that node takes for the token must match. node treats `Proxy-Connection` like
+ * `Connection`.
+ */
 const UPGRADE = /upgrade/i
 
 function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegExp): boolean {
@@ -71,14 +77,14 @@ function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegEx
   return false
 }
 
-/** The connection ends with the response to this request, whoever gives it. */
+/** Ends the connection with the response to this request, whoever gives it. */
 export function endAfter(req: IncomingMessage, res: ServerResponse): void {
   const socket = req.socket as Marked
   closeAfter(res)
   socket[ENDS] ??= req
 }
 
-/** Without a destroy hook, which would cost more than all the rest. */
+/** No destroy hook: it would cost more than everything else. */
 const SCOPE = { requireManualDestroy: true }
 
 const { on: nodeOn } = OutgoingMessage.prototype
@@ -90,28 +96,28 @@ export class NodeFront implements Front, Writer {
   readonly minorVersion: number
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
-  /** The async context of whoever gave us the request: what the application hung on the request runs in it. */
+  /** The async context of the caller that gave us the request. The application's callbacks for the request run in it. */
   readonly scope = new AsyncResource('heddle.exchange', SCOPE)
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   readonly #hasBody: boolean
   #events: FrontEvents | null = null
-  /** Bytes that Content-Length still promises; -1 where it does not say. */
+  /** Bytes that Content-Length still promises; -1 if there is none. */
   #left = -1
   #isCorked = false
-  /** Whose bytes wait behind the cork; they are valid until the end of the batch. */
+  /** The owner of the bytes that the cork holds; they are valid until the end of the batch. */
   #corkedFor: Retainable | null = null
   #hearsDrain = false
   #awaitsDrain = false
-  /** The head waits for the first bytes of the body, to go out with them. */
+  /** The head waits for the first bytes of the body, to be sent with them. */
   #holdsHead = false
-  /** Small pieces of the body, to go out together: latin1, a byte a character. */
+  /** Small pieces of the body, to be sent together: latin1, one byte per character. */
   #text = ''
-  /** The last of the body, to go out with the end. */
+  /** The last bytes of the body, to be sent with the end. */
   #last: Buffer | null = null
   /** `res.end()` was called. */
   #isOver = false
-  /** The application has responded by itself, or the connection is gone: nothing more is written. */
+  /** The application has responded itself, or the connection is gone: nothing more is written. */
   #isLeft = false
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
@@ -125,7 +131,7 @@ export class NodeFront implements Front, Writer {
     this.peer = peer
   }
 
-  /** Tells `events` what becomes of the client from now on. */
+  /** Notifies `events` of the client's progress and end from now on. */
   connect(events: FrontEvents): void {
     const res = this.#res
     this.#events = events
@@ -141,7 +147,7 @@ export class NodeFront implements Front, Writer {
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
     if (headersSent || socket === null || this.minorVersion === 0) return
-    // The client does not read: what could pile up without bound is left out.
+    // The client is not reading: informational responses are skipped, since they could pile up without bound.
     if (socket.writableLength >= socket.writableHighWaterMark) return
     const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
@@ -151,7 +157,7 @@ export class NodeFront implements Front, Writer {
     const res = this.#res
     if (res.headersSent || res.destroyed) {
       this.#isLeft = true
-      // The application has responded by itself: a whole response is left to go out.
+      // The application has responded itself: a complete response is left to be sent.
       return res.writableEnded ? this.#events?.onClientDone() : this.abort()
     }
     this.#left = bodyBytes
@@ -159,7 +165,7 @@ export class NodeFront implements Front, Writer {
     res.sendDate = !hasDate(headers)
     if (status === 204) removeField(headers, 'content-length')
     else if (bodyBytes === 0 && status !== 304 && mayHaveBody(res, this.method)) announceNothing(headers)
-    // Where there is a Connection (`upgrade`), node adds none, and takes the connection for one that stays.
+    // If there is a Connection header (`upgrade`), node adds none, and assumes that the connection stays open.
     if (status === 426 && headers.includes('Connection'))
       headers.push('Connection', isKeptAfter(res) ? 'keep-alive' : 'close')
     writeHead(res, status, reason, headers)
@@ -185,7 +191,7 @@ export class NodeFront implements Front, Writer {
     const { socket } = res
     if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(chunk), this.#left === 0)
     const wasBlocked = needsDrain(res)
-    // node would hold what it gets until the next tick; so do we, but only to the end of what has arrived.
+    // node would hold these bytes until the next tick. We hold them too, but only to the end of the data that has arrived.
     if (!this.#isCorked) {
       this.#isCorked = true
       socket.cork()
@@ -204,7 +210,7 @@ export class NodeFront implements Front, Writer {
     return this.#isOver || this.#waitUnless(socket.writableLength === 0 || !needsDrain(res))
   }
 
-  /** Writes the pieces that have been joined (or the head alone). @returns whether more may follow. */
+  /** Writes the joined pieces (or the head alone). @returns whether more may follow. */
   #writeText(): boolean {
     const res = this.#res
     const text = this.#text
@@ -212,27 +218,28 @@ export class NodeFront implements Front, Writer {
     this.#text = ''
     this.#holdsHead = false
     if (!isNodesOwn(res, socket)) return this.#give(Buffer.from(text, 'latin1'), false)
-    // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+    // Not `flushHeaders()`: it writes UTF-8, and bytes over 0x7f would become two.
     socket.cork()
     res.write(text, 'latin1')
     socket.uncork()
     return this.#waitUnless(socket.writableLength === 0 || !needsDrain(res))
   }
 
-  /** Gives bytes of its own to a `res.write` that is not node's. @returns whether more may follow. */
+  /** Passes bytes that nobody else uses to a `res.write` that is not node's. @returns whether more may follow. */
   #give(bytes: Buffer, isLast: boolean): boolean {
     const res = this.#res
     if (isLast) {
-      // They go with the end, which the middleware of a session holds back until its store has answered.
+      // They are sent with the end. Session middleware delays the end until its store has responded.
       this.#last = bytes
       return true
     }
     const taken: unknown = res.write(bytes)
     if (this.#left < 0) flushStream(res)
-    // Where a wrapper says nothing, what counts is how full node's own is.
+    // If a wrapper returns no boolean, the state of node's own buffer decides.
     const isFull = taken === false || (taken !== true && needsDrain(res))
     const goOn = this.#waitUnless(!isFull)
-    // It says that it is full, but neither has turned the listeners to itself nor filled node's: no 'drain' need follow.
+    // The wrapper says that it is full, but has neither redirected the listeners to itself nor filled node's buffer: 'drain' may
+    // never come.
     if (isFull && res.on === nodeOn && !needsDrain(res)) setImmediate(() => this.#drained())
     return goOn
   }
@@ -251,7 +258,7 @@ export class NodeFront implements Front, Writer {
     else addToWriteBatch(this)
   }
 
-  /** The response is complete. */
+  /** Called at the end of the write batch: the response is complete. */
   writeOut(): void {
     this.scope.runInAsyncScope(this.#finish, this)
   }
@@ -262,7 +269,7 @@ export class NodeFront implements Front, Writer {
     this.#text = ''
     if (this.#last !== null) res.end(this.#last)
     else if (text === '') res.end()
-    // node joins a string with the head and writes both at once: a third less than two buffers cost.
+    // node joins a string with the head and writes both at once, which costs a third less than two buffers.
     else if (isNodesOwn(res, res.socket)) res.end(text, 'latin1')
     else res.end(Buffer.from(text, 'latin1'))
     if (this.#isCorked) this.#uncork()
@@ -285,7 +292,7 @@ export class NodeFront implements Front, Writer {
     socket[ENDS] = true
   }
 
-  /** The connection ends with the response to its request number `max`. Not node's `maxRequestsPerSocket`, which only says so. */
+  /** Ends the connection with the response to its request number `max`. node's `maxRequestsPerSocket` only says so. */
   countRequest(max: number): void {
     const socket = this.#req.socket as Marked
     const requests = (socket[REQUESTS] ?? 0) + 1
@@ -297,16 +304,16 @@ export class NodeFront implements Front, Writer {
     const res = this.#res
     const socket = res.socket
     if (socket !== null && !socket.destroyed && res.headersSent) {
-      // What came before the cut is the client's: it must not take this for a connection that was never used.
+      // Send the bytes that came before the abort: the client must not take this for a connection that was never used.
       try {
         this.flush()
       } catch {
-        // What the application has put around its response threw; it has been told of already, or the first time now.
+        // A wrapper that the application has put around its response threw. The response is aborted anyway.
       }
       while (socket.writableCorked > 0) socket.uncork()
     }
-    // Where only the end of the connection ends the body, a clean end would look complete. Clients take a TLS connection that just
-    // ends for a clean end, too (curl does), and only TCP has RST.
+    // If only the end of the connection ends the body, a clean end would look complete. Clients also accept a TLS connection that
+    // just ends as a clean end (curl does), and only TCP has RST.
     if (this.minorVersion === 0 && this.peer.address !== '') reset(socket ?? this.#req.socket)
     // A unix socket has no RST.
     else res.destroy()
@@ -321,7 +328,7 @@ export class NodeFront implements Front, Writer {
     if (socket === null || socket.writableLength > 0) owner?.retain()
   }
 
-  /** @param goOn what was written last leaves room for more. Else `onClientDrain` follows. */
+  /** Returns `goOn`. @param goOn whether the last write left room for more. If not, `onClientDrain` follows. */
   #waitUnless(goOn: boolean): boolean {
     if (goOn) return true
     this.#awaitsDrain = true
@@ -330,7 +337,7 @@ export class NodeFront implements Front, Writer {
     const res = this.#res
     const onDrain = (): void => this.#drained()
     res.on('drain', onDrain)
-    // A middleware that compresses has turned these listeners to its own stream; where it says nothing itself, node's must do.
+    // Compression middleware redirects these listeners to its own stream. If that stream emits nothing, node's own event must do.
     if (res.on !== nodeOn) nodeOn.call(res, 'drain', onDrain)
     return false
   }
@@ -350,7 +357,7 @@ export class NodeBody implements FrontBody {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   #sink: BodySink | null = null
-  /** The first bytes, where they came before anybody asked for them. */
+  /** The first bytes, if they came before anybody asked for them. */
   #early: Buffer | null = null
   #hasEnded = false
   #hasListened = false
@@ -382,12 +389,12 @@ export class NodeBody implements FrontBody {
     const early = this.#early
     this.#early = null
     this.#onArrived = null
-    // Whoever starts to read wants the body: the client may send it. node ends a connection on which it was not told so.
+    // The reader wants the body, so the client may send it. node ends a connection on which the client was not asked to continue.
     if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
     this.#listen()
     if (early !== null) {
       this.#req.resume()
-      // It may pause what goes on, or want no more.
+      // Called after `resume()`: the sink may pause the request again, or want no more.
       sink.onBody(early)
     }
     if (this.#hasEnded && this.#sink === sink) this.#endBody(sink)
@@ -426,15 +433,15 @@ export class NodeBody implements FrontBody {
     this.#sink = null
     this.#early = null
     this.#onArrived = null
-    // Of what nobody has begun to read the application may still make something, in `onError`; node drops it with the response.
+    // If nobody has begun to read the body, the application may still use it in `onError`. node drops it with the response.
     if (!this.#hasListened) return
     this.#req.off('data', this.#onData).off('end', this.#onEnd)
-    // What still comes is read and dropped, or the connection's next request would wait behind it for ever.
+    // Read and drop the rest: otherwise the connection's next request would wait forever.
     this.#req.resume()
   }
 }
 
-/** A body that an earlier body parser has read, or that the application hands in. */
+/** A body that an earlier body parser has read, or that the application passes in. */
 export class BufferedBody implements FrontBody {
   readonly bytes: number
   readonly expectsContinue = false
@@ -457,7 +464,9 @@ export class BufferedBody implements FrontBody {
   abandon(): void {}
 }
 
-/** Middleware that wraps `writeHead` (on-headers before 1.1, which many apps have) does not know flat lists. */
+/**
+ * Writes the head. Middleware that wraps `writeHead` (on-headers before 1.1, which many apps have) does not support flat lists.
+ */
 function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
   let list: HeaderList | undefined = headers
   keepApplicationHeaders(res, headers)
@@ -471,7 +480,10 @@ function writeHead(res: ServerResponse, status: number, reason: string, headers:
   else res.writeHead(status, reason, list)
 }
 
-/** A middleware that compresses holds what it gets until it has more; `flush()` is its own: node has none since version 14. */
+/**
+ * Flushes compression middleware, which holds its input until it has more. `flush()` is its own: node has had none since version
+ * 14.
+ */
 function flushStream(res: ServerResponse & { flush?: unknown }): void {
   if (typeof res.flush === 'function') res.flush()
 }

@@ -2,38 +2,38 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { currentResponse, keepPaused, onSocketAssigned, pauseReading, resumeReading } from '../node-internals.ts'
 
-/** So many requests may wait on a connection before no more is read from it. Below, it is read, so as to hear that the client goes. */
+/** Requests that may wait on a connection before reading stops. Up to then reading continues, so that a disconnect is noticed. */
 const MAX_WAITING = 16
 
 const LINE = Symbol('line')
 
-/** What we keep on a client's connection. */
+/** Our field on a client's connection. */
 interface Marked {
   [LINE]?: Line
 }
 
-/** What waits for its turn. Exactly one of the two is called, once. */
+/** A request that waits for its turn. Exactly one of the two methods is called, once. */
 export interface Waiting {
-  /** The responses before it are out. */
+  /** The responses before it have been sent. */
   onTurn(): void
-  /** The connection has ended before. */
+  /** The connection has ended first. */
   onGone(): void
 }
 
-/** Whether the response before `res` on its connection is not out yet: node's server hands out requests as it reads them. */
+/** Whether the response before `res` on its connection is not finished yet: node's server emits requests as it reads them. */
 export function isBehindAnother(socket: Socket, res: ServerResponse): boolean {
   const before = currentResponse(socket) ?? null
   return res.socket === null && before !== null && before !== res && !res.writableFinished && !res.destroyed
 }
 
-/** Has a request that {@link isBehindAnother} wait until the response before it is out. */
+/** Makes a request that {@link isBehindAnother} wait until the response before it has been sent. */
 export function waitForTurn(socket: Socket, res: ServerResponse, waiting: Waiting): void {
   const marked = socket as Marked
   marked[LINE] ??= new Line(socket)
   marked[LINE].add(res, waiting)
 }
 
-/** The requests of one connection that wait. */
+/** The waiting requests of one connection. */
 class Line {
   readonly #socket: Socket
   readonly #waiting = new Set<Waiting>()
@@ -43,7 +43,7 @@ class Line {
     this.#socket = socket
     socket
       .on('drain', () => {
-        // node reads on now, whatever it has been paused for.
+        // node now resumes reading, whatever the reason for the pause.
         if (this.#isPaused) keepPaused(socket)
       })
       .once('close', () => {
@@ -62,7 +62,7 @@ class Line {
     })
   }
 
-  /** As node does it where responses pile up. */
+  /** As node does if responses pile up. */
   #pause(): void {
     if (this.#isPaused) return
     this.#isPaused = true
@@ -72,7 +72,7 @@ class Line {
   #resume(): void {
     if (!this.#isPaused) return
     this.#isPaused = false
-    // If the client reads too slowly, node reads on when it has read.
+    // If the client reads too slowly, node resumes when the client has read.
     if (!this.#socket.writableNeedDrain) resumeReading(this.#socket)
   }
 }

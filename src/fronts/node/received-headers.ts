@@ -4,7 +4,7 @@ import { headerEdits } from '../../headers/edits.ts'
 import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '../../headers/request.ts'
 import type { Peer } from '../../model/peer.ts'
 
-/** The headers of a request that node has read, as the application has left them. */
+/** The headers of a request that node has read, with the application's changes. */
 export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: RequestHeaderPolicy): RequestHeaders {
   const { method = 'GET', rawHeaders } = req
   const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1

@@ -13,15 +13,15 @@ import { emitDrain, needsDrain, responseOn } from '../node-internals.ts'
 import { destroyGuarded } from '../tcp.ts'
 import { Tunnel } from '../tunnel/tunnel.ts'
 
-/** Bytes that a client may send before it has its response; past so many we read no more. */
+/** Bytes that a client may send before it has its response; after that reading stops. */
 const MAX_EARLY_BYTES = 65_536
 
-/** How long a connection that is over may wait for the other end to take note and go, ms. */
+/** How long a finished connection may wait for the other end to notice and close, ms. */
 const LINGER_MS = 2_000
 
 /**
  * The client's side of an exchange that asks for an upgrade: a tunnel, or a last ordinary response. The stream is a socket, or
- * whatever else the application has for one. Everything that it calls is guarded, and runs in the context of the request.
+ * whatever the application uses instead. All callbacks of the stream are guarded, and run in the context of the request.
  */
 export class UpgradeFront implements Front {
   readonly method: string
@@ -61,7 +61,7 @@ export class UpgradeFront implements Front {
     this.#early = head.length > 0 ? [head] : []
   }
 
-  /** Tells `events` what becomes of the client from now on. @returns `false` if it is gone already. */
+  /** Notifies `events` of the client's progress and end from now on. @returns `false` if the client is already gone. */
   connect(events: FrontEvents): boolean {
     this.#events = events
     if (this.#stream.destroyed) {
@@ -80,7 +80,7 @@ export class UpgradeFront implements Front {
     return true
   }
 
-  /** Reads at once, since only then the end of the connection is noticed. */
+  /** Starts to read at once: the end of the connection is noticed only while reading. */
   read(): void {
     this.#stream.on('data', this.#onEarly)
   }
@@ -96,13 +96,13 @@ export class UpgradeFront implements Front {
     }
   }
 
-  /** A client that stops sending before it has its response has gone: node's server takes it so, too. */
+  /** A client that ends its side before it has its response has gone. node's server treats it the same way. */
   #onClientEnd(): void {
     if (this.#tunnel === null && this.#res?.writableEnded !== true) this.#stream.destroy()
   }
 
   #onClientClose(): void {
-    // A tunnel sees to it by itself.
+    // A tunnel handles this itself.
     if (this.#tunnel === null) this.#events?.onClientGone()
   }
 
@@ -110,16 +110,16 @@ export class UpgradeFront implements Front {
 
   respond({ status, reason, headers }: ResponseHead): void {
     const res = this.#begin()
-    // If there is a Connection (`upgrade`), node adds none.
+    // If there is a Connection header (`upgrade`), node adds none.
     if (headers.includes('Connection')) headers.push('Connection', 'close')
     res.sendDate = !headers.some((name, i) => i % 2 === 0 && name.toLowerCase() === 'date')
     if (reason === '') res.writeHead(status, headers)
     else res.writeHead(status, reason, headers)
-    // Not `flushHeaders()`, which writes UTF-8: bytes over 0x7f would become two.
+    // Not `flushHeaders()`: it writes UTF-8, and bytes over 0x7f would become two.
     res.write('', 'latin1')
   }
 
-  /** The last response on this connection. */
+  /** Creates the last response on this connection. */
   #begin(): ServerResponse {
     const stream = this.#stream
     const res = responseOn(stream as Socket, this.#req)
@@ -134,14 +134,14 @@ export class UpgradeFront implements Front {
     stream.on(
       'drain',
       this.#guarded(() => {
-        // node takes the flag off itself only if its own server writes the response.
+        // node clears the flag only if its own server writes the response.
         emitDrain(res)
         if (!this.#awaitsDrain) return
         this.#awaitsDrain = false
         this.#events?.onClientDrain()
       }),
     )
-    // The client's bytes are for nobody; that it goes must be noticed.
+    // Drop the client's bytes, but keep reading: its end must be noticed.
     this.#early = []
     stream.off('data', this.#onEarly).resume()
     return res
@@ -164,7 +164,7 @@ export class UpgradeFront implements Front {
 
   abort(): void {
     this.#tunnel?.destroy()
-    // Bytes before the abort are the client's; node holds them back until the next tick.
+    // Send the bytes written before the abort; node holds them back until the next tick.
     if (this.#res?.headersSent === true) while (this.#stream.writableCorked > 0) this.#stream.uncork()
     destroyGuarded(this.#stream)
   }
@@ -192,14 +192,16 @@ export class UpgradeFront implements Front {
     this.#tunnel?.goAway()
   }
 
-  /** Ends it now: whoever closes the proxy waits for no event of the sockets. */
+  /** Ends the exchange now: closing the proxy does not wait for socket events. */
   close(): void {
     if (this.#tunnel === null) this.#guarded(() => this.#onClientClose())()
     else this.#tunnelEvents?.onTunnelClosed()
     this.abort()
   }
 
-  /** Whatever the client still sends is read and dropped, since closing on it would take the response away from it (RFC 9112 section 9.6). */
+  /**
+   * Reads and drops further bytes: closing with unread bytes would take the response away from the client (RFC 9112 section 9.6).
+   */
   #linger(): void {
     const stream = this.#stream
     stream.end()

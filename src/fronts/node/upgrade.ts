@@ -17,12 +17,12 @@ import { isEnding } from './front.ts'
 import { receivedHeaders } from './received-headers.ts'
 import { UpgradeFront } from './upgrade-front.ts'
 
-/** Serves a request that has turned out not to be an upgrade. */
+/** Serves a request that turned out not to be an upgrade. */
 export type OrdinaryHandler = (req: IncomingMessage, res: ServerResponse) => void
 
 /** Carries upgraded connections; see {@link createUpgrades}. */
 export interface Upgrades {
-  /** @param ordinary takes what is asked for, but not to be upgraded: see {@link protocolsOf}. */
+  /** @param ordinary serves requests that ask for an upgrade but are not to be upgraded: see {@link protocolsOf}. */
   serve(
     peer: Peer,
     req: IncomingMessage,
@@ -33,11 +33,11 @@ export interface Upgrades {
   ): void
   /** Asks both ends of every WebSocket to close (1001, RFC 6455 section 7.4.1). */
   goAway(): void
-  /** Ends what is left. */
+  /** Ends all remaining connections. */
   destroy(): void
 }
 
-/** Carries upgrades to backends: the same route, pick, headers, retries and record as other exchanges have. */
+/** Carries upgrades to backends, with the same route, pick, headers, retries and record as other exchanges. */
 export function createUpgrades(core: Core): Upgrades {
   const { services } = core
   const open = new Set<UpgradeFront>()
@@ -47,7 +47,7 @@ export function createUpgrades(core: Core): Upgrades {
   function serve(...args: Parameters<Upgrades['serve']>): void {
     const [, req, given] = args
     guarded(given, () => {
-      // node has taken its own handlers off. If the request has a body, node passes a stream that stands for the socket.
+      // node has removed its own handlers. If the request has a body, node passes a stream that stands for the socket.
       given.on('error', ignore)
       if (given !== req.socket) req.socket.on('error', ignore)
       begin(...args)
@@ -58,7 +58,7 @@ export function createUpgrades(core: Core): Upgrades {
     const [peer, req, given, head, call, ordinary] = args
     const earlier = currentResponse(req.socket)
     if (earlier) {
-      // The response to the request before it in the pipeline is still on its way.
+      // The previous response in the pipeline is not finished.
       const onDrain = (): void => emitDrain(earlier)
       const onTurn = AsyncResource.bind(() => {
         given.off('drain', onDrain)
@@ -71,7 +71,7 @@ export function createUpgrades(core: Core): Upgrades {
     if (isEnding(req.socket)) return
     const protocols = protocolsOf(req)
     if (hasBody(req)) {
-      // It would be read as the first bytes of the new protocol.
+      // The body would be read as the first bytes of the new protocol.
       req.resume()
       const fault = new ProxyError('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
       carry(peer, req, req.socket, head, { ...call, fault }, protocols)
@@ -89,7 +89,7 @@ export function createUpgrades(core: Core): Upgrades {
   ): void {
     const front = new UpgradeFront(req, stream, head, peer, services.clock)
     const headers = receivedHeaders(req, peer, core.snapshot.forwarding.requestHeaders)
-    // The handshake has its own Connection, and no trailers.
+    // The handshake has its own Connection header, and no trailers.
     for (const name of ['te', 'connection']) removeField(headers.list, name)
     const exchange = new Exchange(core, front, headers, null, call, protocols.join(', '))
     if (!stream.closed) open.add(front)
@@ -99,7 +99,7 @@ export function createUpgrades(core: Core): Upgrades {
     exchange.begin()
   }
 
-  /** Before there is an exchange that could end with what is thrown, the connection does. */
+  /** Runs `call`. No exchange exists yet that an exception could end, so an exception ends the connection. */
   function guarded(stream: Duplex, call: () => void): void {
     try {
       call()
@@ -121,15 +121,15 @@ export function createUpgrades(core: Core): Upgrades {
 }
 
 /**
- * The protocols that a request may be switched to. Not to another version of HTTP: its requests would pass through
- * unseen. And never for HTTP/1.0 (RFC 9110 section 7.8). Empty: it is an ordinary request.
+ * The protocols that a request may be switched to; empty for an ordinary request. Never another version of HTTP, whose requests
+ * would pass through unseen, and never for HTTP/1.0 (RFC 9110 section 7.8).
  */
 export function protocolsOf(req: IncomingMessage): string[] {
   if (req.httpVersionMinor === 0) return []
   return listOf(req.rawHeaders, 'upgrade').filter((protocol) => !/^(?:h2|http\/)/i.test(protocol))
 }
 
-/** The members of a header that is a list (RFC 9110 section 5.6.1), wherever they stand. */
+/** The members of a list header (RFC 9110 section 5.6.1), from all of its lines. */
 function listOf(headers: Readonly<HeaderList>, lowerName: string): string[] {
   const members: string[] = []
   for (const value of fieldValues(headers, lowerName)) {
@@ -138,7 +138,7 @@ function listOf(headers: Readonly<HeaderList>, lowerName: string): string[] {
   return members
 }
 
-/** By what node has read: the application may have changed `req.headers`. */
+/** Decided by the headers that node has read: the application may have changed `req.headers`. */
 function hasBody({ rawHeaders }: IncomingMessage): boolean {
   return (
     fieldValue(rawHeaders, 'transfer-encoding') !== undefined ||
@@ -146,7 +146,7 @@ function hasBody({ rawHeaders }: IncomingMessage): boolean {
   )
 }
 
-/** Gives the connection to a parser of its own, without the wish to upgrade; it ends after the answer. */
+/** Gives the connection to a parser of its own, without the wish to upgrade; the connection ends after the response. */
 function serveOrdinary(
   services: Services,
   req: IncomingMessage,
@@ -156,7 +156,7 @@ function serveOrdinary(
 ): void {
   const { method = 'GET', url, httpVersionMinor, rawHeaders } = req
   const dropped = new Set(['upgrade', 'http2-settings', 'connection'])
-  // What the application may have changed is put back behind the parser: the exchange judges it.
+  // The values that the application may have changed are restored after the parser: the exchange judges them.
   const written = http.METHODS.includes(method) && method !== 'CONNECT' ? method : 'GET'
   let text = `${written} / HTTP/1.${httpVersionMinor}\r\n`
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -173,7 +173,7 @@ function serveOrdinary(
     .emit('connection', socket)
 }
 
-/** The headers of `req`, as the application has left them, with what `again` says of the connection. */
+/** The headers of `req`, as the application has left them, with the Connection header of `again`. */
 function ordinaryHeaders(req: IncomingMessage, again: IncomingMessage): IncomingMessage['headers'] {
   const { upgrade: _, 'http2-settings': __, ...headers } = req.headers
   return { ...headers, ...(again.headers.connection === undefined ? {} : { connection: again.headers.connection }) }

@@ -11,7 +11,7 @@ import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from '
 import { isBehindAnother, waitForTurn } from './pipeline.ts'
 import { receivedHeaders } from './received-headers.ts'
 
-/** What one call of `proxy.web` may say differently, below the level of names. */
+/** Options of one `proxy.web` call, after names have been resolved. */
 export interface WebCall extends ExchangeCall {
   /** The body, if the application has read it. */
   readonly body?: Buffer | undefined
@@ -58,7 +58,7 @@ function bodyOf(
   // node has responded to `Expect: 100-continue` by itself if the server has no `checkContinue` listener.
   if (!isConsumed(req)) return new NodeBody(req, res, bodyBytes, expectsContinue && !hasSentContinue(res))
   const consumed = consumedBody(req)
-  // A parser that took off a content coding has changed the length.
+  // A parser that removed a content coding has changed the length.
   if ('bytes' in consumed) return new BufferedBody(consumed.bytes, consumed.bytes.length !== bodyBytes)
   return new ProxyError(
     'ERR_PROXY_BODY_CONSUMED',
@@ -66,14 +66,14 @@ function bodyOf(
   )
 }
 
-/** One request at a time on a connection: the exchange begins when the response before it is out, and so do its limits of time. */
+/** One request at a time on a connection: the exchange and its time limits begin when the response before it has been sent. */
 function wait(core: Core, received: Received): void {
   const { req, res, front } = received
   const connect = (): void => void connected(core, received)
   waitForTurn(req.socket, res, {
     onTurn() {
       if (isEnding(req.socket, res)) return
-      // A request that the application has responded to meanwhile is for no backend.
+      // The application has responded in the meantime: no backend is needed.
       if (res.headersSent || res.destroyed) front.scope.runInAsyncScope(connect)
       else front.scope.runInAsyncScope(begin, null, core, received)
     },

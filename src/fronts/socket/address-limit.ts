@@ -15,7 +15,7 @@ export class AddressLimit {
     this.#logger = logger
   }
 
-  /** @returns whether its client may have one more connection; one that may not is closed. */
+  /** @returns whether the client may have one more connection; if not, `socket` is closed. */
   takes(socket: Socket): boolean {
     const { address, isTrusted } = this.#peerOf(socket)
     // Behind a trusted proxy there are many clients, and a unix socket has no address.
@@ -37,12 +37,14 @@ export class AddressLimit {
   }
 }
 
-/** An IPv4 address as it is. Of an IPv6 address the first 64 bits: whoever has one has all of that network. */
+/**
+ * Returns an IPv4 address unchanged, and of an IPv6 address the first 64 bits: the owner of one address has that whole network.
+ */
 export function networkOf(address: string): string {
   if (!address.includes(':')) return address
   const [left = '', right] = (address.split('%')[0] ?? '').split('::')
   const head = left === '' ? [] : left.split(':')
-  // Where `::` stands for zeros, they end where the right part begins; only what reaches into the first four groups counts.
+  // The zeros of `::` end where the right part begins. Only the first four groups count.
   const tail = right === undefined || right === '' ? [] : right.split(':')
   const tailGroups = tail.length + (right?.includes('.') === true ? 1 : 0)
   const zeros = right === undefined ? 0 : Math.max(0, 8 - head.length - tailGroups)

@@ -12,63 +12,68 @@ import { readAsStream, readInto } from '../node-internals.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 import type { RequestReader } from './request-reader.ts'
 
-/** What all connections of a socket server share. */
+/** The parts that all connections of a socket server share. */
 export interface SocketConnectionDeps {
   readonly core: Core
   readonly reader: RequestReader
-  /** All connections are read into it; nothing of it is kept after the call. */
+  /** All connections are read into it; none of its bytes are kept after the call. */
   readonly readBuffer: Buffer
-  /** For a request head to come whole, ms; 0: any time. */
+  /** Time for a complete request head, ms; 0: no limit. */
   readonly headMs: number
-  /** Idle connections are kept this long, ms. */
+  /** How long idle connections are kept, ms. */
   readonly keepAliveMs: number
-  /** Header lines that say so, and the end of the head. */
+  /** Header lines that state the keep-alive time, and the end of the head. */
   readonly keepAliveText: string
-  /** Answers say that their connection ends. */
+  /** Responses say that their connection ends. */
   readonly isClosing: boolean
-  /** Requests that no route matches are for the server behind us, and not ours to refuse. */
+  /** Requests that match no route are for the server behind this one, and must not be refused here. */
   readonly isShared: boolean
   date(): string
-  /** Another server takes the connection, beginning with these bytes; `hasEnded`: they are the last. */
+  /** Another server takes the connection, starting with these bytes; `hasEnded`: they are the last. */
   onHandOver(connection: SocketConnection, bytes: Buffer, hasEnded: boolean): void
-  /** What came cannot be read; the connection is left to whoever answers. */
+  /** The input cannot be read; the connection is left to the code that responds. */
   onFault(connection: SocketConnection, error: NodeJS.ErrnoException, known: KnownRequest): void
   onClosed(connection: SocketConnection): void
 }
 
-/** Bytes that came before their turn: past so many we read no more. Below, we do, so as to hear that the client goes. */
+/**
+ * Bytes that came before their turn: past this size reading stops. Below it reading continues, so that a disconnect is noticed.
+ */
 const MAX_HELD_BYTES = 65_536
 /** After a read of this size the rest of a body is read into buffers of its own, which are not copied. */
 const LARGE_READ_BYTES = 16_384
 /** Smaller copies come from node's pool. A larger one would keep too much of the pool alive. */
 const POOLED_BYTES = 4096
-/** How long we wait for another request, to say in its answer that it was the last, ms. */
+/** How long we wait for another request, to say in its response that it was the last, ms. */
 const LAST_REQUEST_MS = 500
-/** How long a client may take to read the last answer and go, ms. */
+/** How long a client may take to read the last response and close, ms. */
 const LINGER_MS = 2_000
 
 const NONE: Readonly<HeaderList> = []
 
-/** node's codes for what has a status of its own. */
+/** node's codes for the faults that have a status of their own. */
 const FAULT_CODES = new Map([
   [EXTENSIONS_TOO_LARGE, 'HPE_CHUNK_EXTENSIONS_OVERFLOW'],
   [TRAILERS_TOO_LARGE, 'HPE_HEADER_OVERFLOW'],
 ])
 
-/** Waits for a request of which nothing has come. */
+/** Waits for a request; no byte of it has come. */
 const IDLE = 0
 /** A part of a request's head has come. */
 const HEAD = 1
 /** Reads a request's body, carries an exchange, or both. */
 const BUSY = 2
-/** The last answer is out; what still comes is dropped, since to close on it would take the answer away (RFC 9112 section 9.6). */
+/**
+ * The last response has been sent. Further bytes are dropped: closing with unread bytes would take the response away from the
+ * client (RFC 9112 section 9.6).
+ */
 const LINGERING = 3
-/** Left to somebody else, or closed. */
+/** Handed over, or closed. */
 const LEFT = 4
 
 /**
- * A client's connection that the socket server reads: one request at a time, the next when the answer to this one is out.
- * No listener, timer or promise for a request: the socket's listeners and the one deadline are the connection's.
+ * A client's connection that the socket server reads: one request at a time, the next after the response to this one has been
+ * sent. No listener, timer or promise per request: the connection has the socket's listeners and one deadline.
  */
 export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwner {
   readonly socket: Socket
@@ -80,9 +85,9 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   #state = IDLE
   #requests = 0
   #front: SocketFront | null = null
-  /** A request's body of which the end has not come. */
+  /** A request's body whose end has not come. */
   #body: SocketBody | null = null
-  /** Bytes of it that are still to come, where its length is known. */
+  /** Bytes of the body that are still to come, if its length is known. */
   #left = 0
   #chunks: ChunkedDecoder | null = null
   #held: Buffer | null = null
@@ -90,7 +95,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   #isOnHold = false
   /** The client has ended its side. */
   #hasEnded = false
-  /** {@link #read} is under way. */
+  /** {@link #read} is running. */
   #isReading = false
   readonly #onChunk = (chunk: Buffer): void => this.#body?.deliver(chunk)
 
@@ -111,12 +116,14 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
       .on('close', this.#onClose)
   }
 
-  /** Carries nothing, not even a part of a request. */
+  /** Whether it carries nothing, not even a part of a request. */
   get isIdle(): boolean {
     return this.#state === IDLE
   }
 
-  /** It became idle while the server was closing, and ends by itself: its last answer may have said that it stays. */
+  /**
+   * The connection became idle while the server was closing, and ends by itself: its last response may have said that it stays.
+   */
   get endsSoon(): boolean {
     return this.deadline <= this.#server.core.services.clock.now() + LAST_REQUEST_MS
   }
@@ -129,16 +136,16 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     return this.#server.date()
   }
 
-  // What the socket says:
+  // Events of the socket:
 
-  /** The first `length` bytes of `buffer` have come. @returns where the next ones go. */
+  /** The first `length` bytes of `buffer` have come. @returns the buffer for the next read. */
   readonly #onRead = (buffer: Buffer, length: number): Buffer => {
     const { readBuffer } = this.#server
     if (this.#state < LINGERING) {
       if (this.#held !== null) this.#onData(buffer.subarray(0, length))
       else if (buffer === readBuffer) this.#readLent(buffer, length)
       else if (length < LARGE_READ_BYTES) this.#read(copyOf(buffer, 0, length))
-      // A buffer of the body's own: it is not read into again.
+      // This buffer belongs to the body: it is not read into again.
       else this.#read(buffer.subarray(0, length))
     }
     if (length < LARGE_READ_BYTES || this.#body === null) return readBuffer
@@ -146,7 +153,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     return left < LARGE_READ_BYTES ? readBuffer : Buffer.allocUnsafeSlow(Math.min(left, readBuffer.length))
   }
 
-  /** Bytes that the stream had: all of them with TLS, and if node does not read into our buffer. */
+  /** Bytes from the stream: all of them with TLS, or if node does not read into our buffer. */
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state >= LINGERING) return
     const held = this.#held
@@ -154,7 +161,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#read(held === null ? chunk : Buffer.concat([held, chunk]))
   }
 
-  /** Whether the client has gone, or only has no more requests, cannot be told before something is written to it. */
+  /** The client may have gone, or only have no more requests. Only a write can show which. */
   readonly #onEnd = (): void => {
     this.#hasEnded = true
     const isAborted = this.#server.core.snapshot.limits.halfClose === 'abort' && this.#front?.isComplete === false
@@ -164,17 +171,20 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     } else if (this.#isRead) this.#endInput()
   }
 
-  /** What has come is read as far as it can be; of the rest a request must end first, or be taken by its backend. */
+  /**
+   * Whether all received bytes have been read as far as possible. If not, a request must end first, or its backend must take the
+   * held bytes.
+   */
   get #isRead(): boolean {
     return this.#held === null || this.#state === HEAD
   }
 
-  /** Of a request that has not been answered something is still to come. */
+  /** Whether the current request is incomplete, and its response not finished. */
   get #isCutShort(): boolean {
     return this.#state === HEAD || (this.#body !== null && this.#front !== null)
   }
 
-  /** All has been read that came before the client ended its side. */
+  /** All bytes that came before the client ended its side have been read. */
   #endInput(): void {
     if (this.#state >= LINGERING) return
     if (this.#isCutShort) this.#fail('HPE_INVALID_EOF_STATE', 'the connection ended in the middle of a request')
@@ -200,7 +210,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   // Reading:
 
-  /** Reads the shared buffer: heads where they lie, and anything else as a copy. */
+  /** Reads the shared buffer: heads in place, and anything else as a copy. */
   #readLent(bytes: Buffer, to: number): void {
     let i = 0
     this.#isReading = true
@@ -236,7 +246,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     if (this.#hasEnded && this.#isRead) this.#endInput()
   }
 
-  /** @returns how far it read, or -1 where that is the end of the connection. */
+  /** @returns how far it read, or -1 if the connection is over. */
   #readBody(body: SocketBody, bytes: Buffer, from: number): number {
     const chunks = this.#chunks
     if (this.#front === null) this.deadline = this.#server.core.services.clock.now() + this.#server.keepAliveMs
@@ -259,7 +269,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
   #endBody(body: SocketBody): void {
     const trailers = this.#chunks?.trailers ?? null
-    // It may have been taken from us from within.
+    // A call from within may have taken the body away.
     if (this.#body !== body) return
     this.#body = null
     this.#chunks = null
@@ -274,14 +284,14 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     body.finish(trailers)
   }
 
-  /** @returns the length of the head, or 0 or less where there is no request to go on with. */
+  /** @returns the length of the head, or 0 or less if there is no request to continue with. */
   #readHead(bytes: Buffer, from: number, to: number): number {
     const { reader, core, isShared } = this.#server
     const { limits, router } = core.snapshot
     const length = reader.read(bytes, from, to, this.#peer)
     if (length === 0) {
       if (this.#state === IDLE) {
-        // What has come of a first request counts from when the client came.
+        // For a first request, the time counts from when the client connected.
         if (this.#requests > 0) this.#expect(this.#server.headMs)
         this.#state = HEAD
       }
@@ -323,12 +333,12 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.socket.pause()
   }
 
-  /** A head has a bound of its own, and its end must still come. */
+  /** Whether too many bytes are held. A head has its own limit, and its end must still be read. */
   get #holdsTooMuch(): boolean {
     return this.#held !== null && this.#held.length >= MAX_HELD_BYTES && this.#state === BUSY
   }
 
-  /** Reads what has been held, and then more. */
+  /** Reads the held bytes, and then more. */
   #goOn(): void {
     if (this.#isReading || this.#state >= LINGERING) return
     const held = this.#held
@@ -338,13 +348,13 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     if (!this.#holdsTooMuch) this.#unpause()
   }
 
-  /** Reads nothing for the moment. */
+  /** Stops reading until {@link release}. */
   hold(): void {
     this.#isOnHold = true
     this.socket.pause()
   }
 
-  /** The end of {@link hold}. */
+  /** Undoes {@link hold}. */
   release(): void {
     this.#isOnHold = false
     if (!this.#isPaused) this.socket.resume()
@@ -360,7 +370,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#goOn()
   }
 
-  // After an answer:
+  // After a response:
 
   onAnswered(front: SocketFront): void {
     if (this.#front !== front) return
@@ -382,13 +392,13 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#body = null
     this.#held = null
     this.#expect(LINGER_MS)
-    // Where its time was up before, it is watched no more.
+    // If its deadline has passed, it is no longer watched: watch it again.
     this.#server.core.services.deadlines.add(this)
     this.#unpause()
     this.socket.end()
   }
 
-  // Away from here:
+  // Leaving:
 
   #handOver(bytes: Buffer): typeof NOT_PLAIN {
     this.#leave()
@@ -426,7 +436,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#isReading = false
     this.#server.core.services.deadlines.remove(this)
     readAsStream(this.socket, this.#server.readBuffer)
-    // Whoever gets it does not know that it waits.
+    // The new owner does not know that reading is on hold.
     if (this.#isOnHold) this.release()
     this.#unpause()
     this.socket
@@ -440,7 +450,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
 
 function ignore(): void {}
 
-/** Bytes of their own. */
+/** Copies bytes to memory of their own. */
 function copyOf(bytes: Buffer, from: number, to: number): Buffer {
   const length = to - from
   if (length < POOLED_BYTES) return Buffer.from(bytes.subarray(from, to))

@@ -11,20 +11,20 @@ import type { ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 
-/** Up to this size bytes are copied into one string with what stands before them: cheaper than a list of buffers. */
+/** Bytes up to this size are copied into one string with the bytes before them: cheaper than a list of buffers. */
 const SMALL_BYTES = 8192
-/** Copied bytes that do not wait for more. */
+/** Copied bytes past this size are written at once. */
 const MAX_TEXT = 65_536
 
-/** What a {@link SocketFront} asks of the connection that it answers on. */
+/** The connection as a {@link SocketFront} sees it. */
 export interface SocketFrontOwner {
   /** The request's body has been read to its end (or there is none). */
   readonly isRequestComplete: boolean
-  /** Header lines that tell the client how long the connection lives on. */
+  /** Header lines that tell the client how long the connection is kept. */
   readonly keepAliveText: string
   /** The current time as an HTTP date. */
   date(): string
-  /** The system has the last byte of the answer. */
+  /** The system has the last byte of the response. */
   onAnswered(front: SocketFront): void
 }
 
@@ -32,7 +32,7 @@ const WAITING = 0
 const ANSWERING = 1
 const ENDED = 2
 
-/** {@link SocketFront} of an answer in chunks. */
+/** Value of `#left` for a chunked response. */
 const CHUNKS = -1
 
 /** The client's side of one exchange on a raw socket. */
@@ -51,7 +51,7 @@ export class SocketFront implements Front, Writer {
   #hasBody = true
   /** Bytes that Content-Length still promises, or {@link CHUNKS}. */
   #left = 0
-  /** Goes out before anything else: the head, small pieces of the body. */
+  /** Text to be sent before anything else: the head, and small pieces of the body. */
   #text = ''
 
   constructor(
@@ -70,12 +70,12 @@ export class SocketFront implements Front, Writer {
     this.#owner = owner
   }
 
-  /** Some of the answer may have reached the client. */
+  /** Some of the response may have reached the client. */
   get hasBegun(): boolean {
     return this.#state !== WAITING
   }
 
-  /** All of the answer is here; the last of it goes out at the end of the turn. */
+  /** The response is complete; its last bytes are sent at the end of the turn. */
   get isComplete(): boolean {
     return this.#state === ENDED
   }
@@ -84,14 +84,14 @@ export class SocketFront implements Front, Writer {
     return this.#owner.isRequestComplete
   }
 
-  /** Tells `events` what becomes of the client from now on. */
+  /** Notifies `events` of the client's progress and end from now on. */
   connect(events: FrontEvents): void {
     this.#events = events
   }
 
   inform(head: ResponseHead): void {
     const socket = this.#socket
-    // Where the client does not read they would pile up without bound; they are left out.
+    // If the client is not reading, informational responses are skipped: they would pile up without bound.
     if (this.#state !== WAITING || socket.writableLength >= socket.writableHighWaterMark) return
     const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
@@ -113,7 +113,7 @@ export class SocketFront implements Front, Writer {
           hasDate = true
           break
         case CONNECTION:
-          // Only we say it, but for `upgrade` in a 426.
+          // Only we set Connection, except for `upgrade` in a 426.
           if (value === 'upgrade') break
           continue
         case CONTENT_LENGTH:
@@ -179,7 +179,7 @@ export class SocketFront implements Front, Writer {
   }
 
   abort(): void {
-    // What came before the cut is the client's: it must not take this for a connection that was never used.
+    // Send the bytes that came before the abort: the client must not take this for a connection that was never used.
     if (this.#state === ANSWERING) this.flush()
     this.#state = ENDED
     this.#socket.destroy()
@@ -197,13 +197,13 @@ export class SocketFront implements Front, Writer {
     this.#events?.onClientGone()
   }
 
-  /** The answer is complete. */
+  /** Called when the response is complete. */
   writeOut(): void {
     const socket = this.#socket
     if (socket.destroyed) return
     this.flush()
     if (socket.writableLength === 0) this.#done()
-    // Called when all that was written before is written.
+    // The callback runs when everything written before has been sent.
     else socket.write('', 'latin1', (error) => (error ? undefined : this.#done()))
   }
 
@@ -213,16 +213,16 @@ export class SocketFront implements Front, Writer {
   }
 
   #done(): void {
-    // Where the socket has failed, its 'close' tells.
+    // If the socket has failed, its 'close' reports it.
     if (this.#socket.destroyed) return
     this.#events?.onClientDone()
     this.#owner.onAnswered(this)
   }
 }
 
-/** What a {@link SocketBody} asks of the connection that it comes from. */
+/** The connection as a {@link SocketBody} sees it. */
 export interface SocketBodyOwner {
-  /** Somebody reads on. */
+  /** The connection should read on. */
   onBodyWanted(): void
 }
 
@@ -231,11 +231,11 @@ export class SocketBody implements FrontBody {
   readonly bytes: number
   readonly isDecoded = false
   readonly expectsContinue = false
-  /** Takes bytes now. */
+  /** Whether the body takes bytes now. */
   isReading = false
   readonly #owner: SocketBodyOwner
   #sink: BodySink | null = null
-  /** What came of one read behind the chunk at which the sink said stop. */
+  /** Chunks of the same read that came after the chunk at which the sink stopped. */
   #late: Buffer[] = []
   #hasEnded = false
   #trailers: HeaderList | null = null
@@ -266,18 +266,18 @@ export class SocketBody implements FrontBody {
   abandon(): void {
     this.#sink = null
     this.#late = []
-    // What still comes is read and dropped.
+    // Read and drop the rest.
     this.isReading = true
     if (!this.#hasEnded) this.#owner.onBodyWanted()
   }
 
-  /** A piece has come. */
+  /** Takes a piece of the body. */
   deliver(chunk: Buffer): void {
     if (!this.isReading) this.#late.push(chunk)
     else this.#sink?.onBody(chunk)
   }
 
-  /** All has come. */
+  /** The body is complete. */
   finish(trailers: HeaderList | null): void {
     this.#trailers = trailers
     this.#hasEnded = true
@@ -286,7 +286,7 @@ export class SocketBody implements FrontBody {
 
   #end(): void {
     const sink = this.#sink
-    // A later attempt has it from whoever kept it.
+    // A later attempt gets the body from the code that kept it.
     this.#sink = null
     sink?.onBodyEnd(this.#trailers)
   }

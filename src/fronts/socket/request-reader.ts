@@ -3,7 +3,7 @@ import { NOT_PLAIN, RequestParser } from '../../http1/request-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
 
-/** Bounds of a {@link RequestReader}. */
+/** Limits of a {@link RequestReader}. */
 export interface RequestBounds {
   readonly maxHeadBytes: number
   readonly maxHeaders: number
@@ -11,15 +11,16 @@ export interface RequestBounds {
 }
 
 /**
- * Reads the requests that the socket front keeps to itself: a head of plain syntax, and headers that no parser could read in another
- * way (one valid Host, no Upgrade, no Expect, a body of one known length, in chunks, or none). All others are {@link NOT_PLAIN}.
+ * Reads the requests that the socket front serves itself: a head of plain syntax, and headers that no parser could read in
+ * another way (one valid Host, no Upgrade, no Expect, and a body of one known length, in chunks, or none). All other requests are
+ * {@link NOT_PLAIN}.
  */
 export class RequestReader {
-  // What the last head said:
+  // The fields of the last head:
   method = ''
   target = ''
   headers: Readonly<HeaderList> = []
-  /** For a backend, and what the headers mean; unset until the first head was read. */
+  /** The headers for a backend, and their meaning; unset until the first head was read. */
   sent!: RequestHeaders
   readonly #parser: RequestParser
   readonly #maxTargetBytes: number

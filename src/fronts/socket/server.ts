@@ -15,38 +15,44 @@ import { RequestReader } from './request-reader.ts'
 
 /** Settings of a {@link createSocketServer}. */
 export interface SocketServerSettings {
-  /** Idle connections are kept this long, ms. */
+  /** How long idle connections are kept, ms. */
   readonly keepAliveMs: number
-  /** Speaks TLS, with this certificate and key. `setSecureContext()` of the socket server replaces what it is given for new connections. */
+  /**
+   * Uses TLS, with this certificate and key. `setSecureContext()` of the socket server replaces the given settings for new
+   * connections.
+   */
   readonly tls?: tls.TlsOptions | undefined
-  /** What no route matches is for the server behind the socket server, and not ours to refuse. */
+  /** Requests that match no route are for the server behind the socket server, and must not be refused here. */
   readonly isShared?: boolean
 }
 
-/** A server that reads plain requests by itself, and gives every other connection to a node:http server behind it. */
+/** A server that reads plain requests itself, and gives every other connection to a node:http server behind it. */
 export interface SocketServer extends net.Server {
   /** How many client connections are open. */
   openConnections(): number
-  /** Reads nothing from the connections that it has, and gets, until the function is called that it returns. */
+  /** Stops reading from all current and new connections until the returned function is called. */
   holdReading(): () => void
-  /** The last answer on each connection that was given to the server behind. */
+  /** The last response on each connection that was given to the server behind. */
   answers(): Iterable<http.ServerResponse>
-  /** Ends the connections that carry no request and would not end soon. Unlike node:http it counts those on which nothing has come yet. */
+  /**
+   * Ends the connections that carry no request and would not end soon. Unlike node:http it includes those on which nothing has
+   * come yet.
+   */
   closeIdleConnections(): void
   closeAllConnections(): void
-  /** With TLS: what new connections get from now on. Throws, and changes nothing, where it cannot be used. */
+  /** With TLS: replaces the settings for new connections. Throws, and changes nothing, if they cannot be used. */
   setSecureContext?(options: tls.SecureContextOptions): void
 }
 
 /** As much as node reads at once. */
 const READ_BUFFER_BYTES = 65_536
-/** A client that keeps to the time it was told must not meet a connection that is just being closed. */
+/** Added to the time that clients are told: a client that keeps to it must not meet a connection that is just being closed. */
 const KEEP_ALIVE_MARGIN_MS = 1_000
 
 /**
- * Makes a socket server.
- * @param behind gets the connections that the socket server does not want, beginning with the request that it did not want. It
- * never listens itself; its 'clientError' answers what cannot be read.
+ * Creates a socket server.
+ * @param behind gets the connections that the socket server does not want, starting with the unwanted request. It never listens
+ * itself; its 'clientError' responds to input that cannot be read.
  */
 export function createSocketServer(
   core: Core,
@@ -58,9 +64,9 @@ export function createSocketServer(
   const { activity, clock, logger } = services
   const { limits } = core.snapshot
   const connections = new Set<SocketConnection>()
-  /** Those that were given away, with the last answer on each. */
+  /** Connections that were given away, with the last response on each. */
   const others = new Map<Socket, http.ServerResponse | null>()
-  /** TCP connections whose TLS handshake has not come to its end. */
+  /** TCP connections whose TLS handshake is not finished. */
   const handshakes = new Set<Socket>()
   const { maxConnectionsPerAddress } = limits
   const addresses = maxConnectionsPerAddress === 0 ? null : new AddressLimit(maxConnectionsPerAddress, peerOf, logger)
@@ -127,7 +133,7 @@ export function createSocketServer(
 
   function accept(socket: Socket): void {
     if (!hasRoomFor(socket)) return
-    // Also one that another thread has accepted.
+    // Also needed for a socket that another thread has accepted.
     socket.allowHalfOpen = true
     begin(socket)
   }
@@ -171,7 +177,7 @@ export function createSocketServer(
 
   function secureServer(given: tls.TlsOptions): tls.Server {
     const handshakeTimeout = limits.headTimeoutMs || LONGEST_MS
-    // Half-open from the handshake on: before, node would not notice that a client has gone.
+    // Half-open only after the handshake: before that, node would not notice that a client has gone.
     const options = { noDelay: true, ALPNProtocols: ['http/1.1'], handshakeTimeout, ...given, allowHalfOpen: false }
     return tls
       .createServer(options, acceptSecure)
@@ -217,12 +223,12 @@ export function createSocketServer(
   }) as SocketServer
 }
 
-/** Listeners that an application has put on a socket may throw. */
+/** Destroys all sockets. Listeners that an application has put on a socket may throw. */
 function destroyAll(sockets: Iterable<Socket>): void {
   callEach(sockets, (socket) => socket.destroy(), warnAbout('a connection that was destroyed'))
 }
 
-/** The smaller of two limits, of which 0 is none. */
+/** The smaller of two limits; 0 means no limit. */
 function smallestLimit(one: number, other: number): number {
   return one === 0 || other === 0 ? one + other : Math.min(one, other)
 }

@@ -4,18 +4,18 @@ import type { TunnelEvents, Tunnelled } from '../../exchange/front.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import { CLOSE_TO_BACKEND, CLOSE_TO_CLIENT, FrameFollower } from './websocket-frames.ts'
 
-/** What is held for the end of a turn is written at once past this, bytes: as much as node reads at a time. */
+/** Bytes held for the end of a turn are written at once past this size: as much as node reads at a time. */
 const HOLD_BYTES = 65_536
 
 /**
- * Two joined connections. Their ends are passed on one by one, so that one side may finish after the other
- * has (RFC 9293 section 3.6); when one connection is closed, the other follows once it has what was meant for it.
+ * Two joined connections. Their ends are passed on one by one, so that one side may finish after the other has (RFC 9293 section
+ * 3.6). When one connection is closed, the other follows after it has received the bytes meant for it.
  */
 export class Tunnel implements Tunnelled {
   readonly isWebSocket: boolean
   readonly #client: Side
   readonly #backend: Side
-  /** Takes what has come from the client. */
+  /** Takes bytes from the client. */
   readonly onClientData: (chunk: Buffer) => void
   #isHalfClosed = false
 
@@ -80,17 +80,17 @@ export class Tunnel implements Tunnelled {
     }
   }
 
-  /** One side has ended. */
+  /** Whether one side has ended. */
   get isHalfClosed(): boolean {
     return this.#isHalfClosed
   }
 
-  /** Bytes that the client has not taken yet, behind which its connection ends. */
+  /** Bytes that the client has not taken yet, if its connection ends after them. */
   get bytesToEndingClient(): number {
     return bytesToEnding(this.#client.socket)
   }
 
-  /** Bytes that the backend has not taken yet, behind which its connection ends. */
+  /** Bytes that the backend has not taken yet, if its connection ends after them. */
   get bytesToEndingBackend(): number {
     return bytesToEnding(this.#backend.socket)
   }
@@ -101,7 +101,7 @@ export class Tunnel implements Tunnelled {
     this.#backend.goAway()
   }
 
-  /** Ends the connection to the backend; the client's is the exchange's to end. */
+  /** Ends the connection to the backend. The exchange ends the client's. */
   destroy(): void {
     this.#backend.socket.destroy()
   }
@@ -111,7 +111,7 @@ function bytesToEnding(stream: Duplex): number {
   return stream.writableEnded && !stream.destroyed ? stream.writableLength : 0
 }
 
-/** Ends the stream, and closes it when all that was written has gone. Only sockets of node:net have a method for it. */
+/** Ends the stream, and closes it after all written bytes have been sent. Only sockets of node:net have a method for it. */
 function destroySoon(stream: Duplex): void {
   if (typeof (stream as Partial<Socket>).destroySoon === 'function') return (stream as Socket).destroySoon()
   if (stream.writable) stream.end()
@@ -119,14 +119,14 @@ function destroySoon(stream: Duplex): void {
   else stream.once('finish', () => stream.destroy())
 }
 
-/** The bytes that come from `socket` and go to `other`, at the end of the turn that brings them. */
+/** One direction: passes bytes from `socket` to `other`, at the end of the turn that brings them. */
 class Side implements Writer {
   readonly socket: Duplex
   readonly #other: Duplex
   readonly #closeFrame: Uint8Array | null
   readonly #events: TunnelEvents
   readonly #frames = new FrameFollower()
-  /** Nearly always a turn brings one chunk. */
+  /** A turn nearly always brings one chunk. */
   #held: Buffer | null = null
   #heldMore: Buffer[] = []
   #heldBytes = 0

@@ -7,11 +7,11 @@ export const CLOSE_TO_BACKEND: Uint8Array = Uint8Array.of(0x88, 0x82, 0, 0, 0, 0
 export class FrameFollower {
   /** Bytes of mask and payload to come. */
   #left = 0
-  /** Bytes of the frame's length to come, -1 before the byte that tells; -2 between frames. */
+  /** Bytes of the frame's length to come; -1 before the byte that says how many; -2 between frames. */
   #lengthBytes = -2
   #maskBytes = 0
 
-  /** A frame of our own may go here. */
+  /** A frame of our own may be inserted here. */
   get isBetweenFrames(): boolean {
     return this.#left === 0 && this.#lengthBytes === -2
   }

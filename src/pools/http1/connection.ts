@@ -15,18 +15,18 @@ import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
 import { dial } from '../dial.ts'
 
-/** Told by a connection, the pool that owns it. */
+/** The pool that owns a connection; the connection calls it. */
 export interface ConnectionOwner {
   onConnected(connection: Http1Connection): void
-  /** It never came to be. */
+  /** It could not be set up. */
   onConnectFailed(connection: Http1Connection, error: ProxyError): void
   /** Its lease is over and it can carry another request. */
   onIdle(connection: Http1Connection): void
-  /** So it can, but its last response was one after which a stray body may come. */
+  /** Its lease is over and it can carry another request, but its last response was one after which a stray body may come. */
   onSuspect(connection: Http1Connection): void
   /** Its lease is over, and it cannot carry another request. */
   onSpent(connection: Http1Connection): void
-  /** Not leased, its deadline has passed. */
+  /** Its deadline has passed while it was not leased. */
   onIdleTooLong(connection: Http1Connection): void
   /** Its deadline has passed, and it has a new one. */
   watch(connection: Http1Connection): void
@@ -35,19 +35,19 @@ export interface ConnectionOwner {
 }
 
 const READ_BUFFER_BYTES = 65536
-/** RFC 9110 section 10.1.1: do not wait for ever for a 100 that a backend may not know of. */
+/** RFC 9110 section 10.1.1: do not wait forever for a 100 that a backend may not support. */
 const CONTINUE_WAIT_MS = 1000
-/** So many turns of the event loop end before it is certain that the sockets were polled in between. */
+/** After this many turns of the event loop it is certain that the sockets were polled in between. */
 const POLLED_BATCHES = 2
-/** Pieces of a body up to this size wait for others that the same turn of the event loop brings. */
+/** Pieces of a body up to this size wait for others that come in the same turn of the event loop. */
 const SMALL_PIECE_BYTES = 1024
-/** So many bytes of small pieces wait. */
+/** At most this many bytes of small pieces wait. */
 const PIECES_BYTES = 8192
 const CHUNK_END = Buffer.from('\r\n')
 
 /**
- * One raw socket to a backend that speaks HTTP/1.1: one request at a time, kept alive between them.
- * Reads into its own reusable buffer (`onread`), which spares the stream machinery: about 3 us a request.
+ * One raw socket to a backend that speaks HTTP/1.1: one request at a time, kept alive between requests. Reads into its own
+ * reusable buffer (`onread`), which avoids the stream machinery and saves about 3 us per request.
  */
 export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, Timed, Writer {
   readonly backend: Backend
@@ -70,24 +70,24 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   #isBodyChunked = false
   #awaitsContinue = false
   #isRequestSent = true
-  /** Nothing of the request has been given to the system yet. */
+  /** No byte of the request has been given to the system yet. */
   #isUnsent = false
   /** The request's head until it is written. */
   #head = ''
-  /** The head is written when {@link batchesWritten} has come so far. */
+  /** The head is written when {@link batchesWritten} has reached this number. */
   #mayWriteAt = 0
   /** {@link batchesWritten} when the last lease ended. */
   #releasedAt = 0
   /** It was idle before this lease. */
   #wasIdle = false
-  /** The head and what comes of the body in the same tick become one write. */
+  /** The head and the body bytes of the same tick become one write. */
   #isCorked = false
-  /** Small pieces of the body that have not been written, and how many bytes of them there are. */
+  /** Small pieces of the body that have not been written, and their length in bytes. */
   #pieces: Buffer | null = null
   #piecesLength = 0
   /** {@link writeOut} will be called. */
   #isDue = false
-  /** Small pieces have been written that the system has not taken. */
+  /** Small pieces have been written that the system has not taken yet. */
   #isWritingPieces = false
   readonly #onPiecesWritten = (): void => {
     this.#isWritingPieces = false
@@ -95,17 +95,17 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   }
   /** The sink asked to stop; holds until `resume()`. */
   #isPaused = false
-  /** Bytes came that belong to no response: what follows cannot be trusted. */
+  /** Bytes came that belong to no response: later bytes cannot be trusted. */
   #isPoisoned = false
   /** It may be authenticated as one client's user, and must not carry requests of others. */
   #isBound = false
   #failure: ProxyError | null = null
-  /** The backend takes no more; what it has said before is still to be read. */
+  /** The backend takes no more bytes; the bytes that it has sent are still to be read. */
   #isWriteBroken = false
-  /** Calls of {@link #receive}. */
+  /** Number of calls of {@link #receive}. */
   #reads = 0
   #onResumed: (() => void) | null = null
-  /** How long it may stay idle by what the backend said last. */
+  /** How long it may stay idle, by the backend's last response, ms. */
   #idleMs: number
 
   constructor(
@@ -148,7 +148,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
       .on('drain', () => this.#onDrain())
   }
 
-  /** Of its own first lease. */
+  /** Its set-up times during its first lease; `null` later. */
   get setup(): SetupTimes | null {
     return this.#leases === 1 ? this.#setup : null
   }
@@ -162,17 +162,17 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     return this.#leases > 0
   }
 
-  /** How long it may stay idle by what the backend announced last, ms. */
+  /** How long it may stay idle, by the backend's last announcement, ms. */
   get idleMs(): number {
     return this.#idleMs
   }
 
-  /** Can carry a request, as far as we know. */
+  /** Whether it can carry a request, as far as we know. */
   get isUsable(): boolean {
     return this.#failure === null && !this.#isPoisoned && !this.#isWriteBroken && !this.#socket.destroyed
   }
 
-  /** Hands it to an exchange. */
+  /** Leases it to an exchange. */
   lease(): this {
     this.#leases++
     this.#isLeased = true
@@ -186,7 +186,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#sink = sink
     this.#body = body
     if (!this.isUsable) {
-      // It died between the lease and now; told as the wire would tell it, not from within this call.
+      // It died between the lease and now. Reported as an error on the wire would be: not from within this call.
       this.#failure ??= this.#resetError('closed the connection')
       process.nextTick(() => this.#report())
       return
@@ -197,8 +197,8 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#isRequestSent = body === null
     this.#mayWriteAt = 0
     if (this.#wasIdle || this.isReused) {
-      // A FIN or bytes that lie in the socket say that it cannot be used: they are read before anything is written. After
-      // a response one poll is enough for a request that may be sent again; any other wants one just before it is sent.
+      // A FIN or bytes that wait in the socket make it unusable: they are read before anything is written. For a request that may
+      // be retried, one poll after the last response is enough. Any other request needs a poll just before it is sent.
       const since = isIdempotent(request.method) ? this.#releasedAt : batchesWritten()
       this.#mayWriteAt = since + POLLED_BATCHES
     }
@@ -237,7 +237,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
       this.#socket.write(head, 'latin1')
       return this.#noteSent()
     }
-    // The first piece of the body is often here already, or comes in this tick: one system call for both.
+    // The first piece of the body is often already here, or comes in this tick: one system call sends both.
     this.#isCorked = true
     this.#socket.cork()
     this.#socket.write(head, 'latin1')
@@ -252,7 +252,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#noteSent()
   }
 
-  /** A first write that fails at once was refused as a whole. */
+  /** Notes that bytes were sent. A first write that fails at once was rejected as a whole. */
   #noteSent(): void {
     if (this.#socket.errored === null) this.#isUnsent = false
   }
@@ -288,7 +288,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#writePieces(this.#isBodyChunked ? chunksEnd(trailers) : '')
   }
 
-  /** The small pieces as one, and `end`: strings that stand alone cost less than a list of buffers. */
+  /** Writes the small pieces as one string, and `end`: single strings cost less than a list of buffers. */
   #writePieces(end: string): void {
     const length = this.#piecesLength
     this.#piecesLength = 0
@@ -343,10 +343,10 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     } else this.#owner.onIdleTooLong(this)
   }
 
-  // What the parser finds:
+  // Events of the parser:
 
   onInformational(head: ResponseHead): void {
-    // Reading the body is what asks the client for it; a 100 that nobody awaits is of no use to it.
+    // Starting the body asks the client for it. A 100 that nobody waits for is dropped.
     if (head.status === 100) {
       if (this.#awaitsContinue) this.#startBody()
     } else this.#sink?.onInformational(head)
@@ -355,7 +355,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   onHead(head: ResponseHead): void {
     const seconds = this.#parser.framing.keepAliveSeconds
     this.#idleMs = seconds < 0 ? this.#keepAliveMs : Math.min(this.#keepAliveMs, (seconds - 1) * 1000)
-    // A final answer in place of 100: the body is not wanted, and the connection has an unfinished request.
+    // A final response in place of 100: the body is not wanted, and the connection has an unfinished request.
     this.#awaitsContinue = false
     this.deadline = Number.POSITIVE_INFINITY
     this.#sink?.onHead(head, this)
@@ -363,12 +363,12 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
 
   onData(chunk: Buffer): void {
     const wasPaused = this.#isPaused
-    // A `resume()` from within the call undoes this, and holds.
+    // A `resume()` from within the call undoes this, and stays in effect.
     this.#isPaused = true
     if (this.#sink?.onData(chunk) !== false) this.#isPaused = wasPaused
   }
 
-  // What the socket says:
+  // Events of the socket:
 
   #connected(setup: SetupTimes): void {
     this.#isConnected = true
@@ -385,7 +385,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     return this.#buffer
   }
 
-  /** @returns whether to read on. */
+  /** @returns whether to continue reading. */
   #receive(bytes: number): boolean {
     this.#reads++
     const sink = this.#sink
@@ -395,13 +395,13 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
       return true
     }
     if (this.#isUnsent) {
-      // A 408 to a connection that was idle for too long, perhaps: no answer to what has not been asked.
+      // Perhaps a 408 to a connection that was idle for too long. It cannot be the response to an unsent request.
       this.#failWith(this.#resetError('sent bytes'))
       return true
     }
     const parser = this.#parser
     const read = parser.execute(this.#buffer, 0, bytes)
-    // Also where the exchange has given the connection back from within.
+    // Also if the exchange has released the connection from within.
     if (read >= 0 && read < bytes && parser.isDone) this.#isPoisoned = true
     if (read < 0) {
       if (parser.hasHead) this.#fail('ERR_PROXY_TRUNCATED', `sent a body with ${parser.fault}`)
@@ -423,8 +423,9 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   }
 
   /**
-   * A backend that answers early and closes (413, 401) makes our next write fail, and node destroys a socket then,
-   * with the answer unread in the kernel. So it lives until a whole turn of the event loop has brought nothing more.
+   * Reads on after a failed write. A backend that responds early and closes (413, 401) makes our next write fail. node then
+   * destroys the socket, with the response unread in the kernel. So the socket is kept until a whole turn of the event loop has
+   * brought nothing more.
    */
   #readRest(done: () => void): void {
     const before = this.#reads
@@ -443,10 +444,10 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#body?.resume()
   }
 
-  /** The client has sent the body without waiting for a 100, or the backend has given none in time. */
+  /** The client has sent the body without waiting for a 100, or the backend has sent none in time. */
   #stopWaiting(): void {
     if (this.#head === '') return this.#startBody()
-    // It goes out with the head.
+    // The body is sent with the head.
     this.#awaitsContinue = false
     this.deadline = Number.POSITIVE_INFINITY
   }
@@ -457,13 +458,13 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     try {
       this.#body?.start(this)
     } catch (thrown) {
-      // Its front lies between, which an application may have wrapped.
+      // The body comes through a front, which an application may have wrapped.
       this.#fail('ERR_PROXY_HOOK', `was not sent the request's body, which threw: ${describeError(thrown)}`, thrown)
     }
   }
 
   #onSocketError(error: Error): void {
-    // Until then whoever dials is told.
+    // Before that, `dial` handles the error.
     if (this.#isConnected) this.#lost(`: ${describeError(error)}`, error)
   }
 
@@ -478,7 +479,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#owner.onClosed(this)
   }
 
-  /** The connection went away under a request, or under none. */
+  /** The connection was lost, with or without a request on it. */
   #lost(detail: string, cause?: unknown): void {
     if (!this.#isConnected) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up', cause)
     else if (this.#sink !== null && this.#parser.hasHead)
@@ -487,7 +488,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     else this.#fail('ERR_PROXY_RESET', `closed the connection before it answered${detail}`, cause)
   }
 
-  /** Nothing of the request was sent. */
+  /** The error if no byte of the request was sent. */
   #resetError(what: string, detail = '', cause?: unknown): ProxyError {
     return this.#error('ERR_PROXY_RESET', `${what} before it had the request${detail}`, cause, 'acquire')
   }

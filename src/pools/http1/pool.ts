@@ -11,20 +11,20 @@ import { UpgradeConnection, type UpgradeOwner } from '../upgrade/connection.ts'
 import { type Carrier, createCarrier } from '../upgrade/handshake.ts'
 import { type ConnectionOwner, Http1Connection } from './connection.ts'
 
-/** Bounds of {@link http1Pool}; all are per backend. */
+/** Limits of {@link http1Pool}; all are per backend. */
 export interface PoolOptions {
-  /** Connections at the most, upgraded ones (WebSocket) among them. Default 256. */
+  /** Most connections, including upgraded ones (WebSocket). Default 256. */
   maxConnections?: number
-  /** Exchanges that may wait for a connection; one more is answered 503 at once. Default 1024. */
+  /** Exchanges that may wait for a connection; one more gets a 503 at once. Default 1024. */
   maxWaiting?: number
   /**
-   * How long an unused connection is kept, ms; always one second under what the backend announces. Default 4000.
-   * 0: every request gets a new connection.
+   * How long an unused connection is kept, ms; at least one second less than the backend announces. Default 4000. 0: every
+   * request gets a new connection.
    */
   keepAliveMs?: number
-  /** Size of a response head, bytes; a larger one is a bad response (502). Default 65536. */
+  /** Largest response head, bytes; a larger one is a bad response (502). Default 65536. */
   maxResponseHeadBytes?: number
-  /** Interim responses (1xx) before the final one; with one more it is a bad response (502). Default 100. */
+  /** Most interim responses (1xx) before the final one; with one more it is a bad response (502). Default 100. */
   maxInterimResponses?: number
 }
 
@@ -38,12 +38,12 @@ export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freez
 })
 
 /**
- * For so long a connection is not used after a response that has no body but could have had one: a backend that sends it
- * all the same does so in a second write, which the system may hold back for 40 ms (Nagle's algorithm and a delayed ACK).
+ * How long a connection is not used after a response that has no body but could have had one, ms. A backend that sends a body
+ * anyway does so in a second write, which the system may hold back for 40 ms (Nagle's algorithm and a delayed ACK).
  */
 const STRAY_MS = 50
 
-/** What the proxy shares with its pools. */
+/** The parts that the proxy shares with its pools. */
 interface Http1PoolDeps {
   clock?: Clock
   deadlines?: Deadlines
@@ -52,24 +52,30 @@ interface Http1PoolDeps {
 interface Settings extends Required<PoolOptions> {
   readonly clock: Clock
   readonly deadlines: Deadlines
-  /** The async context of whoever made the pool. Connections are opened in it: they outlive the request that needed them first. */
+  /**
+   * The async context of the code that created the pool. Connections are opened in it: they outlive the request that needed them
+   * first.
+   */
   readonly scope: AsyncResource
   readonly offers: Offers
   readonly carry: Carrier
 }
 
-/** What backends of one pool tell each other: one is free, while exchanges wait for another. Each exchange is offered that once. */
+/**
+ * Shared by the backends of one pool: a free backend is offered to an exchange that waits for another. Each exchange gets one
+ * offer.
+ */
 interface Offers {
-  /** Exchanges that wait and have not been offered another backend, over all backends. */
+  /** Waiting exchanges that have not been offered another backend, over all backends. */
   waiting: number
-  /** Those that have been. */
+  /** Exchanges that have been offered one. */
   readonly made: WeakSet<ExchangeView>
   offer(free: BackendPool): void
 }
 
 /**
- * The default {@link Pool}: HTTP/1.1 over raw sockets, kept alive, the most recently used first.
- * Past `maxConnections` exchanges wait in order, at most `maxWaiting` of them and for `timeouts.acquire`.
+ * The default {@link Pool}: HTTP/1.1 over raw sockets, kept alive. The most recently used connection is used first. At
+ * `maxConnections`, exchanges wait in order: at most `maxWaiting` of them, for at most `timeouts.acquire`.
  */
 export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): Pool {
   const clock = deps.clock ?? systemClock
@@ -140,13 +146,16 @@ function isRepeated(exchange: ExchangeView): boolean {
 
 /** One exchange that waits for a connection. */
 class Waiter implements Timed {
-  /** Runs only while it waits for others to finish; a connection that is being set up for it has its own limit. */
+  /** Set only while it waits for others to finish. A connection that is being set up for it has its own limit. */
   deadline = Number.POSITIVE_INFINITY
   index = UNWATCHED
   isSettled = false
   /** A connection is being set up for it. */
   hasOpening = false
-  /** An earlier attempt has failed: a kept connection could be as stale as the one before, and may not be repeated again. */
+  /**
+   * An earlier attempt has failed: a kept connection could be as stale as the one before, and the request may not be retried once
+   * more.
+   */
   readonly wantsFresh: boolean
   readonly exchange: ExchangeView
   readonly promise: Promise<Lease>
@@ -177,7 +186,7 @@ class Waiter implements Timed {
     this.fail('ERR_PROXY_ACQUIRE_TIMEOUT', `${what}; ${remedy}`)
   }
 
-  /** It wants a connection of its own: for an upgrade. */
+  /** Whether it needs a connection of its own, for an upgrade. */
   get isUpgrade(): boolean {
     return this.exchange.upgrade !== null
   }
@@ -212,18 +221,18 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
   readonly #settings: Settings
   /** Most recently used last. */
   readonly #idle: Http1Connection[] = []
-  /** Not used before {@link STRAY_MS} have passed; the oldest first. */
+  /** Not used before {@link STRAY_MS} have passed; oldest first. */
   readonly #suspects = new Set<Http1Connection>()
   readonly #connections = new Set<Connection>()
-  /** Connections that are being set up, and for whom. */
+  /** Connections that are being set up, and the waiters for which they are. */
   readonly #opening = new Map<Connection, Waiter>()
-  /** Those of them that are being closed, and take up no room. */
+  /** Those of {@link #connections} that are being closed, and do not count against `maxConnections`. */
   readonly #closing = new Set<Connection>()
   /** In order of arrival. */
   readonly #waiters = new Set<Waiter>()
   /** Waiters without a connection being set up for them. */
   #queued = 0
-  /** Those of them that have not been offered another backend. */
+  /** Queued waiters that have not been offered another backend. */
   readonly #mayChoose = new Set<Waiter>()
   #opened = 0
   #reused = 0
@@ -291,7 +300,10 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
     if (this.#mayChoose.delete(waiter)) offers.waiting--
   }
 
-  /** The last to come picks again, since another backend is free; where it comes back, it has lost no place. @returns whether there is one. */
+  /**
+   * Makes the last to come pick again, since another backend is free. If it comes back, it has lost no place.
+   * @returns whether there is one.
+   */
   letOnePickAgain(): boolean {
     let last: Waiter | null = null
     for (const waiter of this.#mayChoose) last = waiter
@@ -301,13 +313,13 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
     return true
   }
 
-  /** It can carry another request, and nobody waits for it. */
+  /** Offers this backend to other waiters: it can carry another request, and nobody waits for it here. */
   #offer(): void {
     const { offers } = this.#settings
     if (offers.waiting > 0 && this.#queued === 0 && !this.#isDraining) offers.offer(this)
   }
 
-  /** Those who wait pick again: all of them, or only those for whom no connection is being set up. */
+  /** Makes the waiters pick again: all of them, or only those for which no connection is being set up. */
   turnAway(all: boolean): void {
     for (const waiter of this.#waiters) {
       if (all || !waiter.hasOpening)
@@ -340,8 +352,8 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
   onConnected(connection: Connection): void {
     const opener = this.#opening.get(connection)
     this.#opening.delete(connection)
-    // Its own, also where another has waited for longer: that one has a connection of its own on the way, and if this were given
-    // to it and the other failed, nobody would tell the opener.
+    // The opener gets it, even if another waiter has waited longer. That one has its own connection on the way. If it got this
+    // one and its own failed, the opener would never be notified.
     if (opener?.isSettled === false) opener.give(this.#lease(connection))
     else if (connection instanceof Http1Connection) this.onIdle(connection)
     else this.onSpent(connection)
@@ -373,7 +385,7 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
   }
 
   onSuspect(connection: Http1Connection): void {
-    // Whoever waits gets a new one: it costs less than to wait, and than to be given another response.
+    // Waiters get a new connection: that costs less than to wait, and less than to be given another response.
     if (this.#queued > 0 || this.#isDraining) return this.onSpent(connection)
     connection.deadline = this.#settings.clock.now() + STRAY_MS
     this.#suspects.add(connection)
@@ -416,7 +428,7 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
     return this.#connections.size - this.#closing.size < this.#settings.maxConnections
   }
 
-  /** Closes what is not leased; its place is free at once. */
+  /** Closes a connection that is not leased; its place is free at once. */
   #discard(connection: Connection | undefined): void {
     if (connection === undefined) return
     connection.destroy()
@@ -457,7 +469,7 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
           : new Http1Connection(this.#backend, this, this.#settings),
       )
     } catch (thrown) {
-      // A certificate that cannot be read, perhaps. Whoever waits is told; the caller may be an event of another connection.
+      // Perhaps an unreadable certificate. The waiter gets the error: the caller may be an event of another connection.
       const code = this.#backend.endpoint.isSecure ? 'ERR_PROXY_TLS' : 'ERR_PROXY_CONNECT'
       return waiter.fail(code, `could not be connected to: ${describeError(thrown)}`, thrown)
     }
@@ -468,7 +480,7 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
     deadlines.add(connection)
   }
 
-  /** A place has become free: set up connections for those who only wait for others to finish. */
+  /** A place has become free: sets up connections for the waiters that only wait for others to finish. */
   #openForQueued(): void {
     if (this.#queued === 0) return
     for (const waiter of this.#waiters) {

@@ -12,10 +12,10 @@ import { describeError } from '../../runtime/describe-error.ts'
 import { dial } from '../dial.ts'
 import { type Carrier, createHeadCheck } from './handshake.ts'
 
-/** Told by a connection, the pool that owns it. */
+/** The pool that owns a connection; the connection calls it. */
 export interface UpgradeOwner {
   onConnected(connection: UpgradeConnection): void
-  /** It never came to be. */
+  /** It could not be set up. */
   onConnectFailed(connection: UpgradeConnection, error: ProxyError): void
   /** Its lease is over. */
   onSpent(connection: UpgradeConnection): void
@@ -41,7 +41,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
   #sink: ResponseSink | null = null
   #failure: ProxyError | null = null
   #requestError: Error | undefined
-  /** Reads along with node's client, and says what is not strictly HTTP. */
+  /** Reads along with node's client, and returns the first thing that is not strictly HTTP. */
   #faultOf: (bytes: Buffer) => string | null = () => null
   readonly #onBytes = (bytes: Buffer): void => {
     const fault = this.#faultOf(bytes)
@@ -88,7 +88,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
   send(head: RequestHead, _body: BodySource | null, sink: ResponseSink): void {
     this.#sink = sink
     if (this.#failure !== null || this.#socket.destroyed) {
-      // It died between the lease and now; reported as the wire would, not from within this call.
+      // It died between the lease and now. Reported as an error on the wire would be: not from within this call.
       this.#failure ??= this.#error(
         'ERR_PROXY_RESET',
         'closed the connection before it had the request',
@@ -106,7 +106,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     request.on('error', (error) => this.#onRequestError(error))
     request.on('upgrade', (response, socket: Socket, rest: Buffer) => this.#onUpgrade(head, response, socket, rest))
     request.on('response', (response) => {
-      // A 101 that does not say to what.
+      // A 101 that does not name a protocol.
       if (response.statusCode === 101) this.#onWrongProtocol(head, '')
       else this.#onResponse(head, response)
     })
@@ -148,7 +148,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
       this.#sink = null
       last?.onEnd(response.rawTrailers.length === 0 ? null : response.rawTrailers)
     })
-    // Not when the connection closes: a slow client may have to take what has come before that.
+    // Not when the connection closes: a slow client may still have to take the bytes that came before that.
     response.on('close', () => {
       if (!response.complete) this.#lost()
     })
@@ -159,7 +159,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     this.#response?.resume()
   }
 
-  /** Each chunk is its own. */
+  /** Nothing to do: each chunk has its own memory. */
   retain(): void {}
 
   release(): void {
@@ -173,7 +173,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     this.#failure ??= this.#error('ERR_PROXY_CLOSED', 'was disconnected: the proxy or its pool was closed')
     this.#report()
     this.#request?.destroy()
-    // node counts a request as destroyed when its response has come, and its socket may be open.
+    // node treats a request as destroyed when its response has come, but its socket may be open.
     this.#socket.destroy()
   }
 

@@ -7,13 +7,12 @@ import type { HeaderList } from '../../model/exchange-view.ts'
 import type { RequestHead } from '../../model/message.ts'
 
 /**
- * Asks a backend for an upgrade over `socket`, which is connected.
- * @returns the request, without listeners: its `upgrade`, `response` and `error` are the caller's.
- * Throws for a head that cannot be sent.
+ * Asks a backend for an upgrade over `socket`, which is connected. Throws for a head that cannot be sent.
+ * @returns the request, without listeners: the caller listens to `upgrade`, `response` and `error`.
  */
 export type Carrier = (head: RequestHead, socket: Socket, bounds: ResponseBounds) => ClientRequest
 
-/** Gives out one connection that is there already. */
+/** An agent that hands out one existing connection. */
 class OneConnection extends Agent {
   readonly #socket: Socket
 
@@ -28,27 +27,28 @@ class OneConnection extends Agent {
 }
 
 /**
- * The only user of http-proxy-3, which asks for the upgrade. It gets private copies of all that it could write to, and a stand-in
- * for the client's connection: what it would do there on failure (close it without a response), with a refusal (send it on without
- * backpressure, truncated or not) and with the head of a 101 (write it in UTF-8) is done by the exchange. Connections are the pool's.
+ * The only user of http-proxy-3, which asks for the upgrade. It gets private copies of everything that it could write to, and a
+ * stand-in for the client's connection. The exchange serves the client instead: on failure http-proxy-3 would close it without a
+ * response, it would pass a refusal on without backpressure, truncated or not, and it would write the head of a 101 in UTF-8. The
+ * pool owns the connections.
  */
 export function createCarrier(): Carrier {
   const carrier = createProxyServer({})
-  // The request tells of its errors itself; and http-proxy-3's own listener throws if it is the only one.
+  // The request reports its errors itself, and http-proxy-3's own listener throws if it is the only one.
   carrier.on('error', () => {})
   let begun: ClientRequest | null = null
   let path = ''
   carrier.on('proxyReqWs', (request: ClientRequest) => {
     begun = request
-    // The last moment before it is sent; http-proxy-3 would have joined slashes and dropped a lone question mark.
+    // The last moment before the request is sent. http-proxy-3 would have joined slashes and dropped a lone question mark.
     request.path = path
-    // node would drop headers past a number of 1000, silently; the bound is on the bytes of the head.
+    // node would silently drop headers after the first 1000. Our limit is on the bytes of the head.
     request.maxHeadersCount = 0
   })
 
   return (head, socket, { maxResponseHeadBytes }) => {
     const standIn = Object.assign(new EventEmitter(), { setTimeout() {}, setNoDelay() {}, setKeepAlive() {} })
-    // It lets only GET and WebSocket through: all come under these names, and have their own in the options.
+    // http-proxy-3 lets only GET and WebSocket through. All requests use these names here, and have their own in the options.
     const view = {
       method: 'GET',
       url: '/',
@@ -59,10 +59,10 @@ export function createCarrier(): Carrier {
       connection: standIn,
     }
     const options = {
-      // TLS is the connection's business, as its address is.
+      // The connection already has its TLS and its address.
       target: { protocol: 'http:', host: 'localhost', hostname: 'localhost', port: 80 },
       agent: new OneConnection(socket),
-      // The base of the request's options; it writes into it, so it is new each time.
+      // The base of the request's options. http-proxy-3 writes into it, so it is new each time.
       ssl: { maxHeaderSize: maxResponseHeadBytes, insecureHTTPParser: false },
       method: head.method,
       headers: { upgrade: head.upgrade },
@@ -72,7 +72,7 @@ export function createCarrier(): Carrier {
     try {
       carrier.ws(view as unknown as IncomingMessage, standIn as unknown as Socket, options as never, () => {})
     } finally {
-      // It counts open sockets until they close.
+      // http-proxy-3 counts open sockets until they close.
       standIn.emit('close')
     }
     const request = begun as ClientRequest | null
@@ -84,8 +84,8 @@ export function createCarrier(): Carrier {
 }
 
 /**
- * Reads the head of a response along with node's client, and returns the first thing in it that is not strictly HTTP, or
- * `null`: node takes `Transfer-Encoding: gzip, chunked`, control characters in the reason and statuses under 100.
+ * Returns a function that reads the head of a response along with node's client. It returns the first thing that is not strictly
+ * HTTP, or `null`: node accepts `Transfer-Encoding: gzip, chunked`, control characters in the reason and statuses under 100.
  */
 export function createHeadCheck(method: string, bounds: ResponseBounds): (bytes: Buffer) => string | null {
   const parser = new ResponseParser({ onInformational() {}, onHead() {}, onData() {} }, bounds)
@@ -98,7 +98,7 @@ export function createHeadCheck(method: string, bounds: ResponseBounds): (bytes:
   }
 }
 
-/** By name as received; repeated ones are a list, which becomes separate lines again. */
+/** Headers by their names as received. Repeated ones are a list, which becomes separate lines again. */
 function headerRecord(list: Readonly<HeaderList>): Record<string, string | string[]> {
   const names = new Map<string, string>()
   const record: Record<string, string | string[]> = Object.create(null)
