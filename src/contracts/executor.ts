@@ -2,7 +2,7 @@ import type { Server } from 'node:http'
 import type { TlsOptions } from 'node:tls'
 import type { PoolStats } from './pool.ts'
 
-/** Where to listen. */
+/** The address to listen on, and the options of the listener. */
 export interface ListenOptions {
   /** 0 for any free port. */
   readonly port?: number

@@ -30,7 +30,7 @@ export interface GoneBackend {
   readonly backend: Backend
 }
 
-/** What {@link Prepared.commit} returns. */
+/** The result of {@link Prepared.commit}. */
 export interface GroupsUpdate {
   /** Backends that get no new exchanges. */
   readonly gone: readonly GoneBackend[]

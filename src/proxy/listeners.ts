@@ -68,8 +68,8 @@ export class Listeners {
 }
 
 /**
- * Attaches to the node:http server that serves the requests which our socket server leaves to it. Requests that no route matches
- * go to the application's server.
+ * Attaches the proxy to `behind`, the node:http server for requests that our socket server leaves to it. Requests that no route
+ * matches go to `fallback`, the application's server.
  */
 function attachWithFallback(requests: Requests, behind: http.Server, fallback: http.Server): void {
   const serve = (req: IncomingMessage, res: ServerResponse): void => {

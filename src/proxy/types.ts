@@ -86,7 +86,7 @@ export interface UpdatePlan {
   readonly restart: readonly string[]
 }
 
-/** What {@link Proxy.update} returns. */
+/** The result of {@link Proxy.update}. */
 export interface UpdateResult {
   /** Number of the configuration; the first one is 1. */
   readonly version: number
