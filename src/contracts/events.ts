@@ -4,31 +4,31 @@ import type { ExchangeView } from '../model/exchange-view.ts'
 import type { ExchangeRecord } from '../model/record.ts'
 import type { ThreadChange } from './executor.ts'
 
-/** The events of a proxy. They inform and carry no control: what a listener throws is logged and changes nothing. */
+/** The events of a proxy. They are notifications only: an error that a listener throws is logged and has no effect. */
 export interface ProxyEvents {
   /** An exchange has begun. */
   request: (exchange: ExchangeView) => void
-  /** It is tried at a backend. */
+  /** An attempt at a backend begins. */
   attempt: (exchange: ExchangeView, backend: Backend) => void
-  /** The attempt failed, and another follows after `delayMs`. */
+  /** An attempt failed, and a retry follows after `delayMs`. */
   retry: (exchange: ExchangeView, error: ProxyError, delayMs: number) => void
-  /** The head of a backend's answer goes to the client. */
+  /** The head of a response goes to the client. */
   response: (exchange: ExchangeView, status: number) => void
   /** A connection was switched to another protocol (WebSocket). */
   upgrade: (exchange: ExchangeView, backend: Backend) => void
-  /** An exchange failed, or something went wrong outside of any. With no listener nothing happens. */
+  /** An exchange failed, or (with `null`) an error occurred outside any exchange. Without a listener nothing happens. */
   error: (error: ProxyError, exchange: ExchangeView | null) => void
-  /** An exchange has ended, however it went; once for each `request`. */
+  /** An exchange has ended, in success or failure; once for each `request`. */
   finish: (exchange: ExchangeView, record: ExchangeRecord) => void
-  /** A backend was taken out of the balance for `ms`. */
+  /** A backend was ejected: it gets no requests for `ms`. */
   eject: (backend: Backend, ms: number, reason: string) => void
-  /** It is back. */
+  /** The ejection of a backend has ended. */
   uneject: (backend: Backend) => void
-  /** A probe says that a backend does not work: it is out of the balance. In a module of `serveModule()`: only in the thread that probes. */
+  /** A probe found a backend unhealthy: it gets no requests. In a module of `serveModule()`: only in the thread that probes. */
   unhealthy: (backend: Backend, reason: string) => void
-  /** A probe says that it works again. */
+  /** A probe found the backend healthy after it was unhealthy. */
   healthy: (backend: Backend, reason: string) => void
-  /** A thread of the executor began, retires or ended. */
+  /** A thread of the executor has started, is retiring or has ended. */
   thread: (change: ThreadChange) => void
   /** The proxy has closed. */
   close: () => void

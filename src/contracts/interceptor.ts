@@ -3,7 +3,7 @@ import type { RequestHead } from '../model/message.ts'
 import type { BodySource, ResponseSink } from './pool.ts'
 
 /**
- * Responds to a request by calling `sink`. The last one of a route, inside of all interceptors, sends the request to a backend.
+ * Responds to a request by calling `sink`. The innermost handler of a route, inside all interceptors, sends the request to a backend.
  * `body` is `null` if there is none.
  */
 export type Handler = (
@@ -14,16 +14,16 @@ export type Handler = (
 ) => void
 
 /**
- * Stands between a route and its backends. It may call `next` later (after it has asked somebody), respond itself by calling
- * `sink`, change the request, wrap `sink` (to see or rewrite the response) or `body`, and call `next` again.
+ * Runs between a route and its backends. It may call `next` later (such as after a call to another service), respond itself by
+ * calling `sink`, change the request, wrap `sink` (to see or rewrite the response) or `body`, and call `next` more than once.
  *
- * If it changes a body it sets `bodyBytes: -1` (or the new length) and drops the headers that describe the old bytes. While no
- * backend is asked it may take `timeouts.intercept`. An exception, a rejection, and a response that is not valid HTTP end the
- * exchange with 500 (`ERR_PROXY_HOOK`). After `exchange.signal` is aborted its calls have no effect. The rules: docs/interceptors.md.
+ * If it changes a body, it must set `bodyBytes: -1` (or the new length) and drop the headers that describe the old bytes. While no
+ * attempt runs, it may take `timeouts.intercept`. An exception, a rejection, or a response that is not valid HTTP ends the
+ * exchange with 500 (`ERR_PROXY_HOOK`). After `exchange.signal` is aborted, its calls have no effect. Rules: docs/interceptors.md.
  */
 export interface Interceptor {
   /** Stable label for logs. */
   readonly name: string
-  /** Called once for each route that has it, when the route is made. */
+  /** Creates the handler. Called once for each route that has the interceptor, when the route is created. */
   wrap(next: Handler): Handler | ((...args: Parameters<Handler>) => Promise<void>)
 }

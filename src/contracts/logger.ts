@@ -1,4 +1,4 @@
-/** Diagnostics, in pino's order of arguments: a `pino()` instance fits as it is, and so do most structured loggers. */
+/** Receives diagnostics, in pino's order of arguments: a `pino()` instance works unchanged, and so do most structured loggers. */
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void

@@ -15,12 +15,12 @@ export interface OutgoingResponse {
   readonly headers: HeaderView
 }
 
-/** Changes heads on their way through. Synchronous. What it throws ends the exchange with 500 (`ERR_PROXY_HOOK`). */
+/** Changes the heads of requests and responses. Synchronous. An error that it throws ends the exchange with 500 (`ERR_PROXY_HOOK`). */
 export interface Transform {
   /** Stable label for logs. */
   readonly name: string
-  /** Before anything is sent to a backend; once an exchange. */
+  /** Called once per exchange, before anything is sent to a backend. */
   request?(request: OutgoingRequest, exchange: ExchangeView): void
-  /** Before anything of the response is sent to the client. */
+  /** Called before any part of the response is sent to the client. */
   response?(response: OutgoingResponse, exchange: ExchangeView): void
 }

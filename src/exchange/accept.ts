@@ -6,12 +6,12 @@ import { type LocalResponse, textResponse } from './local-response.ts'
 import type { Services } from './services.ts'
 import type { Snapshot } from './snapshot.ts'
 
-/** Common methods that we let through; a backend may take fewer, or more. */
+/** Common methods that the proxy forwards. A backend may support fewer, or more. */
 const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 
 /**
- * Step 1, the same and in the same order for every front: may the request be carried at all?
- * @returns why not, or our own response to it, or `null`.
+ * Step 1: decides whether the request may be forwarded. Every front runs the same checks in the same order.
+ * @returns the reason to refuse it, or the proxy's own response, or `null` to go on.
  */
 export function accept(exchange: Exchange): ProxyError | LocalResponse | null {
   const { services, snapshot, request, method, target, call } = exchange
@@ -24,16 +24,16 @@ export function accept(exchange: Exchange): ProxyError | LocalResponse | null {
   if (misuse !== null) {
     return new ProxyError('ERR_PROXY_HOOK', `the application has changed req.headers, and ${misuse}`)
   }
-  // It goes to no backend: it sends back what proxies have added, and cookies that a script may not read (RFC 9110 section 9.3.8).
+  // TRACE reaches no backend: its response would reveal headers added by proxies, and cookies hidden from scripts (RFC 9110 section 9.3.8).
   if (method === 'TRACE') return textResponse(405, `405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED])
-  // OPTIONS whose `Max-Forwards` is spent (RFC 9110 section 7.6.2).
+  // OPTIONS whose `Max-Forwards` is used up (RFC 9110 section 7.6.2).
   if (isOurs) return textResponse(200, '')
   return call?.fault ?? null
 }
 
 function closedFault({ activity }: Services, isUpgrade: boolean): ProxyError | null {
   if (activity.isClosed) return new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed')
-  // What runs may finish; a tunnel would only begin.
+  // Running exchanges may finish, but no new tunnel may start.
   if (isUpgrade && activity.isClosing) return new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closing')
   return null
 }
@@ -52,7 +52,7 @@ function headLimitFault(
   return null
 }
 
-/** A request body that is announced, or has grown, larger than the limit. */
+/** The error for a request body that is announced as, or has grown, larger than the limit; `null` if it is within it. */
 export function bodyLimitFault(bytes: number, { maxBodyBytes }: Snapshot['limits']): ProxyError | null {
   if (maxBodyBytes === 0 || bytes <= maxBodyBytes) return null
   return new ProxyError('ERR_PROXY_BODY_TOO_LARGE', `the request body is larger than ${maxBodyBytes} bytes`)

@@ -10,8 +10,8 @@ import type { Attempts } from './attempts.ts'
 import type { Exchange } from './exchange.ts'
 
 /**
- * The response of one attempt, on its way from the pool to the sink of the attempts; and the flow that the sink controls it by.
- * The pool calls from a context of its own: each call enters that of the request first.
+ * The response of one attempt, on its way from the pool to the sink of the attempts. It is also the flow by which the sink controls
+ * it. The pool calls from its own async context, so each call enters that of the request first.
  */
 export class AttemptResponse implements ResponseSink, Flow {
   readonly #attempts: Attempts
@@ -49,13 +49,16 @@ export class AttemptResponse implements ResponseSink, Flow {
     this.#sink.onHead(head, this)
   }
 
-  /** Its other half could come over another connection, and what it authenticates would be another client's, too. */
+  /**
+   * NTLM and Negotiate authenticate a connection. The next step of the handshake could use another connection, and an
+   * authenticated connection would serve other clients too.
+   */
   #refuseBoundChallenge(): void {
     const { backend, number } = this.#attempt
     const message =
       `backend ${backend.id} of group ${this.#exchange.group} asks for NTLM or Negotiate authentication, which cannot pass a proxy ` +
       'that shares connections: have it offer another scheme instead (Basic, Bearer), or let clients reach it directly'
-    // It has responded, and nothing is wrong with it.
+    // The backend has responded, and is healthy.
     this.#attempt.end('answered', null)
     this.#attempts.giveUp(new ProxyError('ERR_PROXY_BAD_RESPONSE', message, { backend, attempt: number }))
   }
@@ -99,7 +102,7 @@ export class AttemptResponse implements ResponseSink, Flow {
     if (this.#attempt.isEnded) return void stream.destroy()
     this.#attempt.onStatus(head.status)
     this.#attempt.onUpgraded()
-    // Until they pass it on.
+    // The limit holds until the interceptors pass the upgrade on.
     if (this.#exchange.route?.handler != null) this.#exchange.client.awaitInterceptors()
     this.#sink.onUpgrade(head, stream, rest)
   }
@@ -108,10 +111,10 @@ export class AttemptResponse implements ResponseSink, Flow {
     this.#exchange.enter(this.#attempt.onError, this.#attempt, error)
   }
 
-  // Flow of the body, for the sink:
+  // Flow of the body, called by the sink:
 
   resume(): void {
-    // An interceptor may call late, when the connection carries a request of another exchange.
+    // An interceptor may call too late, when the connection already carries a request of another exchange.
     if (!this.#attempt.isResponding) return
     this.#attempt.onResponseProgress()
     try {
@@ -121,7 +124,7 @@ export class AttemptResponse implements ResponseSink, Flow {
     }
   }
 
-  /** Also after the end: the front may still use the bytes that came last. */
+  /** Allowed after the end too: the front may still use the last bytes. */
   retain(): void {
     this.#catch(this.#flow?.retain())
   }

@@ -9,7 +9,7 @@ import { AttemptResponse } from './attempt-response.ts'
 import type { Attempts } from './attempts.ts'
 import type { Exchange } from './exchange.ts'
 
-/** What an attempt waits for; decides the name of a limit that is reached. */
+/** Phases: the thing that an attempt waits for. It decides which limit is reported as reached. */
 const LEASE = 0
 const BODY = 1
 const HEAD = 2
@@ -17,10 +17,10 @@ const RESPONSE = 3
 const TUNNEL = 4
 const ENDED = 5
 
-/** One try at one backend: its lease, its limits of time and its accounts. It ends exactly once, and is its own outcome. */
+/** One attempt at one backend: its lease, its time limits and its measurements. It ends exactly once, and is its own outcome. */
 export class Attempt implements AttemptView, Timed, Outcome {
   readonly backend: Backend
-  /** 1 for the first try. */
+  /** 1 for the first attempt. */
   readonly number: number
   kind: OutcomeKind = 'aborted'
   status = 0
@@ -35,7 +35,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
   readonly #startedAt: number
   #lease: Lease | null = null
   #leasedAt = -1
-  /** When this attempt's request began to be sent; once all of it is, when that was. */
+  /** When sending the request began; after all of it is sent, when that was completed. */
   #sentAt = 0
 
   constructor(attempts: Attempts, backend: Backend, number: number, startedAt: number) {
@@ -46,12 +46,12 @@ export class Attempt implements AttemptView, Timed, Outcome {
     this.#startedAt = startedAt
   }
 
-  /** The backend has not been given all of the request's body. */
+  /** The request's body has not been sent completely. */
   get isSending(): boolean {
     return this.#phase === BODY
   }
 
-  /** Its response has begun, and has not ended. */
+  /** The response has begun, and has not ended. */
   get isResponding(): boolean {
     return this.#phase === RESPONSE
   }
@@ -76,7 +76,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
     }
   }
 
-  /** The backend has had the whole request for most of a limit that is reached, without a head of a response. */
+  /** The backend has had the whole request for at least half of `limitMs`, and has not sent a response head. */
   hasAwaitedHeadFor(limitMs: number, now: number): boolean {
     return this.#phase === HEAD && (now - this.#sentAt) * 2 >= limitMs
   }
@@ -140,7 +140,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
     this.extend(timeouts.headers, this.#sentAt)
   }
 
-  /** The response begins. */
+  /** Notes the status of the response, which begins now. */
   onStatus(status: number): void {
     const exchange = this.exchange
     const now = exchange.services.clock.now()
@@ -151,7 +151,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
     this.extend(exchange.timeouts.idle, now)
   }
 
-  /** The response, or the client that takes it, has moved. */
+  /** Bytes of the response have arrived, or the client has taken some. */
   onResponseProgress(): void {
     if (this.#phase === RESPONSE) this.extend(this.exchange.timeouts.idle, this.exchange.services.clock.now())
   }
@@ -185,7 +185,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
   }
 
   #onLate(): void {
-    // The list has let go of it; an attempt that is late because of the client goes on to its end.
+    // The list has removed it. An attempt that is late because of the client is added again and runs until its end.
     const { client, services, timeouts } = this.exchange
     services.deadlines.add(this)
     if (client.endIfTotalReached(services.clock.now())) return
@@ -196,7 +196,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
     }
     const isSending = this.#phase === BODY
     if (this.exchange.isWaitingForClient(isSending)) return client.onIdle()
-    // A backend that takes no more of a body counts; one that is silent for a while, in a stream of events, does not.
+    // A backend that stops reading the body is to blame. One that pauses within its response, such as a stream of events, is not.
     const isBlamed = isSending && !this.#attempts.isWaitingForBody
     this.#timeOut('ERR_PROXY_IDLE_TIMEOUT', `backend ${id} moved no byte for ${idle} ms`, isBlamed)
   }
@@ -205,7 +205,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
     this.onError(new ProxyError(code, message, { backend: this.backend, attempt: this.number, blamesBackend }))
   }
 
-  /** Returns the lease and the backend's count. @param isNoEvidence it says nothing about the backend. */
+  /** Ends it once: releases the lease and the backend's pending count. @param isNoEvidence it says nothing about the backend's health. */
   end(kind: OutcomeKind, error: ProxyError | null, isNoEvidence = false): void {
     if (this.#phase === ENDED) return
     const { services } = this.exchange
@@ -234,7 +234,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
 
 const KEPT = { connectMs: 0, tlsMs: 0 }
 
-/** A pool of the user's may give anything. */
+/** Whether it is usable as a lease: a custom pool may return anything. */
 function isLease(leased: Lease | null | undefined): leased is Lease {
   try {
     return typeof leased?.send === 'function'

@@ -17,31 +17,31 @@ import type { Route } from './snapshot.ts'
 
 const NONE: readonly Backend[] = []
 
-/** An exchange that waits for a connection picks again this often at the most, whatever a pool says. */
+/** The most times that one exchange picks another backend while it waits for a connection, whatever the pool reports. */
 const MAX_REPICKS = 16
 
 /**
- * Sends one request to a backend, and to another one if that fails and can be repeated:
+ * Sends one request to a backend, and to another one if that attempt fails and may be repeated:
  *
- *     3 pick -> 4 lease -> 5 send -> 6 judge --again--.
+ *     3 pick -> 4 lease -> 5 send -> 6 judge --retry--.
  *       ^_____________________________________________|
  *
- * The last failure, and the response, go to the sink. Each request that an interceptor gives to `next` has one.
+ * The response, or the last failure, goes to the sink. Each request that an interceptor passes to `next` has its own `Attempts`.
  */
 export class Attempts {
   readonly exchange: Exchange
   readonly body: ReplayableBody | ForwardedBody | null
   readonly sink: ResponseSink
-  /** Older attempts of the same exchange that still run: an interceptor has called `next` more than once. */
+  /** Older attempts of the same exchange that still run, if an interceptor has called `next` more than once. */
   earlier: Attempts | null = null
-  /** The latest one. */
+  /** The latest attempt. */
   current: Attempt | null = null
   readonly #route: Route
   readonly #group: Group
   #request: RequestHead
   #tried = NONE
   #hasReconnected = false
-  /** How often it picked again because its backend, or the choice, had changed while it waited. */
+  /** How often it picked another backend because its backend, or the choice, had changed while it waited. */
   #repicks = 0
   #cancelRetry: (() => void) | null = null
   #forgetSignal: (() => void) | null = null
@@ -61,7 +61,7 @@ export class Attempts {
     this.#request = request
   }
 
-  /** One turn of the loop. It goes on in {@link Attempts.judge} if the attempt fails. */
+  /** Starts one attempt. If it fails, {@link Attempts.judge} continues. */
   next(): void {
     // 3 pick
     const attempt = this.#pick()
@@ -79,7 +79,7 @@ export class Attempts {
     else attempt.onLeased(leased)
   }
 
-  /** 6 judge: an attempt has failed, and none of its response was passed on. Ends it, and tries again or gives up. */
+  /** 6 judge: ends an attempt that failed before any of its response was passed on; then retries or gives up. */
   judge(attempt: Attempt, error: ProxyError): void {
     const { exchange, body } = this
     const { wasReused } = attempt
@@ -91,7 +91,7 @@ export class Attempts {
       wasReused,
       hasReconnected: this.#hasReconnected,
     })
-    // A backend may close a kept connection whenever it likes, and we were too late to see it: no evidence, repeated or not.
+    // A backend may close a kept connection at any time, and we noticed it too late. This is no evidence against it, retried or not.
     attempt.end('failed', error, wasReused && error.code === 'ERR_PROXY_RESET')
     if (safety === 'reconnect') this.#hasReconnected = true
     else this.#tried = [...this.#tried, attempt.backend]
@@ -134,7 +134,7 @@ export class Attempts {
     if (backend === null) {
       return new ProxyError('ERR_PROXY_NO_BACKEND', `no backend of group ${group.name} is available`)
     }
-    // Nothing that comes before the first attempt takes a time worth a look at the clock (80 ns), but for interceptors.
+    // Reading the clock (80 ns) is not worth it for the first attempt: only interceptors take noticeable time before it.
     const isFirst = exchange.attempts === 0 && this.#repicks === 0
     const startedAt = isFirst && this.#route.handler === null ? exchange.startedAt : clock.now()
     const attempt = new Attempt(this, backend, exchange.attempts + 1, startedAt)
@@ -144,7 +144,7 @@ export class Attempts {
     return attempt
   }
 
-  /** The path must stay below the path of a backend's URL, whatever transforms and interceptors have made of it. */
+  /** Keeps the path below the path of the backend's URL, even after transforms and interceptors. @returns why it cannot, or `null`. */
   #confine(): ProxyError | null {
     const { path, fault } = this.exchange.snapshot.router.confine(this.#request.path)
     if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
@@ -152,15 +152,15 @@ export class Attempts {
     return null
   }
 
-  /** The head for the backend that was picked. */
+  /** The request head for the backend that was picked. */
   headFor(backend: Backend): RequestHead {
     const { snapshot, target } = this.exchange
     return outgoingHead(this.#request, backend, snapshot.forwarding.hostHeader, target)
   }
 
   /**
-   * The wait for a connection is of no use any more: picks again, as if it had not waited. Nobody is to blame, and it
-   * is no retry. @returns `false` if that has happened too often.
+   * Picks another backend because waiting for this connection has become useless. It does not count as an attempt, a retry or a
+   * failure. @returns `false` if that has happened too often.
    */
   pickAgain(attempt: Attempt, error: ProxyError): boolean {
     if (this.#repicks === MAX_REPICKS) return false
@@ -171,13 +171,13 @@ export class Attempts {
     return true
   }
 
-  /** If all are busy, to ask the same one again would only make its queue longer. */
+  /** Whether a retry may help. If all backends are busy, a retry at the same one would only make its queue longer. */
   #mayHelp({ code }: ProxyError): boolean {
     const isBusy = code === 'ERR_PROXY_POOL_FULL' || code === 'ERR_PROXY_ACQUIRE_TIMEOUT'
     return !isBusy || this.#group.hasUntried(this.#tried)
   }
 
-  /** Ends them, without a notice to the sink, when `signal` is aborted. */
+  /** Ends the attempts, without notifying the sink, when `signal` is aborted. */
   endWith(signal: AbortSignal): void {
     const cancel = (): void => {
       this.abort('aborted', null)
@@ -187,17 +187,17 @@ export class Attempts {
     this.#forgetSignal = () => signal.removeEventListener('abort', cancel)
   }
 
-  /** The backend has taken all that came of a body of an interceptor's. */
+  /** The backend has taken all bytes so far of a body that an interceptor supplies. */
   get isWaitingForBody(): boolean {
     return this.body instanceof ForwardedBody && this.body.isWaiting
   }
 
-  /** The rest of it goes to others. A response that has begun all the same goes on. */
+  /** A later reader gets the rest of the body. A response that has already begun continues. */
   onBodyLost(error: ProxyError): void {
     if (this.current?.isSending === true) this.current.onError(error)
   }
 
-  /** No attempt follows. */
+  /** Ends the attempts with an error: no retry follows. */
   giveUp(error: ProxyError): void {
     this.finish()
     this.sink.onError(error)
@@ -210,7 +210,7 @@ export class Attempts {
     this.exchange.onAttemptsOver(this)
   }
 
-  /** The exchange has ended. */
+  /** Ends the current attempt and cancels a planned retry, because the exchange or its signal has ended. The sink is not notified. */
   abort(kind: OutcomeKind, error: ProxyError | null): void {
     this.#forgetSignal?.()
     this.#cancelRetry?.()
@@ -219,13 +219,13 @@ export class Attempts {
     this.current = null
   }
 
-  /** Gives the backend its numbers back. */
+  /** Lowers the backend's pending count, and reports the end of an attempt to the group's policies. */
   account(attempt: Attempt, isNoEvidence: boolean): void {
     attempt.backend.state.addPending(-1)
     noteEnd(this.#group, this.exchange, attempt, isNoEvidence)
   }
 
-  /** A body may be an interceptor's. */
+  /** Stops reading the body. An interceptor may have supplied it, so it may throw. */
   stopBody(): void {
     try {
       this.body?.stop()

@@ -2,13 +2,13 @@ import type { ProxyError } from '../model/errors.ts'
 import type { Timeouts } from '../model/exchange-view.ts'
 import type { Route } from './snapshot.ts'
 
-/** What one call may say differently. */
+/** Options of one call that override those of the proxy. */
 export interface ExchangeCall {
-  /** Goes there in place of asking the router. */
+  /** Used instead of the router's choice. */
   readonly route?: Route | undefined
   readonly timeouts?: Partial<Timeouts> | undefined
-  /** Called in place of our own response, if nothing has been sent to the client yet. */
+  /** Called instead of sending the proxy's own error response, if nothing has been sent to the client yet. */
   readonly onError?: ((error: ProxyError) => void) | undefined
-  /** What is wrong with the call itself. */
+  /** An error in the call itself. */
   readonly fault?: ProxyError | undefined
 }

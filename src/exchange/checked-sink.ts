@@ -7,7 +7,7 @@ import type { ResponseHead } from '../model/message.ts'
 import { addToWriteBatch, type Writer } from '../runtime/write-batch.ts'
 import type { Exchange } from './exchange.ts'
 
-/** @throws TypeError for what cannot stand in a head. */
+/** Checks a list of headers. @throws TypeError if it is not valid in a message head. */
 export function checkHeaders(headers: Readonly<HeaderList>): void {
   if (!Array.isArray(headers) || headers.length % 2 !== 0) throw new TypeError('headers are a list of names and values')
   for (let i = 0; i < headers.length; i += 2) {
@@ -20,7 +20,7 @@ export function checkHeaders(headers: Readonly<HeaderList>): void {
   }
 }
 
-/** @throws TypeError for what cannot be the head of a response. */
+/** Checks the head of a response. @throws TypeError if it is invalid. */
 function checkHead({ status, reason, headers, bodyBytes }: ResponseHead, least: number, most: number): void {
   if (!Number.isInteger(status) || status < least || status > most)
     throw new TypeError(`${status} is not a valid status`)
@@ -32,19 +32,19 @@ function checkHead({ status, reason, headers, bodyBytes }: ResponseHead, least: 
 const FREE: Flow = { resume() {}, retain() {} }
 
 /**
- * Outermost: a response of interceptors reaches the client only if it is valid, and is as long as it says. Throws nothing: it may
- * be called from a timer, where nobody would catch it.
+ * The outermost sink: a response from interceptors reaches the client only if it is valid and has its announced length. Never
+ * throws, because it may be called from a timer, where nothing would catch an error.
  */
 export class CheckedSink implements ResponseSink, Writer {
   readonly #exchange: Exchange
   readonly #sink: ResponseSink
   #hasHead = false
   #isOver = false
-  /** The body is not sent: HEAD, 204, 304. */
+  /** The response has no body: HEAD, 204, 304. */
   #isBodiless = false
-  /** Bytes of the body that were promised and have not come; -1: any number. */
+  /** Announced bytes of the body that have not arrived; -1: no announced length. */
   #left = -1
-  /** Something may be held back in the front. */
+  /** The front may be holding back bytes. */
   #isUnflushed = false
   /** {@link writeOut} will be called. */
   #isDue = false
@@ -77,7 +77,7 @@ export class CheckedSink implements ResponseSink, Writer {
     }
   }
 
-  /** A copy whose Content-Length is what `bodyBytes` says. */
+  /** A copy of the head, with a Content-Length that agrees with `bodyBytes`. */
   #framed({ status, reason, headers, bodyBytes }: ResponseHead): ResponseHead {
     const list = [...headers]
     const isHead = this.#exchange.method === 'HEAD'
@@ -114,7 +114,7 @@ export class CheckedSink implements ResponseSink, Writer {
     this.#sink.onFlush()
   }
 
-  /** An interceptor that delivers in an event of its own may forget to flush. */
+  /** Flushes later, because an interceptor that delivers in its own event may forget to flush. */
   #flushLater(): void {
     this.#isUnflushed = true
     if (this.#isDue) return

@@ -4,32 +4,32 @@ import { bodyLimitFault } from './accept.ts'
 import type { Exchange } from './exchange.ts'
 import type { BodyWatcher } from './replayable-body.ts'
 
-/** How late a client may be at first where a least rate is asked for, ms. */
+/** Grace period before a minimum rate applies to a client, ms. */
 const RATE_GRACE_MS = 5000
 
-/** What is waited for, besides a backend. */
+/** Things that an exchange waits for, besides a backend. */
 const NOTHING = 0
 const INTERCEPTORS = 1
-/** More of the request's body, at `limits.minBodyBytesPerSecond`. */
+/** The client must send more of the request's body: `limits.minBodyBytesPerSecond`. */
 const BODY = 2
-/** The client takes no more of the response: `limits.minReadBytesPerSecond`. */
+/** The client must take more of the response: `limits.minReadBytesPerSecond`. */
 const READER = 3
-/** The whole response is with the client's connection, which has to take it: `timeouts.idle`. */
+/** The whole response is written, and the client's connection must take it: `timeouts.idle`. */
 const LAST_BYTES = 4
 
-/** The limits of time of one exchange that are not a backend's: the whole, its interceptors, and its client. */
+/** The time limits of one exchange other than the backend's: those of the whole exchange, its interceptors, and its client. */
 export class ClientWatch implements BodyWatcher, Timed {
   deadline = Number.POSITIVE_INFINITY
   index = UNWATCHED
-  /** An upgraded connection has limits of its own. */
+  /** The upgraded connection, which has its own time limits; `null` before an upgrade. */
   tunnel: { onLate(): void } | null = null
   readonly #exchange: Exchange
   #totalAt = Number.POSITIVE_INFINITY
   #waitsFor = NOTHING
-  /** When the client was asked for what it sends now, and how much has come since. */
+  /** When the client was last asked to send, and how many bytes have arrived since. */
   #awaitedAt = 0
   #awaitedBytes = 0
-  /** Since when the client takes no more of the response, and how long it did so before. */
+  /** Since when the client has taken no more of the response (-1: it is taking it), and for how long in total before that. */
   #blockedAt = -1
   #blockedMs = 0
 
@@ -37,7 +37,7 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#exchange = exchange
   }
 
-  /** The limit on the whole exchange is known. */
+  /** Starts the limit on the whole exchange. Called when the route, and so the limit, is known. */
   beginTotal(): void {
     const { startedAt, timeouts } = this.#exchange
     if (timeouts.total > 0) this.#totalAt = startedAt + timeouts.total
@@ -49,7 +49,7 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.deadline = Math.min(this.#totalAt, at)
   }
 
-  /** @param at on the clock's scale. */
+  /** Sets the deadline of the current wait. @param at on the clock's scale. */
   awaitUntil(at: number): void {
     this.deadline = Math.min(this.#totalAt, at)
   }
@@ -64,13 +64,13 @@ export class ClientWatch implements BodyWatcher, Timed {
     if (this.#waitsFor === BODY) this.stopAwaiting()
   }
 
-  /** No attempt runs: they have to respond, to go on with the response, or to send a request. */
+  /** No attempt runs: the interceptors must respond, continue the response, or send a request. */
   awaitInterceptors(): void {
     const ms = this.#interceptMs
     this.#waitFor(INTERCEPTORS, ms > 0 ? this.#exchange.services.clock.now() + ms : Number.POSITIVE_INFINITY)
   }
 
-  /** A response that has begun may take as long as it moves. */
+  /** The limit on waiting for interceptors, ms. A response that has begun may go on as long as bytes move. */
   get #interceptMs(): number {
     const { events, timeouts } = this.#exchange
     return events.hasBegun ? timeouts.idle : timeouts.intercept
@@ -94,7 +94,7 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#noteProgress(exchange.services.clock.now())
   }
 
-  /** The client has sent, or taken, something: whatever waits for it goes on. */
+  /** The client has sent or taken bytes: extends the deadlines of everything that waits for it. */
   #noteProgress(now: number): void {
     if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
     for (let one = this.#exchange.running; one !== null; one = one.earlier) one.current?.onBodyProgress(now)
@@ -115,7 +115,7 @@ export class ClientWatch implements BodyWatcher, Timed {
   onBodyComplete(): void {
     this.#stopAwaitingBody()
     const { body, running } = this.#exchange
-    // Else an interceptor stands between, and knows when the backend has all.
+    // Otherwise an interceptor supplies the attempt's body, and reports when the backend has all of it.
     if (running?.body === body) running?.current?.onBodyComplete()
     else if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
   }
@@ -132,20 +132,20 @@ export class ClientWatch implements BodyWatcher, Timed {
     else this.#stopAwaitingBody()
   }
 
-  /** Somebody reads the body: a backend, or an interceptor. */
+  /** A backend or an interceptor reads the body. */
   get #isSending(): boolean {
     for (let one = this.#exchange.running; one !== null; one = one.earlier)
       if (one.current?.isSending === true) return true
     return this.#exchange.awaitsInterceptors
   }
 
-  /** When the client is too slow if nothing more comes. */
+  /** When the client becomes too slow if no more bytes arrive. */
   get #slowAt(): number {
     const { minBodyBytesPerSecond } = this.#exchange.snapshot.limits
     return this.#awaitedAt + RATE_GRACE_MS + (this.#awaitedBytes * 1000) / minBodyBytesPerSecond
   }
 
-  /** The client takes no more of the response for now, or is known to have taken too little. */
+  /** The front has written bytes. @param isBlocked the client takes no more for now. */
   onBlocked(isBlocked: boolean): void {
     const { limits } = this.#exchange.snapshot
     if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
@@ -154,7 +154,7 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#waitFor(READER, this.#unreadAt)
   }
 
-  /** The client takes more. */
+  /** The client takes more of the response. @param isOver all of the response is written. */
   onDrain(isOver: boolean): void {
     const now = this.#exchange.services.clock.now()
     if (this.#blockedAt >= 0) {
@@ -163,18 +163,18 @@ export class ClientWatch implements BodyWatcher, Timed {
     }
     if (isOver) this.awaitLastBytes()
     else this.stopAwaiting()
-    // The flow of an interceptor may lie between the client and the backend.
+    // An interceptor's flow may be between the client and the backend.
     if (this.#exchange.route?.handler != null) this.#noteProgress(now)
   }
 
-  /** When the client has read too slowly if it takes nothing more. Time in which it waits for the backend is not counted. */
+  /** When the client becomes too slow a reader if it takes no more bytes. Time during which it waits for the backend does not count. */
   get #unreadAt(): number {
     const { responseBytes, snapshot } = this.#exchange
     const allowedMs = RATE_GRACE_MS + (responseBytes * 1000) / snapshot.limits.minReadBytesPerSecond
     return this.#blockedAt - this.#blockedMs + allowedMs
   }
 
-  /** Anything that is late from now on, it is not the backend. */
+  /** All of the response is written: from now on only the client can be late. */
   awaitLastBytes(): void {
     const { services, timeouts } = this.#exchange
     const idleAt = timeouts.idle > 0 ? services.clock.now() + timeouts.idle : Number.POSITIVE_INFINITY
@@ -203,7 +203,7 @@ export class ClientWatch implements BodyWatcher, Timed {
     } else this.onIdle()
   }
 
-  /** The client, which is waited for, has moved no byte. */
+  /** The client was waited for, and has moved no byte. */
   onIdle(ms = this.#exchange.timeouts.idle): void {
     this.#blame(`the client moved no byte for ${ms} ms`)
   }
@@ -213,12 +213,12 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#exchange.fail(new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', message, { backend, attempt: attempts }), 'aborted')
   }
 
-  /** The limit on the whole comes before every other that is reached with it. @returns whether it is reached. */
+  /** Ends the exchange if its total limit is reached. It takes precedence over other limits. @returns whether it is reached. */
   endIfTotalReached(now: number): boolean {
     if (now < this.#totalAt) return false
     const { timeouts, running, backend, attempts } = this.#exchange
     const message = `the exchange took more than ${timeouts.total} ms`
-    // It counts as no head in time if the backend has had the whole request for most of it.
+    // The backend is to blame for a missing head if it has had the whole request for at least half of the limit.
     const blamesBackend = running?.current?.hasAwaitedHeadFor(timeouts.total, now) ?? false
     this.#exchange.fail(
       new ProxyError('ERR_PROXY_TOTAL_TIMEOUT', message, { backend, attempt: attempts, blamesBackend }),

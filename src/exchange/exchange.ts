@@ -23,17 +23,17 @@ import { Responder } from './responder.ts'
 import type { Core, Services } from './services.ts'
 import type { Route, Snapshot } from './snapshot.ts'
 
-/** Why `signal` is aborted; as node makes it, but once: a stack trace of its own would cost each exchange 5 us. */
+/** The reason of an aborted `signal`, equal to node's own. Shared, because a stack trace per exchange would cost 5 us. */
 const OVER = new DOMException('This operation was aborted', 'AbortError')
 
 /**
- * One client request and all that becomes of it:
+ * One client request and its handling, from acceptance to record:
  *
  *     1 accept -> 2 resolve -> [ interceptors ] -> 3 pick -> 4 lease -> 5 send -> 6 judge -> 7 respond -> 8 record
- *                                                    ^________ again _____________|
+ *                                                    ^________ retry _____________|
  *
- * This class is its identity, its limits of time, and its one end. Steps 3 to 6 are {@link Attempts}, step 7 is {@link Responder}.
- * No promise, timer or closure is made for a request that finds an idle connection.
+ * This class holds its identity, its time limits, and its single end. Steps 3 to 6 are {@link Attempts}, step 7 is {@link Responder}.
+ * A request that finds an idle connection creates no promise, timer or closure.
  */
 export class Exchange implements ExchangeView {
   readonly id: number
@@ -57,12 +57,12 @@ export class Exchange implements ExchangeView {
   status = 0
   firstByteMs = -1
   backendMs = 0
-  /** The attempts that run, the latest first: more than one if an interceptor has called `next` again. */
+  /** The running attempts, the latest first. There is more than one if an interceptor has called `next` more than once. */
   running: Attempts | null = null
   isEnded = false
-  /** Known from step 2 on. */
+  /** The route; `null` until step 2. */
   route: Route | null = null
-  /** Told by the front what becomes of its client. */
+  /** Receives the front's events about its client. */
   readonly events: Responder
   #abort: AbortController | null = null
 
@@ -118,14 +118,14 @@ export class Exchange implements ExchangeView {
     return fieldValue(this.headers, name)
   }
 
-  /** Calls in the async context of the request. Not for what is called for every piece of a body: it makes an array. */
+  /** Calls in the async context of the request. It allocates an array, so it is not used for each piece of a body. */
   enter<Args extends unknown[]>(call: (...args: Args) => void, self: object, ...args: Args): void {
     const { scope } = this.front
     if (scope === null) call.apply(self, args)
     else scope.runInAsyncScope(call, self, ...args)
   }
 
-  /** Goes the whole way. @param found the front has resolved the request's target already. */
+  /** Starts the exchange, from step 1. @param found the resolution of the request's target, if the front has resolved it already. */
   begin(found: Resolution<Route> | null = null): void {
     // 1 accept
     const refused = accept(this)
@@ -156,7 +156,7 @@ export class Exchange implements ExchangeView {
     return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
   }
 
-  /** Steps 3 to 6, inside of all interceptors of the route. */
+  /** Runs steps 3 to 6, inside all interceptors of the route. */
   run(attempts: Attempts): void {
     attempts.earlier = this.running
     this.running = attempts
@@ -172,27 +172,27 @@ export class Exchange implements ExchangeView {
   onAttemptsOver(over: Attempts): void {
     if (this.running === over) this.running = over.earlier
     for (let one = this.running; one !== null; one = one.earlier) if (one.earlier === over) one.earlier = over.earlier
-    // They may try again, or have not passed on all of the response.
+    // The interceptors may retry, or may not have passed on all of the response.
     if (this.awaitsInterceptors && !this.isEnded) this.client.awaitInterceptors()
   }
 
-  /** No backend has to move next, and interceptors have. */
+  /** The interceptors, and no backend, must act next. */
   get awaitsInterceptors(): boolean {
     return this.running === null && this.route?.handler != null
   }
 
-  /** The client, and not the backend, has to move next. @param isSending the backend has not had all of the request's body. */
+  /** The client, and not the backend, must act next. @param isSending the request's body has not been sent completely. */
   isWaitingForClient(isSending: boolean): boolean {
     return isSending ? (this.body?.isWaitingForClient ?? false) : this.events.isClientBlocked
   }
 
-  /** No response of a backend has begun: the client gets our own. @param attemptKind how an attempt ends that still runs. */
+  /** Ends with an error: sends an error response, or truncates one that has begun. @param attemptKind outcome of a running attempt. */
   fail(error: ProxyError, attemptKind: OutcomeKind = 'failed'): void {
     if (this.isEnded) return
     if (this.events.hasBegun) return this.truncate(error)
     this.status = error.status
     this.end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error, attemptKind)
-    // After the end: what has come of a body that nobody reads is dropped by then, and may be all of it.
+    // After `end`, which drops the bytes of an unread request body: the request may be complete by then.
     decideLast(this, error.status)
     const { onError } = this.call ?? {}
     if (onError === undefined) return sendLocally(this, errorResponse(error))
@@ -207,12 +207,12 @@ export class Exchange implements ExchangeView {
     }
   }
 
-  /** The proxy is closed, and waits no longer. A whole response is left to go out. */
+  /** The proxy is closed and waits no longer. A complete response may still be sent. */
   onClosed(): void {
     if (!this.events.isComplete) this.enter(this.fail, this, new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed'))
   }
 
-  /** Some of the response may have reached the client: it sees that there should have been more. */
+  /** Ends a response of which some may have reached the client, so that the client notices that it is incomplete. */
   truncate(error: ProxyError): void {
     if (!this.end('truncated', error)) return
     this.abortClient()
@@ -236,7 +236,7 @@ export class Exchange implements ExchangeView {
 
   // 8 record
 
-  /** The one end of every exchange. @returns `false` if it had ended before. */
+  /** Ends the exchange; every exchange ends here, once. @returns `false` if it had already ended. */
   end(kind: OutcomeKind, error: ProxyError | null, attemptKind: OutcomeKind = kind): boolean {
     if (this.isEnded) return false
     this.isEnded = true

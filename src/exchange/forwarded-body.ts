@@ -8,12 +8,12 @@ import { checkHeaders } from './checked-sink.ts'
 import type { Exchange } from './exchange.ts'
 
 /**
- * The body that an interceptor gave to `next`: the client's, one around it, or another. It notifies the attempts that send it,
- * and no other ones. It is as long as it says, since the backend would take the rest for another request.
+ * The body that an interceptor passed to `next`: the client's, a wrapper around it, or another. It notifies only the attempts that
+ * send it. Its length is enforced, because the backend would read surplus bytes as another request.
  */
 export class ForwardedBody implements BodySource, BodySink {
   readonly bytes: number
-  /** That send it. */
+  /** The attempts that send it. */
   attempts: Attempts | null = null
   readonly #exchange: Exchange
   readonly #source: BodySource
@@ -22,7 +22,7 @@ export class ForwardedBody implements BodySource, BodySink {
   #sink: BodySink | null = null
   #isReading = false
   #isPaused = false
-  /** Bytes that were promised and have not come; -1: any number. */
+  /** Announced bytes that have not arrived; -1: no announced length. */
   #left = -1
 
   /** @param head headers of its request. @param name of the interceptor. */
@@ -45,7 +45,7 @@ export class ForwardedBody implements BodySource, BodySink {
     return this.#source.isReplayable === true
   }
 
-  /** The backend has taken all that came, and more has to come. */
+  /** The backend has taken all bytes so far, and waits for more. */
   get isWaiting(): boolean {
     return this.#isReading && !this.#isPaused
   }
@@ -63,14 +63,14 @@ export class ForwardedBody implements BodySource, BodySink {
     try {
       this.#catch(this.#source.start(this))
     } catch (thrown) {
-      // Not kept, perhaps.
+      // The body was perhaps not kept (ERR_PROXY_BODY_CONSUMED): only this attempt fails.
       if (!(thrown instanceof ProxyError)) return this.#onThrew(thrown)
       this.#isReading = false
       this.attempts?.current?.onPoolThrew(thrown)
     }
   }
 
-  /** A body has one reader, and a later one has begun. */
+  /** Stops reading, because a body has only one reader and a later one has begun. */
   #lose(): void {
     if (!this.#isReading) return
     this.#isReading = false
@@ -154,7 +154,7 @@ export class ForwardedBody implements BodySource, BodySink {
     if (isPromise(returned)) catchRejection(returned, (thrown) => this.#onThrew(thrown))
   }
 
-  /** The source, or what it delivers, is at fault. */
+  /** The source threw, or delivered something invalid. */
   #onThrew(thrown: unknown): void {
     this.#isReading = false
     this.#exchange.fail(hookError(`the request body of ${this.#name}`, thrown, null, 'intercept'), 'aborted')

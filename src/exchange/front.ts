@@ -5,49 +5,52 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import type { ResponseHead } from '../model/message.ts'
 import type { Peer } from '../model/peer.ts'
 
-/** Lends bytes to a {@link Front}. */
+/** The owner of bytes that are lent to a {@link Front}. */
 export type Retainable = Pick<Flow, 'retain'>
 
-/** A front's side of one exchange: the request that it has read, and the response that it writes. */
+/** The client's side of one exchange: the request that was read, and the response to write. */
 export interface Front {
   readonly method: string
   readonly target: string
   readonly minorVersion: number
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
-  /** The async context that hooks of the exchange run in; `null`: any. */
+  /** The async context in which hooks of the exchange run; `null`: any. */
   readonly scope: AsyncResource | null
   /** The request's body has been read to its end, or there is none. */
   readonly isRequestComplete: boolean
-  /** The connection ends with this exchange. The front may know it from the start; the exchange may decide it before it responds. */
+  /** The connection ends after this exchange. The front may set it from the start; the exchange may set it before it responds. */
   isLast: boolean
-  /** An interim response. Ignored if the client cannot take one. */
+  /** Sends an interim response. Ignored if the client does not support one. */
   inform(head: ResponseHead): void
-  /** Begins the response. Framing headers other than Content-Length are the front's. */
+  /** Begins the response. The front adds the framing headers other than Content-Length. */
   respond(head: ResponseHead): void
-  /** The bytes belong to `owner`: what cannot be sent at once is copied, or held with `owner.retain()`. `false`: wait for `onClientDrain`. */
+  /**
+   * Writes bytes of the body. They belong to `owner`: bytes that cannot be sent at once are copied, or held with `owner.retain()`.
+   * @returns `false` to wait for `onClientDrain`.
+   */
   write(chunk: Buffer, owner: Retainable): boolean
-  /** Sends what has been held back to be sent together. */
+  /** Sends bytes that were held back to be sent together. */
   flush(): void
   end(trailers: HeaderList | null): void
   /** Ends the connection so that the client sees that the response is not complete. */
   abort(): void
   /**
-   * Responds with 101 and joins the client's connection to `stream`. Only called for a request that asks for an upgrade.
+   * Responds with 101 and joins the client's connection to `stream`. Called only for a request that asks for an upgrade.
    * @param rest the first bytes of `stream`.
    */
   upgrade?(headers: HeaderList, stream: Duplex, rest: Buffer, events: TunnelEvents): Tunnelled
 }
 
-/** Events that a front tells the exchange that it carries. */
+/** Events of the client's side, of which the front notifies the exchange. */
 export interface FrontEvents {
-  /** The client takes more. */
+  /** The client can take more bytes. */
   onClientDrain(): void
-  /** The last byte of the response is gone. */
+  /** The last byte of the response has been sent. */
   onClientDone(): void
-  /** The client is gone before that. */
+  /** The client has closed the connection before that. */
   onClientGone(): void
-  /** Something that an application has put around its response threw. */
+  /** Code that an application has wrapped around its response threw. */
   onFrontThrew(thrown: unknown): void
 }
 
@@ -56,10 +59,10 @@ export interface Tunnelled {
   readonly isWebSocket: boolean
   /** One side has ended. */
   readonly isHalfClosed: boolean
-  /** Bytes that the client, or the backend, has not taken yet, and with which its connection ends. */
+  /** Last bytes for a side whose connection ends after them, and which that side (client or backend) has not taken yet. */
   readonly bytesToEndingClient: number
   readonly bytesToEndingBackend: number
-  /** Asks both ends of a WebSocket to close. */
+  /** Asks both sides of a WebSocket to close. */
   goAway(): void
 }
 
@@ -67,26 +70,26 @@ export interface Tunnelled {
 export interface TunnelEvents {
   onClientBytes(bytes: number): void
   onBackendBytes(bytes: number): void
-  /** Something else has moved: one side has ended, or has taken the last that was written to it. */
+  /** Other progress: one side has ended, or has taken the last bytes written to it. */
   onProgress(): void
   /** Both connections are closed. */
   onTunnelClosed(): void
-  /** A stream, or something that listens to the tunnel, threw. */
+  /** A stream, or a listener of the tunnel, threw. */
   onThrown(thrown: unknown): void
 }
 
-/** The body of a request, as a front reads it. It is read once. */
+/** The body of a request, as a front reads it. It can be read once. */
 export interface FrontBody {
-  /** Exact length in bytes, or -1 if only its end will tell. */
+  /** Exact length in bytes, or -1 if it is unknown until the end. */
   readonly bytes: number
   readonly expectsContinue: boolean
-  /** A content coding has been taken off: Content-Encoding is not true any more. */
+  /** The body was decoded, so Content-Encoding no longer applies. */
   readonly isDecoded: boolean
   start(sink: BodySink): void
   resume(): void
-  /** Delivers nothing until `resume()`. */
+  /** Stops delivery until `resume()`. */
   pause(): void
-  /** Nobody will read on. */
+  /** The rest of the body will not be read. */
   abandon(): void
   whenArrived?(call: () => void): void
 }

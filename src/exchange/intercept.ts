@@ -16,9 +16,9 @@ import { isPath } from './outgoing.ts'
 import type { Route } from './snapshot.ts'
 
 /**
- * Composes the interceptors of a route, the first one outermost. Anything that they throw ends the exchange, their heads and
- * bodies are checked, and the bytes that they get are their own.
- * @returns `null` if there are none: then nothing stands between an exchange and its attempts.
+ * Composes the interceptors of a route; the first one is outermost. An error that they throw ends the exchange. Their heads and
+ * bodies are checked. They own the bytes that they receive.
+ * @returns `null` if there are none: an exchange then runs its attempts directly.
  */
 export function compose(interceptors: readonly Interceptor[]): Handler | null {
   const handler = interceptors.reduceRight<Handler | null>((inner, one) => guarded(one, inner), null)
@@ -51,12 +51,12 @@ function failHook(exchange: Exchange, name: string, thrown: unknown): void {
   exchange.fail(hookError(name, thrown, exchange.backend, 'intercept'), 'aborted')
 }
 
-/** It throws nothing. */
+/** Whether the sink is one that never throws. */
 function isGuarded(sink: ResponseSink): boolean {
   return sink instanceof CheckedSink || sink instanceof GuardedSink
 }
 
-/** The innermost `next`. It throws nothing: it may be called from a timer, where nobody would catch it. */
+/** The innermost `next`. Never throws, because it may be called from a timer, where nothing would catch an error. */
 function toBackends(
   exchange: Exchange,
   request: RequestHead,
@@ -69,7 +69,7 @@ function toBackends(
     if (typeof sink?.onHead !== 'function') throw new TypeError('next() was called without a sink')
     const head = checkedHead(exchange, request, body)
     const forwarded = body === null ? null : new ForwardedBody(exchange, body, head.headers, name)
-    // The client's own side needs no bytes of its own.
+    // A CheckedSink leads straight to the client's front, which needs no copy of the bytes.
     const guard = sink instanceof CheckedSink ? sink : new GuardedSink(exchange, sink, name, true)
     const attempts = new Attempts(exchange, exchange.route as Route, head, forwarded, guard)
     if (forwarded !== null) forwarded.attempts = attempts
@@ -81,7 +81,7 @@ function toBackends(
   }
 }
 
-/** A copy: nothing that is done to the list later changes what is sent. @throws TypeError for what cannot be sent. */
+/** A checked copy of the head, so that later changes to the list have no effect. @throws TypeError if it cannot be sent. */
 function checkedHead(exchange: Exchange, { method, path, headers }: RequestHead, body: BodySource | null): RequestHead {
   if (typeof method !== 'string' || !isMethod(method)) throw new TypeError(`${JSON.stringify(method)} is not a method`)
   if (typeof path !== 'string' || !isPath(path)) throw new TypeError(`${JSON.stringify(path)} is not a path`)
@@ -92,7 +92,7 @@ function checkedHead(exchange: Exchange, { method, path, headers }: RequestHead,
     const value = headers[i + 1] as string
     if (isReserved(name)) {
       if (!isOurs(name, value)) throw new TypeError(`${name} is written by the proxy itself`)
-      // The client sends, or has sent, its body: nobody waits for a 100 any more.
+      // The client sends, or has sent, its body: it does not wait for a 100.
       if (value === '100-continue' && body?.expectsContinue !== true) continue
     }
     list.push(name, value)
@@ -100,7 +100,7 @@ function checkedHead(exchange: Exchange, { method, path, headers }: RequestHead,
   return { method, path, authority: fieldValue(list, 'host') ?? '', headers: list, upgrade: exchange.upgrade }
 }
 
-/** We have written it into the head that the interceptors were given. */
+/** Whether the proxy wrote this header into the head that it gave to the interceptors. */
 function isOurs(name: string, value: string): boolean {
   switch (name) {
     case 'TE':
@@ -112,7 +112,7 @@ function isOurs(name: string, value: string): boolean {
   }
 }
 
-/** Calls the sink of an interceptor: nothing that it throws reaches the caller. */
+/** Calls the sink of an interceptor. An error that it throws ends the exchange and does not reach the caller. */
 class GuardedSink implements ResponseSink, Flow {
   readonly #exchange: Exchange
   readonly #sink: ResponseSink
@@ -120,7 +120,7 @@ class GuardedSink implements ResponseSink, Flow {
   readonly #copies: boolean
   #flow: Flow | null = null
 
-  /** @param copies the bytes are lent: the interceptor gets bytes of its own. */
+  /** @param copies the bytes are lent, so the interceptor gets copies. */
   constructor(exchange: Exchange, sink: ResponseSink, name: string, copies: boolean) {
     this.#exchange = exchange
     this.#sink = sink
@@ -188,7 +188,7 @@ class GuardedSink implements ResponseSink, Flow {
     }
   }
 
-  // Flow, for the interceptor:
+  // Flow, called by the interceptor:
 
   resume(): void {
     this.#flow?.resume()

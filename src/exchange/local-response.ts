@@ -4,7 +4,7 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 
-/** A whole response of our own. */
+/** A complete response of the proxy itself. */
 export interface LocalResponse {
   readonly status: number
   readonly headers: HeaderList
@@ -12,13 +12,13 @@ export interface LocalResponse {
   readonly text: string
 }
 
-/** Our own response to a failed exchange. It names the error's code and reveals nothing of the backends. */
+/** The proxy's response for a failed exchange. It contains the error's code and reveals nothing about the backends. */
 export function errorResponse(error: ProxyError): LocalResponse {
   const text = `${error.status} ${STATUS_CODES[error.status] ?? 'Error'} (${error.code})\n`
   return textResponse(error.status, text, Object.entries(error.headers).flat())
 }
 
-/** A response with a line of text, or with none. */
+/** A response with a line of text, or with no body. @param text ASCII. */
 export function textResponse(status: number, text: string, more: Readonly<HeaderList> = []): LocalResponse {
   const type = text === '' ? [] : ['Content-Type', 'text/plain; charset=utf-8']
   const headers = [...type, 'Content-Length', String(text.length), 'Cache-Control', 'no-store', ...more]
@@ -26,21 +26,21 @@ export function textResponse(status: number, text: string, more: Readonly<Header
 }
 
 /**
- * The one place that decides that the connection ends with a response of ours: the proxy is closing, the client still uploads
- * (it may stop), or it has sent something that cannot be understood, and may mean something else by what follows, too.
+ * Decides whether the connection ends after the proxy's own response. It ends if the proxy is closing, if the client still uploads
+ * (it may stop), or if its request was not understood, because the bytes after it could be misread as well.
  */
 export function decideLast({ front, services }: Exchange, status: number): void {
   const isSuspect = status === 400 || status === 414 || status === 431
   if (isSuspect || services.activity.isClosing || !front.isRequestComplete) front.isLast = true
 }
 
-/** The exchange has ended. */
+/** Sends the proxy's own response. Called after the exchange has ended. */
 export function sendLocally(exchange: Exchange, { status, headers, text }: LocalResponse): void {
   const { front, services } = exchange
   try {
     front.respond({ status, reason: '', headers, bodyBytes: text.length })
     if (text !== '') front.write(Buffer.from(text, 'latin1'), NOBODY)
-    // At once: a proxy that closes waits for no exchange that has ended.
+    // Flush at once: a closing proxy does not wait for an exchange that has ended.
     front.flush()
     front.end(null)
   } catch (thrown) {

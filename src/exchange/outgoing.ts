@@ -11,7 +11,7 @@ import { assertSync } from '../runtime/callbacks.ts'
 import type { Exchange } from './exchange.ts'
 import type { Route } from './snapshot.ts'
 
-/** Step 2: the request as its route sends it. The host of an absolute-form target replaces `Host` (RFC 9112 section 3.2.2). */
+/** Step 2: the request head for the route. The host of an absolute-form target replaces `Host` (RFC 9112 section 3.2.2). */
 export function routedHead(
   exchange: Exchange,
   route: Route,
@@ -25,7 +25,7 @@ export function routedHead(
 }
 
 function transformed(exchange: Exchange, { transforms }: Route, given: string): RequestHead | ProxyError {
-  // A prefix that is put before a path must stay before it.
+  // The path must not be able to leave a prefix that a transform adds (such as by `..`).
   const { path, fault } = exchange.snapshot.router.confine(given)
   if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
   const { method, upgrade } = exchange
@@ -42,14 +42,14 @@ function transformed(exchange: Exchange, { transforms }: Route, given: string): 
   return { method, path: request.path, authority: request.headers.get('host') ?? '', headers, upgrade }
 }
 
-/** Whether it may stand as a path in a request line: no spaces, no control characters, one byte each. */
+/** Whether it is valid as a path in a request line: no spaces or control characters, one byte per character. */
 export function isPath(path: string): boolean {
   return PATH.test(path)
 }
 
 const PATH = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
 
-/** The head for one backend. @param target what the client asked for. */
+/** The request head for one backend. @param target the request target, as received. */
 export function outgoingHead(
   head: RequestHead,
   backend: Backend,
@@ -79,7 +79,7 @@ function withHost(headers: HeaderList, host: string): HeaderList {
   return copy
 }
 
-/** Also in what we tell of the host. */
+/** Replaces the host in `Host`, and in an `X-Forwarded-Host` that has the old host. */
 function setHosts(headers: HeaderList, before: string, host: string): void {
   let hasHost = false
   for (let i = 0; i < headers.length; i += 2) {

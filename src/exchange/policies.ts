@@ -6,9 +6,9 @@ import { describeError } from '../runtime/describe-error.ts'
 import type { Attempt } from './attempt.ts'
 import type { Exchange } from './exchange.ts'
 
-// Calls of a group's policies. What they throw is logged, and changes nothing of the exchange.
+// Calls of a group's policies. Errors that they throw are logged, and do not affect the exchange.
 
-/** An attempt begins. @param isFirst of its exchange. */
+/** Notifies the policies that an attempt begins. @param isFirst it is the first of its exchange. */
 export function noteStart(
   { balancer, retry, name }: Group,
   exchange: Exchange,
@@ -28,7 +28,7 @@ export function noteStart(
   }
 }
 
-/** An attempt has ended. @param isNoEvidence it says nothing about the backend. */
+/** Notifies the policies that an attempt has ended. @param isNoEvidence it says nothing about the backend's health. */
 export function noteEnd(group: Group, exchange: Exchange, attempt: Attempt, isNoEvidence: boolean): void {
   const { backend, kind } = attempt
   try {
@@ -44,7 +44,7 @@ export function noteEnd(group: Group, exchange: Exchange, attempt: Attempt, isNo
   }
 }
 
-/** @returns after how many ms to try again; negative: not at all. */
+/** Asks the retry policy. @returns the delay before a retry, ms; negative: no retry. */
 export function retryDelay({ retry, name }: Group, exchange: Exchange, error: ProxyError): number {
   if (retry === null) return -1
   try {

@@ -4,7 +4,7 @@ import type { ExchangeRecord } from '../model/record.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 
-/** Step 8, once an exchange: counters, the log, events. Nothing comes out of it: whatever throws in it is logged. */
+/** Step 8, once per exchange: updates the counters, logs, emits events. Errors in the record and its events are logged, not thrown. */
 export function recordExchange(exchange: Exchange, outcome: OutcomeKind, error: ProxyError | null): void {
   const { activity, logger, observers } = exchange.services
   activity.end()
@@ -33,7 +33,7 @@ function noteError(exchange: Exchange, error: ProxyError): void {
     target: exchange.target,
     ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
   }
-  // A client that goes away is nobody's business.
+  // A client that goes away is normal.
   if (error.code === 'ERR_PROXY_CLIENT_GONE') logger.debug(fields, error.message)
   else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') refusals.tell(fields, error.message)
   else if (error.code === 'ERR_PROXY_HOOK') logger.error({ ...fields, err: error.cause }, error.message)

@@ -3,10 +3,10 @@ import type { ProxyError } from '../model/errors.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Services } from './services.ts'
 
-/** Lines at `info` in a second. Clients must not be able to fill a disk. */
+/** Maximum lines at `info` per second. Clients must not be able to fill a disk. */
 const LINES_PER_SECOND = 10
 
-/** Diagnostics of what clients do wrong: at `info` up to a bound, the rest at `debug`. */
+/** Logs client errors: at `info` up to a limited rate, the rest at `debug`. */
 export class RefusalLog {
   readonly #clock: Clock
   readonly #logger: Logger
@@ -19,7 +19,7 @@ export class RefusalLog {
     this.#logger = logger
   }
 
-  /** The next line at `info` says how many were `skipped` before it. */
+  /** Logs one client error. A line at `info` says how many were `skipped` before it. */
   tell(fields: object, message: string): void {
     const now = this.#clock.now()
     if (now - this.#since >= 1000) {
@@ -47,25 +47,25 @@ export interface RequestLine {
 
 /** Facts about a request that could not be read. */
 export interface KnownRequest {
-  /** As far as it came. */
+  /** The request line, if it arrived. */
   readonly request: RequestLine | null
-  /** Its head has come whole, and it has a record of its own. */
+  /** Its head has arrived completely, and it has its own record. */
   readonly hasExchange: boolean
 }
 
 /** A request, or a connection, that was refused before there was an exchange. */
 export interface Refusal {
   readonly error: ProxyError
-  /** The peer's; empty for a unix socket. */
+  /** Address of the peer; empty for a unix socket. */
   readonly clientAddress: string
-  /** `null` where it did not come, or cannot be told from other bytes. */
+  /** `null` if it did not arrive, or cannot be distinguished from other bytes. */
   readonly request: RequestLine | null
-  /** That the client is sent; 0 where it is sent nothing. */
+  /** Status sent to the client; 0 if nothing is sent. */
   readonly status: number
   readonly responseBytes: number
 }
 
-/** The record of a refusal: a line in the access log, a diagnostic and an `error` event. There is no exchange, and so no `finish`. */
+/** Records a refusal: access log, diagnostic and `error` event. There is no exchange, and so no `finish` event. */
 export function recordRefusal(services: Services, refusal: Refusal): void {
   const { error, clientAddress, request, status, responseBytes } = refusal
   tellRefusal(services, error, clientAddress)
@@ -97,7 +97,7 @@ export function recordRefusal(services: Services, refusal: Refusal): void {
   })
 }
 
-/** Tells of it without a line in the access log: that is the exchange's, which is under way. */
+/** Reports a refusal without a line in the access log: the exchange, which is still running, writes that line. */
 export function tellRefusal(services: Services, error: ProxyError, clientAddress: string): void {
   const { code, status, cause } = error
   const causeCode = (cause as NodeJS.ErrnoException | undefined)?.code
@@ -107,15 +107,15 @@ export function tellRefusal(services: Services, error: ProxyError, clientAddress
 
 const UNREAD: RequestLine = { method: '-', target: '-', httpVersion: '-' }
 
-/** Longer targets are cut for the log. */
+/** Longer request lines are cut for the log. */
 const MAX_LINE_BYTES = 8192
 
-/** The request line with which `bytes` begin, as far as it can be told. */
+/** The request line at the start of `bytes`; `null` if it cannot be recognised. */
 export function requestLineOf(bytes: Buffer): RequestLine | null {
   const end = bytes.indexOf('\n')
   const text = bytes.toString('latin1', 0, Math.min(end < 0 ? bytes.length : end, MAX_LINE_BYTES))
   const [, method, target, httpVersion = '-'] = REQUEST_LINE.exec(text) ?? []
-  // A line that goes on may be cut in its target.
+  // The target of an incomplete line may be cut.
   if (method === undefined || target === undefined || (httpVersion === '-' && text.length < MAX_LINE_BYTES)) return null
   return { method, target, httpVersion }
 }

@@ -5,29 +5,29 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import { catchRejection, isPromise } from '../runtime/callbacks.ts'
 import type { FrontBody } from './front.ts'
 
-/** Pieces below this size are copied together: each by itself would keep alive all that was read with it. */
+/** Smaller pieces are copied together. Each alone would keep the whole buffer that it was read into alive. */
 const SMALL_BYTES = 1024
 const BLOCK_BYTES = 4096
 
 const GONE =
   'the request body was sent before, and is not kept: it is longer than limits.replayBytes, or the response has begun'
 
-/** What a {@link ReplayableBody} tells its exchange. */
+/** Events of which a {@link ReplayableBody} notifies its exchange. */
 export interface BodyWatcher {
-  /** Bytes have come from the client. */
+  /** Bytes have arrived from the client. */
   onBodyProgress(bytes: number): void
   onBodyComplete(): void
-  /** From now on the client is waited for: it may send. */
+  /** The body now waits for the client, which may send. */
   onBodyAwaited(): void
-  /** From now on it is not: the backend takes no more, or is done with it. */
+  /** The body no longer waits for the client: the backend takes no more, or has stopped reading. */
   onBodyHeld(): void
-  /** Whoever reads the body, a connection of the user's pool perhaps, threw. */
+  /** The reader of the body (perhaps a connection of a custom pool) threw. */
   onBodyThrew(thrown: unknown): void
 }
 
 /**
- * A request's body on its way to a backend. Keeps its first bytes so that another attempt can have them too;
- * past `replayBytes`, or once the response has begun, it keeps none and cannot be replayed.
+ * A request's body on its way to a backend. It keeps its first bytes so that another attempt can send them too.
+ * Beyond `replayBytes`, or after the response has begun, it keeps none and cannot be replayed.
  */
 export class ReplayableBody implements BodySource, BodySink {
   readonly bytes: number
@@ -37,7 +37,7 @@ export class ReplayableBody implements BodySource, BodySink {
   readonly #head: Readonly<HeaderList>
   #kept: Buffer[] | null = []
   #keptBytes = 0
-  /** The last one kept, where it has room for more, and how much of it is used. */
+  /** The last buffer of `#kept`, if it has room for more, and how many of its bytes are used. */
   #block: Buffer | null = null
   #blockBytes = 0
   #hasStarted = false
@@ -59,18 +59,18 @@ export class ReplayableBody implements BodySource, BodySink {
     return this.#source.expectsContinue && !this.#hasStarted
   }
 
-  /** Another attempt can have all of it. */
+  /** Another attempt can send all of it. */
   get isReplayable(): boolean {
     return this.#kept !== null
   }
 
-  /** The backend has taken all that came and waits for more from the client. */
+  /** The backend has taken all bytes so far, and waits for more from the client. */
   get isWaitingForClient(): boolean {
     return this.#hasStarted && !this.#isEnded && !this.#isPaused
   }
 
   start(sink: BodySink): void {
-    // An interceptor may have called `next` again.
+    // An interceptor may have called `next` a second time.
     if (this.#hasStarted && this.#kept === null) throw new ProxyError('ERR_PROXY_BODY_CONSUMED', GONE)
     this.#sink = sink
     if (!this.#hasStarted) {
@@ -112,13 +112,13 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#source.pause()
   }
 
-  /** No attempt will follow: keep nothing. */
+  /** Drops the kept bytes: no retry will follow. */
   forget(): void {
     this.#kept = null
     this.#block = null
   }
 
-  /** Nobody will read on. */
+  /** Drops the kept bytes and the rest of the body: it will not be read further. */
   abandon(): void {
     this.#sink = null
     this.forget()
@@ -153,7 +153,7 @@ export class ReplayableBody implements BodySource, BodySink {
     this.#blockBytes += chunk.copy(this.#block, this.#blockBytes)
   }
 
-  /** What is kept next gets a block of its own. */
+  /** Closes the current block: the next small piece starts a new one. */
   #endBlock(): void {
     const kept = this.#kept
     if (this.#block !== null && kept !== null) kept[kept.length - 1] = this.#block.subarray(0, this.#blockBytes)

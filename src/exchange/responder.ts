@@ -22,12 +22,12 @@ const WAITING = 0
 const RESPONDING = 1
 const COMPLETE = 2
 
-/** Step 7 of an exchange: the response on its way to the client. The last sink, outside of all interceptors. */
+/** Step 7 of an exchange: passes the response to the client. It is the last sink, outside all interceptors. */
 export class Responder implements ResponseSink, FrontEvents {
   readonly #exchange: Exchange
   #state = WAITING
   #flow: Flow | null = null
-  /** Of the response, as received: what its trailers may say depends on them. */
+  /** Headers of the response, as received. They decide which trailers may be passed on. */
   #headers: Readonly<HeaderList> = NONE
   #isClientBlocked = false
 
@@ -40,12 +40,12 @@ export class Responder implements ResponseSink, FrontEvents {
     return this.#state !== WAITING
   }
 
-  /** All of the response is with the front. */
+  /** All of the response was given to the front. */
   get isComplete(): boolean {
     return this.#state === COMPLETE
   }
 
-  /** The client, and not the backend, has to move next. */
+  /** The client, and not the backend, must act next. */
   get isClientBlocked(): boolean {
     return this.#isClientBlocked
   }
@@ -83,7 +83,7 @@ export class Responder implements ResponseSink, FrontEvents {
     this.#state = RESPONDING
     exchange.client.stopAwaiting()
     if (services.observers.has('onResponse')) services.observers.notify('onResponse', exchange, status)
-    // The client may stop what it still uploads, and the connection cannot be used again.
+    // The client may stop an unfinished upload, and the connection could not be reused.
     if (services.activity.isClosing || (status >= 300 && !front.isRequestComplete)) front.isLast = true
     try {
       front.respond({ status, reason: status === head.status ? head.reason : '', headers, bodyBytes: head.bodyBytes })
@@ -93,7 +93,7 @@ export class Responder implements ResponseSink, FrontEvents {
     }
   }
 
-  /** Lets the route's transforms at the head of the response. @returns the status to send, or why there is none. */
+  /** Applies affinity and the route's transforms to the head of the response. @returns the status to send, or the error. */
   #transform(status: number, headers: HeaderList): number | ProxyError {
     const { route } = this.#exchange
     if (route === null) return status
@@ -113,11 +113,11 @@ export class Responder implements ResponseSink, FrontEvents {
     return response.status
   }
 
-  /** Has the group's affinity write into the response where the client belongs. @returns why it cannot, or `null`. */
+  /** Lets the group's affinity write the client's backend into the response. @returns the error, or `null`. */
   #bind(group: Group, headers: HeaderList): ProxyError | null {
     const { backend } = this.#exchange
     try {
-      // An interceptor may have responded by itself.
+      // There is no backend if an interceptor has responded by itself.
       if (backend !== null) group.bind(backend, headerView(headers), this.#exchange)
       return null
     } catch (error) {
@@ -216,7 +216,7 @@ export class Responder implements ResponseSink, FrontEvents {
 
   #onClientDone(): void {
     const { attempts } = this.#exchange
-    // Attempts that still run are those of an interceptor that has the response of another one.
+    // An attempt that still runs belongs to an interceptor that used the response of another one.
     if (this.#state === COMPLETE) this.#exchange.end(attempts === 0 ? 'local' : 'answered', null, 'aborted')
     // The application has responded by itself.
     else this.#exchange.end('local', null, 'aborted')
@@ -234,7 +234,7 @@ export class Responder implements ResponseSink, FrontEvents {
 
   onFrontThrew(thrown: unknown): void {
     const { id, isEnded, services } = this.#exchange
-    // It has a record already: of the error that our response tells of, perhaps.
+    // The exchange is already recorded, perhaps with the error for which this response was sent: only log.
     if (isEnded) services.logger.error({ exchange: id, err: thrown }, `the response threw: ${describeError(thrown)}`)
     this.#exchange.enter(this.#failWith, this, thrown)
   }
@@ -244,7 +244,7 @@ export class Responder implements ResponseSink, FrontEvents {
   }
 }
 
-/** A whole response's, of three digits. */
+/** Whether it is a three-digit status of a final response (not 1xx). */
 function isFinalStatus(status: number): boolean {
   return Number.isInteger(status) && status >= 200 && status <= 999
 }

@@ -1,27 +1,27 @@
 import type { ProxyError } from '../model/errors.ts'
 import { isIdempotent } from '../model/idempotent.ts'
 
-/** What is known of a failed attempt when it is asked whether another may follow. */
+/** Facts about a failed attempt that decide whether it may be retried. */
 export interface FailedAttempt {
   readonly method: string
-  /** It asks for another protocol: its handshake opens a session, and is like a POST. */
+  /** It asks for another protocol. Its handshake opens a session, so it is treated like a POST. */
   readonly isUpgrade: boolean
   readonly error: ProxyError
-  /** All of the request can be sent again: it has no body, or its body is kept or unread. */
+  /** The complete request can be sent a second time: it has no body, or its body is kept or unread. */
   readonly isReplayable: boolean
   /** The connection had carried an earlier request. */
   readonly wasReused: boolean
-  /** The exchange has already been sent again over a new connection after a kept one was lost. */
+  /** The exchange has already been retried over a new connection after a kept one was lost. */
   readonly hasReconnected: boolean
 }
 
 /**
- * `reconnect`: the backend closed a kept connection as we used it; repeat at once, and think no worse of the backend.
- * `policy`: repeating does no harm; the retry policy decides. `never`: it could do work twice.
+ * `reconnect`: the backend closed a kept connection as we used it; retry at once, and do not blame the backend.
+ * `policy`: a retry does no harm; the retry policy decides. `never`: a retry is impossible, or could do work twice.
  */
 export type RetrySafety = 'reconnect' | 'policy' | 'never'
 
-/** Nothing of the request was sent. */
+/** No byte of the request was sent. */
 const NOT_SENT = new Set<string>([
   'ERR_PROXY_CONNECT',
   'ERR_PROXY_CONNECT_TIMEOUT',
@@ -31,13 +31,13 @@ const NOT_SENT = new Set<string>([
   'ERR_PROXY_ACQUIRE_TIMEOUT',
 ])
 
-/** Sent, and no final answer came that we could pass on. */
+/** The request was sent, and no final response arrived that could be passed on. */
 const NO_ANSWER = new Set<string>(['ERR_PROXY_RESET', 'ERR_PROXY_HEADERS_TIMEOUT', 'ERR_PROXY_BAD_RESPONSE'])
 
 /**
- * Whether a failed attempt may be repeated without doing work twice (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
- * A backend may have carried out what was sent to it, so only an idempotent method is sent a second time; any method
- * may be if none of the request was sent.
+ * Whether a failed attempt may be retried without doing work twice (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+ * A backend may have executed a request that was sent to it, so only an idempotent method is sent a second time. Any method
+ * may be retried if none of the request was sent.
  */
 export function retrySafety(attempt: FailedAttempt): RetrySafety {
   const { code, phase } = attempt.error

@@ -7,20 +7,20 @@ import type { Snapshot } from './snapshot.ts'
 
 /** The parts of a proxy that live as long as it does. */
 export interface Services {
-  /** Number of the thread; 0: none of an executor's. */
+  /** Number of the executor's thread; 0: not in a thread of an executor. */
   readonly thread: number
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly observers: Notifier
   readonly logger: Logger
-  /** Diagnostics of what clients do wrong. */
+  /** Log of client errors, limited in rate. */
   readonly refusals: RefusalLog
   readonly activity: Activity
 }
 
-/** The observers of a proxy, as one. Guarded: nothing comes out of it. */
+/** All observers of a proxy. It catches the errors that they throw. */
 export interface Notifier {
-  /** Somebody wants to be notified. Ask before making what only observers need. */
+  /** Whether an observer has this hook. Check it before creating arguments that only observers need. */
   has(hook: ObserverHook): boolean
   notify<Hook extends ObserverHook>(hook: Hook, ...args: Parameters<NonNullable<Observer[Hook]>>): void
 }
@@ -28,23 +28,23 @@ export interface Notifier {
 /** A proxy as its fronts see it. */
 export interface Core {
   readonly services: Services
-  /** The current one. An update replaces it whole; an exchange keeps the one that it began with. */
+  /** The current configuration. An update replaces it whole; an exchange keeps the one with which it began. */
   snapshot: Snapshot
 }
 
-/** The exchanges of a proxy, and whether it takes more of them. */
+/** Counts the exchanges of a proxy, and says whether it accepts more. */
 export class Activity {
-  /** `close()` was called, or the thread retires: responses say that their connection ends. */
+  /** `close()` was called, or the thread retires: responses announce that their connection ends. */
   isClosing = false
-  /** Nothing is accepted any more. */
+  /** No exchange is accepted any more. */
   isClosed = false
-  /** Exchanges whose routes have interceptors: without a backend, nothing else ends them when the proxy is closed. */
+  /** Exchanges whose routes have interceptors. While one has no backend, nothing else ends it when the proxy is closed. */
   readonly intercepted = new Set<{ onClosed(): void }>()
-  /** Called when {@link active} falls to 0, while closing. */
+  /** Called when {@link active} falls to 0. `null` unless something waits for that. */
   onIdle: (() => void) | null = null
   readonly #counters: Float64Array
 
-  /** @param counters two of them, which another thread may read. */
+  /** @param counters two numbers, which another thread may read. */
   constructor(counters: Float64Array) {
     this.#counters = counters
   }
@@ -58,7 +58,7 @@ export class Activity {
     return this.#counters[1] ?? 0
   }
 
-  /** An exchange begins. @returns its number, from 1. */
+  /** Counts a new exchange. @returns its number, from 1. */
   begin(): number {
     this.#counters[1] = this.active + 1
     this.#counters[0] = this.exchanges + 1
@@ -68,7 +68,7 @@ export class Activity {
     this.#counters[1] = this.active - 1
   }
 
-  /** Accepts nothing any more, and waits for no interceptor. */
+  /** Stops accepting exchanges, and waits for no interceptor. */
   close(): void {
     this.isClosed = true
     for (const one of this.intercepted) one.onClosed()

@@ -7,32 +7,32 @@ import type { Limits } from '../model/limits.ts'
 import type { Resolver } from '../routing/resolve.ts'
 import type { RouteRule } from '../routing/router.ts'
 
-/** A route at work: what it matches, where it leads, and what is done on the way. */
+/** A route in use: its rule, its group, and the steps in between. */
 export interface Route extends RouteRule {
   readonly group: Group
   readonly transforms: readonly Transform[]
   readonly timeouts: Timeouts
-  /** Its interceptors, composed around the way to a backend; `null` if it has none. */
+  /** Its composed interceptors, which run around the attempts; `null` if it has none. */
   readonly handler: Handler | null
 }
 
-/** The configuration that exchanges are carried by: immutable, and replaced whole. */
+/** The configuration that exchanges use: immutable, and replaced whole. */
 export interface Snapshot {
   /** Counts up from 1. */
   readonly version: number
   readonly router: Resolver<Route>
   readonly limits: Limits
-  /** Limits that hold until a route is found. */
+  /** Time limits that apply until a route is found. */
   readonly timeouts: Timeouts
   readonly forwarding: Forwarding
 }
 
-/** How heads are passed on. */
+/** How message heads are forwarded. */
 export interface Forwarding {
   readonly requestHeaders: RequestHeaderPolicy
   readonly hostHeader: 'client' | 'backend'
-  /** Our name in `Via`, or empty. */
+  /** The proxy's name in `Via`; empty for none. */
   readonly via: string
-  /** Whether an address is that of a proxy whose X-Forwarded-* are believed. */
+  /** Whether an address belongs to a proxy whose X-Forwarded-* headers are trusted. */
   readonly isTrusted: (address: string) => boolean
 }

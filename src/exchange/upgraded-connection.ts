@@ -2,14 +2,14 @@ import { hookError, ProxyError } from '../model/errors.ts'
 import type { Exchange } from './exchange.ts'
 import type { TunnelEvents, Tunnelled } from './front.ts'
 
-/** How long a WebSocket of which one side has ended, and has all that was meant for it, may wait for the other to end, ms. */
+/** How long a half-closed WebSocket with nothing left to write may wait for its other side to end, ms. */
 const LINGER_MS = 2_000
 
-/** An exchange whose connections have been joined: its accounts and its limits of time from then on. */
+/** An upgraded exchange: its byte counts and its time limits after its two connections were joined. */
 export class UpgradedConnection implements TunnelEvents {
   readonly #exchange: Exchange
   #tunnel: Tunnelled | null = null
-  /** Bytes that an ending side had yet to take when it last took some; -1: it has all. */
+  /** Bytes that the ending side still had to take when it last took some; -1: it has taken all. */
   #bytesToEnding = -1
 
   constructor(exchange: Exchange) {
@@ -35,13 +35,13 @@ export class UpgradedConnection implements TunnelEvents {
     const { upgradeIdle, idle } = this.#exchange.timeouts
     const tunnel = this.#tunnel
     if (tunnel?.isHalfClosed !== true) return this.#extend(upgradeIdle)
-    // If one side has ended the other may finish, but not be forgotten.
+    // If one side has ended, the other may finish, but not stay open without a limit.
     const bytes = tunnel.bytesToEndingClient + tunnel.bytesToEndingBackend
     if (bytes === 0) {
       this.#bytesToEnding = -1
       return this.#extend(tunnel.isWebSocket ? LINGER_MS : upgradeIdle || idle)
     }
-    // The side that has yet to take its last bytes must take some; what it sends meanwhile does not count.
+    // A side that still has to take its last bytes must take some. Bytes that it sends meanwhile do not count.
     if (bytes === this.#bytesToEnding) return
     this.#bytesToEnding = bytes
     this.#extend(upgradeIdle || idle)

@@ -6,41 +6,41 @@ import type { Span } from '../runtime/span.ts'
 import { bitsOf, EJECTED, ELIGIBLE, hasEndedEjection, isLeft } from './candidates.ts'
 import { Returns } from './returns.ts'
 
-/** What {@link Availability} needs. */
+/** The parts and options that {@link Availability} uses. */
 export interface AvailabilityDeps {
   readonly state: GroupState
   readonly clock: Clock
-  /** Share of the eligible backends that may be ejected at one time, percent; the last one never is. */
+  /** Share of the eligible backends that may be ejected at one time, percent. The last one is never ejected. */
   readonly maxEjectedPercent: number
-  /** An ejection has ended. {@link onUneject} follows when others have been told. */
+  /** An ejection has ended. {@link onUneject} follows after other threads were notified. */
   onReturn(backend: Backend): void
   onUneject(backend: Backend): void
-  /** Who is available has changed; see `Pool.repick`. */
+  /** The available backends have changed; see `Pool.repick`. */
   repick(isOut: (backend: Backend) => boolean, hasMore: boolean): void
 }
 
 /**
- * Which backends may be picked. The truth lies in each backend's state, which any thread may change; whoever does counts up the
- * group's changes. This is what one thread knows of it: a change costs a look at one backend. If more has changed than the group's
- * state remembers, it looks at all.
+ * The backends that may be picked, as known to one thread. The source is the state of each backend, which any thread may change; it
+ * then counts up the group's changes. To follow one change, a thread reads one backend. If more has changed than the group's state
+ * remembers, it reads all of them.
  */
 export class Availability {
   readonly #deps: AvailabilityDeps
   #backends: readonly Backend[] = []
   readonly #positions = new Map<Backend, number>()
-  /** By the index of its slot, for changes of other threads; made when one comes. */
+  /** Backends by the index of their slot, to find those that other threads have changed. Created when needed. */
   #bySlot: ReadonlyMap<number, Backend> | null = null
-  /** Bits, by position. */
+  /** Bits of each backend (see candidates.ts), by position. */
   #known = new Uint8Array()
   #eligible = 0
-  /** Of the eligible ones. */
+  /** Number of ejected backends among the eligible ones. */
   #ejected = 0
-  /** In the order of the configuration; a new array after each change, made when somebody asks. */
+  /** Cached {@link list}, in the order of the configuration; `null` after a change. */
   #list: readonly Backend[] | null = null
-  /** The count of changes that is known here. */
+  /** The group's count of changes that this thread has seen. */
   #changes = 0
   readonly #returns: Returns
-  /** Before, nobody waits for a connection. */
+  /** `false` during construction, when no exchange can wait for a connection, and after {@link close}. */
   #isReady = false
 
   constructor(deps: AvailabilityDeps, backends: readonly Backend[]) {
@@ -52,8 +52,8 @@ export class Availability {
   }
 
   /**
-   * Who may be picked: those that are available, or, if no eligible backend is left that is not ejected, the ejected ones: those that
-   * failed lately are better than a sure 503. The same array until something changes.
+   * The backends that may be picked: the available ones or, if all eligible backends are ejected, the ejected ones. A backend that
+   * failed recently is better than a certain 503. The same array until something changes.
    */
   get list(): readonly Backend[] {
     this.sync()
@@ -67,17 +67,17 @@ export class Availability {
     return position !== undefined && this.#isCandidate(this.#known[position] as number) === 1
   }
 
-  /** Whether `backend` is one of `candidates`: if they are {@link list}, by one look-up, since it may have thousands. */
+  /** Whether `backend` is one of `candidates`. If they are {@link list}, which may have thousands, this takes one look-up. */
   isOne(backend: Backend, candidates: Candidates): boolean {
     return candidates === this.#list ? this.has(backend) : candidates.includes(backend)
   }
 
-  /** Whether the group has it, available or not. */
+  /** Whether the group has this backend, available or not. */
   includes(backend: Backend): boolean {
     return this.#positions.has(backend)
   }
 
-  /** Some backend of {@link list} is not in `tried`. */
+  /** Whether some backend of {@link list} is not in `tried`. */
   hasUntried(tried: readonly Backend[]): boolean {
     this.sync()
     let left = this.#count
@@ -85,27 +85,27 @@ export class Availability {
     return left > 0
   }
 
-  /** @returns `false` if it is out already, or cannot be spared. */
+  /** Ejects a backend for `ms`. @returns `false` if it is unavailable already, or cannot be spared. */
   eject(backend: Backend, ms: number): boolean {
     this.sync()
     if (!this.includes(backend) || !backend.isAvailable || !this.#canSpare(1)) return false
     if (!backend.state.eject(this.#deps.clock.now() + ms)) return false
     if (this.changed(backend) || this.#canSpare(0)) return true
-    // Another thread has ejected another one at the same moment, or taken one out.
+    // Another thread has ejected another backend at the same moment, or made one unavailable: undo the ejection.
     backend.state.uneject()
     this.changed(backend)
     return false
   }
 
-  /** Something was changed here; all are looked at soon. Other threads hear of it. */
+  /** This thread has changed any number of backends: checks all of them soon, and notifies other threads. */
   allChanged(): void {
     this.#deps.state.addChange()
     queueMicrotask(() => this.sync())
   }
 
-  /** Looks at what another thread has changed. */
+  /** Reads the changes of other threads. */
   sync(): void {
-    // Read before the states: what changes meanwhile is seen the next time.
+    // Read before the states, so that a change in between is noticed the next time.
     const { changes } = this.#deps.state
     if (changes === this.#changes) return
     const slots = this.#deps.state.changedSlots(this.#changes, changes)
@@ -119,7 +119,7 @@ export class Availability {
     }
   }
 
-  /** From now on the group has these backends, which differ from those before in `span` alone. Other threads hear of it. */
+  /** Sets the group's backends, which differ from the earlier ones only in `span`, and notifies other threads. */
   replace(backends: readonly Backend[], span: Span): void {
     const changes = this.#deps.state.addChange()
     const isAlone = changes === ((this.#changes + 1) | 0)
@@ -127,7 +127,7 @@ export class Availability {
     this.#set(backends, span, isAlone)
   }
 
-  /** Ends what it does by itself; {@link list} stays true. */
+  /** Stops its timers, and calls `repick` no more; {@link list} stays correct. */
   close(): void {
     this.#isReady = false
     this.#returns.close()
@@ -141,7 +141,7 @@ export class Availability {
     return (this.#eligible > this.#ejected ? bits === ELIGIBLE : (bits & ELIGIBLE) !== 0) ? 1 : 0
   }
 
-  /** @param isAlone only those in the span need a look. */
+  /** @param isAlone only the backends in the span need to be read. */
   #set(backends: readonly Backend[], { start, end, endBefore }: Span, isAlone: boolean): void {
     const known = new Uint8Array(backends.length)
     known.set(this.#known.subarray(0, start))
@@ -161,16 +161,13 @@ export class Availability {
     this.#look(isAlone ? start : 0, isAlone ? end : backends.length, before)
   }
 
-  /**
-   * With `more` ejections there is still one backend available, and no more than the percentage are ejected. Backends that are
-   * out for another reason count neither way: they carry nothing that the others could be spared for.
-   */
+  /** Whether `more` ejections leave one backend available and respect the percentage. Only eligible backends count. */
   #canSpare(more: number): boolean {
     const ejected = this.#ejected + more
     return ejected < this.#eligible && ejected * 100 <= this.#deps.maxEjectedPercent * this.#eligible
   }
 
-  /** The state of `backend` was changed here. @returns whether no other thread has changed anything meanwhile. */
+  /** This thread has changed the state of `backend`. @returns whether no other thread has changed anything meanwhile. */
   changed(backend: Backend): boolean {
     const changes = this.#deps.state.addChange(backend.state.index)
     if (changes !== ((this.#changes + 1) | 0)) {
@@ -193,7 +190,7 @@ export class Availability {
   #update(backend: Backend): void {
     const position = this.#positions.get(backend)
     if (position === undefined) return
-    // The thread that began the ejection may have died, and no other has looked since.
+    // The thread that began the ejection may have died, and no other has checked since.
     if (hasEndedEjection(backend, this.#deps.clock)) return this.#onReturn(backend, true)
     const before = this.#known[position] as number
     const now = bitsOf(backend)
@@ -206,7 +203,7 @@ export class Availability {
     this.#tally(now, 1)
     this.#list = null
     const isCandidate = this.#isCandidate(now)
-    // With the last available one gone, the ejected ones come in.
+    // After the last available backend has gone, the ejected ones become candidates.
     const lacksNow = didSpare && this.#eligible === this.#ejected
     this.#repick(isCandidate > wasCandidate || (lacksNow && this.#eligible > isCandidate))
   }
@@ -217,7 +214,7 @@ export class Availability {
     if ((bits & EJECTED) !== 0) this.#ejected += by
   }
 
-  /** Looks at the backends of those positions. @param before 1 for each of all that was a candidate. */
+  /** Reads the backends from `start` to `end`. @param before 1 for each backend of the group that was a candidate. */
   #look(start: number, end: number, before: Uint8Array): void {
     const { state, clock, onReturn, onUneject } = this.#deps
     this.#eligible = 0
@@ -243,7 +240,7 @@ export class Availability {
     for (const backend of returned) onUneject(backend)
   }
 
-  /** Has those who wait for a connection pick again, if that is better for them. */
+  /** Lets exchanges that wait for a connection pick another backend, if that helps them. */
   #repick(hasMore: boolean): void {
     if (!this.#isReady) return
     const hasAny = this.#count > 0

@@ -2,32 +2,32 @@ import { Backend, type BackendInit } from '../model/backend.ts'
 import type { GroupState } from '../runtime/group-state.ts'
 import type { StateMemory } from '../runtime/state-memory.ts'
 
-/** Where a proxy's state lies, and what part its thread has in that. */
+/** The memory of a proxy's state, and the role of its thread. */
 export interface StateContext {
-  /** Distinguishes the proxies of a thread, alike in each thread that runs the same module. */
+  /** Distinguishes the proxies of a thread; the same in each thread that runs the same module. */
   readonly namespace: string
   readonly memory: StateMemory
-  /** The thread's number; 0: none of an executor's. */
+  /** The thread's number; 0: not a thread of an executor. */
   readonly thread: number
-  /** Clears what the state of backends that come says of earlier ones; if threads share it, one does it for all. */
+  /** Whether this thread clears old state when a backend is added. If threads share the state, only one of them does. */
   readonly clearsState: boolean
 }
 
-/** A group, by its name and what it has now. */
+/** A group's name and current backends. */
 export interface GroupBackends {
   readonly name: string
   readonly backends: readonly Backend[]
 }
 
 /**
- * Which state belongs to which backend: the one of its group, id and URL. So a change of weight, metadata or TLS settings keeps what
- * is pending, ejection, draining and health, and a backend with another URL under the same id begins with nothing.
+ * Finds the state of each backend by its group, id and URL. So a change of weight, metadata or TLS settings keeps the pending count,
+ * ejection, draining and health. A backend with another URL under the same id starts with new state.
  */
 export class BackendStates {
   readonly #context: StateContext
-  /** Names of the state of backends that the options have. */
+  /** State names of the backends in the proxy's first options. */
   readonly #lasting = new Set<string>()
-  /** Backends that no thread picks any more, by the names of their state. */
+  /** Backends that no thread picks any more, by state name. */
   readonly #gone = new Map<string, Backend>()
 
   constructor(context: StateContext) {
@@ -39,8 +39,8 @@ export class BackendStates {
   }
 
   /**
-   * A backend of the group for each of `inits`; one of `present` where that was made from the very same.
-   * @throws RangeError if there is no room for the state of all of them; then none has any.
+   * A backend of the group for each of `inits`. One of `present` is reused if it was created from the identical init object.
+   * @throws RangeError if there is no room for the state of all of them; then no room is taken.
    */
   make(group: GroupBackends, inits: readonly BackendInit[], present: readonly Backend[] = []): Backend[] {
     const known = new Map(present.map((backend) => [backend.init, backend]))
@@ -54,7 +54,7 @@ export class BackendStates {
         return created
       })
     } catch (error) {
-      // Those that had room leave it again.
+      // Release the room of those that were created.
       this.leave(group.name, made, group.backends)
       throw error
     }
@@ -64,22 +64,22 @@ export class BackendStates {
     return this.#context.memory.groupState(`${this.#context.namespace} group ${group}`)
   }
 
-  /** Threads that begin later ask for the state of these: it is never given back. */
+  /** Marks state that is never released, because threads that start later ask for it. */
   keep(group: string, backends: readonly Backend[]): void {
     for (const backend of backends) this.#lasting.add(this.#nameOf(group, backend))
   }
 
-  /** `backend` has come. State outlives the backend that had it. */
+  /** A backend was added: clears its state, which may be left from an earlier backend. */
   begin(backend: Backend): void {
     if (this.#context.clearsState) backend.state.clear()
   }
 
-  /** The group has `backend` again. */
+  /** The group has `backend` (again), so its state is in use. */
   hasReturned(group: string, backend: Backend): void {
     if (this.#gone.size > 0) this.#gone.delete(this.#nameOf(group, backend))
   }
 
-  /** No thread picks these, and none will; `present` are those that the group has. */
+  /** No thread will pick these backends any more. @param present the backends that the group has now. */
   leave(group: string, backends: readonly Backend[], present: readonly Backend[]): void {
     if (backends.length === 0 || this.#context.thread !== 0) return
     const there = new Set(present.map((backend) => this.#nameOf(group, backend)))
@@ -90,9 +90,8 @@ export class BackendStates {
   }
 
   /**
-   * To be called before a change of backends; and what it returns when every thread has made the change. Gives back the state of
-   * those that had left and have nothing pending: each thread has written its last number there by the time that it has made the
-   * change.
+   * Releases the state of backends that had left and have nothing pending. Call it before a change of backends.
+   * @returns a function to call after every thread has made the change: by then each thread has made its last write to that state.
    */
   giveBack(): () => void {
     if (this.#context.thread !== 0) return nothing

@@ -8,7 +8,7 @@ import { Group } from './group.ts'
 import type { GroupSettings } from './group-deps.ts'
 import { notices } from './notices.ts'
 
-/** What {@link GroupFactory} needs. */
+/** The parts that {@link GroupFactory} uses. */
 export interface FactoryDeps<Settings extends GroupSettings> {
   readonly clock: Clock
   readonly logger: Logger
@@ -16,7 +16,7 @@ export interface FactoryDeps<Settings extends GroupSettings> {
   makePool(settings: Settings): Pool
 }
 
-/** Makes groups. */
+/** Creates groups. */
 export class GroupFactory<Settings extends GroupSettings> {
   readonly #deps: FactoryDeps<Settings>
 
@@ -25,8 +25,9 @@ export class GroupFactory<Settings extends GroupSettings> {
   }
 
   /**
-   * @param backends Default: those of the settings.
-   * @param pool Default: a new one.
+   * Creates a group.
+   * @param backends default: those of the settings.
+   * @param pool default: a new one.
    */
   build(settings: Settings, states: BackendStates, backends?: readonly Backend[], pool?: Pool): Group {
     const { clock, logger, onBackend, makePool } = this.#deps

@@ -7,41 +7,42 @@ import type { Backend, BackendInit } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { GroupState } from '../runtime/group-state.ts'
 
-/** The policies of a group, as its options give them. */
+/** The policies of a group, from its options. */
 export interface GroupPolicies {
   readonly name: string
   readonly balancer: Balancer
   readonly affinity: Affinity | null
   readonly healthCheck: HealthCheck | null
-  /** Share of the backends that would be available otherwise that may be ejected at one time, percent; the last one never is. */
+  /** Share of the otherwise available backends that may be ejected at one time, percent. The last one is never ejected. */
   readonly maxEjectedPercent: number
-  /** For this long a backend that has come, or come back, gets less than its share, ms; 0: not at all. */
+  /** How long a backend that was added, or has returned, gets less than its share, ms; 0: no slow start. */
   readonly slowStartMs: number
   readonly retry: RetryPolicy | null
 }
 
-/** What the options say of a group. */
+/** The options of a group. */
 export interface GroupSettings extends GroupPolicies {
-  /** The policies as they were given: two groups that were given the same need not be told apart. */
+  /** The policies as given, to detect that an update does not change them. */
   readonly given: Readonly<Record<string, unknown>>
   readonly backends: readonly BackendInit[]
-  /** A pool of the user's, or what one is made from. */
+  /** A custom pool, or the settings for a built-in one. */
   readonly pool: unknown
 }
 
-/** What a {@link Group} is made of. */
+/** The parts and options of a {@link Group}. */
 export interface GroupDeps extends GroupPolicies {
   readonly backends: readonly Backend[]
   readonly pool: Pool
   readonly clock: Clock
-  /** Numbers of the group itself. */
+  /** State of the group itself, which threads may share. */
   readonly state: GroupState
-  /** Other threads pick from the same backends. */
+  /** Other threads use the same state. */
   readonly isShared: boolean
-  /** A backend was ejected for `ms`, or has come back. */
+  /** A backend was ejected for `ms`. */
   onEject(backend: Backend, ms: number, reason: string): void
+  /** The ejection of a backend has ended. */
   onUneject(backend: Backend): void
-  /** A probe has found a backend unhealthy, or healthy again. */
+  /** A probe has found that a backend became unhealthy or healthy. */
   onHealth(backend: Backend, reason: string): void
   /** The health check threw. */
   onThrew(error: unknown): void

@@ -17,12 +17,12 @@ import { guarded, ownerOf } from './owner.ts'
 import { poolStats, repick } from './pool-calls.ts'
 import { SlowStart } from './slow-start.ts'
 
-/** How often a pick is made again because another thread picked at the same time. */
+/** Most picks for one attempt, if another thread picks at the same time. */
 const MAX_PICKS = 4
-/** Up to so many candidates a retry gets an array without those that it has tried; above, that would cost more than the pick. */
+/** Up to this many candidates, a retry gets a filtered array of untried ones. Above, filtering would cost more than the pick. */
 const FEW = 256
 
-/** A set of backends at work: who gets an exchange ({@link take}), and what a health check may do to them. */
+/** A group of backends in use: chooses the backend of an attempt ({@link take}), and carries out decisions of the health check. */
 export class Group implements HealthControl {
   readonly name: string
   readonly balancer: Balancer
@@ -34,7 +34,7 @@ export class Group implements HealthControl {
   readonly #availability: Availability
   readonly #slowStart: SlowStart
   readonly #leadership: Leadership
-  /** A pick that another thread's has met is made again. */
+  /** A pick that collides with one of another thread is repeated. */
   readonly #isExact: boolean
   readonly #stopListening: () => void
   #backends: readonly Backend[]
@@ -63,7 +63,7 @@ export class Group implements HealthControl {
     const availability = { state, clock, maxEjectedPercent, onReturn, onUneject, repick: again }
     this.#availability = new Availability(availability, backends)
     this.#leadership = new Leadership({ healthCheck, control: this, state, clock, isShared, onThrew }, backends)
-    // Those who wait here must hear of what another thread has changed, though no exchange may come that looks.
+    // Exchanges that wait here must notice changes of other threads, even if no new exchange arrives.
     this.#stopListening = state.onChange(() => this.#availability.sync())
   }
 
@@ -71,26 +71,26 @@ export class Group implements HealthControl {
     return this.#backends
   }
 
-  /** The URL of some backend has a path, which goes before each request's. */
+  /** Some backend's URL has a path, which goes before the path of each request. */
   get hasBasePaths(): boolean {
     return this.#hasBasePaths
   }
 
-  /** Figures of its pool; none if a pool of the user's has none to give. */
+  /** Statistics of its pool; empty if a custom pool fails to return them. */
   poolStats(): PoolStats {
     return poolStats(this.pool, this.#deps.onPoolThrew)
   }
 
   /**
-   * From now on these.
-   * @param isNew for other threads, too: those that this one did not know come into the balance now.
-   * @param span where they differ from those before, in what they are or in what they have adopted.
+   * Replaces the backends.
+   * @param isNew the change is new to all threads, so that added backends start now (slow start).
+   * @param span the range that differs from before, in identity or in adopted settings.
    */
   replace(backends: readonly Backend[], isNew = true, span = wholeOf(this.#backends, backends)): void {
     const arrived = isNew ? backends.slice(span.start, span.end) : []
     const others = arrived.filter((backend) => !this.#availability.includes(backend))
     if (others.length > 0) {
-      // One with other TLS settings is another object, and the same server.
+      // A backend with other TLS settings is another object, but the same server.
       const before = new Map(this.#backends.map((backend) => [backend.id, backend]))
       for (const backend of others) if (before.get(backend.id)?.isSame(backend) !== true) this.#slowStart.begin(backend)
     }
@@ -105,18 +105,18 @@ export class Group implements HealthControl {
     this.#leadership.replace(backends)
   }
 
-  /** Tells every thread that `backend`, or any, may have become available or not. Here it counts at once, also for those that wait. */
+  /** Notifies all threads that the availability of `backend`, or of any, may have changed. Here a change of `backend` counts at once. */
   changed(backend?: Backend): void {
     if (backend === undefined) this.#availability.allChanged()
     else this.#availability.changed(backend)
   }
 
   /**
-   * Chooses the backend of an attempt and counts the attempt there: the affinity's, if it has one, or else the balancer's. If
-   * another thread picks at the same moment, each would not know of the other's choice, so that one of them picks again, for
-   * balancers that are exact.
+   * Chooses the backend of an attempt, and counts it as pending there. The affinity's choice comes before the balancer's.
+   * If two threads pick at the same moment, neither knows of the other's choice. With an exact balancer, one of them then repeats
+   * its pick.
    * @returns `null` if no backend is available.
-   * @throws what the affinity or the balancer throws.
+   * @throws any error of the affinity or the balancer.
    */
   take(tried: readonly Backend[], exchange: ExchangeView): Backend | null {
     const { affinity } = this
@@ -137,7 +137,7 @@ export class Group implements HealthControl {
     }
   }
 
-  /** The response head of `backend` has come: the affinity adds what it will know the client by. @throws what that throws. */
+  /** Lets the affinity add to the response the data by which it will recognise the client. @throws any error of the affinity. */
   bind(backend: Backend, response: HeaderView, exchange: ExchangeView): void {
     const { affinity } = this
     if (affinity !== null) guarded(affinity, () => assertSync(affinity.bind(backend, response, exchange)))
@@ -169,14 +169,14 @@ export class Group implements HealthControl {
   }
 
   /**
-   * Available backends that are not in `tried`; all available ones if each has been tried; `null` for none. If every
-   * backend that could be available is ejected, those count as available.
+   * The available backends that are not in `tried`; all of them if each was tried; `null` for none. If every eligible
+   * backend is ejected, those count as available.
    */
   candidates(tried: readonly Backend[]): Candidates | null {
     return untriedOf(this.#availability.list, tried)
   }
 
-  /** Some available backend is not in `tried`. */
+  /** Whether some available backend is not in `tried`. */
   hasUntried(tried: readonly Backend[]): boolean {
     return this.#availability.hasUntried(tried)
   }
@@ -184,7 +184,7 @@ export class Group implements HealthControl {
   eject(backend: Backend, ms: number, reason: string): boolean {
     if (typeof ms !== 'number' || !(ms > 0 && ms <= LONGEST_MS)) {
       const given = typeof ms === 'number' ? ms : `a value of type ${typeof ms}`
-      // Not thrown: a check that asks from a timer of its own would end the process.
+      // Not thrown: in a health check's own timer, an exception would end the process.
       this.#deps.onThrew(
         new RangeError(`eject() was given ${given}; give a time in ms, over 0 and up to ${LONGEST_MS}`),
       )
@@ -210,7 +210,7 @@ export class Group implements HealthControl {
     if (isBack) this.#deps.onUneject(backend)
   }
 
-  /** An exchange goes there, and may ask for a backend until it leaves. */
+  /** An exchange starts to use the group. It may ask for backends until {@link leave}. */
   enter(): void {
     this.#exchanges++
   }
@@ -219,7 +219,7 @@ export class Group implements HealthControl {
     if (this.#exchanges === 0) this.#onUnused?.()
   }
 
-  /** No exchange enters any more. Resolves when the last one has left. */
+  /** Closes the group, which no exchange enters any more. Resolves when the last one has left. */
   async retire(): Promise<void> {
     this.close()
     if (this.#exchanges === 0) return
@@ -228,7 +228,7 @@ export class Group implements HealthControl {
     })
   }
 
-  /** Ends what it does by itself. Exchanges may still ask for backends. */
+  /** Stops its timers, listeners and probes. Exchanges may still ask for backends. */
   close(): void {
     this.#stopListening()
     this.#availability.close()

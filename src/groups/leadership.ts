@@ -4,12 +4,12 @@ import { catchRejection } from '../runtime/callbacks.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { GroupState } from '../runtime/group-state.ts'
 
-/** How often the thread that leads a group says so, and the others look whether one does, ms. */
+/** How often the leader of a group renews its lease, and other threads check for a leader, ms. */
 const LEAD_MS = 1000
-/** A thread that has not said for this long that it leads is dead, or as good as that. */
+/** How long a lease is valid without renewal, ms. After that, the leader counts as dead. */
 const LEASE_MS = 3 * LEAD_MS
 
-/** What {@link Leadership} needs. */
+/** The parts that {@link Leadership} uses. */
 export interface LeadershipDeps {
   readonly healthCheck: HealthCheck | null
   readonly control: HealthControl
@@ -20,11 +20,11 @@ export interface LeadershipDeps {
   onThrew(error: unknown): void
 }
 
-/** Of all threads that share a group one leads: in it the health check watches the backends, for all. */
+/** Elects one leader among the threads that share a group. Only in the leader, the health check watches the backends. */
 export class Leadership {
   readonly #deps: LeadershipDeps
   #backends: readonly Backend[]
-  /** Stop what the health check does by itself, while this thread leads. */
+  /** Functions that stop the health check's watch of a backend; empty unless this thread leads. */
   readonly #watches = new Map<Backend, () => void>()
   #isLeader = false
   #cancelLook: () => void = nothing
@@ -35,7 +35,7 @@ export class Leadership {
     if (deps.healthCheck?.watch !== undefined) this.#look()
   }
 
-  /** From now on these are to be watched. */
+  /** Sets the backends to watch. */
   replace(backends: readonly Backend[]): void {
     this.#backends = backends
     if (this.#isLeader) this.#watchAll()
@@ -64,7 +64,7 @@ export class Leadership {
       if (this.#watches.has(backend)) continue
       try {
         const stop: unknown = healthCheck?.watch?.(backend, control) ?? nothing
-        // Whatever was returned, it watches: it must not be asked to again and again.
+        // Whatever it returned, it may be watching: do not call it for this backend a second time.
         this.#watches.set(backend, typeof stop === 'function' ? (stop as () => void) : nothing)
         catchRejection(stop, onThrew)
         if (typeof stop !== 'function') throw new TypeError('watch() returned no function that stops it')

@@ -3,7 +3,7 @@ import type { BackendChange } from '../contracts/observer.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { GroupDeps } from './group-deps.ts'
 
-/** What a group has to say, as log lines and events. */
+/** Callbacks of a group that write log lines and emit events. */
 export function notices(
   group: string,
   logger: Logger,

@@ -6,9 +6,9 @@ import { describeError } from '../runtime/describe-error.ts'
 import type { Availability } from './availability.ts'
 
 /**
- * The backend that an affinity keeps an exchange with. @returns `null` if the balancer is to pick, `refused` if the exchange may go
- * to no other than one that may not serve it.
- * @throws what the affinity throws.
+ * The backend to which an affinity binds an exchange.
+ * @returns `null` if the balancer must pick; `refused` if the exchange may go only to a backend that may not serve it.
+ * @throws any error of the affinity.
  */
 export function ownerOf(
   affinity: Affinity,
@@ -17,7 +17,7 @@ export function ownerOf(
   availability: Availability,
 ): Backend | 'refused' | null {
   const isRefusing = affinity.onLost === 'refuse'
-  // A retry goes to another backend, unless only one will do.
+  // A retry may go to another backend, unless the affinity insists on its own.
   if (exchange.attempts > 0 && !isRefusing) return null
   const found = guarded(affinity, () => {
     const found: unknown = affinity.find(exchange, backends)
@@ -29,7 +29,7 @@ export function ownerOf(
   return isRefusing ? 'refused' : null
 }
 
-/** What `call` throws says which affinity it was. */
+/** Calls a method of an affinity, and adds the affinity's name to an error that it throws. */
 export function guarded<T>({ name }: Affinity, call: () => T): T {
   try {
     return call()
@@ -38,7 +38,7 @@ export function guarded<T>({ name }: Affinity, call: () => T): T {
   }
 }
 
-/** What has an owner may finish there while it is drained. */
+/** Whether a bound exchange may go to `backend`. A draining backend still serves the clients that are bound to it. */
 function mayServe(backend: Backend, availability: Availability): boolean {
   if (!availability.includes(backend)) return false
   availability.sync()

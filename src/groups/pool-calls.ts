@@ -3,12 +3,12 @@ import type { Backend } from '../model/backend.ts'
 import { assertSync, catchRejection } from '../runtime/callbacks.ts'
 
 /*
- * Calls of a pool, which may be the user's: nothing comes out of them but by `onThrew`.
+ * Calls of a pool, which may be custom code. They never throw: errors go to `onThrew`.
  */
 
 type OnThrew = (error: unknown) => void
 
-/** Its figures; none if it has none to give. */
+/** The statistics of a pool; empty if it fails to return them. */
 export function poolStats(pool: Pool, onThrew: OnThrew): PoolStats {
   try {
     const stats = pool.stats()
@@ -31,7 +31,7 @@ export function repick(pool: Pool, onThrew: OnThrew, ...args: Parameters<NonNull
   }
 }
 
-/** In the background: what runs may take long. */
+/** Drains backends in the background, since running exchanges may take long. */
 export function drainPool(pool: Pool, backends: readonly Backend[], onThrew: OnThrew): void {
   for (const backend of backends) {
     try {
@@ -42,7 +42,7 @@ export function drainPool(pool: Pool, backends: readonly Backend[], onThrew: OnT
   }
 }
 
-/** Ends all its connections. */
+/** Ends all connections of a pool. Resolves when they are closed. */
 export async function closePool(pool: Pool, onThrew: OnThrew): Promise<void> {
   try {
     catchRejection(pool.destroy(), onThrew)

@@ -5,20 +5,20 @@ import type { GroupFactory } from './factory.ts'
 import type { Group } from './group.ts'
 import type { GroupSettings } from './group-deps.ts'
 
-/** Groups for new settings, each with the backends that it has now. */
+/** Groups for new settings, each still with its current backends. */
 export interface PreparedGroups {
-  /** By name. */
+  /** Groups by name. */
   readonly groups: ReadonlyMap<string, Group>
-  /** The backends that each will have. */
+  /** The future backends of each group, by group name. */
   readonly inits: ReadonlyMap<string, readonly BackendInit[]>
-  /** They are not needed after all. */
+  /** Drops the prepared groups, which are not needed. */
   discard(): void
 }
 
 /**
- * Makes the groups that are new, and those that have other policies than before; these keep their pool if its settings are the same.
- * All backends get their state, so that nothing can fail later.
- * @throws what a policy throws, or RangeError if there is no room for the state of all backends; then nothing has changed.
+ * Creates the new groups, and those whose policies differ from before; the latter keep their pool if its settings are the same.
+ * All backends get their state now, so that nothing can fail later.
+ * @throws any error of a policy, or RangeError if there is no room for the state of all backends; then nothing has changed.
  */
 export function prepareGroups<Settings extends GroupSettings>(
   settings: ReadonlyMap<string, Settings>,
@@ -64,7 +64,7 @@ function groupFor<Settings extends GroupSettings>(
   return factory.build(next, states, old.backends, isSameData(given.pool, next.given.pool) ? old.pool : undefined)
 }
 
-/** `inits`, and in place of each that says what it says already, the very one that is there. */
+/** The `inits`; each that equals a present one is replaced by the present object. */
 function knownInits(present: readonly Backend[], inits: readonly BackendInit[]): readonly BackendInit[] {
   const byKey = new Map(present.map(({ init }) => [keyOf(init), init]))
   return inits.map((init) => {

@@ -14,36 +14,36 @@ import { closePool, drainPool } from './pool-calls.ts'
 import { type PreparedGroups, prepareGroups } from './prepare.ts'
 import { Targets } from './targets.ts'
 
-/** What {@link Groups} needs. */
+/** The parts and options that {@link Groups} uses. */
 export interface GroupsDeps<Settings extends GroupSettings, Destination> extends FactoryDeps<Settings> {
-  /** By name; at least one. */
+  /** Settings by group name; at least one. */
   readonly groups: ReadonlyMap<string, Settings>
-  /** Where the state of the named groups lies. */
+  /** The memory for the state of the named groups. */
   readonly context: StateContext
-  /** Stands for everything that goes to a group, whatever the routes say. */
+  /** Creates the destination that leads all requests to a group, without the routes. */
   destinationOf(group: Group, settings: Settings): Destination
 }
 
-/** A backend that its group has no more. */
+/** A backend that was removed from its group. */
 export interface GoneBackend {
   readonly group: string
   readonly backend: Backend
 }
 
-/** What {@link Prepared.commit} returns. */
+/** The result of {@link Prepared.commit}. */
 export interface GroupsUpdate {
-  /** Those that get nothing new. */
+  /** Backends that get no new exchanges. */
   readonly gone: readonly GoneBackend[]
-  /** To be called when every thread has made the change. */
+  /** Call it after every thread has made the change. */
   giveUp(): void
 }
 
-/** Groups for new settings. */
+/** Groups for new settings, which are not in use yet. */
 export interface Prepared extends PreparedGroups {
   commit(isNew: boolean): GroupsUpdate
 }
 
-/** The groups of a proxy: those of its options, and those that overrides ask for. */
+/** The groups of a proxy: those of its options, and those for `target` overrides. */
 export class Groups<Settings extends GroupSettings, Destination> {
   readonly #deps: GroupsDeps<Settings, Destination>
   readonly #factory: GroupFactory<Settings>
@@ -51,9 +51,9 @@ export class Groups<Settings extends GroupSettings, Destination> {
   #named: ReadonlyMap<string, Group>
   readonly #states: BackendStates
   readonly #targets: Targets<Destination>
-  /** Groups that are gone, which exchanges may still ask. */
+  /** Removed groups, which exchanges may still use. */
   readonly #retired = new Set<Group>()
-  /** Pools that are not the user's. */
+  /** Built-in pools, which the proxy closes itself. */
   readonly #ownPools = new WeakSet<Pool>()
 
   constructor(deps: GroupsDeps<Settings, Destination>) {
@@ -63,7 +63,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
     this.#settings = deps.groups
     this.#named = new Map(Array.from(deps.groups, ([name, group]) => [name, this.#factory.build(group, this.#states)]))
     for (const { name, backends } of this.named) this.#states.keep(name, backends)
-    // Made in the async context that the proxy was made in, though a request may be what asks for them.
+    // Groups for targets are created in the proxy's async context, although a request causes it.
     const scope = new AsyncResource('heddle.groups', { requireManualDestroy: true })
     const ownStates = new BackendStates({ ...deps.context, memory: privateStateMemory })
     this.#targets = new Targets(
@@ -78,17 +78,17 @@ export class Groups<Settings extends GroupSettings, Destination> {
     )
   }
 
-  /** Those of the options. */
+  /** The groups of the options. */
   get named(): Group[] {
     return Array.from(this.#named.values())
   }
 
-  /** The group of a name that a route has. */
+  /** The group with this name, which a route uses, so it exists. */
   get(name: string): Group {
     return this.#named.get(name) as Group
   }
 
-  /** @throws RangeError for a name that no group has. */
+  /** The group with this name. @throws RangeError for an unknown name. */
   find(name: string): Group {
     const group = this.#named.get(name)
     if (group !== undefined) return group
@@ -96,28 +96,28 @@ export class Groups<Settings extends GroupSettings, Destination> {
     throw new RangeError(`there is no group ${JSON.stringify(name)}; the groups are ${names}`)
   }
 
-  /** The backend of this id in any group. */
+  /** The first backend with this id, in any group. */
   findBackend(id: string): Backend | null {
     for (const { backends } of this.#named.values())
       for (const backend of backends) if (backend.id === id) return backend
     return null
   }
 
-  /** All of a group, whatever the routes say. @throws RangeError for a name that no group has. */
+  /** The destination that leads all requests to a group, without the routes. @throws RangeError for an unknown name. */
   everythingTo(name: string): Destination {
     return this.#deps.destinationOf(this.find(name), this.#settings.get(name) as Settings)
   }
 
-  /** A group of one, made on first use. @throws TypeError if `url` cannot be a backend's. */
+  /** The destination for one backend URL; its group is created on first use. @throws TypeError if `url` is not a backend URL. */
   target(url: string): Destination {
     return this.#targets.get(url)
   }
 
   /**
-   * From now on the group has these backends. One that was there before, by id and URL, keeps its state; with the same TLS settings
-   * its connections and its object as well.
-   * @param isNew other threads hear of it at the same time; else they have had these backends for long.
-   * @returns to be called when every thread has made the change.
+   * Replaces the backends of a group. A backend with the same id and URL as before keeps its state. With the same TLS settings it
+   * keeps its connections and its object too.
+   * @param isNew other threads make the change at the same time; `false`: they made it long before.
+   * @returns a function to call after every thread has made the change.
    */
   replace(group: Group, inits: readonly BackendInit[], isNew = true): () => void {
     const giveBack = this.#states.giveBack()
@@ -132,7 +132,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
       const old = byId.get(backend.id)
       if (old === backend) return old
       if (old?.isSame(backend) === true) {
-        // With other TLS settings the old object goes, and with it its connections; both have the same state.
+        // With other TLS settings, the old object and its connections go. Both objects have the same state.
         if (!isDeepStrictEqual(old.endpoint.tls, backend.endpoint.tls)) return backend
         old.adopt(backend)
         return old
@@ -152,16 +152,16 @@ export class Groups<Settings extends GroupSettings, Destination> {
   }
 
   /**
-   * Makes the groups that `settings` need and that are not there: a group whose policies are the same stays. Nothing leads to them
-   * before {@link Prepared.commit}. @throws what a policy throws, or RangeError if there is no room for the state of all backends;
-   * then nothing has changed.
+   * Creates the groups that `settings` need; a group whose policies are the same is reused. They get no requests before
+   * {@link Prepared.commit}. @throws any error of a policy, or RangeError if there is no room for the state of all backends; then
+   * nothing has changed.
    */
   prepare(settings: ReadonlyMap<string, Settings>): Prepared {
     const prepared = prepareGroups(settings, this.#settings, this.#named, this.#factory, this.#states)
     return { ...prepared, commit: (isNew) => this.#commit(settings, prepared, isNew) }
   }
 
-  /** Backends that stay keep their state, their connections and what runs. */
+  /** Puts prepared groups into use. Backends that stay keep their state, their connections and their running exchanges. */
   #commit(settings: ReadonlyMap<string, Settings>, { groups, inits }: PreparedGroups, isNew: boolean): GroupsUpdate {
     const before = this.#named
     this.#named = groups
@@ -176,7 +176,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
       for (const backend of had) if (!has.has(backend)) gone.push({ group: name, backend })
       if (old === undefined || old === group) continue
       void this.#retire(old)
-      // What runs in it may try again, and then where the new group would.
+      // Running exchanges of the old group may retry, and must then use the backends of the new one.
       if (old.backends !== group.backends) old.replace(group.backends, false)
     }
     for (const [name, old] of before) {
@@ -189,7 +189,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
     return { gone, giveUp: () => giveUps.forEach((giveUp) => void giveUp()) }
   }
 
-  /** Nothing new leads to it; what runs in it goes on. @returns resolves when no exchange can ask it for anything any more. */
+  /** Takes a group out of use: it gets no new exchanges, and running ones continue. Resolves when no exchange uses it any more. */
   async #retire(group: Group): Promise<void> {
     const { pool } = group
     const onThrew = this.#onPoolThrew(group)
@@ -201,12 +201,12 @@ export class Groups<Settings extends GroupSettings, Destination> {
     if (!isInUse && this.#ownPools.has(pool)) void closePool(pool, onThrew)
   }
 
-  /** @param gone those of them that the group of this name has again by now stay. */
+  /** Backends whose state can be given back. Those that the group of this name has again by now are kept. */
   #leave(name: string, gone: readonly Backend[]): void {
     this.#states.leave(name, gone, this.#named.get(name)?.backends ?? [])
   }
 
-  /** Ends all connections. */
+  /** Closes all groups and ends all connections. */
   async close(): Promise<void> {
     const all = [...this.named, ...this.#targets.groups, ...this.#retired]
     for (const group of all) group.close()

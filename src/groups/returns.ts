@@ -1,24 +1,27 @@
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
 
-/** Waits for the ends of ejections. Every thread that knows of one does, since the thread that began it may die; the first ends it. */
+/**
+ * Waits for the ends of ejections. Every thread that knows of an ejection waits, since the thread that began it may die. The first
+ * thread to wake ends it.
+ */
 export class Returns {
   readonly #clock: Clock
   readonly #onDue: (backend: Backend, hasEnded: boolean) => void
-  /** Cancel the wait. */
+  /** Functions that cancel the wait. */
   readonly #waits = new Map<Backend, () => void>()
   #isClosed = false
 
   /**
-   * @param onDue the time has come, and the ejection has ended here; or not: another thread was first, or the backend was ejected
-   * again meanwhile, or the timer came a little early.
+   * @param onDue called at the end of the wait. `hasEnded` says whether this thread has ended the ejection. If `false`, another
+   * thread was first, the backend was ejected a second time meanwhile, or the timer fired a little early.
    */
   constructor(clock: Clock, onDue: (backend: Backend, hasEnded: boolean) => void) {
     this.#clock = clock
     this.#onDue = onDue
   }
 
-  /** `backend` is ejected. */
+  /** Waits for the end of the ejection of `backend`. No effect if it already waits, or after {@link close}. */
   await(backend: Backend): void {
     if (this.#isClosed || this.#waits.has(backend)) return
     const { state } = backend
@@ -32,7 +35,7 @@ export class Returns {
     )
   }
 
-  /** Waits no longer for those. */
+  /** Stops waiting for the backends that match. */
   forget(isOver: (backend: Backend) => boolean): void {
     for (const [backend, cancel] of this.#waits) {
       if (!isOver(backend)) continue
@@ -41,7 +44,7 @@ export class Returns {
     }
   }
 
-  /** From now on waits for none. */
+  /** Stops all waits, and starts no new ones. */
   close(): void {
     this.#isClosed = true
     this.forget(() => true)

@@ -1,21 +1,21 @@
 import type { Group } from './group.ts'
 
-/** So many groups for targets are kept, for their connections. */
+/** Most groups for targets that are kept, for the sake of their connections. */
 const MAX_TARGETS = 256
-/** Open connections of all targets, above which those that have nothing to do go. */
+/** Number of open connections of all targets from which unused targets are removed. */
 const MAX_CONNECTIONS = 1024
 
-/** A group of one, and what stands for it. */
+/** A group of one backend, and its destination. */
 interface Target<Destination> {
   readonly group: Group
   readonly destination: Destination
 }
 
-/** Groups of one backend for `target` overrides, made on first use. Bounded: the least recently used one that has nothing to do goes first. */
+/** Groups of one backend for `target` overrides, created on first use. Bounded: the least recently used unused one is removed first. */
 export class Targets<Destination> {
   readonly #make: (url: string) => Target<Destination>
   readonly #drain: (group: Group) => void
-  /** By URL, the least recently used first. */
+  /** Targets by URL, the least recently used first. */
   readonly #targets = new Map<string, Target<Destination>>()
   #last = ''
 
@@ -28,7 +28,7 @@ export class Targets<Destination> {
     return Array.from(this.#targets.values(), ({ group }) => group)
   }
 
-  /** @throws TypeError if `url` cannot be a backend's. */
+  /** The destination for a URL. @throws TypeError if `url` is not a backend URL. */
   get(url: string): Destination {
     const known = this.#targets.get(url)
     if (known !== undefined && url === this.#last) return known.destination
@@ -40,7 +40,7 @@ export class Targets<Destination> {
     return target.destination
   }
 
-  /** Forgets them all: they would be made in another way now. What runs is finished. */
+  /** Removes all targets, because an update has changed their settings. Running exchanges finish. */
   clear(): void {
     for (const [url, { group }] of this.#targets) this.#remove(url, group)
     this.#last = ''
@@ -55,7 +55,7 @@ export class Targets<Destination> {
       connections -= openConnections(group)
       this.#remove(url, group)
     }
-    // All that are left have something to do: they finish it.
+    // All remaining targets are busy: they finish after their removal.
     for (const [url, { group }] of this.#targets) {
       if (this.#targets.size < MAX_TARGETS) return
       this.#remove(url, group)
@@ -72,7 +72,7 @@ function isBusy({ backends }: Group): boolean {
   return backends.some(({ pending }) => pending > 0)
 }
 
-/** Those to its backend: a pool of the user's may have others, too. */
+/** Open connections to the group's backend. A custom pool may have connections to others too. */
 function openConnections(group: Group): number {
   const [only] = group.backends
   const stats = group.poolStats().backends.find(({ backend }) => backend === only?.id)

@@ -2,9 +2,9 @@ import type { Peer } from '../model/peer.ts'
 import { parseAddress } from './address.ts'
 
 /**
- * The address of the client: the peer's, or, behind trusted proxies, the last one in X-Forwarded-For that is not a
- * trusted proxy's. Everything to the left of it may be forged, and so may everything to the left of an entry that is not an
- * address (`unknown`). Never throws.
+ * The address of the client: the peer's or, behind trusted proxies, the last address in X-Forwarded-For that does not belong to a
+ * trusted proxy. Entries to the left of it may be forged, and so may entries to the left of one that is not an address
+ * (`unknown`). Never throws.
  */
 export function clientAddressOf(peer: Peer, forwardedFor: string, isTrusted: (address: string) => boolean): string {
   let client = peer.address

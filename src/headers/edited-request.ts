@@ -7,7 +7,7 @@ import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '.
 
 /**
  * The {@link requestHeaders} of a request whose headers the application has changed. Its headers are sent as they are. If it
- * sets forwarding headers, they replace ours and nothing is added to them.
+ * sets forwarding headers, they replace those of the proxy and nothing is added to them.
  */
 export function editedRequestHeaders(
   raw: Readonly<HeaderList>,

@@ -62,7 +62,7 @@ export const FIRST_ONLY = 1 << 15
 /** The socket front hands a request with this header to node:http. */
 export const LEFT_TO_NODE = 1 << 16
 /**
- * A look-alike of the name: backends that read headers by CGI's rules cannot tell them apart (`Content_Length`). Look-alikes have
+ * A look-alike of the name: backends that read headers by CGI's rules cannot distinguish them (`Content_Length`). Look-alikes have
  * no number and few facts: they are not believed, not passed on to backends if they look like framing, and not allowed in trailers.
  */
 export const LOOKALIKE = 1 << 17
@@ -205,7 +205,7 @@ function factsOf(name: string): number {
   return likeness === SAME && isPlain(name) ? FAMILY : alike(FAMILY)
 }
 
-// What startsAs() returns:
+// Results of startsAs():
 const OTHER = 0
 const SAME = 1
 const ALIKE = 2

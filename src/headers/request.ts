@@ -30,7 +30,7 @@ const WANTED = NAME | FROM_REQUESTS | FORWARDING | LEFT_TO_NODE
 /** How to treat the headers of requests; fixed for a proxy. */
 export interface RequestHeaderPolicy extends ForwardingPolicy {
   readonly xfwd: boolean
-  /** Our name in `Via`, or empty. */
+  /** The proxy's name in `Via`; empty for none. */
   readonly via: string
 }
 
@@ -52,9 +52,9 @@ export interface RequestHeaders {
   readonly saysClose: boolean
   /** The socket front can serve it without node:http: no upgrade, no expectation, each framing header once. */
   readonly isPlain: boolean
-  /** X-Forwarded-For from a trusted peer, or as the application has set it; else empty. */
+  /** X-Forwarded-For from a trusted peer, or as the application has set it; otherwise empty. */
   readonly forwardedFor: string
-  /** `Max-Forwards` is 0: the proxy itself responds. */
+  /** `Max-Forwards` is 0, so the proxy responds itself. */
   readonly isOurs: boolean
   /** Why the request is refused, to follow "the request has" in a message, or `null`. */
   readonly fault: string | null

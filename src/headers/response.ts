@@ -20,7 +20,7 @@ export interface ResponseShape {
   readonly isBodiless: boolean
   /** Trailers can be sent, so `Trailer` stays. */
   readonly takesTrailers: boolean
-  /** Our name in `Via`, or empty. */
+  /** The proxy's name in `Via`; empty for none. */
   readonly via: string
   /** For 426: `Upgrade` must stay (RFC 9110 section 15.5.22), with the matching `Connection`. */
   readonly isUpgradeRequired?: boolean
@@ -66,8 +66,8 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
 }
 
 /**
- * Sets Content-Length to 0, for an empty body in place of none: the application has changed GET to HEAD, or a transform
- * has changed 304 to 200. With the old length the client would read its next response as the body.
+ * Sets Content-Length to 0, because an empty body is sent instead of none: the application has changed GET to HEAD, or a
+ * transform has changed 304 to 200. With the old length the client would read its next response as the body.
  */
 export function announceNothing(headers: HeaderList): void {
   for (let i = 0; i < headers.length; i += 2) if (isName(headers[i] as string, 'content-length')) headers[i + 1] = '0'

@@ -6,7 +6,7 @@ import { parseBackendUrl } from './backend-url.ts'
 export interface BackendTls {
   /** Certificate authorities to trust instead of the built-in ones, PEM. */
   readonly ca?: string | Buffer | readonly (string | Buffer)[]
-  /** Our client certificate, PEM. */
+  /** The proxy's client certificate, PEM. */
   readonly cert?: string | Buffer
   /** The key of {@link cert}, PEM. */
   readonly key?: string | Buffer
@@ -33,7 +33,7 @@ export interface BackendInit {
   readonly tls?: BackendTls
 }
 
-/** Where and how to connect. Connections to equal endpoints are interchangeable. */
+/** The address and settings for a connection. Connections to equal endpoints are interchangeable. */
 export interface Endpoint {
   readonly isSecure: boolean
   /** Host name or address without brackets; empty for a unix socket. */
@@ -58,8 +58,8 @@ export interface Endpoint {
 export type BackendStatus = 'available' | 'unhealthy' | 'ejected' | 'draining' | 'disabled' | 'weightless'
 
 /**
- * A server that requests are sent to, with its live state. Identity matters: there is one object per backend and proxy. The
- * state belongs to id and URL: weight and metadata may change, and an object with other TLS settings takes over the state.
+ * A server to which requests are sent, with its live state. Identity matters: there is one object per backend and proxy. The
+ * state belongs to the id and URL: weight and metadata may change, and an object with other TLS settings takes over the state.
  */
 export class Backend {
   readonly id: string

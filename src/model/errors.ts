@@ -77,8 +77,8 @@ export interface ProxyErrorDetails {
 }
 
 /**
- * A failed exchange: what happened (`code`, `message`), where (`phase`, `backend`, `attempt`), which side caused it
- * (`side`), and whether it counts against the backend (`blamesBackend`).
+ * A failed exchange: the kind of failure (`code`, `message`), its place (`phase`, `backend`, `attempt`), the side that caused
+ * it (`side`), and whether it counts against the backend (`blamesBackend`).
  */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'

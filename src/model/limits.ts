@@ -1,4 +1,4 @@
-/** Bounds on what a client may send, with every default filled in; 0: none. The docs of the options say what each means. */
+/** Limits for clients, with all defaults filled in; 0: no limit. `LimitOptions` documents each of them. */
 export interface Limits {
   readonly maxHeadBytes: number
   readonly maxHeaders: number

@@ -10,7 +10,7 @@ export interface RequestHead {
   readonly headers: HeaderList
   /** The protocols that the client asks to switch to, as in `Upgrade`; `null` for an ordinary request. */
   readonly upgrade: string | null
-  /** For an interceptor that calls `next` more than once: aborted, this request ends, and nothing more is delivered to its sink. */
+  /** For an interceptor that calls `next` more than once. After it is aborted, this request ends and its sink gets no more calls. */
   readonly signal?: AbortSignal
 }
 

@@ -5,7 +5,7 @@ import type { ProxyError } from './errors.ts'
  * - `answered`: a complete response was sent to the client, with any status.
  * - `failed`: it failed before any part of the response was sent.
  * - `truncated`: it failed during the response; the client sees it truncated.
- * - `aborted`: the client disconnected.
+ * - `aborted`: the client disconnected. An attempt is also aborted if it ends for a reason that is not the backend's.
  * - `upgraded`: the connection switched to another protocol, and has ended since.
  * - `local`: the proxy responded without a backend (exchanges only).
  */

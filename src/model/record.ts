@@ -12,7 +12,7 @@ export interface ExchangeRecord {
   readonly clientAddress: string
   /** User of `Authorization: Basic`, unchecked; empty for none. */
   readonly user: string
-  /** `-` if a refused request could not be parsed so far; the same for target and version. */
+  /** `-` if the request was refused before this part could be parsed; the same for target and version. */
   readonly method: string
   readonly target: string
   /** `1.0` or `1.1`. */

@@ -15,10 +15,10 @@ import { describeError } from '../runtime/describe-error.ts'
 import type { ThreadContext } from '../threads/context.ts'
 import { EVERYTHING, takeSnapshot } from './take-snapshot.ts'
 
-/** The groups of a proxy; overrides go to all of one, whatever the routes say. */
+/** The groups of a proxy. An override of the group leads to a route that matches everything. */
 export type ProxyGroups = Groups<ResolvedGroup, Route>
 
-/** The parts of a proxy, before anything serves it. */
+/** The parts of a proxy that exist before it serves. */
 export interface Assembled {
   readonly core: Core
   readonly events: Events
@@ -26,7 +26,7 @@ export interface Assembled {
   readonly accessLog: AccessLog | null
 }
 
-/** Puts the rooms together. */
+/** Creates the parts of a proxy and connects them. */
 export function assemble(resolved: ResolvedOptions, context: ThreadContext): Assembled {
   const { logger } = resolved
   const clock = inThisContext(resolved.clock)
@@ -63,7 +63,7 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
   }
 }
 
-/** In a thread the lines for standard output go to the thread that started it. */
+/** Opens the access log, if any. In a thread, lines for standard output go to the thread that started it. */
 function accessLogOf(resolved: ResolvedOptions, clock: Clock, { writeLine }: ThreadContext): AccessLog | null {
   const { accessLog, drainTimeoutMs, logger } = resolved
   if (accessLog.format === 'off') return null

@@ -9,7 +9,7 @@ import type { ProxyGroups } from './assemble.ts'
 import type { Serving } from './serving.ts'
 import type { Proxy } from './types.ts'
 
-/** How often {@link Proxy.drain} and an update look whether all has ended, ms. */
+/** How often {@link Proxy.drain} and an update check whether all exchanges have ended, ms. */
 export const DRAIN_LOOK_MS = 20
 
 /** Changes the backends of groups at run time. */
@@ -27,14 +27,14 @@ export class BackendChanges {
   async set(...[backends, name = UNNAMED]: Parameters<Proxy['setBackends']>): Promise<void> {
     const group = this.#groups.find(name)
     const inits = resolveBackends(backends, group.backends)
-    // If it cannot be sent, nothing changes here either.
+    // Throws if it cannot be sent to threads: then nothing changes here either.
     const sent = this.#serving.hasThreads ? (threadOptions({ backends: [...inits] }).backends as BackendInit[]) : []
     const giveUp = this.#groups.replace(group, inits)
     await this.#serving.change({ group: name, backends: sent })
     giveUp()
   }
 
-  /** In a thread: a change that came from the main thread. @returns whether there is such a group. */
+  /** In a thread: applies a change from the main thread. @returns whether the group exists. */
   apply({ group: name, backends }: BackendsChange, isNew: boolean): boolean {
     const group = this.#groups.named.find((one) => one.name === name)
     if (group !== undefined) this.#groups.replace(group, resolveBackends(backends, group.backends), isNew)

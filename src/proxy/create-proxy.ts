@@ -10,8 +10,8 @@ import { makeProxy } from './proxy.ts'
 import type { Proxy } from './types.ts'
 
 /**
- * Makes a proxy.
- * @throws {@link OptionsError} that names every fault of the options.
+ * Creates a proxy.
+ * @throws {@link OptionsError} that lists every mistake in the options.
  */
 export function createProxy(options: ProxyOptions): Proxy {
   const resolved = resolveOptions(options)
@@ -21,7 +21,7 @@ export function createProxy(options: ProxyOptions): Proxy {
   return makeProxy(resolved, nextContext(resolved.name), null)
 }
 
-/** What threads of the executor need to serve the same proxy; `null`: it has none. */
+/** Data that the executor's threads need to serve the same proxy; `null` if it has no threads. */
 function threadedWork(
   options: ProxyOptions,
   { executor, accessLog, groups, name }: ResolvedOptions,
@@ -31,14 +31,14 @@ function threadedWork(
   return {
     options: { ...threadOptions(options), accessLog: accessLog.format },
     isLogging: (options.logger ?? 'silent') !== 'silent',
-    // In each thread it is the first one, and the only one.
+    // Each thread has only this proxy, and so derives the same namespace.
     namespace: name === '' ? namespaceOf(0) : name,
-    // The calling thread is one of those that share it.
+    // One more, because the calling thread shares it too.
     memory: SharedStateMemory.allocate(executor.maxThreads + 1, names),
   }
 }
 
-/** Of the thread in which the proxy is made that others serve. */
+/** The context of the thread that creates the proxy, if other threads serve it. */
 function mainContext({ namespace, memory }: ThreadedWork): ThreadContext {
   return {
     namespace,
@@ -50,7 +50,7 @@ function mainContext({ namespace, memory }: ThreadedWork): ThreadContext {
   }
 }
 
-/** In a thread of ours the name is what a proxy shares its numbers by. */
+/** In an executor's thread, proxies share their numbers by name, so the name must be unique. @throws {@link OptionsError} if not. */
 function assertOwnName(name: string): void {
   if (!localProxies.some(({ namespace }) => namespace === name)) return
   const message = 'is the name of another proxy of this thread'

@@ -3,7 +3,7 @@ import type { Listeners } from './listeners.ts'
 import type { Requests } from './requests.ts'
 import type { Serving } from './serving.ts'
 
-/** What {@link Lifecycle} ends. */
+/** The parts that {@link Lifecycle} closes. */
 export interface LifecycleDeps {
   readonly assembled: Assembled
   readonly requests: Requests
@@ -12,7 +12,7 @@ export interface LifecycleDeps {
   readonly drainTimeoutMs: number
 }
 
-/** The end of a proxy. */
+/** Closes a proxy, once. */
 export class Lifecycle {
   readonly #deps: LifecycleDeps
   #closing: Promise<void> | null = null
@@ -35,7 +35,7 @@ export class Lifecycle {
     const timeIsOver = new Promise<void>((resolve) => {
       cancel = clock.schedule(drainTimeoutMs, resolve)
     })
-    // Before a response says that its connection ends: its client would come back, and find nobody.
+    // Before any response announces the end of its connection: its client would reconnect to a listener that is about to stop.
     await listeners.stopAccepting()
     activity.isClosing = true
     const closed = closeServing()
@@ -51,7 +51,7 @@ export class Lifecycle {
     observers.notify('onClose')
   }
 
-  /** Resolves when our listeners have no connection, and no exchange runs anywhere. */
+  /** Resolves when the proxy's listeners have no connection and no exchange runs. */
   async #untilDrained(closed: readonly Promise<void>[]): Promise<void> {
     const { activity } = this.#deps.assembled.core.services
     await Promise.allSettled(closed)

@@ -8,7 +8,7 @@ import { retireServer, stopAccepting } from '../fronts/retire.ts'
 import { createSocketServer, type SocketServer } from '../fronts/socket/server.ts'
 import type { Requests } from './requests.ts'
 
-/** The servers of our own in this thread. */
+/** The proxy's own servers in this thread. */
 export class Listeners {
   readonly #core: Core
   readonly #requests: Requests
@@ -21,7 +21,7 @@ export class Listeners {
     this.#drainTimeoutMs = drainTimeoutMs
   }
 
-  /** Makes a server that does not listen yet. */
+  /** Creates a server that does not listen yet. */
   open({ tls, fallback }: ListenOptions): SocketServer {
     const behind = createListener(this.#core)
     if (fallback === undefined) this.#requests.attach(behind)
@@ -35,7 +35,7 @@ export class Listeners {
     return server
   }
 
-  /** Serves in this thread. */
+  /** Creates a server and listens, in this thread. Rejects if it cannot listen. */
   async serve(options: ListenOptions): Promise<Running> {
     const server = this.open(options)
     const address = await listen(server, options)
@@ -49,13 +49,13 @@ export class Listeners {
     }
   }
 
-  /** From now on new connections get this certificate. @returns whether there is a server. */
+  /** Sets the certificate for new connections. @returns whether there is a server. */
   setSecureContext(options: SecureContextOptions): boolean {
     for (const server of this.#servers) server.setSecureContext?.(options)
     return this.#servers.size > 0
   }
 
-  /** Resolves when all connections that waited have been accepted, and no server listens any more. */
+  /** Stops listening. Resolves when all waiting connections have been accepted and no server listens. */
   async stopAccepting(): Promise<void> {
     if (this.#servers.size === 0) return
     const stop = (server: SocketServer): Promise<void> => stopAccepting(server, [server], this.#drainTimeoutMs)
@@ -67,7 +67,10 @@ export class Listeners {
   }
 }
 
-/** The node:http server behind one of ours serves what that leaves of our routes, and gives everything else to the application's. */
+/**
+ * Attaches the proxy to `behind`, the node:http server for requests that our socket server leaves to it. Requests that no route
+ * matches go to `fallback`, the application's server.
+ */
 function attachWithFallback(requests: Requests, behind: http.Server, fallback: http.Server): void {
   const serve = (req: IncomingMessage, res: ServerResponse): void => {
     if (requests.match(req) !== null || fallback.listenerCount('request') === 0) return requests.web(req, res)
@@ -76,7 +79,7 @@ function attachWithFallback(requests: Requests, behind: http.Server, fallback: h
   behind.on('request', serve).on('checkContinue', (req, res) => {
     if (requests.match(req) !== null) return requests.web(req, res)
     if (fallback.emit('checkContinue', req, res)) return
-    // As node does if nobody listens.
+    // As node does without a 'checkContinue' listener.
     res.writeContinue()
     serve(req, res)
   })

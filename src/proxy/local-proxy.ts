@@ -9,7 +9,7 @@ import type { Requests } from './requests.ts'
 import type { Proxy } from './types.ts'
 import type { Updates } from './update.ts'
 
-/** What {@link localProxy} is made of. */
+/** The parts that {@link localProxy} uses. */
 export interface LocalProxyDeps {
   readonly namespace: string
   readonly services: Services
@@ -22,7 +22,7 @@ export interface LocalProxyDeps {
   readonly close: Proxy['close']
 }
 
-/** The proxy as the thread sees it in which it was made. */
+/** The interface of a proxy to the thread in which it was created. */
 export function localProxy(deps: LocalProxyDeps): LocalProxy {
   const { namespace, services, events, groups, requests, listeners, backends, updates, close } = deps
   return {

@@ -4,7 +4,7 @@ import { describeError } from '../runtime/describe-error.ts'
 import type { ProxyGroups } from './assemble.ts'
 import type { CallOverrides } from './types.ts'
 
-/** Where the overrides of a call send it, and its limits. A mistake in them ends the one exchange, not the application. */
+/** The route and time limits that a call's overrides ask for. Never throws: a mistake in them fails only this exchange. */
 export function resolveOverrides(groups: ProxyGroups, { target, group, timeouts }: CallOverrides): ExchangeCall {
   if (target === undefined && group === undefined) return { timeouts }
   try {
@@ -16,7 +16,7 @@ export function resolveOverrides(groups: ProxyGroups, { target, group, timeouts 
   }
 }
 
-/** A framework may call us with an argument of its own in their place. */
+/** Whether the argument can be overrides. A framework may pass its own argument in that position, such as `next`. */
 export function isOverrides<Overrides extends CallOverrides>(given: Overrides | undefined): given is Overrides {
   return typeof given === 'object' && given !== null
 }

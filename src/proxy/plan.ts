@@ -7,7 +7,7 @@ import type { Changes, UpdatePlan } from './types.ts'
 /** Options that take effect at once, besides groups, routes and limits. */
 const OPTIONS = ['routing', 'trustedProxies', 'xfwd', 'forwarded', 'hostHeader', 'via', 'timeouts'] as const
 
-/** Limits that listeners are made with. */
+/** Limits that are fixed when a listener is created. */
 const LISTENER_LIMITS = [
   'maxHeadBytes',
   'maxConnections',
@@ -17,22 +17,22 @@ const LISTENER_LIMITS = [
   'requestTimeoutMs',
 ] as const satisfies readonly (keyof Limits)[]
 
-/** What a group's backends are, by their ids: two of these can be compared, though backends take over what changes. */
+/** A copy of the groups' backends: group name, then backend id, then init. Two can be compared, although backends change in place. */
 export type Census = ReadonlyMap<string, ReadonlyMap<string, unknown>>
 
-/** By the groups' names. */
+/** Takes a {@link Census} of the groups. */
 export function censusOf(groups: readonly Group[]): Census {
   return new Map(groups.map(({ name, backends }) => [name, new Map(backends.map(({ id, init }) => [id, init]))]))
 }
 
-/** The configuration `next` for a proxy that runs with `now`, without what cannot change while it lives. */
+/** The configuration `next`, except for the options that cannot change while a proxy runs: those come from `now`. */
 export function withLasting(next: ResolvedOptions, now: ResolvedOptions): ResolvedOptions {
   const { name, logger, accessLog, observers, executor, clock, drainTimeoutMs, given } = now
   const limits = { ...next.limits, ...Object.fromEntries(LISTENER_LIMITS.map((limit) => [limit, now.limits[limit]])) }
   return { ...next, name, logger, accessLog, observers, executor, clock, drainTimeoutMs, given, limits }
 }
 
-/** What `asked` changes, which was resolved to `next`, for a proxy that ran with `now`. */
+/** The plan of an update from `now` to `next`. @param asked the options that were resolved to `next`. */
 export function planOf(
   asked: ProxyOptions,
   now: ResolvedOptions,
@@ -97,7 +97,7 @@ function changesOf<T>(
   }
 }
 
-/** Of several routes that match the same, the first one alone gets requests. */
+/** Routes by name. If several routes match the same requests, only the first gets them, so only it is included. */
 function byName(routes: readonly ResolvedRoute[]): ReadonlyMap<string, unknown> {
   const named = new Map<string, unknown>()
   for (const { host, path, exact, methods, given, timeouts } of routes) {

@@ -16,8 +16,8 @@ import type { Proxy } from './types.ts'
 import { Updates } from './update.ts'
 
 /**
- * Makes the object that the application holds: each of its methods is one of a part.
- * @param work `null`: no threads serve it.
+ * Creates the {@link Proxy} of an application. Each of its methods delegates to one part.
+ * @param work `null` if no threads serve it.
  */
 export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, work: ThreadedWork | null): Proxy {
   const { name, executor, drainTimeoutMs } = resolved

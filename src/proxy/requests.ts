@@ -13,13 +13,13 @@ import type { ProxyGroups } from './assemble.ts'
 import { isOverrides, resolveOverrides } from './overrides.ts'
 import type { CallOverrides, HttpServer, Middleware, MiddlewareOptions, Proxy } from './types.ts'
 
-/** Takes requests and upgrades from node:http servers: an application's, and those of our own listeners. */
+/** Receives requests and upgrades from node:http servers: the application's, and those of the proxy's own listeners. */
 export class Requests {
   readonly #core: Core
   readonly #groups: ProxyGroups
   readonly #attached = new WeakSet<HttpServer>()
   #upgrades: Upgrades | null = null
-  /** What is known of a client's connection. */
+  /** Looks up the facts about a client's connection. */
   readonly peerOf: ReturnType<typeof peerLookup>
 
   constructor(core: Core, groups: ProxyGroups) {
@@ -43,7 +43,7 @@ export class Requests {
   readonly ws: Proxy['ws'] = (req, socket, head, overrides) =>
     this.upgrade(req, socket, head, overrides, (request, response) => this.web(request, response, overrides))
 
-  /** @param ordinary serves a request whose upgrade is not taken. */
+  /** Serves an upgrade request. Never throws. @param ordinary serves a request whose upgrade is ignored. */
   upgrade(
     req: IncomingMessage,
     socket: Duplex,
@@ -61,11 +61,11 @@ export class Requests {
     }
   }
 
-  /** Where a request would go; `null`: no route matches. */
+  /** The route that matches a request; `null` if none does. */
   match(req: IncomingMessage): Route | null {
     const { method = 'GET', url = '/' } = req
     const given: unknown = req.headers.host
-    // What is no host is ours to refuse, too.
+    // An invalid host is treated as none, so that a route can match and the proxy refuses the request.
     const host = typeof given === 'string' && isHost(given) ? given : ''
     const isHostSet = host !== '' && host !== fieldValue(req.rawHeaders, 'host')
     return this.#core.snapshot.router.resolve(method, url, host, isHostSet).route
@@ -102,7 +102,7 @@ export class Requests {
     this.#upgrades?.destroy()
   }
 
-  /** Of ours, or of what an application has put around its request and response. */
+  /** Logs an error of the proxy itself, or of code that an application has wrapped around its request or response. */
   #logFault(error: unknown): void {
     this.#core.services.logger.error({ err: error }, `a request could not be carried: ${describeError(error)}`)
   }

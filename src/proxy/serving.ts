@@ -10,34 +10,34 @@ import type { Assembled } from './assemble.ts'
 import type { Listeners } from './listeners.ts'
 import { PastThreads } from './stats.ts'
 
-/** What {@link Serving} needs. */
+/** The parts and options that {@link Serving} uses. */
 export interface ServingDeps {
   readonly assembled: Assembled
   readonly listeners: Listeners
   readonly executor: Executor
-  /** `null`: no threads serve the proxy. */
+  /** `null` if no threads serve the proxy. */
   readonly work: ThreadedWork | null
   readonly drainTimeoutMs: number
 }
 
-/** What the executor runs for the proxy: starts it, keeps its threads up to date, and hears from them. */
+/** Starts the executor's jobs for the proxy, keeps its threads up to date, and receives their reports. */
 export class Serving {
   readonly #deps: ServingDeps
   readonly #running = new Set<Running>()
-  /** What the executor is still starting. */
+  /** Jobs that the executor is still starting. */
   readonly #starting = new Set<Promise<Running>>()
-  /** For threads that begin later. */
+  /** Changes for threads that start later. */
   readonly #changes = new ChangeHistory()
-  /** Nothing starts any more. */
+  /** No job may start any more. */
   isClosed = false
-  /** Figures of threads that are gone. */
+  /** Statistics of threads that have ended. */
   readonly past = new PastThreads()
 
   constructor(deps: ServingDeps) {
     this.#deps = deps
   }
 
-  /** Threads serve it, or will. */
+  /** Threads serve the proxy, or will after `listen()`. */
   get hasThreads(): boolean {
     return this.#deps.work !== null
   }
@@ -59,23 +59,23 @@ export class Serving {
     return address
   }
 
-  /** Of each thread that is alive. */
+  /** Statistics of each running thread. */
   threads(): ThreadStats[] {
     return this.#threads().flatMap((one) => one.threads())
   }
 
-  /** Listeners for events have come or gone: threads forward those that somebody listens to. */
+  /** Called when event listeners were added or removed: threads forward only events that have a listener. */
   updateSubscriptions(): void {
     const { events } = this.#deps.assembled
     for (const one of this.#threads()) one.subscribe(FORWARDED.filter((event) => events.has(event)))
   }
 
-  /** Resolves when all threads have made the change: those that serve, those that begin to, and in their time those that come later. */
+  /** Makes a change in all threads. Resolves when running and starting threads have made it. Later threads make it when they start. */
   async change(change: ThreadsChange): Promise<void> {
     this.#changes.add(change)
     const apply = (one: Running): Promise<void> | undefined => threadsOf(one)?.change(change)
     const made = Array.from(this.#running, apply)
-    // If one cannot begin, `listen()` rejects.
+    // If one cannot start, `listen()` rejects.
     for (const one of this.#starting) made.push(one.then(apply, ignore))
     await Promise.all(made)
   }
@@ -91,13 +91,13 @@ export class Serving {
     await Promise.all(this.#threads().map((one) => one.reload()))
   }
 
-  /** From now on nothing starts. @returns closes what runs, and what was starting. */
+  /** Prevents new jobs. @returns a function that closes the running jobs and those that are starting. */
   stop(): () => Promise<void>[] {
     this.isClosed = true
     const starting = Array.from(this.#starting)
     return () => {
       const closed = Array.from(this.#running, (one) => one.close())
-      // If one cannot begin, `listen()` rejects.
+      // If one cannot start, `listen()` rejects.
       for (const one of starting) closed.push(one.then((started) => started.close(), ignore))
       return closed
     }
@@ -132,7 +132,7 @@ export class Serving {
       },
       onEvent(event) {
         emitForwarded(events, event, (id) => groups.findBackend(id))
-        // A `once` listener may have fired.
+        // A `once` listener may have fired: update the threads' subscriptions.
         if (!events.has(event.event)) updateSubscriptions()
       },
       // `undefined` unless someone listens to 'error'; the executor then sets the exit code itself.
@@ -148,7 +148,7 @@ export class Serving {
   }
 }
 
-/** What runs, if it is threads. */
+/** The running job as threads; `null` if it has none. */
 function threadsOf(running: Running): ServingThreads | null {
   return 'subscribe' in running ? (running as ServingThreads) : null
 }

@@ -4,13 +4,13 @@ import type { Activity } from '../exchange/services.ts'
 import type { Group } from '../groups/group.ts'
 import type { ProxyStats } from './types.ts'
 
-/** What threads that are gone have done. */
+/** Sums of the statistics of threads that have ended. */
 export class PastThreads {
   exchanges = 0
-  /** By group. */
+  /** Pool statistics by group name. */
   readonly #pools = new Map<string, PoolStats>()
 
-  /** One has gone, with these figures. Nothing is kept of backends that have gone as well. */
+  /** Adds the final statistics of a thread. Those of removed backends are dropped. */
   add({ exchanges, pools }: ThreadStats, groups: Iterable<Group>): void {
     this.exchanges += exchanges
     for (const { name, backends } of groups) {
@@ -20,16 +20,16 @@ export class PastThreads {
     }
   }
 
-  /** What was opened and reused for a group. */
+  /** Connections that were opened and reused for a group. */
   pool(group: string): PoolStats {
     return this.#pools.get(group) ?? { backends: [] }
   }
 }
 
-/** Of a pool that is gone. */
+/** Current values of a pool that no longer exists. */
 const NOTHING_NOW = { connections: 0, idle: 0, connecting: 0, waiting: 0 }
 
-/** The figures of this thread, those of the threads that are alive, and of those that are gone, added up. */
+/** Adds up the statistics of this thread, of running threads, and of ended threads. */
 export function proxyStats(
   name: string,
   activity: Activity,
@@ -57,7 +57,7 @@ export function proxyStats(
   }
 }
 
-/** What a thread has reported of one group's pool. The proxy that its options make is its only one. */
+/** The statistics that a thread has reported for one group's pool. Each thread has only one proxy, so the group's name is enough. */
 function poolsOf(pools: ThreadStats['pools'], group: string): PoolStats[] {
   return pools.filter((one) => one.group === group).map((one) => one.pool)
 }

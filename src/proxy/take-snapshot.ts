@@ -5,7 +5,7 @@ import type { Group } from '../groups/group.ts'
 import { trustMatcher } from '../headers/trust.ts'
 import { createResolver } from '../routing/resolve.ts'
 
-/** The configuration that exchanges are carried by, with the groups that its routes lead to. @throws what an interceptor throws. */
+/** Creates the configuration that exchanges use, with the groups of its routes. @throws any error that an interceptor throws. */
 export function takeSnapshot(version: number, resolved: ResolvedOptions, groupOf: (name: string) => Group): Snapshot {
   const { forwarded, hostHeader, limits, looksAtPaths, routing, timeouts, trustedProxies, via, xfwd } = resolved
   const routes = resolved.routes.map((route) => routeOf(route, groupOf(route.group)))

@@ -10,26 +10,26 @@ import type { PoolStats } from '../contracts/pool.ts'
 import type { BackendInit, BackendStatus } from '../model/backend.ts'
 import type { ProxyError } from '../model/errors.ts'
 
-/** What one call may say differently from the proxy's options. */
+/** Options of one call that override those of the proxy. */
 export interface CallOverrides {
-  /** Send it to this backend, whatever the routes say. */
+  /** Sends the request to this backend instead of the matching route. */
   target?: string | URL
-  /** Send it to this group, whatever the routes say. */
+  /** Sends the request to this group instead of the matching route. */
   group?: string
   timeouts?: TimeoutOptions
 }
 
 /** {@link CallOverrides} of `proxy.web`. */
 export interface WebOverrides extends CallOverrides {
-  /** The request's body, where the application has read it. */
+  /** The request's body, if the application has already read it. */
   body?: Buffer
-  /** Answer failures yourself; called at most once, when nothing has been sent to the client. */
+  /** Handles a failure instead of the proxy's error response. Called at most once, if nothing has been sent to the client. */
   onError?: (error: ProxyError) => void
 }
 
 /** Options of `proxy.middleware()`. */
 export interface MiddlewareOptions {
-  /** Give failures to the framework (`next(error)`) in place of our own answer. Default false. */
+  /** Passes failures to the framework (`next(error)`) instead of sending the proxy's error response. Default false. */
   passErrors?: boolean
 }
 
@@ -39,7 +39,7 @@ export type Middleware = (req: IncomingMessage, res: ServerResponse, next: (erro
 /** Any of node's HTTP/1.1 servers. */
 export type HttpServer = http.Server | https.Server
 
-/** Figures of one backend. */
+/** Statistics of one backend. */
 export interface BackendStats {
   readonly id: string
   readonly url: string
@@ -48,15 +48,15 @@ export interface BackendStats {
   readonly status: BackendStatus
 }
 
-/** Figures of a proxy, those of its threads added up. */
+/** Statistics of a proxy, summed over its threads. */
 export interface ProxyStats {
-  /** The option `name`; empty without one. */
+  /** The option `name`; empty if it is not set. */
   readonly name: string
   /** Exchanges since the start. */
   readonly exchanges: number
-  /** Exchanges that have not ended, upgraded connections among them. */
+  /** Exchanges that have not ended, including upgraded connections. */
   readonly active: number
-  /** Of each thread of the executor; none if the calling thread serves. */
+  /** Statistics of each thread of the executor; empty if the calling thread serves. */
   readonly threads: readonly Omit<ThreadStats, 'pools'>[]
   readonly groups: readonly {
     readonly name: string
@@ -65,7 +65,7 @@ export interface ProxyStats {
   }[]
 }
 
-/** Names of what is to come, to go, to change and to stay. */
+/** Names of things that an update adds, removes, changes and keeps. */
 export interface Changes<Name = string> {
   readonly added: readonly Name[]
   readonly removed: readonly Name[]
@@ -73,91 +73,95 @@ export interface Changes<Name = string> {
   readonly unchanged: readonly Name[]
 }
 
-/** What an update changes. */
+/** The changes that an update makes. */
 export interface UpdatePlan {
-  /** A group is changed if its policies, limits or backends are. */
+  /** A group counts as changed if its policies, limits or backends change. */
   readonly groups: Changes
   readonly backends: Changes<{ readonly group: string; readonly id: string }>
-  /** As `host/path`, ` exact` where it is, and the methods. Each is named once, though several routes may match the same. */
+  /** Names: `host/path`, then ` exact` if the route is exact, then its methods. Each is listed once, even if several routes share it. */
   readonly routes: Changes
-  /** Paths of other options that are changed, such as `timeouts` or `limits.maxBodyBytes`. */
+  /** Paths of other options that change, such as `timeouts` or `limits.maxBodyBytes`. */
   readonly options: readonly string[]
-  /** Paths of options that were given, and hold only for a proxy that is made anew. They stay as they are. */
+  /** Paths of given options that would take effect only in a new proxy. They keep their old values. */
   readonly restart: readonly string[]
 }
 
-/** What {@link Proxy.update} returns. */
+/** The result of {@link Proxy.update}. */
 export interface UpdateResult {
-  /** Counts the configurations of the proxy; the one that it was made with is 1. */
+  /** Number of the configuration; the first one is 1. */
   readonly version: number
   readonly plan: UpdatePlan
-  /** Resolves when every thread has made the change. Rejects if one cannot, which the log says as well. */
+  /** Resolves when every thread has made the change. Rejects if one cannot; that is also logged. */
   readonly applied: Promise<void>
-  /** Resolves when, after {@link applied}, nothing runs any more at backends that are gone. */
+  /** Resolves when, after {@link applied}, no exchange runs at removed backends. */
   readonly drained: Promise<void>
 }
 
-/** A reverse proxy, to compose into a server or to listen by itself. */
+/** A reverse proxy. It can be attached to a server or listen by itself. */
 export interface Proxy extends AsyncDisposable {
-  /** Answers a request through a backend. Bound; never throws. */
+  /** Forwards a request to a backend and sends the response. Bound; never throws. */
   readonly web: (req: IncomingMessage, res: ServerResponse, overrides?: WebOverrides) => void
-  /** Carries an upgrade (WebSocket) through to a backend. Bound; never throws. */
+  /** Forwards an upgrade (WebSocket) to a backend. Bound; never throws. */
   readonly ws: (req: IncomingMessage, socket: Duplex, head: Buffer, overrides?: CallOverrides) => void
   /**
-   * Serves `server`: its upgrades always, its requests where it has no handler of its own yet (and then `Expect:
-   * 100-continue` end to end). Upgrades that no route matches are left to the server's other listeners.
+   * Attaches the proxy to `server`. It serves upgrades always, and requests only if the server has no request handler yet (then
+   * `Expect: 100-continue` is forwarded too). Upgrades that no route matches are left to the server's other listeners.
    */
   attach(server: HttpServer): Proxy
-  /** Listens with a server of its own. @returns where. Rejects where it cannot. */
+  /** Listens with the proxy's own server. Resolves with the address. Rejects if it cannot listen. */
   listen(where: number | ListenOptions): Promise<ListenAddress>
-  /** For connect-style hosts: what no route matches goes to the next middleware. */
+  /** Creates a connect-style middleware. A request that no route matches goes to the next middleware. */
   middleware(options?: MiddlewareOptions): Middleware
   on<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
   once<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
   off<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy
   stats(): ProxyStats
   /**
-   * From now on the proxy has these options, whole: what they leave out has its default, except for what holds as long as the proxy
-   * lives (`name`, `logger`, `accessLog`, `observers`, `executor`, `clock`, `drainTimeoutMs`). Exchanges that have begun go on as they
-   * began. A group whose policies are the same keeps their state; a backend with the same id and URL keeps its state, its
-   * connections (unless TLS or pool settings change) and what runs. Groups and routes can come and go.
-   * @returns at once; exchanges that begin now have the new options.
-   * @throws {@link OptionsError} for options that cannot be, {@link ProxyError} if the proxy is closed (`ERR_PROXY_CLOSED`), and what
-   * an interceptor or policy throws that is made anew. Then nothing has changed.
+   * Replaces all options of the proxy. Omitted options get their defaults, except for those that are fixed for the proxy's lifetime
+   * (`name`, `logger`, `accessLog`, `observers`, `executor`, `clock`, `drainTimeoutMs`). Exchanges that have begun keep the old
+   * options. A group whose policies are the same keeps their state. A backend with the same id and URL keeps its state, its
+   * connections (unless TLS or pool settings change) and its running exchanges. Groups and routes can be added and removed.
+   * @returns at once; new exchanges use the new options.
+   * @throws {@link OptionsError} for invalid options, {@link ProxyError} if the proxy is closed (`ERR_PROXY_CLOSED`), and any error
+   * that a newly created interceptor or policy throws. Then nothing has changed.
    */
   update(options: ProxyOptions): UpdateResult
   /**
-   * A short form of {@link update} for the backends of one group. From now on the group has these. One that was there before, with the same id and URL, keeps its state (what is
-   * pending, draining, ejection, health) whatever else changes, and its connections unless its TLS settings change; another URL
-   * under the same id is another backend. One that is gone finishes what it has. With an empty list requests are answered 503
-   * (`ERR_PROXY_NO_BACKEND`). Resolves when every thread has made the change.
-   * @throws {@link OptionsError} for backends that cannot be.
+   * Replaces the backends of one group; a short form of {@link update}. A backend with the same id and URL as before keeps its state
+   * (pending exchanges, draining, ejection, health) even if other settings change. It keeps its connections unless its TLS settings
+   * change. The same id with another URL is another backend. A removed backend finishes its exchanges. With an empty list, requests
+   * get a 503 response (`ERR_PROXY_NO_BACKEND`). Resolves when every thread has made the change.
+   * @throws {@link OptionsError} for invalid backends.
    */
   setBackends(backends: readonly (string | URL | BackendInit)[], group?: string): Promise<void>
   /**
-   * From now on new connections to listeners with TLS get this certificate (and what else is given, over what `listen({ tls })` had), in
-   * every thread; resolves when each has it. Open connections go on.
-   * Rejects with what node says of a certificate or a key that is none; then nothing has changed.
+   * Sets the certificate, and any other given TLS options, for new connections to TLS listeners in every thread. They override those
+   * of `listen({ tls })`. Open connections continue. Resolves when every thread has made the change.
+   * Rejects with node's error if a certificate or key is invalid; then nothing has changed.
    */
   setSecureContext(options: SecureContextOptions): Promise<void>
-  /** Gives the backend nothing new, in any thread; resolves when all that it had has ended. @throws RangeError for an unknown one. */
+  /**
+   * Sends no new exchanges to the backend, in any thread. Resolves when its running exchanges have ended, or after {@link undrain}.
+   * Rejects with a RangeError for an unknown backend or group.
+   */
   drain(backend: string, group?: string): Promise<void>
   /** Ends {@link drain}. */
   undrain(backend: string, group?: string): void
   /**
-   * Takes the backend out at once, in every thread: it is given nothing new, not even what an affinity keeps there, and exchanges that
-   * wait for a connection to it pick again. What runs is finished. @throws RangeError for an unknown one.
+   * Takes the backend out of use at once, in every thread. It gets no new exchanges, not even those bound to it by an affinity.
+   * Exchanges that wait for a connection to it pick another backend. Running exchanges finish.
+   * @throws RangeError for an unknown backend.
    */
   disable(backend: string, group?: string): void
   /** Ends {@link disable}. */
   enable(backend: string, group?: string): void
-  /** Replaces the executor's threads, one at a time, without refusing or cutting a request. */
+  /** Replaces the executor's threads, one at a time, without refusing or interrupting a request. */
   reload(): Promise<void>
   /**
-   * Ends gracefully: serves the connections that wait to be accepted, stops listening, lets exchanges finish, asks WebSockets
-   * to close (1001), and after `drainTimeoutMs` ends what is left. Every response says that its connection ends; a client
-   * connection of our own listeners on which nothing comes is ended after half a second, since a request may be on its way.
-   * So it takes that long if such connections are open, and a few ms if none is. Calling it again returns the same promise.
+   * Closes the proxy gracefully. It serves the connections that wait to be accepted, stops listening, lets exchanges finish, asks
+   * WebSockets to close (1001), and after `drainTimeoutMs` ends the rest. Every response announces that its connection ends. An
+   * idle client connection of the proxy's own listeners is closed after half a second, since a request may be on its way.
+   * So closing takes that long if such connections are open, and a few ms otherwise. Later calls return the same promise.
    */
   close(): Promise<void>
 }

@@ -14,7 +14,7 @@ import type { Serving } from './serving.ts'
 import { takeSnapshot } from './take-snapshot.ts'
 import type { Changes, UpdatePlan, UpdateResult } from './types.ts'
 
-/** What {@link Updates} has changed in this thread. */
+/** The changes that {@link Updates} has made in this thread. */
 interface Applied {
   readonly plan: UpdatePlan
   readonly gone: readonly GoneBackend[]
@@ -39,7 +39,7 @@ export class Updates {
       throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot be updated')
     }
     const next = resolveOptions(options, this.#now.clock)
-    // If it cannot be sent, nothing changes here either.
+    // Throws if it cannot be sent to threads: then nothing changes here either.
     const sent = this.#serving.hasThreads ? threadOptions(options) : {}
     const version = snapshot.version + 1
     const { plan, gone, giveUp } = this.#apply(options, next, version, true)
@@ -52,19 +52,19 @@ export class Updates {
         `not every thread has version ${version}: ${describeError(error)}`,
       ),
     )
-    // It fails as the other does, which the log says.
+    // It rejects with the same error as `applied`, which is logged above.
     drained.catch(() => {})
     return { version, plan, applied, drained }
   }
 
-  /** In a thread: a change that came from the main thread. @returns true: the thread has no other proxy. */
+  /** In a thread: applies a change from the main thread. @returns true, because the thread has no other proxy. */
   apply({ options, version }: OptionsChange, isNew: boolean): boolean {
     const given = options as unknown as ProxyOptions
     this.#apply(given, resolveOptions(given, this.#now.clock), version, isNew)
     return true
   }
 
-  /** @throws what cannot be made; then nothing has changed. */
+  /** Applies the options in this thread. @throws if a part cannot be created; then nothing has changed. */
   #apply(asked: ProxyOptions, resolved: ResolvedOptions, version: number, isNew: boolean): Applied {
     const { core, groups } = this.#assembled
     const now = this.#now
@@ -89,7 +89,7 @@ export class Updates {
 
   async #untilDrained(gone: readonly GoneBackend[]): Promise<void> {
     const { core, groups } = this.#assembled
-    // One that has come back shares its numbers with the one that was there.
+    // A backend that was added back shares its numbers with the removed one.
     const isBack = ({ group, backend }: GoneBackend): boolean =>
       groups.named.some(({ name, backends }) => name === group && backends.some((one) => one.isSame(backend)))
     while (gone.some((one) => one.backend.pending > 0 && !isBack(one))) {
@@ -98,7 +98,7 @@ export class Updates {
   }
 }
 
-/** How many of each, without those that stay. */
+/** Counts of each kind of change, without the unchanged, for the log. */
 function briefly({ groups, backends, routes, options, restart }: UpdatePlan): object {
   const counts = ({ added, removed, changed }: Changes<unknown>): object => {
     return { added: added.length, removed: removed.length, changed: changed.length }
