@@ -11,7 +11,7 @@ export function cpuMicros(pid) {
   return schedstatMicros(pid) ?? statMicros(pid)
 }
 
-/** StateMemory that the process holds now, in bytes. */
+/** Memory that the process holds now, in bytes. */
 export const residentBytes = (pid) => statusBytes(pid, 'VmRSS')
 
 /** The most memory that the process has ever held, in bytes. */

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import { microTable } from './micro.js'
 import { SCENARIOS, yardsticksOf } from './scenarios.js'
@@ -10,6 +11,7 @@ export function document(results, micro, { command, date }) {
     return `## ${name}\n\n${scenario.title}. Backends: 2 x ${backend}.\n\n${table(rows, scenario, yardsticksOf(name))}\n`
   })
   if (micro.length > 0) sections.push(`## micro\n\n${MICRO}\n\n${microTable(micro)}\n`)
+  sections.push(readFileSync(new URL('changes.md', import.meta.url), 'utf8'))
   return `# Benchmarks
 
 Written by \`${command}\` on ${date.toISOString().slice(0, 10)}; do not edit by hand.
@@ -26,7 +28,7 @@ the subjects each time that they wake.
 
 WebSocket messages and new connections come from small processes of node's (test/bench/loads): wrk knows neither WebSocket nor
 a rate. New connections come at a fixed rate, whether or not those before have been answered, and their latency counts from
-when they were due. StateMemory per connection is what the resident memory of the process grew by while the connections were opened,
+when they were due. Memory per connection is what the resident memory of the process grew by while the connections were opened,
 each with one request, divided by their number; the kernel's own part, the sockets' buffers, is not in it.
 
 heddle runs with its defaults: balancing over both backends, passive health, retry state, X-Forwarded headers; in one row with
