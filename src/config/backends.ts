@@ -1,9 +1,9 @@
-import { isDeepStrictEqual } from 'node:util'
 import { Backend, type BackendInit } from '../model/backend.ts'
+import { isSameData } from '../runtime/same-data.ts'
 import { differenceOf } from '../runtime/span.ts'
 import { UNNAMED } from './consistency.ts'
 import { resolveOptions } from './resolve.ts'
-import { isObject, isPlainObject } from './rules.ts'
+import { isPlainObject } from './rules.ts'
 
 /** A backend, as an application may describe it. */
 export type BackendInput = string | URL | BackendInit
@@ -64,7 +64,7 @@ function isUnchanged({ init }: Backend, input: unknown): boolean {
   if (!isUrl(input.url, init) || input.id !== init.id || input.weight !== init.weight) return false
   // Compared by identity: it belongs to the application, and may be anything.
   if (input.metadata !== init.metadata) return false
-  if (input.tls !== init.tls && !(isObject(init.tls) && isDeepStrictEqual(input.tls, init.tls))) return false
+  if (!isSameData(input.tls, init.tls)) return false
   for (const key in input) if (!KEYS.has(key)) return false
   return true
 }

@@ -284,23 +284,10 @@ export interface ResolvedRoute {
   readonly timeouts: ResolvedTimeouts
 }
 
-/** Options that hold as long as the proxy lives. */
-export type LastingOption = (typeof LASTING_OPTIONS)[number]
-
-export const LASTING_OPTIONS = [
-  'name',
-  'logger',
-  'accessLog',
-  'observers',
-  'executor',
-  'clock',
-  'drainTimeoutMs',
-] as const satisfies readonly (keyof ProxyOptions)[]
-
 /** {@link ProxyOptions}, checked, with every default filled in; frozen. */
 export interface ResolvedOptions {
   /** What cannot change while a proxy lives, as it was given, to compare two configurations. */
-  readonly given: Readonly<Record<LastingOption, unknown>>
+  readonly given: Readonly<Record<string, unknown>>
   /** Empty: none. */
   readonly name: string
   /** By name; the unnamed group is `default`. */

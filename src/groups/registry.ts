@@ -1,8 +1,8 @@
 import { AsyncResource } from 'node:async_hooks'
-import { isDeepStrictEqual } from 'node:util'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { Backend, BackendInit } from '../model/backend.ts'
+import { isSameData } from '../runtime/same-data.ts'
 import { differenceOf } from '../runtime/span.ts'
 import { privateStateMemory } from '../runtime/state-memory.ts'
 import { BackendStates, type StateContext } from './backend-states.ts'
@@ -35,7 +35,7 @@ export interface GroupsUpdate {
   /** Backends that get no new exchanges. */
   readonly gone: readonly GoneBackend[]
   /** Call it after every thread has made the change. */
-  giveUp(): void
+  releaseStates(): void
 }
 
 /** Groups for new settings, which are not in use yet. */
@@ -133,7 +133,7 @@ export class Groups<Settings extends GroupSettings, Destination> {
       if (old === backend) return old
       if (old?.isSame(backend) === true) {
         // With other TLS settings, the old object and its connections go. Both objects have the same state.
-        if (!isDeepStrictEqual(old.endpoint.tls, backend.endpoint.tls)) return backend
+        if (!isSameData(old.endpoint.tls, backend.endpoint.tls)) return backend
         old.adopt(backend)
         return old
       }
@@ -167,11 +167,11 @@ export class Groups<Settings extends GroupSettings, Destination> {
     this.#named = groups
     this.#settings = settings
     const gone: GoneBackend[] = []
-    const giveUps: (() => void)[] = []
+    const releases: (() => void)[] = []
     for (const [name, group] of groups) {
       const old = before.get(name)
       const had = group.backends
-      giveUps.push(this.replace(group, inits.get(name) ?? [], isNew))
+      releases.push(this.replace(group, inits.get(name) ?? [], isNew))
       const has = new Set(group.backends)
       for (const backend of had) if (!has.has(backend)) gone.push({ group: name, backend })
       if (old === undefined || old === group) continue
@@ -183,10 +183,10 @@ export class Groups<Settings extends GroupSettings, Destination> {
       if (groups.has(name)) continue
       for (const backend of old.backends) gone.push({ group: name, backend })
       const unused = this.#retire(old)
-      giveUps.push(() => void unused.then(() => this.#leave(name, old.backends)))
+      releases.push(() => void unused.then(() => this.#leave(name, old.backends)))
     }
     this.#targets.clear()
-    return { gone, giveUp: () => giveUps.forEach((giveUp) => void giveUp()) }
+    return { gone, releaseStates: () => releases.forEach((release) => void release()) }
   }
 
   /** Takes a group out of use: it gets no new exchanges, and running ones continue. Resolves when no exchange uses it any more. */

@@ -4,13 +4,11 @@ import { threadOptions } from '../config/thread-options.ts'
 import type { Group } from '../groups/group.ts'
 import type { Backend, BackendInit } from '../model/backend.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { until } from '../runtime/until.ts'
 import type { BackendsChange } from '../threads/protocol.ts'
 import type { ProxyGroups } from './assemble.ts'
 import type { Serving } from './serving.ts'
 import type { Proxy } from './types.ts'
-
-/** How often {@link Proxy.drain} and an update check whether all exchanges have ended, ms. */
-export const DRAIN_LOOK_MS = 20
 
 /** Changes the backends of groups at run time. */
 export class BackendChanges {
@@ -29,9 +27,9 @@ export class BackendChanges {
     const inits = resolveBackends(backends, group.backends)
     // Throws if it cannot be sent to threads: then nothing changes here either.
     const sent = this.#serving.hasThreads ? (threadOptions({ backends: [...inits] }).backends as BackendInit[]) : []
-    const giveUp = this.#groups.replace(group, inits)
+    const releaseStates = this.#groups.replace(group, inits)
     await this.#serving.change({ group: name, backends: sent })
-    giveUp()
+    releaseStates()
   }
 
   /** In a thread: applies a change from the main thread. @returns whether the group exists. */
@@ -46,9 +44,7 @@ export class BackendChanges {
     const backend = backendOf(group, id)
     backend.state.isDraining = true
     group.changed(backend)
-    while (backend.isDraining && backend.pending > 0) {
-      await new Promise<void>((resolve) => this.#clock.schedule(DRAIN_LOOK_MS, resolve))
-    }
+    await until(this.#clock, () => !backend.isDraining || backend.pending === 0)
   }
 
   undrain(id: string, name = UNNAMED): void {

@@ -1,4 +1,4 @@
-import { LASTING_OPTIONS, type ProxyOptions, type ResolvedOptions, type ResolvedRoute } from '../config/options.ts'
+import type { ProxyOptions, ResolvedOptions, ResolvedRoute } from '../config/options.ts'
 import type { Group } from '../groups/group.ts'
 import type { Limits } from '../model/limits.ts'
 import { isSameData } from '../runtime/same-data.ts'
@@ -6,6 +6,17 @@ import type { Changes, UpdatePlan } from './types.ts'
 
 /** Options that take effect at once, besides groups, routes and limits. */
 const OPTIONS = ['routing', 'trustedProxies', 'xfwd', 'forwarded', 'hostHeader', 'via', 'timeouts'] as const
+
+/** Options that cannot change while a proxy runs. */
+const LASTING_OPTIONS = [
+  'name',
+  'logger',
+  'accessLog',
+  'observers',
+  'executor',
+  'clock',
+  'drainTimeoutMs',
+] as const satisfies readonly (keyof ProxyOptions)[]
 
 /** Limits that are fixed when a listener is created. */
 const LISTENER_LIMITS = [
@@ -18,10 +29,10 @@ const LISTENER_LIMITS = [
 ] as const satisfies readonly (keyof Limits)[]
 
 /** A copy of the groups' backends: group name, then backend id, then init. Two can be compared, although backends change in place. */
-export type Census = ReadonlyMap<string, ReadonlyMap<string, unknown>>
+export type Backends = ReadonlyMap<string, ReadonlyMap<string, unknown>>
 
-/** Takes a {@link Census} of the groups. */
-export function censusOf(groups: readonly Group[]): Census {
+/** The {@link Backends} of the groups. */
+export function backendsOf(groups: readonly Group[]): Backends {
   return new Map(groups.map(({ name, backends }) => [name, new Map(backends.map(({ id, init }) => [id, init]))]))
 }
 
@@ -37,15 +48,16 @@ export function planOf(
   asked: ProxyOptions,
   now: ResolvedOptions,
   next: ResolvedOptions,
-  before: Census,
-  after: Census,
+  before: Backends,
+  after: Backends,
 ): UpdatePlan {
   const groups = changesOf(
     now.groups,
     next.groups,
     (one, other) =>
       isSameData([one.given, one.timeouts], [other.given, other.timeouts]) &&
-      isSameData(Object.fromEntries(before.get(one.name) ?? []), Object.fromEntries(after.get(one.name) ?? [])),
+      // In their order, which some balancers go by.
+      isSameData([...(before.get(one.name) ?? [])], [...(after.get(one.name) ?? [])]),
   )
   const limits = (Object.keys(next.limits) as (keyof Limits)[]).filter((name) => now.limits[name] !== next.limits[name])
   const lasting = limits.filter((name) => isOneOf(LISTENER_LIMITS, name))
@@ -64,7 +76,7 @@ export function planOf(
   }
 }
 
-function backendChanges(before: Census, after: Census): UpdatePlan['backends'] {
+function backendChanges(before: Backends, after: Backends): UpdatePlan['backends'] {
   const parts = Array.from(new Set([...before.keys(), ...after.keys()]), (group) => {
     const { added, removed, changed, unchanged } = changesOf(
       before.get(group) ?? new Map<string, unknown>(),

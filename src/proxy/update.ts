@@ -6,10 +6,10 @@ import type { Group } from '../groups/group.ts'
 import type { GoneBackend, Prepared } from '../groups/registry.ts'
 import { ProxyError } from '../model/errors.ts'
 import { describeError } from '../runtime/describe-error.ts'
+import { until } from '../runtime/until.ts'
 import type { OptionsChange } from '../threads/protocol.ts'
 import type { Assembled } from './assemble.ts'
-import { DRAIN_LOOK_MS } from './backend-changes.ts'
-import { censusOf, planOf, withLasting } from './plan.ts'
+import { backendsOf, planOf, withLasting } from './plan.ts'
 import type { Serving } from './serving.ts'
 import { takeSnapshot } from './take-snapshot.ts'
 import type { Changes, UpdatePlan, UpdateResult } from './types.ts'
@@ -18,7 +18,7 @@ import type { Changes, UpdatePlan, UpdateResult } from './types.ts'
 interface Applied {
   readonly plan: UpdatePlan
   readonly gone: readonly GoneBackend[]
-  giveUp(): void
+  releaseStates(): void
 }
 
 /** Replaces the configuration of a proxy at run time. */
@@ -42,9 +42,9 @@ export class Updates {
     // Throws if it cannot be sent to threads: then nothing changes here either.
     const sent = this.#serving.hasThreads ? threadOptions(options) : {}
     const version = snapshot.version + 1
-    const { plan, gone, giveUp } = this.#apply(options, next, version, true)
-    services.logger.info({ version, plan: briefly(plan) }, `updated the options, version ${version}`)
-    const applied = this.#serving.change({ options: sent, version }).then(giveUp)
+    const { plan, gone, releaseStates } = this.#apply(options, next, version, true)
+    services.logger.info({ version, plan: countsOf(plan) }, `updated the options, version ${version}`)
+    const applied = this.#serving.change({ options: sent, version }).then(releaseStates)
     const drained = applied.then(() => this.#untilDrained(gone))
     applied.catch((error) =>
       services.logger.error(
@@ -71,11 +71,11 @@ export class Updates {
     const next = withLasting(resolved, now)
     const prepared = groups.prepare(next.groups)
     const snapshot = this.#snapshot(version, next, prepared)
-    const before = censusOf(groups.named)
-    const { gone, giveUp } = prepared.commit(isNew)
+    const before = backendsOf(groups.named)
+    const { gone, releaseStates } = prepared.commit(isNew)
     core.snapshot = snapshot
     this.#now = next
-    return { plan: planOf(asked, now, resolved, before, censusOf(groups.named)), gone, giveUp }
+    return { plan: planOf(asked, now, resolved, before, backendsOf(groups.named)), gone, releaseStates }
   }
 
   #snapshot(version: number, next: ResolvedOptions, { groups, discard }: Prepared): Snapshot {
@@ -92,14 +92,12 @@ export class Updates {
     // A backend that was added back shares its numbers with the removed one.
     const isBack = ({ group, backend }: GoneBackend): boolean =>
       groups.named.some(({ name, backends }) => name === group && backends.some((one) => one.isSame(backend)))
-    while (gone.some((one) => one.backend.pending > 0 && !isBack(one))) {
-      await new Promise<void>((resolve) => core.services.clock.schedule(DRAIN_LOOK_MS, resolve))
-    }
+    await until(core.services.clock, () => gone.every((one) => one.backend.pending === 0 || isBack(one)))
   }
 }
 
 /** Counts of each kind of change, without the unchanged, for the log. */
-function briefly({ groups, backends, routes, options, restart }: UpdatePlan): object {
+function countsOf({ groups, backends, routes, options, restart }: UpdatePlan): object {
   const counts = ({ added, removed, changed }: Changes<unknown>): object => {
     return { added: added.length, removed: removed.length, changed: changed.length }
   }

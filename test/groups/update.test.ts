@@ -39,7 +39,7 @@ function groupsOf(options: ProxyOptions) {
     },
     destinationOf: (group) => group,
   })
-  const update = (given: ProxyOptions): void => groups.prepare(settings(given)).commit(true).giveUp()
+  const update = (given: ProxyOptions): void => groups.prepare(settings(given)).commit(true).releaseStates()
   return { groups, update, settings, released, pools }
 }
 
