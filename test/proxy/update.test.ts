@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import http from 'node:http'
 import { describe, test } from 'node:test'
 import { Client } from 'undici'
 import WebSocket, { WebSocketServer } from 'ws'
 import {
   type Balancer,
   createProxy,
+  type HealthCheck,
   type Interceptor,
   OptionsError,
   type ProxyError,
   type ProxyOptions,
 } from '../../src/index.ts'
 import { mockBackend, mockPool } from '../../src/testing/index.ts'
-import { FRONTS, gate, runProxy } from '../support/running-proxy.ts'
+import { rawClient } from '../support/raw-client.ts'
+import { FRONTS, gate, listening, runProxy } from '../support/running-proxy.ts'
 
 const NONE = { added: [], removed: [], changed: [], unchanged: [] }
 
@@ -126,6 +129,64 @@ for (const { name, run } of FRONTS) {
     await drained
   })
 }
+
+test('drained resolves when a backend that was gone has come back, though it is busy', async () => {
+  const begun = gate()
+  const rest = gate()
+  await using slow = await mockBackend(async (_req, reply) => {
+    begun.open()
+    await rest.promise
+    reply.send({ body: 'done' })
+  })
+  await using front = await runProxy({ target: slow.url })
+  const answered = text(front.url)
+  await begun.promise
+  const { drained } = front.proxy.update({ backends: [] })
+  front.proxy.update({ target: slow.url })
+  await drained
+  assert.equal(front.pending(), 1)
+  rest.open()
+  assert.equal(await answered, '200 done')
+})
+
+test('a health check that an update began is stopped if the update fails', async () => {
+  let watched = 0
+  const healthCheck: HealthCheck = {
+    name: 'counting',
+    observe() {},
+    watch() {
+      watched++
+      return () => void watched--
+    },
+  }
+  const broken: Interceptor = {
+    name: 'broken',
+    wrap() {
+      throw new Error('wrap is broken')
+    },
+  }
+  await using front = await runProxy({ target: 'http://127.0.0.1:1', healthCheck })
+  assert.equal(watched, 1)
+  const policies = { healthCheck, balancer: 'random' } as const
+  assert.throws(() =>
+    front.proxy.update({ target: 'http://127.0.0.1:1', ...policies, routes: [{ interceptors: [broken] }] }),
+  )
+  assert.equal(watched, 1)
+  front.proxy.update({ target: 'http://127.0.0.1:1', ...policies })
+  assert.equal(watched, 1)
+})
+
+test('the order of backends is a change; the limits of listeners are not', async () => {
+  const [one, two] = ['http://127.0.0.1:1', 'http://127.0.0.1:2']
+  await using backend = await mockBackend({ body: 'x' })
+  await using front = await runProxy({ backends: [one, two] })
+  assert.deepEqual(front.proxy.update({ backends: [two, one] }).plan.groups, { ...NONE, changed: ['default'] })
+  // A client that ends its side would count as gone.
+  front.proxy.update({ target: backend.url, limits: { halfClose: 'abort' } })
+  const client = rawClient(front.port)
+  client.socket.end('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n')
+  assert.match(await client.until('x'), /^HTTP\/1\.1 200 /)
+})
 
 test('what cannot be changes nothing and says why', async () => {
   await using one = await mockBackend({ body: 'one' })
@@ -259,18 +320,14 @@ describe('policies', () => {
     assert.deepEqual(drained, [backend.url])
   })
 
-  test('a target override is carried by the newest options', async () => {
-    await using backend = await mockBackend({ body: 'x' })
-    const proxy = createProxy({ target: backend.url, pool: { maxConnections: 1 } })
-    const { createServer } = await import('node:http')
-    const server = createServer((req, res) => proxy.web(req, res, { target: backend.url }))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as { port: number }
-    assert.equal(await text(`http://127.0.0.1:${port}`), '200 x')
-    proxy.update({ target: backend.url, via: 'new' })
-    const response = await fetch(`http://127.0.0.1:${port}`)
-    assert.equal(await response.text(), 'x')
-    assert.equal(response.headers.get('via'), '1.1 new')
+  test('a target override is carried by the newest limits', async () => {
+    await using silent = await mockBackend(() => {})
+    const proxy = createProxy({ target: silent.url, retry: false, timeouts: { headers: 60_000, total: 300 } })
+    const server = http.createServer((req, res) => proxy.web(req, res, { target: silent.url }))
+    const url = `http://127.0.0.1:${await listening(server)}`
+    assert.match(await text(url), /ERR_PROXY_TOTAL_TIMEOUT/)
+    proxy.update({ target: silent.url, retry: false, timeouts: { headers: 50 } })
+    assert.match(await text(url), /ERR_PROXY_HEADERS_TIMEOUT/)
     server.closeAllConnections()
     server.close()
     await proxy.close()
