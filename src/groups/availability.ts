@@ -129,8 +129,7 @@ export class Availability {
 
   /** Stops its timers, and calls `repick` no more; {@link list} stays correct. */
   close(): void {
-    this.#isReady = false
-    this.#returns.close()
+    this.#returns.forget(() => true)
   }
 
   get #count(): number {

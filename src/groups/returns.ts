@@ -10,7 +10,6 @@ export class Returns {
   readonly #onDue: (backend: Backend, hasEnded: boolean) => void
   /** Functions that cancel the wait. */
   readonly #waits = new Map<Backend, () => void>()
-  #isClosed = false
 
   /**
    * @param onDue called at the end of the wait. `hasEnded` says whether this thread has ended the ejection. If `false`, another
@@ -23,7 +22,7 @@ export class Returns {
 
   /** Waits for the end of the ejection of `backend`. No effect if it already waits, or after {@link close}. */
   await(backend: Backend): void {
-    if (this.#isClosed || this.#waits.has(backend)) return
+    if (this.#waits.has(backend)) return
     const { state } = backend
     const leftMs = Math.max(0, state.ejectionLeftMs(this.#clock.now()))
     this.#waits.set(
@@ -42,11 +41,5 @@ export class Returns {
       this.#waits.delete(backend)
       cancel()
     }
-  }
-
-  /** Stops all waits, and starts no new ones. */
-  close(): void {
-    this.#isClosed = true
-    this.forget(() => true)
   }
 }

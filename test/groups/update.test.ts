@@ -102,6 +102,18 @@ test('a pool that two groups in turn have had is closed when neither can be aske
   assert.ok(pools.includes('default 1 closed'))
 })
 
+test('an exchange that began before may retry at the backends that there are now', () => {
+  const { groups, update } = groupsOf({ target: A })
+  const first = groups.get('default')
+  first.enter()
+  update({ target: B, balancer: 'random' })
+  assert.notEqual(groups.get('default'), first)
+  assert.deepEqual(
+    first.candidates([])?.map(({ id }) => id),
+    [B],
+  )
+})
+
 test('groups that are prepared and discarded leave nothing behind', () => {
   const { groups, settings, released } = groupsOf(onlyA)
   groups.prepare(settings(both)).discard()
