@@ -92,12 +92,12 @@ for (const { name, run } of FRONTS) {
   })
 }
 
-test('a client of an upgrade that is refused gets a last piece that fills no buffer', async () => {
-  const stream = new SlowStream()
-  await using backend = await rawBackend(({ socket }) =>
-    socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100000\r\n\r\n'),
+/** An upgrade whose client has the head of a refusal with 100,000 bytes, and from now on reads slowly. `socket` is the backend's. */
+async function refusedSlowly(stream: SlowStream, headers: string) {
+  const backend = await rawBackend(({ socket }) =>
+    socket.write(`HTTP/1.1 403 Forbidden\r\n${headers}Content-Length: 100000\r\n\r\n`),
   )
-  await using running = await runInServer({ target: backend.url }, (proxy) =>
+  const running = await runInServer({ target: backend.url }, (proxy) =>
     http.createServer().on('upgrade', (req, _socket, head) => proxy.ws(req, stream, head)),
   )
   const client = rawClient(running.port)
@@ -105,6 +105,21 @@ test('a client of an upgrade that is refused gets a last piece that fills no buf
   const { socket } = await backend.nextUpgrade()
   await until(() => stream.taken.includes('\r\n\r\n'))
   stream.isFast = false
+  return {
+    running,
+    socket,
+    async [Symbol.asyncDispose]() {
+      client.socket.destroy()
+      await running[Symbol.asyncDispose]()
+      await backend[Symbol.asyncDispose]()
+    },
+  }
+}
+
+test('a client of an upgrade that is refused gets a last piece that fills no buffer', async () => {
+  const stream = new SlowStream()
+  await using refused = await refusedSlowly(stream, '')
+  const { running, socket } = refused
   socket.write(Buffer.alloc(99_998, 'a'))
   await until(() => stream.writableNeedDrain)
   stream.isFast = true
@@ -115,22 +130,12 @@ test('a client of an upgrade that is refused gets a last piece that fills no buf
   socket.write('bc')
   await until(() => stream.taken.endsWith('bc'))
   assert.equal((await running.nextRecord()).outcome, 'answered')
-  client.socket.destroy()
 })
 
 test('a response that came whole reaches a slow client, though the backend has reset the connection since', async () => {
   const stream = new SlowStream()
-  await using backend = await rawBackend(({ socket }) =>
-    socket.write('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n'),
-  )
-  await using running = await runInServer({ target: backend.url }, (proxy) =>
-    http.createServer().on('upgrade', (req, _socket, head) => proxy.ws(req, stream, head)),
-  )
-  const client = rawClient(running.port)
-  client.write(upgradeRequest())
-  const { socket } = await backend.nextUpgrade()
-  await until(() => stream.taken.includes('\r\n\r\n'))
-  stream.isFast = false
+  await using refused = await refusedSlowly(stream, 'Connection: close\r\n')
+  const { running, socket } = refused
   socket.write(Buffer.alloc(90_000, 'a'))
   await until(() => stream.writableNeedDrain)
   socket.write(Buffer.alloc(10_000, 'b'))
@@ -145,5 +150,4 @@ test('a response that came whole reaches a slow client, though the backend has r
   const record = await running.nextRecord()
   assert.deepEqual([record.outcome, record.responseBytes], ['answered', 100_000])
   assert.ok(stream.taken.endsWith('a'.repeat(10) + 'b'.repeat(10_000)))
-  client.socket.destroy()
 })
