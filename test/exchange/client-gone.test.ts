@@ -75,29 +75,22 @@ test("a client that goes while it is blocked by its own slowness ends the backen
   await assertAborted(front, 200)
 })
 
-test("a client that goes while it uploads ends the backend's work", async () => {
-  const reply = gate<MockReply>()
-  await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
-  await using front = await runProxy({ target: backend.url })
-  const client = rawClient(front.port)
-  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nsome of it')
-  const { closed } = await reply.promise
-  client.socket.destroy()
-  await closed
-  await assertAborted(front)
-})
-
-test("a client that goes while it waits for 100 ends the backend's work", async () => {
-  const reply = gate<MockReply>()
-  await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
-  await using front = await runProxy({ target: backend.url })
-  const client = rawClient(front.port)
-  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n')
-  const { closed } = await reply.promise
-  client.socket.destroy()
-  await closed
-  await assertAborted(front)
-})
+for (const [doing, request] of [
+  ['uploads', 'Content-Length: 1000\r\n\r\nsome of it'],
+  ['waits for 100', 'Content-Length: 4\r\nExpect: 100-continue\r\n\r\n'],
+]) {
+  test(`a client that goes while it ${doing} ends the backend's work`, async () => {
+    const reply = gate<MockReply>()
+    await using backend = await mockBackend((_request, theirs) => reply.open(theirs))
+    await using front = await runProxy({ target: backend.url })
+    const client = rawClient(front.port)
+    client.write(`POST / HTTP/1.1\r\nHost: a\r\n${request}`)
+    const { closed } = await reply.promise
+    client.socket.destroy()
+    await closed
+    await assertAborted(front)
+  })
+}
 
 test('a client that goes while it waits for a connection leaves the queue', async () => {
   await using backend = await mockBackend(neverAnswer)
