@@ -59,27 +59,33 @@ export const privateStateMemory: StateMemory = {
 const SLOT_BYTES = CELLS_PER_SLOT * 4
 const COUNTERS = 7
 const OWNER = 7
-/** The header before the slots holds their number. */
+/** The header before the slots holds their number, and how many are taken. */
 const HEADER_BYTES = SLOT_BYTES
-/** Least number of slots of a table. */
-const MIN_SLOTS = 16_384
+const SLOT_COUNT = 0
+const TAKEN = 1
+/** Least number of names for which a table has room. */
+const MIN_NAMES = 16_384
+/** Slots for each name: with more than half of them taken, names would find their slots far from where they look first. */
+const SLOTS_PER_NAME = 2
 /** Most slots that a thread of an executor takes for itself: its connection counters, and counters of a few proxies. */
 const SLOTS_PER_THREAD = 4
-/** Owner of a slot that was never taken: a search for a name ends here. */
+/** Owner of a slot that is free. */
 const NOBODY = 0n
-/** Owner of a slot that was released. */
-const RELEASED = 1n
 
 /**
  * The state of several threads in one SharedArrayBuffer. It is a hash table of slots by name (open addressing), in which
- * threads take slots without locks, by one compare-and-exchange. After the table follow the pending counts of each thread,
- * one for each slot, which are subtracted if the thread dies. The table cannot grow.
+ * threads take slots without locks, by one compare-and-exchange. After the table follows the reach of each slot: how many
+ * slots behind it may hold a name whose search begins there. It never falls, so that a free slot ends no search too early,
+ * and however many names come and go, none is long. Then follow the pending counts of each thread, one for each slot, which
+ * are subtracted if the thread dies. The table cannot grow.
  */
 export class SharedStateMemory implements StateMemory {
   readonly isShared = true
   readonly #buffer: SharedArrayBuffer
   readonly #slotCount: number
+  readonly #header: Int32Array
   readonly #owners: BigInt64Array
+  readonly #reach: Int32Array
   readonly #pending: Int32Array
   readonly #thread: number
 
@@ -87,7 +93,9 @@ export class SharedStateMemory implements StateMemory {
   constructor(buffer: SharedArrayBuffer, thread: number) {
     this.#buffer = buffer
     this.#slotCount = slotCountOf(buffer)
+    this.#header = new Int32Array(buffer, 0, HEADER_BYTES / 4)
     this.#owners = new BigInt64Array(buffer, HEADER_BYTES, this.#slotCount * (SLOT_BYTES / 8))
+    this.#reach = countsOf(buffer, 0)
     this.#pending = pendingOf(buffer, thread)
     this.#thread = thread
   }
@@ -97,10 +105,11 @@ export class SharedStateMemory implements StateMemory {
    * @param names number of backends and groups.
    */
   static allocate(threads: number, names: number): SharedArrayBuffer {
-    let slotCount = MIN_SLOTS
-    while (slotCount < 2 * (names + threads * SLOTS_PER_THREAD)) slotCount *= 2
-    const buffer = new SharedArrayBuffer(HEADER_BYTES + slotCount * (SLOT_BYTES + threads * 4))
-    new Int32Array(buffer)[0] = slotCount
+    let room = MIN_NAMES
+    while (room < 2 * (names + threads * SLOTS_PER_THREAD)) room *= 2
+    const slotCount = room * SLOTS_PER_NAME
+    const buffer = new SharedArrayBuffer(HEADER_BYTES + slotCount * (SLOT_BYTES + (1 + threads) * 4))
+    new Int32Array(buffer)[SLOT_COUNT] = slotCount
     return buffer
   }
 
@@ -131,76 +140,94 @@ export class SharedStateMemory implements StateMemory {
   /** Must not run while another thread may look up a name without a slot: that name could get two slots. */
   release(name: string): void {
     const owner = hash(name)
-    let index = this.#find(owner)
-    if (index < 0 || this.#ownerOf(index) !== owner) return
+    const index = this.#find(owner)
+    if (this.#ownerOf(index) !== owner) return
     this.#cells(index).fill(0, 0, 2 * COUNTERS)
-    Atomics.store(this.#owners, this.#ownerAt(index), RELEASED)
-    // Nothing follows these slots, so searches can end here.
-    if (this.#ownerOf(index + 1) !== NOBODY) return
-    for (; this.#ownerOf(index) === RELEASED; index--) Atomics.store(this.#owners, this.#ownerAt(index), NOBODY)
+    Atomics.store(this.#owners, ownerAt(index), NOBODY)
+    Atomics.sub(this.#header, TAKEN, 1)
   }
 
   #cells(index: number): Int32Array {
     return new Int32Array(this.#buffer, HEADER_BYTES + index * SLOT_BYTES, CELLS_PER_SLOT)
   }
 
-  /** @throws RangeError if there are more names than slots. */
+  /** @throws RangeError if there are more names than the table has room for. */
   #slot(name: string): number {
     const owner = hash(name)
     for (;;) {
       const index = this.#find(owner)
-      if (index < 0) {
-        throw new RangeError(
-          `threads can share the state of at most ${this.#slotCount} backends, groups and threads here: the size is fixed when the proxy is created, at twice the configured number and at least ${MIN_SLOTS}`,
-        )
-      }
       const found = this.#ownerOf(index)
       if (found === owner) return index
+      const room = this.#slotCount / SLOTS_PER_NAME
+      if (Atomics.load(this.#header, TAKEN) >= room) {
+        throw new RangeError(
+          `threads can share the state of at most ${room} backends, groups and threads here: the size is fixed when the proxy is created, at twice the configured number and at least ${MIN_NAMES}`,
+        )
+      }
+      this.#extendReach(owner, index)
       // Another thread may have taken it in the meantime, for this name or another.
-      if (isFree(found) && Atomics.compareExchange(this.#owners, this.#ownerAt(index), found, owner) === found)
-        return index
+      if (Atomics.compareExchange(this.#owners, ownerAt(index), NOBODY, owner) !== NOBODY) continue
+      Atomics.add(this.#header, TAKEN, 1)
+      return index
     }
   }
 
-  /** @returns the index of the owner's slot, else of the first free one, else -1. */
+  /** @returns the index of the owner's slot, else of the first free one. There always is one: half of the slots stay free. */
   #find(owner: bigint): number {
-    const start = Number(BigInt.asUintN(32, owner))
+    const start = this.#startOf(owner)
+    const reach = Atomics.load(this.#reach, start)
     let free = -1
-    for (let step = 0; step < this.#slotCount; step++) {
+    for (let step = 0; step <= reach || free < 0; step++) {
       const index = (start + step) % this.#slotCount
       const found = this.#ownerOf(index)
       if (found === owner) return index
-      if (free < 0 && isFree(found)) free = index
-      if (found === NOBODY) break
+      if (free < 0 && found === NOBODY) free = index
     }
     return free
   }
 
-  #ownerOf(index: number): bigint {
-    return Atomics.load(this.#owners, this.#ownerAt(index))
+  /** Before the slot is taken: whoever looks for the owner from now on gets to it. */
+  #extendReach(owner: bigint, index: number): void {
+    const start = this.#startOf(owner)
+    const step = (index - start + this.#slotCount) % this.#slotCount
+    let reach = Atomics.load(this.#reach, start)
+    while (reach < step) {
+      const found = Atomics.compareExchange(this.#reach, start, reach, step)
+      if (found === reach) return
+      reach = found
+    }
   }
 
-  /** Position of a slot's owner. The table is a ring. */
-  #ownerAt(index: number): number {
-    return ((index + this.#slotCount) % this.#slotCount) * (SLOT_BYTES / 8) + OWNER
+  #startOf(owner: bigint): number {
+    return Number(BigInt.asUintN(32, owner)) % this.#slotCount
+  }
+
+  #ownerOf(index: number): bigint {
+    return Atomics.load(this.#owners, ownerAt(index))
   }
 }
 
-function isFree(owner: bigint): boolean {
-  return owner === NOBODY || owner === RELEASED
+/** Position of a slot's owner. */
+function ownerAt(index: number): number {
+  return index * (SLOT_BYTES / 8) + OWNER
 }
 
 function slotCountOf(buffer: SharedArrayBuffer): number {
-  return new Int32Array(buffer, 0, 1)[0] as number
+  return new Int32Array(buffer, 0, 1)[SLOT_COUNT] as number
 }
 
 function pendingOf(buffer: SharedArrayBuffer, thread: number): Int32Array {
+  return countsOf(buffer, 1 + thread)
+}
+
+/** One of the rows behind the slots, with a number for each slot. */
+function countsOf(buffer: SharedArrayBuffer, row: number): Int32Array {
   const slotCount = slotCountOf(buffer)
-  return new Int32Array(buffer, HEADER_BYTES + slotCount * (SLOT_BYTES + thread * 4), slotCount)
+  return new Int32Array(buffer, HEADER_BYTES + slotCount * (SLOT_BYTES + row * 4), slotCount)
 }
 
 /**
- * A 64-bit hash of two independent 32-bit hashes (after cyrb53), never {@link NOBODY} or {@link RELEASED}. With bigint,
+ * A 64-bit hash of two independent 32-bit hashes (after cyrb53), never {@link NOBODY}. With bigint,
  * 10,000 names would take 80 ms.
  */
 function hash(name: string): bigint {
@@ -214,5 +241,5 @@ function hash(name: string): bigint {
   high = Math.imul(high ^ (high >>> 16), 2_246_822_507) ^ Math.imul(low ^ (low >>> 13), 3_266_489_909)
   low = Math.imul(low ^ (low >>> 16), 2_246_822_507) ^ Math.imul(high ^ (high >>> 13), 3_266_489_909)
   const value = (BigInt(high) << 32n) | BigInt(low >>> 0)
-  return isFree(value) ? value + 2n : value
+  return value === NOBODY ? 1n : value
 }

@@ -72,6 +72,20 @@ test('a released slot is cleared and reused; other names keep their slots', () =
   for (const name of names('c', 500)) assert.equal(there.backendState(name).failures, 0)
 })
 
+test('names are found as fast after any number of others came and went', (t) => {
+  const memory = new SharedStateMemory(SharedStateMemory.allocate(2, 0), 0)
+  const count = 16_384
+  for (let i = 0; i < count; i++) memory.backendState(`n${i}`)
+  for (let i = 0; i < 200_000; i++) {
+    memory.release(`n${i}`)
+    memory.backendState(`n${i + count}`)
+  }
+  const loads = t.mock.method(Atomics, 'load')
+  for (let i = 0; i < 1000; i++) memory.release(`never there ${i}`)
+  const perSearch = loads.mock.callCount() / 1000
+  assert.ok(perSearch < 30, `${perSearch} loads a search`)
+})
+
 test('takeBack() subtracts the pending counts of one thread only', () => {
   const buffer = SharedStateMemory.allocate(3, 0)
   const here = new SharedStateMemory(buffer, 0)
