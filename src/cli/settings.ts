@@ -38,6 +38,14 @@ export interface Overrides {
   readonly level?: 'info' | 'warn'
 }
 
+const NO_BACKENDS = {
+  path: 'backends',
+  message: 'is missing: there are no backends',
+  value: undefined,
+  allowed: 'a list of backends; with an empty list requests get 503',
+  example: ['http://127.0.0.1:3000'],
+}
+
 type Faults = OptionsError['faults'][number][]
 
 /**
@@ -59,6 +67,7 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
   options.accessLog = own.access ?? options.accessLog ?? DEFAULTS.access
   if (own.level !== undefined || options.logger === undefined) options.logger = logger
 
+  if (!hasBackends(options)) faults.push(NO_BACKENDS)
   const proxy = tryCreate(options as ProxyOptions, flags, faults)
   if (proxy === null || faults.length > 0) {
     await proxy?.close()
@@ -111,6 +120,13 @@ function proxyOptions(flags: Flags, file: ConfigFile | null, defaults: ProxyOpti
   }
   if (flags.balancer !== undefined) options.balancer = flags.balancer
   return options
+}
+
+/** Whether there is anything to forward to. In code a proxy without backends has a use; a command has none. */
+function hasBackends({ backends, target, groups }: Record<string, unknown>): boolean {
+  return (
+    backends !== undefined || target !== undefined || (groups !== undefined && Object.keys(Object(groups)).length > 0)
+  )
 }
 
 function tryCreate(options: ProxyOptions, flags: Flags, faults: Faults): Proxy | null {

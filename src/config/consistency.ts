@@ -15,7 +15,7 @@ type Options = Readonly<Record<string, unknown>>
 export function inconsistencies(input: unknown): OptionFault[] {
   if (!isPlainObject(input)) return []
   const groups = isPlainObject(input.groups) ? input.groups : {}
-  const hasUnnamed = input.backends !== undefined || input.target !== undefined
+  const hasUnnamed = hasUnnamedGroup(input)
   const names = [...(hasUnnamed ? [UNNAMED] : []), ...Object.keys(groups)]
   const areGroupsReadable = input.groups === undefined || isPlainObject(input.groups)
 
@@ -35,9 +35,24 @@ export function inconsistencies(input: unknown): OptionFault[] {
   }
   faults.push(...encodedFaults(input))
   if (!areGroupsReadable) return faults
-  if (names.length === 0) faults.push(missing('backends', 'is missing: there are no backends'))
-  else faults.push(...routeFaults(input, names), ...orphanFaults(input, hasUnnamed))
+  faults.push(...routeFaults(input, names), ...orphanFaults(input, hasUnnamed))
   return faults
+}
+
+/** The fault of an update without any backends for a proxy that has some: it would remove them all. `null` if there is none. */
+export function removalFault(options: object): OptionFault | null {
+  const { backends, target, groups } = options as Options
+  if (backends !== undefined || target !== undefined || !(groups === undefined || isEmpty(groups))) return null
+  return missing('backends', 'is missing: an update has all options, not only those that change')
+}
+
+/** Whether there is an unnamed group. Without any group it has no backends, and calls name their target. */
+export function hasUnnamedGroup({ backends, target, groups }: Options): boolean {
+  return backends !== undefined || target !== undefined || groups === undefined || isEmpty(groups)
+}
+
+function isEmpty(groups: unknown): boolean {
+  return isPlainObject(groups) && Object.keys(groups).length === 0
 }
 
 function groupFaults({ backends, target }: Options, at: readonly string[]): OptionFault[] {

@@ -202,7 +202,10 @@ export interface ForwardedOptions {
 /** Names of the access log formats. */
 export type AccessLogFormat = 'off' | 'common' | 'combined' | 'json'
 
-/** Options of `createProxy()`. One unnamed group (`backends` or `target`), or `groups` and `routes`, or both. */
+/**
+ * Options of `createProxy()`. One unnamed group (`backends` or `target`), or `groups` and `routes`, or both. Without any
+ * backends, each call of `proxy.web` and `proxy.ws` needs a `target`; `setBackends()` can add some.
+ */
 export interface ProxyOptions extends GroupOptions {
   /**
    * Name of the proxy, also in `stats()`. Needed if a module that several threads run creates several proxies: those of the same
@@ -282,6 +285,8 @@ export interface ResolvedRoute {
   readonly transforms: readonly Transform[]
   readonly interceptors: readonly Interceptor[]
   readonly timeouts: ResolvedTimeouts
+  /** Its own time limits, which override those of any group. */
+  readonly ownTimeouts: Partial<ResolvedTimeouts>
 }
 
 /** {@link ProxyOptions}, checked, with every default filled in; frozen. */
@@ -290,7 +295,7 @@ export interface ResolvedOptions {
   readonly given: Readonly<Record<string, unknown>>
   /** Empty: none. */
   readonly name: string
-  /** By name; the unnamed group is `default`. */
+  /** By name; the unnamed group is `default`. At least one. */
   readonly groups: ReadonlyMap<string, ResolvedGroup>
   /** At least one; without routes, one that matches everything. */
   readonly routes: readonly ResolvedRoute[]

@@ -17,7 +17,7 @@ import { addPrefix, requestHeaders, responseHeaders, stripPrefix } from '../tran
 import { comparablePrefix, isPrefixTransform } from '../transforms/prefix.ts'
 import type { CheckedBackend } from './backend-schema.ts'
 import { buildBalancer, DEFAULT_BALANCER } from './balancer-schema.ts'
-import { inconsistencies, UNNAMED } from './consistency.ts'
+import { hasUnnamedGroup, inconsistencies, UNNAMED } from './consistency.ts'
 import type { CheckedGroup } from './group-schema.ts'
 import type { ProxyOptions, ResolvedGroup, ResolvedOptions, ResolvedRoute, ResolvedTimeouts } from './options.ts'
 import { OptionsError } from './options-error.ts'
@@ -72,7 +72,7 @@ export function resolveOptions(input: ProxyOptions, running?: Clock): ResolvedOp
 
 function resolveGroups(options: CheckedOptions, timeouts: ResolvedTimeouts, clock: Clock): Map<string, ResolvedGroup> {
   const groups = new Map<string, ResolvedGroup>()
-  if (options.backends !== undefined || options.target !== undefined) {
+  if (hasUnnamedGroup(options)) {
     groups.set(UNNAMED, resolveGroup(UNNAMED, { ...options, timeouts: undefined }, timeouts, clock))
   }
   for (const [name, group] of Object.entries(options.groups ?? {})) {
@@ -148,6 +148,7 @@ function resolveRoute(
     transforms: Object.freeze(transformsOf(route)),
     interceptors: Object.freeze([...(route.interceptors ?? [])]),
     timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, route.timeouts),
+    ownTimeouts: Object.freeze(withoutUndefined(route.timeouts ?? {})),
   })
 }
 

@@ -9,7 +9,8 @@ import { closed, codeOnly, flag, hasMethodOf, list, named, optional, text, withD
 import { timeouts } from './timeouts-schema.ts'
 
 const HEADER_NAME = 'the name of a header that does not belong to the connection'
-const headerChanges = closed(
+/** Changes to headers. */
+export const headerChanges = closed(
   {
     set: optional(
       'Values by name; each replaces all headers of that name.',
@@ -45,10 +46,16 @@ const transform = v.custom<Transform>(
   wording('a Transform: { name, request(), response() } with one of the two', { name: 'x' }),
 )
 
+/** A list of transforms. */
+export const transforms = codeOnly(list(transform, 'a list of transforms', []))
+
 const interceptor = v.custom<Interceptor>(
   (input) => hasMethodOf(input, ['wrap']),
   wording('an Interceptor: { name, wrap(next) }', { name: 'x' }),
 )
+
+/** A list of interceptors. */
+export const interceptors = codeOnly(list(interceptor, 'a list of interceptors', []))
 
 /** A route: its conditions, group and changes. */
 export const route = closed(
@@ -71,13 +78,10 @@ export const route = closed(
     addPrefix: optional('Prefix to put before the path, after `stripPrefix`.', prefix),
     requestHeaders: optional('Changes to the headers of the request.', headerChanges),
     responseHeaders: optional('Changes to the headers of the response.', headerChanges),
-    transforms: optional(
-      'Transforms of your own, after the changes above.',
-      codeOnly(list(transform, 'a list of transforms', [])),
-    ),
+    transforms: optional('Transforms of your own, after the changes above.', transforms),
     interceptors: optional(
       'Interceptors that wrap the forwarding of a request, the first one outermost.',
-      codeOnly(list(interceptor, 'a list of interceptors', [])),
+      interceptors,
     ),
     timeouts: optional("Time limits of this route. By default the group's.", timeouts),
   },

@@ -3,7 +3,8 @@ import type { HeaderView } from '../model/header-view.ts'
 
 /** The request on its way to a backend. */
 export interface OutgoingRequest {
-  readonly method: string
+  /** May be replaced, except for an upgrade; TRACE and CONNECT are refused. */
+  method: string
   /** Path and query; may be replaced. Starts with `/` (or is `*` for OPTIONS). */
   path: string
   readonly headers: HeaderView

@@ -45,6 +45,7 @@ export class AttemptResponse implements ResponseSink, Flow {
     if (this.#attempt.isEnded) return
     this.#attempt.onStatus(head.status)
     this.#flow = flow
+    this.#exchange.failure = null
     if (head.status === 401 && hasBoundChallenge(head.headers)) return this.#refuseBoundChallenge()
     this.#sink.onHead(head, this)
   }

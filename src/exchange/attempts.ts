@@ -132,7 +132,11 @@ export class Attempts {
       return hookError(`balancer ${group.balancer.name}`, error)
     }
     if (backend === null) {
-      return new ProxyError('ERR_PROXY_NO_BACKEND', `no backend of group ${group.name} is available`)
+      const why =
+        group.backends.length === 0
+          ? `group ${group.name} has no backends: add some with setBackends(), or call proxy.web with a target`
+          : `no backend of group ${group.name} is available`
+      return new ProxyError('ERR_PROXY_NO_BACKEND', why)
     }
     // Reading the clock (80 ns) is not worth it for the first attempt: only interceptors take noticeable time before it.
     const isFirst = exchange.attempts === 0 && this.#repicks === 0
@@ -154,8 +158,8 @@ export class Attempts {
 
   /** The request head for the backend that was picked. */
   headFor(backend: Backend): RequestHead {
-    const { snapshot, target } = this.exchange
-    return outgoingHead(this.#request, backend, snapshot.forwarding.hostHeader, target)
+    const { snapshot, target, call } = this.exchange
+    return outgoingHead(this.#request, backend, call?.hostHeader ?? snapshot.forwarding.hostHeader, target)
   }
 
   /**
@@ -200,6 +204,7 @@ export class Attempts {
   /** Ends the attempts with an error: no retry follows. */
   giveUp(error: ProxyError): void {
     this.finish()
+    this.exchange.failure = error
     this.sink.onError(error)
   }
 

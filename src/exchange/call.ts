@@ -1,14 +1,22 @@
 import type { ProxyError } from '../model/errors.ts'
 import type { Timeouts } from '../model/exchange-view.ts'
-import type { Route } from './snapshot.ts'
+import type { Destination, Route } from './snapshot.ts'
 
 /** Options of one call that override those of the proxy. */
 export interface ExchangeCall {
-  /** Used instead of the router's choice. */
-  readonly route?: Route | undefined
+  /** Chooses the route of the request. @param found the router's choice. @returns `null` if no route matches. */
+  readonly routeFor?: ((found: Route | null) => Route | ProxyError | null) | undefined
+  readonly hostHeader?: 'client' | 'backend' | undefined
   readonly timeouts?: Partial<Timeouts> | undefined
+  /** Shown to hooks. */
+  readonly context?: unknown
   /** Called instead of sending the proxy's own error response, if nothing has been sent to the client yet. */
   readonly onError?: ((error: ProxyError) => void) | undefined
   /** An error in the call itself. */
   readonly fault?: ProxyError | undefined
+}
+
+/** The route with another destination. Time limits of its own stay. */
+export function withDestination(route: Route, { group, timeouts }: Destination): Route {
+  return { ...route, group, timeouts: { ...timeouts, ...route.ownTimeouts } }
 }

@@ -120,6 +120,10 @@ export class ClientWatch implements BodyWatcher, Timed {
     else if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
   }
 
+  onBodyFailed(error: unknown): void {
+    this.#exchange.enter(this.#exchange.fail, this.#exchange, hookError('the body of the call', error), 'aborted')
+  }
+
   onBodyThrew(thrown: unknown): void {
     const { body, running } = this.#exchange
     if (running?.body === body) running?.current?.onPoolThrew(thrown)

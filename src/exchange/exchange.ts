@@ -7,7 +7,6 @@ import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.
 import type { RequestHead } from '../model/message.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
 import type { Resolution } from '../routing/resolve.ts'
-import { catchRejection } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { accept, bodyLimitFault } from './accept.ts'
 import type { Attempt } from './attempt.ts'
@@ -15,7 +14,7 @@ import { Attempts } from './attempts.ts'
 import type { ExchangeCall } from './call.ts'
 import { ClientWatch } from './client-watch.ts'
 import type { Front, FrontBody } from './front.ts'
-import { decideLast, errorResponse, type LocalResponse, sendLocally } from './local-response.ts'
+import { decideLast, type LocalResponse, respondToFailure, sendLocally } from './local-response.ts'
 import { routedHead } from './outgoing.ts'
 import { recordExchange } from './record.ts'
 import { ReplayableBody } from './replayable-body.ts'
@@ -48,6 +47,7 @@ export class Exchange implements ExchangeView {
   readonly request: RequestHeaders
   readonly body: ReplayableBody | null
   readonly call: ExchangeCall | null
+  readonly context: unknown
   readonly client: ClientWatch
   timeouts: Timeouts
   attempts = 0
@@ -60,8 +60,10 @@ export class Exchange implements ExchangeView {
   /** The running attempts, the latest first. There is more than one if an interceptor has called `next` more than once. */
   running: Attempts | null = null
   isEnded = false
-  /** The route; `null` until step 2. */
+  /** The route; `null` until step 2. An interceptor may choose another group, and so replace it. */
   route: Route | null = null
+  /** Why the attempts have failed, while an interceptor may still respond in their place. */
+  failure: ProxyError | null = null
   /** Receives the front's events about its client. */
   readonly events: Responder
   #abort: AbortController | null = null
@@ -85,6 +87,7 @@ export class Exchange implements ExchangeView {
     this.front = front
     this.request = request
     this.call = call
+    this.context = call?.context
     this.timeouts = snapshot.timeouts
     if (body?.isDecoded === true) removeField(request.list, 'content-encoding')
     if (body?.expectsContinue === true) request.list.push('Expect', '100-continue')
@@ -147,13 +150,20 @@ export class Exchange implements ExchangeView {
     if (resolution.fault !== null) {
       return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${resolution.fault}`)
     }
-    const route = call?.route ?? resolution.route
+    const route = call?.routeFor === undefined ? resolution.route : call.routeFor(resolution.route)
     if (route === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
-    this.route = route
+    if (route instanceof ProxyError) return route
+    this.take(route)
+    return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
+  }
+
+  take(route: Route): void {
+    const { call } = this
     route.group.enter()
+    this.route?.group.leave()
+    this.route = route
     this.timeouts = call?.timeouts === undefined ? route.timeouts : { ...route.timeouts, ...call.timeouts }
     this.client.beginTotal()
-    return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
   }
 
   /** Runs steps 3 to 6, inside all interceptors of the route. */
@@ -194,17 +204,7 @@ export class Exchange implements ExchangeView {
     this.end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error, attemptKind)
     // After `end`, which drops the bytes of an unread request body: the request may be complete by then.
     decideLast(this, error.status)
-    const { onError } = this.call ?? {}
-    if (onError === undefined) return sendLocally(this, errorResponse(error))
-    const onThrew = (thrown: unknown): void => {
-      this.services.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
-      sendLocally(this, errorResponse(error))
-    }
-    try {
-      catchRejection(onError(error), onThrew)
-    } catch (thrown) {
-      onThrew(thrown)
-    }
+    respondToFailure(this, error)
   }
 
   /** The proxy is closed and waits no longer. A complete response may still be sent. */

@@ -78,6 +78,12 @@ export interface TunnelEvents {
   onThrown(thrown: unknown): void
 }
 
+/** The reader of a {@link FrontBody}. */
+export interface FrontBodySink extends BodySink {
+  /** The rest of the body will not come, for a reason other than the end of the client's connection. */
+  onBodyFailed(error: unknown): void
+}
+
 /** The body of a request, as a front reads it. It can be read once. */
 export interface FrontBody {
   /** Exact length in bytes, or -1 if it is unknown until the end. */
@@ -85,7 +91,7 @@ export interface FrontBody {
   readonly expectsContinue: boolean
   /** The body was decoded, so Content-Encoding no longer applies. */
   readonly isDecoded: boolean
-  start(sink: BodySink): void
+  start(sink: FrontBodySink): void
   resume(): void
   /** Stops delivery until `resume()`. */
   pause(): void

@@ -9,6 +9,7 @@ import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { isMethod } from '../routing/target.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
 import { Attempts } from './attempts.ts'
+import { withDestination } from './call.ts'
 import { CheckedSink, checkHeaders } from './checked-sink.ts'
 import { Exchange } from './exchange.ts'
 import { ForwardedBody } from './forwarded-body.ts'
@@ -67,6 +68,7 @@ function toBackends(
   if (exchange.isEnded) return
   try {
     if (typeof sink?.onHead !== 'function') throw new TypeError('next() was called without a sink')
+    if (request.group !== undefined) chooseGroup(exchange, request.group)
     const head = checkedHead(exchange, request, body)
     const forwarded = body === null ? null : new ForwardedBody(exchange, body, head.headers, name)
     // A CheckedSink leads straight to the client's front, which needs no copy of the bytes.
@@ -79,6 +81,20 @@ function toBackends(
   } catch (thrown) {
     failHook(exchange, name, thrown)
   }
+}
+
+/** @throws TypeError if there is no such group, or an attempt runs at another one. */
+function chooseGroup(exchange: Exchange, name: string): void {
+  const { snapshot, running } = exchange
+  const route = exchange.route as Route
+  const destination = snapshot.destinations.get(name)
+  if (destination === undefined) {
+    const names = Array.from(snapshot.destinations.keys(), (known) => JSON.stringify(known)).join(', ')
+    throw new TypeError(`there is no group ${JSON.stringify(name)}; the groups are ${names}`)
+  }
+  if (destination.group === route.group) return
+  if (running !== null) throw new TypeError(`the group cannot be changed to ${name} while an attempt runs`)
+  exchange.take(withDestination(route, destination))
 }
 
 /** A checked copy of the head, so that later changes to the list have no effect. @throws TypeError if it cannot be sent. */

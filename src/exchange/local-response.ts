@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import { catchRejection } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 
@@ -12,8 +13,23 @@ export interface LocalResponse {
   readonly text: string
 }
 
+/** Leaves a failed exchange, which has ended, to the caller's `onError`; otherwise sends the proxy's response. */
+export function respondToFailure(exchange: Exchange, error: ProxyError): void {
+  const { call, services } = exchange
+  if (call?.onError === undefined) return sendLocally(exchange, errorResponse(error))
+  const onThrew = (thrown: unknown): void => {
+    services.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
+    sendLocally(exchange, errorResponse(error))
+  }
+  try {
+    catchRejection(call.onError(error), onThrew)
+  } catch (thrown) {
+    onThrew(thrown)
+  }
+}
+
 /** The proxy's response for a failed exchange. It contains the error's code and reveals nothing about the backends. */
-export function errorResponse(error: ProxyError): LocalResponse {
+function errorResponse(error: ProxyError): LocalResponse {
   const text = `${error.status} ${STATUS_CODES[error.status] ?? 'Error'} (${error.code})\n`
   return textResponse(error.status, text, Object.entries(error.headers).flat())
 }

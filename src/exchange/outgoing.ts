@@ -7,6 +7,7 @@ import type { HeaderList } from '../model/exchange-view.ts'
 import type { RequestHead } from '../model/message.ts'
 import { below } from '../model/path.ts'
 import type { Resolution } from '../routing/resolve.ts'
+import { isMethod } from '../routing/target.ts'
 import { assertSync } from '../runtime/callbacks.ts'
 import type { Exchange } from './exchange.ts'
 import type { Route } from './snapshot.ts'
@@ -35,11 +36,13 @@ function transformed(exchange: Exchange, { transforms }: Route, given: string): 
     try {
       assertSync(transform.request?.(request, exchange))
       if (!isPath(request.path)) throw new TypeError(`${JSON.stringify(request.path)} is not a path`)
+      if (request.method !== method && (upgrade !== null || request.method === 'TRACE' || !isMethod(request.method)))
+        throw new TypeError(`${JSON.stringify(request.method)} is not a method that can be sent instead of ${method}`)
     } catch (error) {
       return hookError(`transform ${transform.name}`, error)
     }
   }
-  return { method, path: request.path, authority: request.headers.get('host') ?? '', headers, upgrade }
+  return { method: request.method, path: request.path, authority: request.headers.get('host') ?? '', headers, upgrade }
 }
 
 /** Whether it is valid as a path in a request line: no spaces or control characters, one byte per character. */

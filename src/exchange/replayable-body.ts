@@ -3,7 +3,7 @@ import { passableTrailers } from '../headers/trailers.ts'
 import { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import { catchRejection, isPromise } from '../runtime/callbacks.ts'
-import type { FrontBody } from './front.ts'
+import type { FrontBody, FrontBodySink } from './front.ts'
 
 /** Smaller pieces are copied together. Each alone would keep the whole buffer that it was read into alive. */
 const SMALL_BYTES = 1024
@@ -21,6 +21,8 @@ export interface BodyWatcher {
   onBodyAwaited(): void
   /** The body no longer waits for the client: the backend takes no more, or has stopped reading. */
   onBodyHeld(): void
+  /** The rest of the body cannot be had. */
+  onBodyFailed(error: unknown): void
   /** The reader of the body (perhaps a connection of a custom pool) threw. */
   onBodyThrew(thrown: unknown): void
 }
@@ -29,7 +31,7 @@ export interface BodyWatcher {
  * A request's body on its way to a backend. It keeps its first bytes so that another attempt can send them too.
  * Beyond `replayBytes`, or after the response has begun, it keeps none and cannot be replayed.
  */
-export class ReplayableBody implements BodySource, BodySink {
+export class ReplayableBody implements BodySource, FrontBodySink {
   readonly bytes: number
   readonly #source: FrontBody
   readonly #watcher: BodyWatcher
@@ -170,6 +172,10 @@ export class ReplayableBody implements BodySource, BodySink {
     } catch (thrown) {
       this.#watcher.onBodyThrew(thrown)
     }
+  }
+
+  onBodyFailed(error: unknown): void {
+    this.#watcher.onBodyFailed(error)
   }
 
   #give(chunk: Buffer): boolean {

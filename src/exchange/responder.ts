@@ -215,11 +215,11 @@ export class Responder implements ResponseSink, FrontEvents {
   }
 
   #onClientDone(): void {
-    const { attempts } = this.#exchange
+    const { attempts, failure } = this.#exchange
+    // Local, because either an interceptor or the application has responded by itself.
+    const kind = attempts === 0 || this.#state !== COMPLETE ? 'local' : 'answered'
     // An attempt that still runs belongs to an interceptor that used the response of another one.
-    if (this.#state === COMPLETE) this.#exchange.end(attempts === 0 ? 'local' : 'answered', null, 'aborted')
-    // The application has responded by itself.
-    else this.#exchange.end('local', null, 'aborted')
+    this.#exchange.end(failure === null ? kind : 'failed', failure, 'aborted')
   }
 
   onClientGone(): void {

@@ -1,4 +1,4 @@
-import type { Handler } from '../contracts/interceptor.ts'
+import type { Handler, Interceptor } from '../contracts/interceptor.ts'
 import type { Transform } from '../contracts/transform.ts'
 import type { Group } from '../groups/group.ts'
 import type { RequestHeaderPolicy } from '../headers/request.ts'
@@ -7,11 +7,18 @@ import type { Limits } from '../model/limits.ts'
 import type { Resolver } from '../routing/resolve.ts'
 import type { RouteRule } from '../routing/router.ts'
 
-/** A route in use: its rule, its group, and the steps in between. */
-export interface Route extends RouteRule {
+/** Where requests go. */
+export interface Destination {
   readonly group: Group
-  readonly transforms: readonly Transform[]
   readonly timeouts: Timeouts
+}
+
+/** A route in use: its rule, its destination, and the steps in between. */
+export interface Route extends RouteRule, Destination {
+  readonly transforms: readonly Transform[]
+  /** Its own time limits, which override those of any destination. */
+  readonly ownTimeouts: Partial<Timeouts>
+  readonly interceptors: readonly Interceptor[]
   /** Its composed interceptors, which run around the attempts; `null` if it has none. */
   readonly handler: Handler | null
 }
@@ -21,6 +28,8 @@ export interface Snapshot {
   /** Counts up from 1. */
   readonly version: number
   readonly router: Resolver<Route>
+  /** The groups by name. */
+  readonly destinations: ReadonlyMap<string, Destination>
   readonly limits: Limits
   /** Time limits that apply until a route is found. */
   readonly timeouts: Timeouts

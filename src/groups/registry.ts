@@ -20,7 +20,9 @@ export interface GroupsDeps<Settings extends GroupSettings, Destination> extends
   readonly groups: ReadonlyMap<string, Settings>
   /** The memory for the state of the named groups. */
   readonly context: StateContext
-  /** Creates the destination that leads all requests to a group, without the routes. */
+  /** A checked copy of the backend of a `target` override. @throws if it is invalid. */
+  checkTarget(init: BackendInit): BackendInit
+  /** Creates the destination of a group that was made for a target. */
   destinationOf(group: Group, settings: Settings): Destination
 }
 
@@ -67,12 +69,13 @@ export class Groups<Settings extends GroupSettings, Destination> {
     const scope = new AsyncResource('heddle.groups', { requireManualDestroy: true })
     const ownStates = new BackendStates({ ...deps.context, memory: privateStateMemory })
     this.#targets = new Targets(
-      (url) => {
+      (given) => {
+        const init = deps.checkTarget(given)
         const template = this.#settings.values().next().value as Settings
         const policies = { balancer: ONLY, affinity: null, healthCheck: null }
-        const settings = { ...template, ...policies, name: url, backends: [{ url }] }
+        const settings = { ...template, ...policies, name: String(init.url), backends: [init] }
         const group = scope.runInAsyncScope(() => this.#factory.build(settings, ownStates))
-        return { group, destination: deps.destinationOf(group, settings) }
+        return { init, group, destination: deps.destinationOf(group, settings) }
       },
       (group) => void this.#retire(group),
     )
@@ -103,14 +106,9 @@ export class Groups<Settings extends GroupSettings, Destination> {
     return null
   }
 
-  /** The destination that leads all requests to a group, without the routes. @throws RangeError for an unknown name. */
-  everythingTo(name: string): Destination {
-    return this.#deps.destinationOf(this.find(name), this.#settings.get(name) as Settings)
-  }
-
-  /** The destination for one backend URL; its group is created on first use. @throws TypeError if `url` is not a backend URL. */
-  target(url: string): Destination {
-    return this.#targets.get(url)
+  /** The destination for one backend; its group is created on first use. @throws OptionsError if it is not valid. */
+  target(init: BackendInit): Destination {
+    return this.#targets.get(init)
   }
 
   /**

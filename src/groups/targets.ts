@@ -1,3 +1,5 @@
+import type { BackendInit } from '../model/backend.ts'
+import { isSameData } from '../runtime/same-data.ts'
 import type { Group } from './group.ts'
 
 /** Most groups for targets that are kept, for the sake of their connections. */
@@ -7,19 +9,22 @@ const MAX_CONNECTIONS = 1024
 
 /** A group of one backend, and its destination. */
 interface Target<Destination> {
+  /** As it was given, to find it again. */
+  readonly init: BackendInit
   readonly group: Group
   readonly destination: Destination
 }
 
 /** Groups of one backend for `target` overrides, created on first use. Bounded: the least recently used unused one is removed first. */
 export class Targets<Destination> {
-  readonly #make: (url: string) => Target<Destination>
+  readonly #make: (init: BackendInit) => Target<Destination>
   readonly #drain: (group: Group) => void
-  /** Targets by URL, the least recently used first. */
+  /** Targets by URL, the least recently used first. Several may have the same URL, but other TLS settings: `url`, `url 1`, `url 2`. */
   readonly #targets = new Map<string, Target<Destination>>()
   #last = ''
 
-  constructor(make: (url: string) => Target<Destination>, drain: (group: Group) => void) {
+  /** @param make creates a target with a checked copy of `init`. */
+  constructor(make: (init: BackendInit) => Target<Destination>, drain: (group: Group) => void) {
     this.#make = make
     this.#drain = drain
   }
@@ -28,44 +33,67 @@ export class Targets<Destination> {
     return Array.from(this.#targets.values(), ({ group }) => group)
   }
 
-  /** The destination for a URL. @throws TypeError if `url` is not a backend URL. */
-  get(url: string): Destination {
-    const known = this.#targets.get(url)
-    if (known !== undefined && url === this.#last) return known.destination
-    const target = known ?? this.#make(url)
-    this.#last = url
-    this.#targets.delete(url)
+  /** The destination for a backend. @throws what the constructor's `make` throws. */
+  get(init: BackendInit): Destination {
+    const key = this.#keyOf(init)
+    const known = this.#targets.get(key)
+    if (known !== undefined && key === this.#last) return known.destination
+    const target = known ?? this.#make(init)
+    this.#last = key
+    this.#targets.delete(key)
     if (known === undefined) this.#makeRoom()
-    this.#targets.set(url, target)
+    this.#targets.set(key, target)
     return target.destination
+  }
+
+  /** The key of the same backend with the same settings, or a free one. */
+  #keyOf(init: BackendInit): string {
+    const url = String(init.url)
+    let key = url
+    for (let i = 1; ; i++) {
+      const known = this.#targets.get(key)
+      if (known === undefined || isSame(known.init, init)) return key
+      key = `${url} ${i}`
+    }
   }
 
   /** Removes all targets, because an update has changed their settings. Running exchanges finish. */
   clear(): void {
-    for (const [url, { group }] of this.#targets) this.#remove(url, group)
+    for (const [key, { group }] of this.#targets) this.#remove(key, group)
     this.#last = ''
   }
 
   #makeRoom(): void {
     let connections = 0
     for (const { group } of this.#targets.values()) connections += openConnections(group)
-    for (const [url, { group }] of this.#targets) {
+    for (const [key, { group }] of this.#targets) {
       if (this.#targets.size < MAX_TARGETS && connections < MAX_CONNECTIONS) return
       if (isBusy(group)) continue
       connections -= openConnections(group)
-      this.#remove(url, group)
+      this.#remove(key, group)
     }
     // All remaining targets are busy: they finish after their removal.
-    for (const [url, { group }] of this.#targets) {
+    for (const [key, { group }] of this.#targets) {
       if (this.#targets.size < MAX_TARGETS) return
-      this.#remove(url, group)
+      this.#remove(key, group)
     }
   }
 
-  #remove(url: string, group: Group): void {
-    this.#targets.delete(url)
+  #remove(key: string, group: Group): void {
+    this.#targets.delete(key)
     this.#drain(group)
   }
+}
+
+/** Whether two descriptions are of the same backend, with the same settings. */
+function isSame(one: BackendInit, other: BackendInit): boolean {
+  if (one === other) return true
+  return (
+    one.id === other.id &&
+    one.weight === other.weight &&
+    one.metadata === other.metadata &&
+    (one.tls === other.tls || isSameData(one.tls, other.tls))
+  )
 }
 
 function isBusy({ backends }: Group): boolean {

@@ -35,6 +35,11 @@ export interface ExchangeView {
   readonly signal: AbortSignal
   /** The protocols that the client asks to switch to (`websocket`), as in `Upgrade`; `null` for an ordinary request. */
   readonly upgrade: string | null
+  /**
+   * Whatever the caller of `proxy.web` or `proxy.ws` has passed as `context`. `proxy.middleware()` and the adapters pass
+   * `{ req, res }`. Otherwise `undefined`.
+   */
+  readonly context: unknown
   /** First value of a header, by lower-case name. */
   header(name: string): string | undefined
 }

@@ -10,6 +10,8 @@ export interface RequestHead {
   readonly headers: HeaderList
   /** The protocols that the client asks to switch to, as in `Upgrade`; `null` for an ordinary request. */
   readonly upgrade: string | null
+  /** For an interceptor that chooses the group, by its name, while no attempt runs. Default: the group of the route, or of the call. */
+  readonly group?: string
   /** For an interceptor that calls `next` more than once. After it is aborted, this request ends and its sink gets no more calls. */
   readonly signal?: AbortSignal
 }

@@ -1,9 +1,11 @@
+import { resolveBackends } from '../config/backends.ts'
 import type { ResolvedGroup, ResolvedOptions } from '../config/options.ts'
 import { RefusalLog } from '../exchange/refusals.ts'
 import { Activity, type Core, type Services } from '../exchange/services.ts'
-import type { Route } from '../exchange/snapshot.ts'
+import type { Destination } from '../exchange/snapshot.ts'
 import { Groups } from '../groups/registry.ts'
 import { lineWriter } from '../loggers/index.ts'
+import type { BackendInit } from '../model/backend.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { diagnostics } from '../observers/diagnostics.ts'
 import { Events } from '../observers/events.ts'
@@ -13,10 +15,10 @@ import { type Clock, inThisContext } from '../runtime/clock.ts'
 import { Deadlines } from '../runtime/deadlines.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { ThreadContext } from '../threads/context.ts'
-import { EVERYTHING, takeSnapshot } from './take-snapshot.ts'
+import { takeSnapshot } from './take-snapshot.ts'
 
-/** The groups of a proxy. An override of the group leads to a route that matches everything. */
-export type ProxyGroups = Groups<ResolvedGroup, Route>
+/** The groups of a proxy. */
+export type ProxyGroups = Groups<ResolvedGroup, Destination>
 
 /** The parts of a proxy that exist before it serves. */
 export interface Assembled {
@@ -44,7 +46,8 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
     context,
     onBackend: (change) => observers.notify('onBackend', change),
     makePool: ({ pool }) => ('acquire' in pool ? pool : http1Pool(pool, { clock, deadlines })),
-    destinationOf: (group, { timeouts }) => ({ ...EVERYTHING, group, timeouts }),
+    checkTarget: (init) => resolveBackends([init])[0] as BackendInit,
+    destinationOf: (group, { timeouts }) => ({ group, timeouts }),
   })
   const services: Services = {
     thread: context.thread,

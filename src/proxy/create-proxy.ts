@@ -13,7 +13,7 @@ import type { Proxy } from './types.ts'
  * Creates a proxy.
  * @throws {@link OptionsError} that lists every mistake in the options.
  */
-export function createProxy(options: ProxyOptions): Proxy {
+export function createProxy(options: ProxyOptions = {}): Proxy {
   const resolved = resolveOptions(options)
   const work = threadedWork(options, resolved)
   if (work !== null) return makeProxy(resolved, mainContext(work), work)

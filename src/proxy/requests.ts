@@ -31,7 +31,7 @@ export class Requests {
   readonly web: Proxy['web'] = (req, res, overrides) => {
     try {
       const call = isOverrides(overrides)
-        ? { ...resolveOverrides(this.#groups, overrides), body: overrides.body, onError: overrides.onError }
+        ? { ...resolveOverrides(this.#core, this.#groups, overrides, 'web'), body: overrides.body }
         : null
       serveWeb(this.#core, this.peerOf(req.socket), req, res, call)
     } catch (error) {
@@ -53,7 +53,7 @@ export class Requests {
   ): void {
     try {
       this.#upgrades ??= createUpgrades(this.#core)
-      const call = isOverrides(overrides) ? resolveOverrides(this.#groups, overrides) : null
+      const call = isOverrides(overrides) ? resolveOverrides(this.#core, this.#groups, overrides, 'ws') : null
       this.#upgrades.serve(this.peerOf(req.socket), req, socket, head, call, ordinary)
     } catch (error) {
       this.#logFault(error)
@@ -87,7 +87,7 @@ export class Requests {
     return (req, res, next) => {
       const route = this.match(req)
       if (route === null) return next()
-      const call: WebCall = passErrors ? { route, onError: next } : { route }
+      const call: WebCall = { routeFor: () => route, context: { req, res }, ...(passErrors && { onError: next }) }
       serveWeb(this.#core, this.peerOf(req.socket), req, res, call)
     }
   }

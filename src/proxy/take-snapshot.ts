@@ -9,9 +9,14 @@ import { createResolver } from '../routing/resolve.ts'
 export function takeSnapshot(version: number, resolved: ResolvedOptions, groupOf: (name: string) => Group): Snapshot {
   const { forwarded, hostHeader, limits, looksAtPaths, routing, timeouts, trustedProxies, via, xfwd } = resolved
   const routes = resolved.routes.map((route) => routeOf(route, groupOf(route.group)))
+  const destinations = Array.from(
+    resolved.groups.values(),
+    ({ name, timeouts: own }) => [name, { group: groupOf(name), timeouts: own }] as const,
+  )
   return {
     version,
     router: createResolver(routes, routing.encodedSlashes, looksAtPaths),
+    destinations: new Map(destinations),
     limits,
     timeouts,
     forwarding: {
@@ -24,7 +29,7 @@ export function takeSnapshot(version: number, resolved: ResolvedOptions, groupOf
 }
 
 function routeOf(route: ResolvedRoute, group: Group): Route {
-  const { host, path, exact, methods, transforms, timeouts, interceptors } = route
+  const { host, path, exact, methods, transforms, timeouts, ownTimeouts, interceptors } = route
   return {
     host,
     path,
@@ -33,9 +38,8 @@ function routeOf(route: ResolvedRoute, group: Group): Route {
     group,
     transforms,
     timeouts,
+    ownTimeouts,
+    interceptors,
     handler: compose(interceptors),
   }
 }
-
-/** A route that matches everything, without its group and limits. */
-export const EVERYTHING = { host: '', path: '/', exact: false, methods: [], transforms: [], handler: null }

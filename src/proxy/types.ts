@@ -1,30 +1,64 @@
 import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
-import type { ProxyOptions, TimeoutOptions } from '../config/options.ts'
+import type { HeaderChanges, ProxyOptions, TimeoutOptions } from '../config/options.ts'
 import type { ProxyEvents } from '../contracts/events.ts'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
+import type { Interceptor } from '../contracts/interceptor.ts'
 import type { PoolStats } from '../contracts/pool.ts'
+import type { Transform } from '../contracts/transform.ts'
 import type { BackendInit, BackendStatus } from '../model/backend.ts'
 import type { ProxyError } from '../model/errors.ts'
 
-/** Options of one call that override those of the proxy. */
+/**
+ * Options of one call, which override those of the proxy and of the route. They are checked as those of `createProxy()`; a mistake
+ * fails the request with 500 (`ERR_PROXY_HOOK`), and the message names it.
+ */
 export interface CallOverrides {
-  /** Sends the request to this backend instead of the matching route. */
-  target?: string | URL
-  /** Sends the request to this group instead of the matching route. */
+  /**
+   * Sends the request to this backend instead of the group of the matching route; transforms, interceptors and time limits of the
+   * route still apply. No route needs to match. The same target keeps its connections from call to call. It has neither health checks
+   * nor a balancer; pool and retries are as in the first group.
+   */
+  target?: string | URL | BackendInit
+  /** Sends the request to this group instead of that of the matching route. */
   group?: string
+  /**
+   * Path and query to send instead of those that the route makes of the request's own. Starts with `/`. A path in the URL of the
+   * backend is still put before it.
+   */
+  path?: string
+  /** Changes to the request's headers, after those of the route. */
+  headers?: HeaderChanges
+  /** Changes to the response's headers, after those of the route. */
+  responseHeaders?: HeaderChanges
+  /** `Host` that the backend gets. */
+  hostHeader?: 'client' | 'backend'
   timeouts?: TimeoutOptions
+  /** Transforms after those of the route and the changes above. */
+  transforms?: Transform[]
+  /** Interceptors inside those of the route. */
+  interceptors?: Interceptor[]
+  /** Shown to hooks as `exchange.context`: for example `{ req, res }`. */
+  context?: unknown
+  /**
+   * Handles a failure instead of the proxy's error response. Called at most once, if nothing has been sent to the client. After it,
+   * the response (for `proxy.ws`, the socket) is the application's.
+   */
+  onError?: (error: ProxyError) => void
 }
 
 /** {@link CallOverrides} of `proxy.web`. */
 export interface WebOverrides extends CallOverrides {
-  /** The request's body, if the application has already read it. */
-  body?: Buffer
-  /** Handles a failure instead of the proxy's error response. Called at most once, if nothing has been sent to the client. */
-  onError?: (error: ProxyError) => void
+  /** Method to send instead of the request's own; not CONNECT or TRACE. */
+  method?: string
+  /**
+   * Body to send instead of the request's own. Text is sent as UTF-8. A stream is sent in chunks, cannot be sent again by a retry, and
+   * is destroyed if the exchange ends before it is read; if it fails, so does the exchange (500, or a truncated response).
+   */
+  body?: Uint8Array | string | Readable
 }
 
 /** Options of `proxy.middleware()`. */

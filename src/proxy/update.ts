@@ -1,4 +1,6 @@
+import { removalFault } from '../config/consistency.ts'
 import type { ProxyOptions, ResolvedOptions } from '../config/options.ts'
+import { OptionsError } from '../config/options-error.ts'
 import { resolveOptions } from '../config/resolve.ts'
 import { threadOptions } from '../config/thread-options.ts'
 import type { Snapshot } from '../exchange/snapshot.ts'
@@ -38,6 +40,10 @@ export class Updates {
     if (this.#serving.isClosed) {
       throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot be updated')
     }
+    const removal = this.#assembled.groups.named.some(({ backends }) => backends.length > 0)
+      ? removalFault(options)
+      : null
+    if (removal !== null) throw new OptionsError([removal])
     const next = resolveOptions(options, this.#now.clock)
     // Throws if it cannot be sent to threads: then nothing changes here either.
     const sent = this.#serving.hasThreads ? threadOptions(options) : {}

@@ -17,6 +17,7 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
     group: 'default',
     attempts: 1,
     timeouts: { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0, intercept: 0 },
+    context: undefined,
     upgrade: null,
     signal: new AbortController().signal,
     header(name) {

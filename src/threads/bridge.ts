@@ -155,6 +155,8 @@ class RemoteExchange implements ExchangeView {
   readonly group: string
   readonly attempts: number
   readonly timeouts: Timeouts
+  /** An object of the other thread, which cannot be sent. */
+  readonly context = undefined
 
   constructor(view: PlainView) {
     this.id = view.id

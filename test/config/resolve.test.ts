@@ -53,6 +53,7 @@ test('a target alone is enough, with every default', () => {
     transforms: [],
     interceptors: [],
     timeouts,
+    ownTimeouts: {},
   }
   assert.deepEqual(options.routes, [route])
   assert.deepEqual(options.accessLog, { format: 'off', write: null })
@@ -378,10 +379,20 @@ test('groups without routes and policies without a group are faults', () => {
 })
 
 test('missing backends are a fault', () => {
-  assert.deepEqual(pathsOf({}), ['backends'])
-  assert.deepEqual(pathsOf({ groups: {} }), ['backends'])
+  assert.deepEqual(pathsOf({ routes: [{ group: 'a' }] }), ['routes[0].group'])
   assert.deepEqual(pathsOf({ target, groups: { a: {} }, routes: [{}] }), ['groups.a.backends'])
   assert.deepEqual(pathsOf({ target, groups: { default: { target } } }), ['groups.default'])
+})
+
+test('without any backends there is an empty unnamed group, for calls with a target', () => {
+  for (const options of [{}, { groups: {} }, { retry: false, pool: { maxConnections: 1 } }] as const) {
+    const { groups, routes } = resolveOptions(options)
+    assert.deepEqual(
+      Array.from(groups.values(), ({ name, backends }) => [name, backends]),
+      [['default', []]],
+    )
+    assert.equal(routes.length, 1)
+  }
 })
 
 test('ids are unique in a group', () => {

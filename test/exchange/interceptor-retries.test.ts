@@ -107,7 +107,8 @@ for (const { name, run } of FRONTS) {
     const response = await fetch(front.url, { method: 'POST' })
     assert.deepEqual([response.status, await response.text()], [502, 'sorry: ERR_PROXY_RESET'])
     const record = await front.nextRecord()
-    assert.deepEqual([record.outcome, record.status, record.attempts], ['answered', 502, 1])
+    assert.deepEqual([record.outcome, record.status, record.attempts], ['failed', 502, 1])
+    assert.equal(record.errorCode, 'ERR_PROXY_RESET')
   })
 
   test(`${name}: an interceptor retries after a refused connection`, async () => {

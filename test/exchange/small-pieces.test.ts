@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { BodySink } from '../../src/contracts/pool.ts'
-import { ReplayableBody } from '../../src/exchange/replayable-body.ts'
+import { type BodyWatcher, ReplayableBody } from '../../src/exchange/replayable-body.ts'
 import { ChunkedDecoder } from '../../src/http1/chunked.ts'
 import { firstAvailable } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
@@ -72,7 +72,14 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
     resume() {},
     abandon() {},
   }
-  const watcher = { onBodyProgress() {}, onBodyComplete() {}, onBodyAwaited() {}, onBodyHeld() {}, onBodyThrew() {} }
+  const watcher: BodyWatcher = {
+    onBodyProgress() {},
+    onBodyComplete() {},
+    onBodyAwaited() {},
+    onBodyHeld() {},
+    onBodyFailed() {},
+    onBodyThrew() {},
+  }
   const body = new ReplayableBody(source, 65_536, watcher, [])
   const taken: Buffer[][] = [[], [], []]
   const sinkOf = (index: number): BodySink => ({

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Group } from '../../src/groups/group.ts'
 import { Targets } from '../../src/groups/targets.ts'
-import { Backend } from '../../src/model/backend.ts'
+import { Backend, type BackendInit } from '../../src/model/backend.ts'
 
 interface Made {
   readonly targets: Targets<Backend>
@@ -16,13 +16,14 @@ function stage(connections = 0): Made {
   const made = new Map<string, number>()
   const drained: string[] = []
   const targets = new Targets(
-    (url) => {
+    (init) => {
+      const url = String(init.url)
       made.set(url, (made.get(url) ?? 0) + 1)
-      const backend = new Backend(url)
+      const backend = new Backend(init)
       const others = { backend: 'another', connections: 9999, connecting: 0 }
       const stats = { backends: [others, { backend: backend.id, connections, connecting: 0 }] }
       const group = { backends: [backend], poolStats: () => stats } as unknown as Group
-      return { group, destination: backend }
+      return { init, group, destination: backend }
     },
     ({ backends: [backend] }) => void drained.push(backend?.id ?? ''),
   )
@@ -30,12 +31,13 @@ function stage(connections = 0): Made {
 }
 
 const url = (name: string | number): string => `http://t-${name}`
+const init = (name: string | number): BackendInit => ({ url: url(name) })
 
 test('a target that is used between each of 600 others is made once', () => {
   const { targets, made, drained } = stage()
   for (let i = 0; i < 600; i++) {
-    targets.get(url('often'))
-    targets.get(url(i))
+    targets.get(init('often'))
+    targets.get(init(i))
   }
   assert.equal(made.get(url('often')), 1)
   assert.equal(targets.groups.length, 256)
@@ -47,29 +49,41 @@ test('a target that is used between each of 600 others is made once', () => {
 
 test('a target with something pending stays as long as another has nothing', () => {
   const { targets, made, drained } = stage()
-  const busy = Array.from({ length: 100 }, (_, i) => targets.get(url(`busy-${i}`)))
+  const busy = Array.from({ length: 100 }, (_, i) => targets.get(init(`busy-${i}`)))
   for (const backend of busy) backend.state.addPending(1)
-  for (let i = 0; i < 600; i++) targets.get(url(i))
+  for (let i = 0; i < 600; i++) targets.get(init(i))
   assert.ok(drained.every((id) => !id.includes('busy')))
-  for (const backend of busy) assert.equal(targets.get(backend.id), backend)
+  for (const backend of busy) assert.equal(targets.get({ url: backend.id }), backend)
   assert.equal(made.get(url('busy-0')), 1)
 })
 
 test('with something pending at all of them the least recently used one goes', () => {
   const { targets, drained } = stage()
-  for (let i = 0; i < 256; i++) targets.get(url(i)).state.addPending(1)
-  targets.get(url(0))
-  targets.get(url('new'))
+  for (let i = 0; i < 256; i++) targets.get(init(i)).state.addPending(1)
+  targets.get(init(0))
+  targets.get(init('new'))
   assert.deepEqual(drained, [url(1)])
   assert.equal(targets.groups.length, 256)
 })
 
 test('with many open connections those that have nothing to do go, the least recently used first', () => {
   const { targets, drained } = stage(100)
-  const first = targets.get(url('first'))
+  const first = targets.get(init('first'))
   first.state.addPending(1)
-  for (let i = 0; i < 12; i++) targets.get(url(i))
+  for (let i = 0; i < 12; i++) targets.get(init(i))
   // Eleven have 1100; the twelfth is made after one of them has gone.
   assert.deepEqual(drained, [url(0), url(1)])
-  assert.equal(targets.get(url('first')), first)
+  assert.equal(targets.get(init('first')), first)
+})
+
+test('targets with the same URL and other settings are others, and equal settings find the same one', () => {
+  const { targets, made } = stage()
+  const one = targets.get({ url: url(1), tls: { servername: 'one' } })
+  const two = targets.get({ url: url(1), tls: { servername: 'two' } })
+  const plain = targets.get(init(1))
+  assert.equal(new Set([one, two, plain]).size, 3)
+  assert.equal(targets.get({ url: new URL(url(1)).origin, tls: { servername: 'two' } }), two)
+  assert.equal(targets.get({ url: url(1), tls: { servername: 'one' } }), one)
+  assert.equal(targets.get(init(1)), plain)
+  assert.equal(made.get(url(1)), 3)
 })

@@ -37,6 +37,7 @@ function groupsOf(options: ProxyOptions) {
         destroy() {},
       }
     },
+    checkTarget: (init) => init,
     destinationOf: (group) => group,
   })
   const update = (given: ProxyOptions): void => groups.prepare(settings(given)).commit(true).releaseStates()

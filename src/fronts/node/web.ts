@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { ExchangeCall } from '../../exchange/call.ts'
 import { Exchange } from '../../exchange/exchange.ts'
+import type { FrontBody } from '../../exchange/front.ts'
 import type { Core } from '../../exchange/services.ts'
 import type { RequestHeaders } from '../../headers/request.ts'
 import { ProxyError } from '../../model/errors.ts'
@@ -10,11 +12,12 @@ import { consumedBody, isConsumed } from './consumed-body.ts'
 import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from './front.ts'
 import { isBehindAnother, waitForTurn } from './pipeline.ts'
 import { receivedHeaders } from './received-headers.ts'
+import { StreamBody } from './stream-body.ts'
 
 /** Options of one `proxy.web` call, after names have been resolved. */
 export interface WebCall extends ExchangeCall {
-  /** The body, if the application has read it. */
-  readonly body?: Buffer | undefined
+  /** The body, if it is not the request's own. */
+  readonly body?: Uint8Array | string | Readable | undefined
 }
 
 /** A request that is ready to be carried. */
@@ -23,7 +26,7 @@ interface Received {
   readonly res: ServerResponse
   readonly front: NodeFront
   readonly headers: RequestHeaders
-  readonly body: NodeBody | BufferedBody | null
+  readonly body: FrontBody | null
   readonly call: ExchangeCall | null
 }
 
@@ -52,8 +55,10 @@ function bodyOf(
   res: ServerResponse,
   { bodyBytes, expectsContinue, fault }: RequestHeaders,
   call: WebCall | null,
-): NodeBody | BufferedBody | ProxyError | null {
-  if (call?.body !== undefined) return new BufferedBody(call.body, false)
+): FrontBody | ProxyError | null {
+  const given = call?.fault === undefined ? call?.body : undefined
+  if (typeof given === 'string' || given instanceof Uint8Array) return new BufferedBody(Buffer.from(given), false)
+  if (given !== undefined && given !== req) return new StreamBody(given)
   if (bodyBytes === null || fault !== null) return null
   // node has responded to `Expect: 100-continue` by itself if the server has no `checkContinue` listener.
   if (!isConsumed(req)) return new NodeBody(req, res, bodyBytes, expectsContinue && !hasSentContinue(res))
