@@ -1,2 +1,5 @@
+export type { PrefixChange } from './own-address.ts'
 export { respond, type WholeResponse } from './respond.ts'
+export { type RewriteCookiesOptions, rewriteCookies } from './rewrite-cookies.ts'
+export { type RewriteLocationOptions, rewriteLocation } from './rewrite-location.ts'
 export { wrapSink } from './wrap-sink.ts'
