@@ -1,3 +1,4 @@
+export { type FollowRedirectsOptions, followRedirects } from './follow-redirects.ts'
 export type { PrefixChange } from './own-address.ts'
 export { respond, type WholeResponse } from './respond.ts'
 export { type RewriteCookiesOptions, rewriteCookies } from './rewrite-cookies.ts'
