@@ -1,3 +1,4 @@
+export { type ErrorPageFailure, type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type FollowRedirectsOptions, followRedirects } from './follow-redirects.ts'
 export type { PrefixChange } from './own-address.ts'
 export { respond, type WholeResponse } from './respond.ts'
