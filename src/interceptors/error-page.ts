@@ -110,7 +110,7 @@ export function errorPage(options: ErrorPageOptions): Interceptor {
         const kept = [...headers]
         removeFields(kept, (name) => describesContent(name) || OF_RESPONSE.has(name))
         const failure = { status, code: null, message: reasonOf(status), error: null }
-        return () => respond(sink, responseTo(failure, kept, exchange))
+        return { start: () => respond(sink, responseTo(failure, kept, exchange)) }
       })
     },
   }

@@ -29,7 +29,11 @@ for (const { name, run } of FRONTS) {
       assert.equal(response.headers.get('content-type'), type)
       assert.equal(response.headers.get('cache-control'), 'no-store')
       assert.equal(await response.text(), body)
+      const record = await front.nextRecord()
+      assert.deepEqual([record.outcome, record.status, record.errorCode], ['failed', 502, 'ERR_PROXY_CONNECT'])
+      assert.equal(record.responseBytes, body.length)
     }
+    assert.equal(front.errors.length, 4)
   })
 
   test(`${name}: a text and a JSON object of your own`, async () => {

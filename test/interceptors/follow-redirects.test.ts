@@ -211,6 +211,84 @@ for (const { name, run } of FRONTS) {
     assert.equal(await put.text(), 'GET /b ')
   })
 
+  test(`${name}: a redirect to one of the origins goes to its group, without what is personal`, async () => {
+    await using backend = await redirecting()
+    await using files = await redirecting()
+    await using front = await run({
+      groups: { app: { target: backend.url }, files: { target: files.url } },
+      routes: [
+        {
+          group: 'app',
+          interceptors: [
+            followRedirects({ origins: { 'https://files.test:8443': 'files', 'http://files.test': 'files' } }),
+          ],
+        },
+        { path: '/admin', group: 'app' },
+      ],
+    })
+    const headers = { authorization: 'secret', cookie: 'a=b', 'x-other': '1' }
+    const send = (location: string, method = 'GET', status = 302) =>
+      fetch(`${front.url}/a?${status}=${encodeURIComponent(location)}`, {
+        ...{ method, headers, redirect: 'manual' },
+        ...(method === 'POST' ? { body: 'body' } : {}),
+      })
+    const response = await send('https://files.test:8443/b?c#d')
+    assert.deepEqual([response.status, await response.text()], [200, 'GET /b?c '])
+    const [received] = files.requests
+    const seen = ['host', 'authorization', 'cookie', 'x-other', 'x-forwarded-for'].map((one) => received?.header(one))
+    assert.deepEqual(seen, ['files.test:8443', undefined, undefined, '1', '127.0.0.1'])
+    const record = await front.nextRecord()
+    assert.deepEqual([record.group, record.backend, record.attempts], ['files', files.url, 2])
+
+    assert.equal(await (await send('http://files.test/b', 'POST', 307)).text(), 'POST /b body')
+    // From there: to itself, by a path that other routes do not concern, and not back.
+    assert.equal(await (await send('http://files.test/x?302=/admin')).text(), 'GET /admin ')
+    assert.equal(files.requests.at(-1)?.header('host'), 'files.test')
+    const back = `http://127.0.0.1:${front.port}/b`
+    assert.equal((await send(`http://files.test/x?302=${back}`)).headers.get('location'), back)
+    // The protocol and the port count.
+    for (const other of ['https://files.test/b', 'http://files.test:8443/b', 'http://files.test.evil.test/b']) {
+      assert.equal((await send(other)).headers.get('location'), other)
+    }
+    assert.equal(front.pending(), 0)
+    assert.deepEqual(front.errors, [])
+  })
+
+  test(`${name}: an origin whose group does not exist is an error that says so`, async () => {
+    await using backend = await redirecting()
+    await using front = await run(following(backend, { origins: { 'http://files.test': 'file' } }))
+    const response = await fetch(`${front.url}/?302=http://files.test/`)
+    assert.equal(await response.text(), '500 Internal Server Error (ERR_PROXY_HOOK)\n')
+    assert.match(front.errors[0]?.message ?? '', /there is no group "file"; the groups are "default"/)
+  })
+
+  test(`${name}: what goes to the client after a redirect does not depend on the path that it has not seen`, async () => {
+    await using backend = await redirecting()
+    await using files = await redirecting()
+    await using front = await run({
+      groups: { app: { target: `${backend.url}/app` }, files: { target: files.url } },
+      routes: [
+        { group: 'app', interceptors: [followRedirects({ max: 1, origins: { 'http://files.test': 'files' } })] },
+      ],
+    })
+    for (const [path, location] of [
+      // Not followed: as it is.
+      ['/a/b?302=//other.test/', '//other.test/'],
+      // `c` was followed.
+      ['/a/b?302=/app/x/y%3f302=z', '/app/x/z'],
+      ['/a/b?302=/app/x/y%3f302=../z%2523top', '/app/z#top'],
+      ['/a/b?302=/app/x/y%3f302=/app/z', '/app/z'],
+      ['/a/b?302=/app/x/y%3f201=z', '/app/x/z'],
+      ['/a/b?302=/app/x/y%3f302=//other.test/z', '//other.test/z'],
+      ['/a/b?302=/app/x/y%3f302=http://other.test/z', 'http://other.test/z'],
+      ['/a/b?302=http://files.test/x/y%3f302=z', 'http://files.test/x/z'],
+    ]) {
+      const response = await fetch(front.url + path, { redirect: 'manual' })
+      assert.equal(response.headers.get('location'), location, path)
+      await response.text()
+    }
+  })
+
   test(`${name}: a body that is not kept is not sent again`, async () => {
     await using backend = await redirecting()
     await using front = await run(following(backend, {}, { limits: { replayBytes: 1000 } }))
@@ -329,6 +407,35 @@ for (const { name, run } of FRONTS) {
     assert.equal(front.pending(), 0)
   })
 
+  test(`${name}: a redirect whose body breaks off after the response has begun is no failure`, async () => {
+    const begun = gate()
+    await using backend = await mockBackend(async (incoming, reply) => {
+      if (incoming.path === '/end') {
+        reply.head({ headers: { 'Content-Length': '8' } })
+        reply.chunk('some')
+        begun.open()
+        await broken
+        reply.chunk('more')
+        reply.end()
+      } else {
+        reply.head({ status: 302, headers: { Location: '/end' } })
+        reply.chunk('some')
+        await begun.promise
+        reply.reset()
+      }
+    })
+    await using front = await run(following(backend))
+    const broken = new Promise<void>((resolve) => {
+      const check = (): void =>
+        void (front.pending() === 1 && backend.requests.length === 2 ? resolve() : setImmediate(check))
+      begun.promise.then(check)
+    })
+    assert.equal(await (await fetch(front.url)).text(), 'somemore')
+    const record = await front.nextRecord()
+    assert.deepEqual([record.outcome, record.errorCode], ['answered', null])
+    assert.deepEqual(front.errors, [])
+  })
+
   test(`${name}: a redirect that leads to an error ends in that error`, async () => {
     await using backend = await mockBackend([
       { status: 302, headers: { Location: '/b' } },
@@ -425,7 +532,13 @@ test('wrong options name the option, the value and what is allowed', () => {
     [{ max: 1.5 }, /max is 1\.5/],
     [{ max: '5' }, /max is "5"/],
     [{ prefix: 'api' }, /^follow-redirects: prefix\("api"\)/],
-    [{ hosts: [] }, /^follow-redirects: unknown option hosts; there are: max, prefix$/],
+    [{ hosts: [] }, /^follow-redirects: unknown option hosts; there are: max, prefix, origins$/],
+    [{ origins: ['a'] }, /^follow-redirects: origins is \["a"\]; give a table of groups by origin$/],
+    [{ origins: { 'a.test': 'a' } }, /^follow-redirects: a key of origins is "a.test"; give an origin, such as/],
+    [{ origins: { 'http://a.test/': 'a' } }, /a key of origins is "http:\/\/a.test\/"/],
+    [{ origins: { 'http://a.test:80': 'a' } }, /a key of origins is "http:\/\/a.test:80"/],
+    [{ origins: { 'ftp://a.test': 'a' } }, /a key of origins is "ftp:\/\/a.test"/],
+    [{ origins: { 'http://a.test': '' } }, /^follow-redirects: origins\["http:\/\/a.test"\] is ""; give the name of/],
   ] as const) {
     assert.throws(() => followRedirects(options as FollowRedirectsOptions), { name: 'TypeError', message })
   }
