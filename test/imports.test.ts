@@ -39,7 +39,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
   'health-checks': BASE,
-  interceptors: [...BASE, 'headers'],
+  interceptors: PURE,
   loggers: BASE,
   observers: BASE,
   'retry-policies': BASE,

@@ -204,7 +204,8 @@ export class Attempts {
   /** Ends the attempts with an error: no retry follows. */
   giveUp(error: ProxyError): void {
     this.finish()
-    this.exchange.failure = error
+    // Once a response has begun, the failure of another call of `next` does not matter.
+    if (!this.exchange.events.hasBegun) this.exchange.failure = error
     this.sink.onError(error)
   }
 

@@ -103,6 +103,13 @@ export class Exchange implements ExchangeView {
     return this.request.host
   }
 
+  get protocol(): 'http' | 'https' {
+    // A list begins with the protocol of the client (as X-Forwarded-For does with its address).
+    const forwarded = this.request.forwardedProto.split(',', 1)[0]?.trim().toLowerCase()
+    if (forwarded === 'http' || forwarded === 'https') return forwarded
+    return this.front.peer.isSecure ? 'https' : 'http'
+  }
+
   get clientAddress(): string {
     return clientAddressOf(this.front.peer, this.request.forwardedFor, this.snapshot.forwarding.isTrusted)
   }
@@ -119,6 +126,14 @@ export class Exchange implements ExchangeView {
 
   header(name: string): string | undefined {
     return fieldValue(this.headers, name)
+  }
+
+  takesSameRoute(method: string, target: string): boolean {
+    const { router } = this.snapshot
+    const { host, isHostSet } = this.request
+    const own = router.resolve(this.method, this.target, host, isHostSet)
+    const other = router.resolve(method, target, own.host ?? host, isHostSet)
+    return other.fault === null && other.route === own.route
   }
 
   /** Calls in the async context of the request. It allocates an array, so it is not used for each piece of a body. */

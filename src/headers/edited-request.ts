@@ -69,6 +69,7 @@ export function editedRequestHeaders(
     ...headers,
     counted,
     forwardedFor: forwardedFor === '' ? headers.forwardedFor : forwardedFor,
+    forwardedProto: edits.changed.get('x-forwarded-proto')?.values.at(-1) ?? headers.forwardedProto,
     isHostSet: kept.has('host'),
     ...(host?.values.length === 0 ? { host: '', hasHost: false } : {}),
     misuse: edits.fault,

@@ -54,6 +54,8 @@ export interface RequestHeaders {
   readonly isPlain: boolean
   /** X-Forwarded-For from a trusted peer, or as the application has set it; otherwise empty. */
   readonly forwardedFor: string
+  /** The same for X-Forwarded-Proto. */
+  readonly forwardedProto: string
   /** `Max-Forwards` is 0, so the proxy responds itself. */
   readonly isOurs: boolean
   /** Why the request is refused, to follow "the request has" in a message, or `null`. */
@@ -206,6 +208,7 @@ export function requestHeaders(
     saysClose,
     isPlain,
     forwardedFor,
+    forwardedProto,
     isOurs: forwards === 0,
     fault,
     misuse: null,

@@ -1,2 +1,7 @@
+export { type ErrorPageFailure, type ErrorPageOptions, errorPage } from './error-page.ts'
+export { type FollowRedirectsOptions, followRedirects } from './follow-redirects.ts'
+export type { PrefixChange } from './own-address.ts'
 export { respond, type WholeResponse } from './respond.ts'
+export { type RewriteCookiesOptions, rewriteCookies } from './rewrite-cookies.ts'
+export { type RewriteLocationOptions, rewriteLocation } from './rewrite-location.ts'
 export { wrapSink } from './wrap-sink.ts'

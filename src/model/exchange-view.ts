@@ -1,3 +1,5 @@
+import type { Backend } from './backend.ts'
+
 /** A flat list of headers: `[name, value, name, value]`. It keeps the case of names, the order and duplicates. */
 export type HeaderList = string[]
 
@@ -21,6 +23,8 @@ export interface ExchangeView {
   readonly target: string
   /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
+  /** How the client is connected; from X-Forwarded-Proto if the peer is a trusted proxy, or if the application has set it. */
+  readonly protocol: 'http' | 'https'
   /** Address of the client: the peer's, or that from X-Forwarded-For if the peer is a trusted proxy. May be empty for a unix socket. */
   readonly clientAddress: string
   /** Headers as received, with the application's changes to `req.headers`. Do not write. */
@@ -29,6 +33,8 @@ export interface ExchangeView {
   readonly group: string
   /** Attempts begun so far. While a balancer picks, the new attempt is not counted yet. */
   readonly attempts: number
+  /** Backend of the latest attempt; `null` before the first one. */
+  readonly backend: Backend | null
   /** The time limits of this exchange. */
   readonly timeouts: Timeouts
   /** Aborted when the exchange needs no response any more. Created on first use: not for the hot path. */
@@ -42,4 +48,9 @@ export interface ExchangeView {
   readonly context: unknown
   /** First value of a header, by lower-case name. */
   header(name: string): string | undefined
+  /**
+   * Whether another request of this client would take the same route, such as for the target of a redirect. If it would not, that
+   * route's interceptors may have to see it.
+   */
+  takesSameRoute(method: string, target: string): boolean
 }

@@ -2,7 +2,7 @@ import type { ExchangeView } from '../model/exchange-view.ts'
 
 /**
  * An exchange for tests of policies: `GET /` of `localhost` from 127.0.0.1 without headers, on its first attempt, without
- * time limits, with a signal that is never aborted. `header()` reads the given headers.
+ * time limits, with a signal that is never aborted, and with a single route. `header()` reads the given headers.
  * @param partial overrides properties.
  */
 export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView {
@@ -12,10 +12,12 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
     method: 'GET',
     target: '/',
     host: 'localhost',
+    protocol: 'http',
     clientAddress: '127.0.0.1',
     headers,
     group: 'default',
     attempts: 1,
+    backend: null,
     timeouts: { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0, intercept: 0 },
     context: undefined,
     upgrade: null,
@@ -26,6 +28,7 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
       }
       return undefined
     },
+    takesSameRoute: () => true,
     ...partial,
   }
 }

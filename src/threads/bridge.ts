@@ -41,21 +41,28 @@ type EventArgument = Parameters<ProxyEvents[ForwardedEvent]>[number]
 
 type PlainValue =
   | { readonly kind: 'exchange'; readonly view: PlainView }
-  | { readonly kind: 'backend'; readonly id: string; readonly url: string }
+  | ({ readonly kind: 'backend' } & PlainBackend)
   | { readonly kind: 'error'; readonly error: PlainError }
   /** Cloneable as it is. */
   | { readonly kind: 'value'; readonly value: Exclude<EventArgument, ExchangeView | Backend | ProxyError> }
+
+interface PlainBackend {
+  readonly id: string
+  readonly url: string
+}
 
 interface PlainView {
   readonly id: number
   readonly method: string
   readonly target: string
   readonly host: string
+  readonly protocol: 'http' | 'https'
   readonly clientAddress: string
   readonly headers: HeaderList
   readonly upgrade: string | null
   readonly group: string
   readonly attempts: number
+  readonly backend: PlainBackend | null
   readonly timeouts: Timeouts
 }
 
@@ -101,7 +108,7 @@ export function emitForwarded(
 }
 
 function toPlain(value: EventArgument): PlainValue {
-  if (value instanceof Backend) return { kind: 'backend', id: value.id, url: value.url.href }
+  if (value instanceof Backend) return { kind: 'backend', ...plainBackend(value) }
   if (value instanceof ProxyError) {
     const { code, message, phase, backend, attempt, blamesBackend, cause } = value
     const why = cause === undefined ? null : describeError(cause)
@@ -109,18 +116,22 @@ function toPlain(value: EventArgument): PlainValue {
     return { kind: 'error', error }
   }
   if (isView(value)) {
-    const { id, method, target, host, clientAddress, headers, upgrade, group, attempts, timeouts } = value
-    const view = { id, method, target, host, clientAddress, headers: [...headers], upgrade, group, attempts, timeouts }
-    return { kind: 'exchange', view }
+    const { id, method, target, host, protocol, clientAddress, upgrade, group, attempts, timeouts } = value
+    const backend = value.backend === null ? null : plainBackend(value.backend)
+    const request = { id, method, target, host, protocol, clientAddress, headers: [...value.headers], upgrade }
+    return { kind: 'exchange', view: { ...request, group, attempts, backend, timeouts } }
   }
   return { kind: 'value', value }
+}
+
+function plainBackend({ id, url }: Backend): PlainBackend {
+  return { id, url: url.href }
 }
 
 function fromPlain(plain: PlainValue, findBackend: (id: string) => Backend | null): EventArgument {
   switch (plain.kind) {
     case 'backend':
-      // The backend may have been removed.
-      return findBackend(plain.id) ?? new Backend(plain)
+      return backendOf(plain, findBackend)
     case 'error': {
       const { code, message, phase, backend, attempt, blamesBackend, cause } = plain.error
       const found = backend === null ? null : findBackend(backend)
@@ -133,10 +144,15 @@ function fromPlain(plain: PlainValue, findBackend: (id: string) => Backend | nul
       })
     }
     case 'exchange':
-      return new RemoteExchange(plain.view)
+      return new RemoteExchange(plain.view, findBackend)
     default:
       return plain.value
   }
+}
+
+function backendOf(plain: PlainBackend, findBackend: (id: string) => Backend | null): Backend {
+  // The backend may have been removed.
+  return findBackend(plain.id) ?? new Backend(plain)
 }
 
 function isView(value: Exclude<EventArgument, Backend | ProxyError>): value is ExchangeView {
@@ -149,25 +165,29 @@ class RemoteExchange implements ExchangeView {
   readonly method: string
   readonly target: string
   readonly host: string
+  readonly protocol: 'http' | 'https'
   readonly clientAddress: string
   readonly headers: Readonly<HeaderList>
   readonly upgrade: string | null
   readonly group: string
   readonly attempts: number
+  readonly backend: Backend | null
   readonly timeouts: Timeouts
   /** An object of the other thread, which cannot be sent. */
   readonly context = undefined
 
-  constructor(view: PlainView) {
+  constructor(view: PlainView, findBackend: (id: string) => Backend | null) {
     this.id = view.id
     this.method = view.method
     this.target = view.target
     this.host = view.host
+    this.protocol = view.protocol
     this.clientAddress = view.clientAddress
     this.headers = view.headers
     this.upgrade = view.upgrade
     this.group = view.group
     this.attempts = view.attempts
+    this.backend = view.backend === null ? null : backendOf(view.backend, findBackend)
     this.timeouts = view.timeouts
   }
 
@@ -178,5 +198,10 @@ class RemoteExchange implements ExchangeView {
 
   header(name: string): string | undefined {
     return fieldValue(this.headers, name)
+  }
+
+  /** Never: the routes belong to the other thread. */
+  takesSameRoute(): boolean {
+    return false
   }
 }

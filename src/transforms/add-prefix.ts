@@ -1,6 +1,7 @@
 import type { Transform } from '../contracts/transform.ts'
 import { below } from '../model/path.ts'
-import { ADD_PREFIX, cleanPrefix } from './prefix.ts'
+import { cleanPrefix } from '../model/prefix.ts'
+import { ADD_PREFIX } from './prefix.ts'
 
 /**
  * Puts a prefix before the path: with `/v1`, `/users?x=1` becomes `/v1/users?x=1`, and `/` becomes `/v1/`. If `stripPrefix`

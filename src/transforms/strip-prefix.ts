@@ -1,6 +1,7 @@
 import type { Transform } from '../contracts/transform.ts'
 import { afterPrefix } from '../model/path.ts'
-import { cleanPrefix, comparablePrefix, STRIP_PREFIX } from './prefix.ts'
+import { cleanPrefix, comparablePrefix } from '../model/prefix.ts'
+import { STRIP_PREFIX } from './prefix.ts'
 
 /**
  * Removes a path prefix in whole segments before the request is sent: with `/api`, `/api/users?x=1` becomes `/users?x=1`

@@ -1,4 +1,5 @@
 import http from 'node:http'
+import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import {
   createProxy,
@@ -8,6 +9,7 @@ import {
   type ProxyError,
   type ProxyOptions,
 } from '../../src/index.ts'
+import { certificate, key } from './certificates.ts'
 
 /** A proxy that listens, and all that it tells. */
 export interface RunningProxy extends AsyncDisposable {
@@ -63,6 +65,25 @@ export const FRONTS: readonly WayIn[] = [
         return server
       }),
     isOurs: false,
+  },
+]
+
+/** The same two over TLS, with the certificate of ./certificates.ts. */
+export const SECURE_FRONTS: readonly Pick<WayIn, 'name' | 'run'>[] = [
+  {
+    name: 'proxy.listen({ tls })',
+    async run(options) {
+      const proxy = makeProxy(options)
+      const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', tls: { key, cert: certificate } })
+      return { ...watch(proxy, port, () => proxy.close()), url: `https://127.0.0.1:${port}` }
+    },
+  },
+  {
+    name: 'an https server',
+    async run(options) {
+      const front = await runInServer(options, (proxy) => https.createServer({ key, cert: certificate }, proxy.web))
+      return { ...front, url: `https://127.0.0.1:${front.port}` }
+    },
   },
 ]
 
