@@ -21,7 +21,10 @@ export interface ExchangeView {
   readonly target: string
   /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
-  /** Address of the client: the peer's, or that from X-Forwarded-For if the peer is a trusted proxy. May be empty for a unix socket. */
+  /**
+   * Address of the client: the peer's, or that from X-Forwarded-For if the peer is a trusted proxy. May be empty for a unix socket.
+   * `unknown` if the client closed its connection before the address was asked for.
+   */
   readonly clientAddress: string
   /** Headers as received, with the application's changes to `req.headers`. Do not write. */
   readonly headers: Readonly<HeaderList>
