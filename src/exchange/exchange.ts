@@ -38,6 +38,7 @@ export class Exchange implements ExchangeView {
   readonly id: number
   readonly method: string
   readonly target: string
+  path = ''
   readonly headers: Readonly<HeaderList>
   readonly upgrade: string | null
   readonly startedAt: number
@@ -150,6 +151,7 @@ export class Exchange implements ExchangeView {
     if (resolution.fault !== null) {
       return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${resolution.fault}`)
     }
+    this.path = resolution.path
     const route = call?.routeFor === undefined ? resolution.route : call.routeFor(resolution.route)
     if (route === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
     if (route instanceof ProxyError) return route

@@ -19,6 +19,11 @@ export interface ExchangeView {
   readonly method: string
   /** Path and query as received, or as the application has set them in `req.url`. */
   readonly target: string
+  /**
+   * Path and query as the proxy has read them, before the route's transforms: what a guard has to look at. If routes look at paths, dot
+   * segments are resolved, and encoded slashes treated as `routing.encodedSlashes` says. Empty before a route is looked for.
+   */
+  readonly path: string
   /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
   /**

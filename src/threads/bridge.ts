@@ -50,6 +50,7 @@ interface PlainView {
   readonly id: number
   readonly method: string
   readonly target: string
+  readonly path: string
   readonly host: string
   readonly clientAddress: string
   readonly headers: HeaderList
@@ -109,8 +110,9 @@ function toPlain(value: EventArgument): PlainValue {
     return { kind: 'error', error }
   }
   if (isView(value)) {
-    const { id, method, target, host, clientAddress, headers, upgrade, group, attempts, timeouts } = value
-    const view = { id, method, target, host, clientAddress, headers: [...headers], upgrade, group, attempts, timeouts }
+    const { id, method, target, path, host, clientAddress, upgrade, group, attempts, timeouts } = value
+    const headers = [...value.headers]
+    const view = { id, method, target, path, host, clientAddress, headers, upgrade, group, attempts, timeouts }
     return { kind: 'exchange', view }
   }
   return { kind: 'value', value }
@@ -148,6 +150,7 @@ class RemoteExchange implements ExchangeView {
   readonly id: number
   readonly method: string
   readonly target: string
+  readonly path: string
   readonly host: string
   readonly clientAddress: string
   readonly headers: Readonly<HeaderList>
@@ -162,6 +165,7 @@ class RemoteExchange implements ExchangeView {
     this.id = view.id
     this.method = view.method
     this.target = view.target
+    this.path = view.path
     this.host = view.host
     this.clientAddress = view.clientAddress
     this.headers = view.headers
