@@ -39,7 +39,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
   'health-checks': BASE,
-  interceptors: [...BASE, 'headers'],
+  // The grammar of names and values is HTTP/1.1's.
+  interceptors: [...BASE, 'http1', 'headers'],
   loggers: BASE,
   observers: BASE,
   'retry-policies': BASE,

@@ -1,2 +1,5 @@
+export { type AddressesOptions, addresses } from './addresses.ts'
+export { type HookRequest, type RequestHook, requestHook } from './request-hook.ts'
 export { respond, type WholeResponse } from './respond.ts'
+export type { ResponseLike } from './whatwg-response.ts'
 export { wrapSink } from './wrap-sink.ts'
