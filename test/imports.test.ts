@@ -90,6 +90,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
   'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],
   'node:fs/promises': ['cli'],
+  'node:crypto': ['interceptors'],
   'node:diagnostics_channel': ['observers'],
   'node:assert/strict': ['testing'],
   // Modules of the user's: an entry module, a configuration file in JavaScript.

@@ -1,5 +1,8 @@
 export { type AddressesOptions, addresses } from './addresses.ts'
+export { CORS_DEFAULTS, type CorsOptions, cors } from './cors.ts'
+export { type OwnHeaders, ownHeaders } from './own-headers.ts'
 export { type HookRequest, type RequestHook, requestHook } from './request-hook.ts'
 export { respond, type WholeResponse } from './respond.ts'
+export { type VerdictCache, verdictCache } from './verdict-cache.ts'
 export type { ResponseLike } from './whatwg-response.ts'
 export { wrapSink } from './wrap-sink.ts'
