@@ -84,8 +84,15 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'testing', // mock backends
   ],
   'node:tls': [...POOLS, ...FRONTS, 'testing', 'proxy'], // it checks a certificate that replaces another
-  'node:http': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts', 'cli/demo-backend.ts'],
-  'node:https': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts'],
+  'node:http': [
+    ...POOLS,
+    ...FRONTS,
+    'health-checks',
+    'interceptors/auth-service.ts',
+    'worker.ts',
+    'cli/demo-backend.ts',
+  ],
+  'node:https': [...POOLS, ...FRONTS, 'health-checks', 'interceptors/auth-service.ts', 'worker.ts'],
   'node:worker_threads': ['threads', 'worker.ts'],
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
   'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],

@@ -1,5 +1,6 @@
 export { type AddressesOptions, addresses } from './addresses.ts'
 export { CORS_DEFAULTS, type CorsOptions, cors } from './cors.ts'
+export { FORWARD_AUTH_DEFAULTS, type ForwardAuthOptions, forwardAuth } from './forward-auth.ts'
 export { type OwnHeaders, ownHeaders } from './own-headers.ts'
 export { type HookRequest, type RequestHook, requestHook } from './request-hook.ts'
 export { respond, type WholeResponse } from './respond.ts'

@@ -37,6 +37,7 @@ export const FAULTS = {
   ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false },
   ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404, blames: false },
   ERR_PROXY_INTERCEPT_TIMEOUT: { side: 'proxy', phase: 'intercept', status: 504, blames: false },
+  ERR_PROXY_AUTH_UNAVAILABLE: { side: 'proxy', phase: 'intercept', status: 503, blames: false },
   ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503, blames: false },
   ERR_PROXY_POOL_FULL: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
   ERR_PROXY_ACQUIRE_TIMEOUT: { side: 'backend', phase: 'acquire', status: 504, blames: false },
