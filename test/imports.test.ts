@@ -83,12 +83,20 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'testing', // mock backends
   ],
   'node:tls': [...POOLS, ...FRONTS, 'testing', 'proxy'], // it checks a certificate that replaces another
-  'node:http': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts', 'cli/demo-backend.ts'],
-  'node:https': [...POOLS, ...FRONTS, 'health-checks', 'worker.ts'],
+  'node:http': [
+    ...POOLS,
+    ...FRONTS,
+    'health-checks',
+    'interceptors/auth-service.ts',
+    'worker.ts',
+    'cli/demo-backend.ts',
+  ],
+  'node:https': [...POOLS, ...FRONTS, 'health-checks', 'interceptors/auth-service.ts', 'worker.ts'],
   'node:worker_threads': ['threads', 'worker.ts'],
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
   'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],
   'node:fs/promises': ['cli'],
+  'node:crypto': ['interceptors'],
   'node:diagnostics_channel': ['observers'],
   'node:assert/strict': ['testing'],
   // Modules of the user's: an entry module, a configuration file in JavaScript.

@@ -1,4 +1,4 @@
-import { clientAddressOf } from '../headers/client-address.ts'
+import { clientAddressOf, clientProtocolOf } from '../headers/client-address.ts'
 import type { RequestHeaders } from '../headers/request.ts'
 import { fieldValue, removeField } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
@@ -6,15 +6,14 @@ import { ProxyError } from '../model/errors.ts'
 import type { ExchangeView, HeaderList, Timeouts } from '../model/exchange-view.ts'
 import type { RequestHead } from '../model/message.ts'
 import type { OutcomeKind } from '../model/outcome.ts'
-import type { Resolution } from '../routing/resolve.ts'
-import { describeError } from '../runtime/describe-error.ts'
+import { type Resolution, takesSameRoute } from '../routing/resolve.ts'
 import { accept, bodyLimitFault } from './accept.ts'
 import type { Attempt } from './attempt.ts'
 import { Attempts } from './attempts.ts'
 import type { ExchangeCall } from './call.ts'
 import { ClientWatch } from './client-watch.ts'
 import type { Front, FrontBody } from './front.ts'
-import { decideLast, type LocalResponse, respondToFailure, sendLocally } from './local-response.ts'
+import { abortClient, decideLast, respondLocally, respondToFailure } from './local-response.ts'
 import { routedHead } from './outgoing.ts'
 import { recordExchange } from './record.ts'
 import { ReplayableBody } from './replayable-body.ts'
@@ -38,6 +37,7 @@ export class Exchange implements ExchangeView {
   readonly id: number
   readonly method: string
   readonly target: string
+  path = ''
   readonly headers: Readonly<HeaderList>
   readonly upgrade: string | null
   readonly startedAt: number
@@ -104,10 +104,7 @@ export class Exchange implements ExchangeView {
   }
 
   get protocol(): 'http' | 'https' {
-    // A list begins with the protocol of the client (as X-Forwarded-For does with its address).
-    const forwarded = this.request.forwardedProto.split(',', 1)[0]?.trim().toLowerCase()
-    if (forwarded === 'http' || forwarded === 'https') return forwarded
-    return this.front.peer.isSecure ? 'https' : 'http'
+    return clientProtocolOf(this.front.peer, this.request.forwardedProto)
   }
 
   get clientAddress(): string {
@@ -129,11 +126,7 @@ export class Exchange implements ExchangeView {
   }
 
   takesSameRoute(method: string, target: string): boolean {
-    const { router } = this.snapshot
-    const { host, isHostSet } = this.request
-    const own = router.resolve(this.method, this.target, host, isHostSet)
-    const other = router.resolve(method, target, own.host ?? host, isHostSet)
-    return other.fault === null && other.route === own.route
+    return takesSameRoute(this.snapshot.router, this.request, this, { method, target })
   }
 
   /** Calls in the async context of the request. It allocates an array, so it is not used for each piece of a body. */
@@ -148,7 +141,7 @@ export class Exchange implements ExchangeView {
     // 1 accept
     const refused = accept(this)
     if (refused instanceof ProxyError) return this.fail(refused)
-    if (refused !== null) return this.#respondLocally(refused)
+    if (refused !== null) return respondLocally(this, refused)
     // 2 resolve
     const head = this.#resolve(found)
     if (head instanceof ProxyError) return this.fail(head)
@@ -165,6 +158,7 @@ export class Exchange implements ExchangeView {
     if (resolution.fault !== null) {
       return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${resolution.fault}`)
     }
+    this.path = resolution.path
     const route = call?.routeFor === undefined ? resolution.route : call.routeFor(resolution.route)
     if (route === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
     if (route instanceof ProxyError) return route
@@ -230,23 +224,7 @@ export class Exchange implements ExchangeView {
   /** Ends a response of which some may have reached the client, so that the client notices that it is incomplete. */
   truncate(error: ProxyError): void {
     if (!this.end('truncated', error)) return
-    this.abortClient()
-  }
-
-  /** Ends the client's connection. */
-  abortClient(): void {
-    try {
-      this.front.abort()
-    } catch (thrown) {
-      this.services.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
-    }
-  }
-
-  #respondLocally(response: LocalResponse): void {
-    this.status = response.status
-    this.end('local', null)
-    decideLast(this, response.status)
-    sendLocally(this, response)
+    abortClient(this)
   }
 
   // 8 record

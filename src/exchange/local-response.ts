@@ -13,6 +13,23 @@ export interface LocalResponse {
   readonly text: string
 }
 
+/** Ends the exchange with a response of the proxy itself. */
+export function respondLocally(exchange: Exchange, response: LocalResponse): void {
+  exchange.status = response.status
+  exchange.end('local', null)
+  decideLast(exchange, response.status)
+  sendLocally(exchange, response)
+}
+
+/** Ends the client's connection. */
+export function abortClient({ front, services }: Exchange): void {
+  try {
+    front.abort()
+  } catch (thrown) {
+    services.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
+  }
+}
+
 /** Leaves a failed exchange, which has ended, to the caller's `onError`; otherwise sends the proxy's response. */
 export function respondToFailure(exchange: Exchange, error: ProxyError): void {
   const { call, services } = exchange
@@ -51,7 +68,7 @@ export function decideLast({ front, services }: Exchange, status: number): void 
 }
 
 /** Sends the proxy's own response. Called after the exchange has ended. */
-export function sendLocally(exchange: Exchange, { status, headers, text }: LocalResponse): void {
+function sendLocally(exchange: Exchange, { status, headers, text }: LocalResponse): void {
   const { front, services } = exchange
   try {
     front.respond({ status, reason: '', headers, bodyBytes: text.length })
@@ -61,7 +78,7 @@ export function sendLocally(exchange: Exchange, { status, headers, text }: Local
     front.end(null)
   } catch (thrown) {
     services.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
-    exchange.abortClient()
+    abortClient(exchange)
   }
 }
 

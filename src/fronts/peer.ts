@@ -14,7 +14,7 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
         address,
         localPort: socket.localPort ?? 0,
         isSecure: (socket as Partial<TLSSocket>).encrypted === true,
-        isTrusted: (address !== '' || isLocal(socket)) && isTrusted(address),
+        isTrusted: isTrusted(address),
       }
       peers.set(socket, peer)
     }
@@ -22,9 +22,12 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
   }
 }
 
-/** The client's address as text; empty for a unix socket and for a closed one. */
+/**
+ * The client's address as text; empty for a unix socket, and `unknown` (RFC 7239 section 6.2) if the client has closed the connection
+ * before we asked. A client can arrange that for a request of its own: it must not pass for a unix socket.
+ */
 export function addressOf(socket: Socket): string {
-  return parseAddress(socket.remoteAddress ?? '') ?? ''
+  return parseAddress(socket.remoteAddress ?? '') ?? (isLocal(socket) ? '' : 'unknown')
 }
 
 /** Whether the socket has no address because it needs none (a unix socket), and not because it is closed. */

@@ -21,3 +21,10 @@ export function clientAddressOf(peer: Peer, forwardedFor: string, isTrusted: (ad
   }
   return client
 }
+
+/** How the client is connected to the first proxy. @param forwarded X-Forwarded-Proto, if it is believed; a list begins with the client's. */
+export function clientProtocolOf({ isSecure }: Peer, forwarded: string): 'http' | 'https' {
+  const first = forwarded.split(',', 1)[0]?.trim().toLowerCase()
+  if (first === 'http' || first === 'https') return first
+  return isSecure ? 'https' : 'http'
+}

@@ -3,7 +3,7 @@ import type { Backend } from '../model/backend.ts'
 import type { RequestHead } from '../model/message.ts'
 import { afterPrefix } from '../model/path.ts'
 import { cleanPrefix, comparablePrefix } from '../model/prefix.ts'
-import { checkKeys, isObject, optionError } from './check-options.ts'
+import { checkKeys, isObject, optionError } from './option-checks.ts'
 
 /** How paths of the client differ from those of the backend. */
 export interface PrefixChange {

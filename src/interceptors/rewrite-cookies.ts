@@ -2,7 +2,7 @@ import type { Interceptor } from '../contracts/interceptor.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { ResponseHead } from '../model/message.ts'
 import { prefixFault } from '../model/prefix.ts'
-import { checkKeys, isObject, optionError } from './check-options.ts'
+import { checkKeys, isObject, optionError } from './option-checks.ts'
 import { wrapSink } from './wrap-sink.ts'
 
 /** Options of {@link rewriteCookies}. Without an option its attribute stays as it is. */

@@ -2,7 +2,7 @@ import type { Interceptor } from '../contracts/interceptor.ts'
 import { isHost } from '../http1/fields.ts'
 import type { Backend } from '../model/backend.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
-import { checkKeys, optionError } from './check-options.ts'
+import { checkKeys, optionError } from './option-checks.ts'
 import { askedHost, clientPaths, isOwnAddress, type PrefixChange, protocolOf } from './own-address.ts'
 import { wrapSink } from './wrap-sink.ts'
 

@@ -37,6 +37,7 @@ export const FAULTS = {
   ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false },
   ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404, blames: false },
   ERR_PROXY_INTERCEPT_TIMEOUT: { side: 'proxy', phase: 'intercept', status: 504, blames: false },
+  ERR_PROXY_AUTH_UNAVAILABLE: { side: 'proxy', phase: 'intercept', status: 503, blames: false },
   ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503, blames: false },
   ERR_PROXY_POOL_FULL: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
   ERR_PROXY_ACQUIRE_TIMEOUT: { side: 'backend', phase: 'acquire', status: 504, blames: false },
@@ -58,8 +59,9 @@ export const FAULTS = {
   ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500, blames: false },
 } as const satisfies Record<string, Fault>
 
-/** Seconds after which a client that was refused because of load may retry. */
-const RETRY_AFTER_SECONDS = '1'
+const NO_HEADERS = Object.freeze({})
+/** A client that was refused because of load may retry after a second. */
+const RETRY_LATER = Object.freeze({ 'Retry-After': '1' })
 
 /** A stable code. Branch on it, never on the message. */
 export type ProxyErrorCode = keyof typeof FAULTS
@@ -74,6 +76,8 @@ export interface ProxyErrorDetails {
   readonly phase?: Phase
   /** See {@link ProxyError.blamesBackend}. Default: that of the code. */
   readonly blamesBackend?: boolean
+  /** See {@link ProxyError.headers}. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /**
@@ -96,6 +100,8 @@ export class ProxyError extends Error {
    * `backend`: a time limit ended an exchange while both sides were quiet, or while it waited for a connection of the pool.
    */
   readonly blamesBackend: boolean
+  /** Headers for a response with {@link status}; frameworks add them to theirs. */
+  readonly headers: Readonly<Record<string, string>>
 
   constructor(code: ProxyErrorCode, message: string, details: ProxyErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -107,11 +113,7 @@ export class ProxyError extends Error {
     this.backend = details.backend ?? null
     this.attempt = details.attempt ?? 0
     this.blamesBackend = details.blamesBackend ?? fault.blames
-  }
-
-  /** Headers for a response with {@link status}; frameworks add them to theirs. */
-  get headers(): Readonly<Record<string, string>> {
-    return this.status === 503 ? { 'Retry-After': RETRY_AFTER_SECONDS } : {}
+    this.headers = details.headers ?? (fault.status === 503 ? RETRY_LATER : NO_HEADERS)
   }
 }
 

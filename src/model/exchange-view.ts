@@ -21,11 +21,19 @@ export interface ExchangeView {
   readonly method: string
   /** Path and query as received, or as the application has set them in `req.url`. */
   readonly target: string
+  /**
+   * Path and query as the proxy has read them, before the route's transforms: what a guard has to look at. If routes look at paths, dot
+   * segments are resolved, and encoded slashes treated as `routing.encodedSlashes` says. Empty before a route is looked for.
+   */
+  readonly path: string
   /** `Host` as received, or as the application has set it; empty for none. */
   readonly host: string
   /** How the client is connected; from X-Forwarded-Proto if the peer is a trusted proxy, or if the application has set it. */
   readonly protocol: 'http' | 'https'
-  /** Address of the client: the peer's, or that from X-Forwarded-For if the peer is a trusted proxy. May be empty for a unix socket. */
+  /**
+   * Address of the client: the peer's, or that from X-Forwarded-For if the peer is a trusted proxy. May be empty for a unix socket.
+   * `unknown` if the client closed its connection before the address was asked for.
+   */
   readonly clientAddress: string
   /** Headers as received, with the application's changes to `req.headers`. Do not write. */
   readonly headers: Readonly<HeaderList>

@@ -37,6 +37,18 @@ export interface Resolver<R> {
   confine(path: string): PathReading
 }
 
+/** Whether another request of the same client would take the same route as its `own`. */
+export function takesSameRoute<R>(
+  resolver: Resolver<R>,
+  { host, isHostSet }: { readonly host: string; readonly isHostSet: boolean },
+  own: { readonly method: string; readonly target: string },
+  other: { readonly method: string; readonly target: string },
+): boolean {
+  const before = resolver.resolve(own.method, own.target, host, isHostSet)
+  const after = resolver.resolve(other.method, other.target, before.host ?? host, isHostSet)
+  return after.fault === null && after.route === before.route
+}
+
 /** Creates a resolver. If no route looks at paths (`looksAtPaths` is false), they pass byte by byte. */
 export function createResolver<R extends RouteRule>(
   routes: readonly R[],

@@ -11,6 +11,7 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
     id: 1,
     method: 'GET',
     target: '/',
+    path: partial.target ?? '/',
     host: 'localhost',
     protocol: 'http',
     clientAddress: '127.0.0.1',

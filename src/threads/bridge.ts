@@ -55,6 +55,7 @@ interface PlainView {
   readonly id: number
   readonly method: string
   readonly target: string
+  readonly path: string
   readonly host: string
   readonly protocol: 'http' | 'https'
   readonly clientAddress: string
@@ -116,9 +117,9 @@ function toPlain(value: EventArgument): PlainValue {
     return { kind: 'error', error }
   }
   if (isView(value)) {
-    const { id, method, target, host, protocol, clientAddress, upgrade, group, attempts, timeouts } = value
+    const { id, method, target, path, host, protocol, clientAddress, upgrade, group, attempts, timeouts } = value
     const backend = value.backend === null ? null : plainBackend(value.backend)
-    const request = { id, method, target, host, protocol, clientAddress, headers: [...value.headers], upgrade }
+    const request = { id, method, target, path, host, protocol, clientAddress, headers: [...value.headers], upgrade }
     return { kind: 'exchange', view: { ...request, group, attempts, backend, timeouts } }
   }
   return { kind: 'value', value }
@@ -164,6 +165,7 @@ class RemoteExchange implements ExchangeView {
   readonly id: number
   readonly method: string
   readonly target: string
+  readonly path: string
   readonly host: string
   readonly protocol: 'http' | 'https'
   readonly clientAddress: string
@@ -180,6 +182,7 @@ class RemoteExchange implements ExchangeView {
     this.id = view.id
     this.method = view.method
     this.target = view.target
+    this.path = view.path
     this.host = view.host
     this.protocol = view.protocol
     this.clientAddress = view.clientAddress

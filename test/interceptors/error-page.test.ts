@@ -289,8 +289,8 @@ test('wrong options name the option, the value and what is allowed', () => {
     [{ statuses: [404.5] }, /statuses is \[404\.5\]/],
     [{ render: true }, /^error-page: render is true; give a function$/],
     [{ render: () => ({ status: 500 }), text: 'a' }, /^error-page: text is "a"; give either it or render$/],
-    [{ htm: '' }, /^error-page: unknown option htm; there are: html, json, text, statuses, render$/],
-    [undefined, /^error-page: options are undefined; give an object$/],
+    [{ htm: '' }, /^error-page: there is no option htm; allowed: html, json, text, statuses, render$/],
+    [undefined, /^error-page: the options are missing; give an object$/],
   ] as const) {
     assert.throws(() => errorPage(options as unknown as ErrorPageOptions), { name: 'TypeError', message })
   }

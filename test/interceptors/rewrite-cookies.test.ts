@@ -213,8 +213,8 @@ test('wrong options name the option, the value and what is allowed', () => {
     [{ sameSite: true }, /sameSite is true/],
     [{ sameSite: 'toString' }, /sameSite is "toString"/],
     [{ sameSite: 'none', secure: false }, /^rewrite-cookies: secure is false; give true, or another sameSite/],
-    [{ samesite: 'lax' }, /^rewrite-cookies: unknown option samesite; there are: domain, path, secure, sameSite$/],
-    [undefined, /^rewrite-cookies: options are undefined; give an object$/],
+    [{ samesite: 'lax' }, /^rewrite-cookies: there is no option samesite; allowed: domain, path, secure, sameSite$/],
+    [undefined, /^rewrite-cookies: the options are missing; give an object$/],
   ] as const) {
     assert.throws(() => rewriteCookies(options as RewriteCookiesOptions), { name: 'TypeError', message })
   }

@@ -281,9 +281,9 @@ test('wrong options name the option, the value and what is allowed', () => {
     [{ prefix: { from: 'a', to: '/b' } }, /^rewrite-location: prefix.from\("a"\)/],
     [{ prefix: { from: '/a' } }, /^rewrite-location: prefix.to/],
     [{ prefix: null }, /^rewrite-location: prefix is null; give/],
-    [{ prefix: { from: '/a', to: '/b', too: 1 } }, /^rewrite-location: prefix: unknown option too/],
-    [{ hosts: 'a' }, /^rewrite-location: unknown option hosts; there are: host, protocol, prefix/],
-    [null, /^rewrite-location: options are null/],
+    [{ prefix: { from: '/a', to: '/b', too: 1 } }, /^rewrite-location: prefix: there is no option too/],
+    [{ hosts: 'a' }, /^rewrite-location: there is no option hosts; allowed: host, protocol, prefix/],
+    [null, /^rewrite-location: the options are null/],
   ] as const) {
     assert.throws(() => rewriteLocation(options as RewriteLocationOptions), { name: 'TypeError', message })
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { test } from 'node:test'
-import { createProxy, type RouteOptions, type RoutingOptions } from '../../src/index.ts'
+import { createProxy, type Interceptor, type RouteOptions, type RoutingOptions } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { addPrefix, stripPrefix } from '../../src/transforms/index.ts'
 import { converse } from '../support/raw-client.ts'
@@ -326,3 +326,26 @@ test('several proxies on one server each take the upgrades of their paths', asyn
     server.closeAllConnections()
   }
 })
+
+for (const { name, run } of FRONTS) {
+  test(`${name}: an exchange has the path as routes have read it, before their transforms`, async () => {
+    await using backend = await mockBackend()
+    const seen: string[] = []
+    const looks: Interceptor = {
+      name: 'looks',
+      wrap: (next) => (exchange, request, body, sink) => {
+        seen.push(exchange.path)
+        next(exchange, request, body, sink)
+      },
+    }
+    const routes: RouteOptions[] = [{ path: '/api', transforms: [stripPrefix('/api')], interceptors: [looks] }]
+    await using front = await run({ target: backend.url, routing: { encodedSlashes: 'decode' }, routes })
+    const targets = ['/api/a?b=/../c', '/api/x/../y', '/api%2Fz', 'GET http://other/api/%2e/q']
+    for (const target of targets) assert.equal(await ask(front, target), '200', target)
+    assert.deepEqual(seen, ['/api/a?b=/../c', '/api/y', '/api/z', '/api/q'])
+    assert.deepEqual(
+      backend.requests.map(({ path }) => path),
+      ['/a?b=/../c', '/y', '/z', '/q'],
+    )
+  })
+}

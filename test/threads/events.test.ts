@@ -97,6 +97,7 @@ test('errors arrive as ProxyError with backend, exchange and cause', {
   )
   assert.match(String((error.cause as Error).message), /ECONNREFUSED/)
   assert.equal(exchange?.target, '/x')
+  assert.equal(exchange?.path, '/x')
   const [backend, ms, reason] = await ejected.promise
   assert.deepEqual([backend.id, ms], ['dead', 30_000])
   assert.match(reason, /1 failures in a row/)
