@@ -1,0 +1,85 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
+import type { ProxyError, ResponseSink, WebOverrides } from '../../index.ts'
+import { Call } from './call.ts'
+import { rewritesResponses } from './hooks.ts'
+import { hangUp, nodeError } from './node-errors.ts'
+import type { ProxyResponse } from './proxy-response.ts'
+import { respondWith } from './respond.ts'
+import { type Audience, ShownResponse } from './shown-response.ts'
+
+/** A call of `web()` that the engine carries. */
+export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Audience {
+  #shown: ShownResponse | null = null
+  #isTaken = false
+
+  /** Sends the request to the target. */
+  carry(): void {
+    const { req, res, options, owner } = this
+    const outgoing = this.prepare('proxyReq', [undefined])
+    if (outgoing === null) return
+    const { backend, path, method, hostHeader } = outgoing
+    const overrides: WebOverrides = { target: backend, hostHeader, context: this, onError: this.onError }
+    if (path !== undefined) overrides.path = path
+    if (method !== undefined) overrides.method = method
+    const body = this.proxyReq?.body ?? options.buffer
+    if (body !== undefined) overrides.body = body as Buffer | Readable
+    const isHooked =
+      this.edits !== null || this.proxyReq !== null || rewritesResponses(options) || this.#showsResponses()
+    owner.engines.get(isHooked, options, overrides).web(req, res, overrides)
+  }
+
+  #showsResponses(): boolean {
+    const { options, owner } = this
+    return options.selfHandleResponse === true || owner.listenerCount('proxyRes') > 0 || owner.listenerCount('end') > 0
+  }
+
+  protected override wrap(sink: ResponseSink): ResponseSink {
+    const isAwaited = this.proxyReq !== null && this.proxyReq.listenerCount('response') > 0
+    if (!isAwaited && !this.#showsResponses()) return sink
+    this.#shown = new ShownResponse(sink, this)
+    return this.#shown
+  }
+
+  onResponse(response: ProxyResponse): boolean {
+    const { req, res, options, owner } = this
+    const isOurs = options.selfHandleResponse !== true
+    this.proxyReq?.emit('response', response)
+    owner.emit('proxyRes', response, req, res)
+    if (isOurs && !res.headersSent) return false
+    this.#isTaken = true
+    response.once('end', () => this.#tellEnd(response))
+    // A listener that has sent a head of its own gets the body behind it.
+    if (isOurs && res.writableEnded) response.resume()
+    else if (isOurs) response.pipe(res)
+    return true
+  }
+
+  onResponseEnd(response: ProxyResponse): void {
+    if (!this.#isTaken) this.#tellEnd(response)
+  }
+
+  #tellEnd(response: ProxyResponse): void {
+    this.owner.emit('end', this.req, this.res, response)
+  }
+
+  protected override onClosed(): void {
+    super.onClosed()
+    this.#shown?.abandon(hangUp())
+  }
+
+  onEngineError(error: ProxyError): void {
+    const { req, res, owner } = this
+    if (error.code === 'ERR_PROXY_CLIENT_GONE') {
+      if (!res.headersSent || !req.complete) owner.emit('econnreset', nodeError(error), req, res, this.target)
+    } else if (res.headersSent && !this.#isTaken && owner.listenerCount('error') > 0) {
+      // The client sees that its response is truncated. Callbacks hear of failures before a response only.
+      this.hasFailed = true
+      owner.emit('error', nodeError(error), req, res, this.target)
+    }
+  }
+
+  protected override respond(error: Error, status: number): void {
+    respondWith(this.res, error, status)
+  }
+}

@@ -1,0 +1,87 @@
+import type { Duplex } from 'node:stream'
+import type { CallOverrides, ProxyError, ResponseHead, ResponseSink } from '../../index.ts'
+import { Call, type Given, type Owner } from './call.ts'
+import { Tap } from './hooks.ts'
+import { nodeError } from './node-errors.ts'
+import { countOpen } from './open-sockets.ts'
+import { ProxyResponse } from './proxy-response.ts'
+import { endSoon, refuseUpgrade } from './respond.ts'
+
+/** A call of `ws()` that the engine carries. */
+export class WsCall extends Call<Duplex> {
+  readonly #head: Buffer
+  #isOpen = false
+
+  constructor(owner: Owner, given: Given<Duplex>, head: Buffer) {
+    super(owner, given)
+    this.#head = head
+    const { req, res: socket } = this
+    countOpen(socket)
+    socket.on('error', (error) => {
+      if (owner.listenerCount('error') > 0) owner.emit('error', error, req, socket)
+    })
+  }
+
+  /** Asks the target for the upgrade. */
+  carry(): void {
+    const { req, res: socket, owner, options } = this
+    const outgoing = this.prepare('proxyReqWs', [this.#head])
+    if (outgoing === null) return
+    const { backend, path, hostHeader } = outgoing
+    const overrides: CallOverrides = { target: backend, hostHeader, context: this, onError: this.onError }
+    if (path !== undefined) overrides.path = path
+    owner.engines.get(true, options, overrides).ws(req, socket, this.#head, overrides)
+  }
+
+  protected override wrap(sink: ResponseSink): ResponseSink {
+    return new OpeningTap(sink, this)
+  }
+
+  onOpen(head: ResponseHead, stream: Duplex, rest: Buffer): void {
+    const { owner } = this
+    this.#isOpen = true
+    countOpen(stream)
+    const response = new ProxyResponse(head, head.reason, { resume() {}, retain() {} }, this.proxyReq)
+    let isOver = false
+    const tellClose = (): void => {
+      if (isOver) return
+      isOver = true
+      owner.emit('close', response, stream, rest)
+    }
+    stream.once('end', tellClose).once('close', tellClose)
+    owner.emit('open', stream)
+    owner.emit('proxySocket', stream)
+  }
+
+  onEngineError(error: ProxyError): void {
+    const { req, res: socket, owner } = this
+    if (!this.#isOpen || error.side === 'client' || owner.listenerCount('error') === 0) return
+    owner.emit('error', nodeError(error), req, socket)
+  }
+
+  protected override tell(...args: Parameters<Call<Duplex>['tell']>): boolean {
+    const isTold = super.tell(...args)
+    // http-proxy ends the connection itself.
+    if (isTold) endSoon(this.res)
+    return isTold
+  }
+
+  protected override respond(error: Error, status: number): void {
+    refuseUpgrade(this.res, error, status)
+  }
+}
+
+/** Tells of an opened tunnel. */
+class OpeningTap extends Tap {
+  readonly #call: WsCall
+
+  constructor(sink: ResponseSink, call: WsCall) {
+    super(sink)
+    this.#call = call
+  }
+
+  override onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
+    this.sink.onUpgrade(head, stream, rest)
+    if (!stream.destroyed) this.#call.onOpen(head, stream, rest)
+  }
+}
