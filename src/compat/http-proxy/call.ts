@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type Logger, ProxyError, type ResponseSink } from '../../index.ts'
+import { type BodySource, type Logger, ProxyError, type ResponseSink } from '../../index.ts'
+import type { Delegate } from './delegate.ts'
 import type { Engines } from './engines.ts'
 import type { HookedCall } from './hooks.ts'
 import { hangUp, nodeError } from './node-errors.ts'
@@ -10,12 +11,17 @@ import { optionEdits } from './request-headers.ts'
 import { type Destination, readTarget } from './target.ts'
 import type { NormalizedServerOptions, ProxyTargetUrl } from './types.ts'
 
-/** What a call needs of its `ProxyServer`. */
-export interface Owner {
-  readonly engines: Engines
+/** The listeners of a `ProxyServer`, and where faults go that they do not hear of. */
+export interface Listeners {
   readonly logger: Logger
   listenerCount(event: string): number
   emit(event: string, ...args: unknown[]): boolean
+}
+
+/** What a call needs of its `ProxyServer`. */
+export interface Owner extends Listeners {
+  readonly engines: Engines
+  readonly delegate: Delegate
 }
 
 /** Where `web()` and `ws()` were called, and who hears of failures. */
@@ -87,13 +93,21 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
     this.proxyReq?.emit('close')
   }
 
-  /** Decides what is sent, with the listeners of `event`. @returns `null` if they have ended the request. */
-  protected prepare(event: 'proxyReq' | 'proxyReqWs', more: readonly unknown[]): Outgoing | null {
+  /**
+   * Decides what is sent, with the listeners of `event`.
+   * @param carried the request as the engine gets it.
+   * @returns `null` if they have ended the request.
+   */
+  protected prepare(
+    event: 'proxyReq' | 'proxyReqWs',
+    more: readonly unknown[],
+    carried: IncomingMessage = this.req,
+  ): Outgoing | null {
     const { req, res, options, owner } = this
     const { url = '/' } = req
     const target = readTarget(options.target as NonNullable<typeof options.target>, options)
     this.targetHost = target.host
-    let edits = optionEdits(req, options, target)
+    let edits = optionEdits(carried, options, target)
     let { base, path } = sentPath(target, options, url)
     let { method } = options
     if (owner.listenerCount(event) > 0) {
@@ -101,7 +115,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
       if (options.changeOrigin === true) edits.set('host', { name: 'Host', value: target.host })
       const whole = wholePath(target, { base, path }, url)
       const asked = method ?? req.method ?? 'GET'
-      const proxyReq = new OutgoingRequest(req, target, asked, whole, edits)
+      const proxyReq = new OutgoingRequest(carried, target, asked, whole, edits)
       this.proxyReq = proxyReq
       owner.emit(event, proxyReq, req, res, options, ...more)
       if (proxyReq.destroyed) {
@@ -115,6 +129,10 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
     this.edits = edits === null || edits.size === 0 ? null : edits
     const showsTarget = options.changeOrigin === true && edits?.has('host') !== true
     return { target, backend: backendOf(base, target), path, method, hostHeader: showsTarget ? 'backend' : 'client' }
+  }
+
+  tapBody(body: BodySource | null): BodySource | null {
+    return body
   }
 
   tap(sink: ResponseSink): ResponseSink {

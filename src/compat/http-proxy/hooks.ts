@@ -1,5 +1,14 @@
 import type { Duplex } from 'node:stream'
-import type { ExchangeView, Flow, HeaderList, Interceptor, ResponseHead, ResponseSink, Transform } from '../../index.ts'
+import type {
+  BodySource,
+  ExchangeView,
+  Flow,
+  HeaderList,
+  Interceptor,
+  ResponseHead,
+  ResponseSink,
+  Transform,
+} from '../../index.ts'
 import { rewriteCookie } from './cookies.ts'
 import { rewriteLocation, rewritesLocation } from './location.ts'
 import type { HeaderEdits } from './outgoing-request.ts'
@@ -14,6 +23,8 @@ export interface HookedCall {
   readonly targetHost: string
   /** The host that the client has asked for; empty if unknown. */
   readonly clientHost: string
+  /** Wraps the way of the body; `body` itself if nobody is interested. */
+  tapBody(body: BodySource | null): BodySource | null
   /** Wraps the way of the response; `sink` itself if nobody is interested. */
   tap(sink: ResponseSink): ResponseSink
 }
@@ -56,10 +67,13 @@ function isRewrite(option: NormalizedServerOptions['cookiePathRewrite']): option
   return typeof option === 'string' || (typeof option === 'object' && option !== null)
 }
 
-/** Shows responses to the listeners of a call. */
+/** Shows bodies and responses to a call. */
 export const responses: Interceptor = {
   name: 'http-proxy',
-  wrap: (next) => (exchange, request, body, sink) => next(exchange, request, body, callOf(exchange).tap(sink)),
+  wrap: (next) => (exchange, request, body, sink) => {
+    const call = callOf(exchange)
+    next(exchange, request, call.tapBody(body), call.tap(sink))
+  },
 }
 
 /** Only calls of this folder pass by these hooks, each with itself as context. */

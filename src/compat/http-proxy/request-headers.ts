@@ -72,11 +72,12 @@ export function addForwarded(
   const protocol = isSocket && xfwdWsProtoAsHttp !== true ? 'ws' : 'http'
   const host = String(headers[':authority'] ?? headers.host ?? '')
   const append = (name: string, value: string): void => {
+    if (value === '') return
     const before = headers[name]
     headers[name] = before === undefined || before === '' ? value : `${before},${value}`
   }
   append('x-forwarded-for', socket.remoteAddress ?? '')
   append('x-forwarded-port', /:(\d+)$/.exec(host)?.[1] ?? (isSecure ? '443' : '80'))
   append('x-forwarded-proto', isSecure ? `${protocol}s` : protocol)
-  headers['x-forwarded-host'] ||= host
+  if (host !== '') headers['x-forwarded-host'] ||= host
 }

@@ -11,7 +11,8 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { consoleLogger, type Logger } from '../../index.ts'
 import { type CallArguments, readArguments } from './arguments.ts'
-import type { Call, Given, Owner } from './call.ts'
+import type { Call, Given, Listeners, Owner } from './call.ts'
+import { Delegate } from './delegate.ts'
 import { Engines } from './engines.ts'
 import { createServer } from './listen.ts'
 import { insertPass, type Pass, WEB_PASSES, WS_PASSES } from './passes.ts'
@@ -165,12 +166,12 @@ export class ProxyServer<
 type PassOf<Type extends 'web' | 'ws', Server> = Type extends 'ws' ? Pass<Socket, Server> : Pass<ServerResponse, Server>
 
 function ownerOf(server: EventEmitter, logger: Logger): Owner {
-  return {
-    engines: new Engines(logger),
+  const listeners: Listeners = {
     logger,
     listenerCount: (event) => server.listenerCount(event),
     emit: (event, ...args) => server.emit(event, ...args),
   }
+  return { ...listeners, engines: new Engines(logger), delegate: new Delegate(listeners) }
 }
 
 /** Calls a function for the target, and parses URLs. @throws the error of either, or an Error if there is no target. */

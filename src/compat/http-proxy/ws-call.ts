@@ -1,13 +1,15 @@
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { CallOverrides, ProxyError, ResponseHead, ResponseSink } from '../../index.ts'
 import { Call, type Given, type Owner } from './call.ts'
+import { isTheirs } from './delegate.ts'
 import { Tap } from './hooks.ts'
 import { nodeError } from './node-errors.ts'
 import { countOpen } from './open-sockets.ts'
 import { ProxyResponse } from './proxy-response.ts'
 import { endSoon, refuseUpgrade } from './respond.ts'
 
-/** A call of `ws()` that the engine carries. */
+/** A call of `ws()`. */
 export class WsCall extends Call<Duplex> {
   readonly #head: Buffer
   #isOpen = false
@@ -25,6 +27,11 @@ export class WsCall extends Call<Duplex> {
   /** Asks the target for the upgrade. */
   carry(): void {
     const { req, res: socket, owner, options } = this
+    if (isTheirs(options)) {
+      // They would take the body for the first bytes of the new protocol.
+      if (hasBody(req)) return this.respond(new Error('an upgrade with a body'), 400)
+      return owner.delegate.ws(req, socket, this.#head, options, (error) => this.fail(error))
+    }
     const outgoing = this.prepare('proxyReqWs', [this.#head])
     if (outgoing === null) return
     const { backend, path, hostHeader } = outgoing
@@ -84,4 +91,9 @@ class OpeningTap extends Tap {
     this.sink.onUpgrade(head, stream, rest)
     if (!stream.destroyed) this.#call.onOpen(head, stream, rest)
   }
+}
+
+function hasBody({ rawHeaders }: IncomingMessage): boolean {
+  const announces = /^(?:content-length|transfer-encoding)$/i
+  return rawHeaders.some((name, i) => i % 2 === 0 && announces.test(name) && rawHeaders[i + 1] !== '0')
 }
