@@ -1,14 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type BodySource, type Logger, ProxyError, type ResponseSink } from '../../index.ts'
+import type { Logger, ProxyError } from '../../index.ts'
 import type { Delegate } from './delegate.ts'
 import type { Engines } from './engines.ts'
-import type { HookedCall } from './hooks.ts'
 import { hangUp, nodeError } from './node-errors.ts'
 import { type HeaderEdits, OutgoingRequest } from './outgoing-request.ts'
 import { backendOf, sentPath, wholePath } from './path.ts'
 import { optionEdits } from './request-headers.ts'
-import { type Destination, readTarget } from './target.ts'
+import type { Destination, Targets } from './target.ts'
 import type { NormalizedServerOptions, ProxyTargetUrl } from './types.ts'
 
 /** The listeners of a `ProxyServer`, and where faults go that they do not hear of. */
@@ -20,6 +19,7 @@ export interface Listeners {
 
 /** What a call needs of its `ProxyServer`. */
 export interface Owner extends Listeners {
+  readonly targets: Targets
   readonly engines: Engines
   readonly delegate: Delegate
 }
@@ -42,7 +42,7 @@ export interface Outgoing {
 }
 
 /** One call of `web()` or `ws()`, from its options to its end. */
-export abstract class Call<Client extends ServerResponse | Duplex> implements HookedCall {
+export abstract class Call<Client extends ServerResponse | Duplex> {
   readonly req: IncomingMessage
   readonly res: Client
   readonly options: NormalizedServerOptions
@@ -53,10 +53,10 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
   targetHost = ''
   protected readonly owner: Owner
   protected hasFailed = false
+  #isOver = false
   readonly #callback: Given<Client>['callback']
   #resolve!: () => void
   #reject!: (error: Error) => void
-  #sink: ResponseSink | null = null
 
   constructor(owner: Owner, { req, res, options, callback }: Given<Client>) {
     this.owner = owner
@@ -70,7 +70,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
     })
     if (res.closed) this.settle()
     else
-      res.once('close', () => {
+      res.on('close', () => {
         this.onClosed()
         this.settle()
       })
@@ -90,6 +90,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
 
   /** The client's side is closed. */
   protected onClosed(): void {
+    this.#isOver = true
     this.proxyReq?.emit('close')
   }
 
@@ -105,7 +106,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
   ): Outgoing | null {
     const { req, res, options, owner } = this
     const { url = '/' } = req
-    const target = readTarget(options.target as NonNullable<typeof options.target>, options)
+    const target = owner.targets.read(options.target as NonNullable<typeof options.target>, options)
     this.targetHost = target.host
     let edits = optionEdits(carried, options, target)
     let { base, path } = sentPath(target, options, url)
@@ -122,7 +123,9 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
         this.fail(proxyReq.errored ?? hangUp())
         return null
       }
-      proxyReq.send(() => this.#onDestroyed())
+      proxyReq.send(() => {
+        if (!this.#isOver) this.onDestroyed(proxyReq.errored ?? hangUp())
+      })
       if (proxyReq.path !== whole) [base, path] = [target.origin, proxyReq.path]
       if (proxyReq.method !== asked) method = proxyReq.method
     }
@@ -131,21 +134,9 @@ export abstract class Call<Client extends ServerResponse | Duplex> implements Ho
     return { target, backend: backendOf(base, target), path, method, hostHeader: showsTarget ? 'backend' : 'client' }
   }
 
-  tapBody(body: BodySource | null): BodySource | null {
-    return body
-  }
-
-  tap(sink: ResponseSink): ResponseSink {
-    this.#sink = sink
-    if (this.proxyReq?.destroyed === true) this.#onDestroyed()
-    return this.wrap(sink)
-  }
-
-  protected abstract wrap(sink: ResponseSink): ResponseSink
-
   /** The application has destroyed a request that was sent already. */
-  #onDestroyed(): void {
-    this.#sink?.onError(new ProxyError('ERR_PROXY_RESET', 'the application destroyed the request'))
+  protected onDestroyed(error: Error): void {
+    this.fail(error)
   }
 
   /** The engine leaves a failure to us, before any of a response was sent. */

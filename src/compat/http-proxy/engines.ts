@@ -3,11 +3,11 @@ import {
   createProxy,
   type Logger,
   type Proxy,
+  type ProxyError,
   type ProxyOptions,
   type TimeoutOptions,
 } from '../../index.ts'
-import type { Call } from './call.ts'
-import { heads, responses } from './hooks.ts'
+import { bodies, heads } from './hooks.ts'
 import type { ServerOptions } from './types.ts'
 
 /** What http-proxy does not limit is not limited: the server in front has limits for requests, and node has none on connections. */
@@ -19,28 +19,40 @@ const UNLIMITED = {
 /** Forwarding headers are passed on as they come, whoever sends them. */
 const EVERYBODY = ['0.0.0.0/0', '::/0', 'unix']
 
-/** The proxies behind a `ProxyServer`, created on first use: one for calls without hooks, which cost nothing then, and one for the rest. */
+/** The routes of each engine. What a call does not need costs it nothing. */
+const ROUTES = {
+  plain: [],
+  heads: [{ transforms: [heads] }],
+  bodies: [{ transforms: [heads], interceptors: [bodies] }],
+} satisfies Record<string, ProxyOptions['routes']>
+
+/** What the hooks of a call look at. */
+export type Looks = keyof typeof ROUTES
+
+/** The `context` of a call. */
+interface Context {
+  onEngineError(error: ProxyError): void
+}
+
+/** The proxies behind a `ProxyServer`, created on first use. */
 export class Engines {
   readonly #logger: Logger
+  readonly #proxies: Partial<Record<Looks, Proxy>> = {}
   #timeouts: TimeoutOptions | null = null
-  #plain: Proxy | null = null
-  #hooked: Proxy | null = null
 
   constructor(logger: Logger) {
     this.#logger = logger
   }
 
   /** The proxy for a call. Adds time limits to its `overrides` if they are not those of the first call. */
-  get(isHooked: boolean, options: ServerOptions, overrides: CallOverrides): Proxy {
-    const { connectTimeout = 0, proxyTimeout = 0 } = options
+  get(looks: Looks, { connectTimeout = 0, proxyTimeout = 0 }: ServerOptions, overrides: CallOverrides): Proxy {
     this.#timeouts ??= timeoutsOf(connectTimeout, proxyTimeout)
     const { connect, headers } = this.#timeouts
     if (connect !== connectTimeout || headers !== proxyTimeout) {
       overrides.timeouts = timeoutsOf(connectTimeout, proxyTimeout)
     }
-    if (isHooked) this.#hooked ??= this.#create([{ transforms: [heads], interceptors: [responses] }])
-    else this.#plain ??= this.#create([])
-    return (isHooked ? this.#hooked : this.#plain) as Proxy
+    this.#proxies[looks] ??= this.#create(ROUTES[looks])
+    return this.#proxies[looks]
   }
 
   #create(routes: NonNullable<ProxyOptions['routes']>): Proxy {
@@ -54,16 +66,16 @@ export class Engines {
       trustedProxies: EVERYBODY,
       timeouts: this.#timeouts ?? {},
     })
-    return proxy.on('error', (error, exchange) => (exchange?.context as Call<never> | undefined)?.onEngineError(error))
+    return proxy.on('error', (error, exchange) => (exchange?.context as Context | undefined)?.onEngineError(error))
   }
 
   /** Closes the connections to targets, unless a call still runs. Later calls get new ones. */
   close(): void {
-    const proxies = [this.#plain, this.#hooked].filter((proxy) => proxy !== null)
-    if (proxies.some((proxy) => proxy.stats().active > 0)) return
-    for (const proxy of proxies) void proxy.close()
-    this.#plain = null
-    this.#hooked = null
+    for (const [looks, proxy] of Object.entries(this.#proxies) as [Looks, Proxy][]) {
+      if (proxy.stats().active > 0) continue
+      delete this.#proxies[looks]
+      void proxy.close()
+    }
   }
 }
 

@@ -7,22 +7,18 @@ import { nodeError } from './node-errors.ts'
 import { Nowhere } from './nowhere.ts'
 import { backendOf, sentPath } from './path.ts'
 import { optionEdits } from './request-headers.ts'
-import { readTarget } from './target.ts'
 import type { NormalizedServerOptions } from './types.ts'
 
 /** The copy of a request that goes to `forward`. Nobody gets its response. */
 export class ForwardedCopy implements HookedCall {
-  readonly options = {}
-  readonly edits
-  readonly targetHost = ''
-  readonly clientHost = ''
+  readonly edits: HookedCall['edits']
   readonly #request: CopiedRequest
   readonly #response = new Nowhere()
   readonly #send: () => void
 
   /** @param onFailed called if the copy could not be sent. */
   constructor(owner: Owner, req: IncomingMessage, options: NormalizedServerOptions, onFailed: (error: Error) => void) {
-    const destination = readTarget(options.forward as NonNullable<typeof options.forward>, options)
+    const destination = owner.targets.read(options.forward as NonNullable<typeof options.forward>, options)
     this.#request = new CopiedRequest(req, destination.host)
     const request = this.#request.asRequest
     const { base, path } = sentPath(destination, options, req.url ?? '/')
@@ -35,7 +31,7 @@ export class ForwardedCopy implements HookedCall {
     }
     if (path !== undefined) overrides.path = path
     if (options.method !== undefined) overrides.method = options.method
-    this.#send = () => owner.engines.get(true, options, overrides).web(request, this.#response.asResponse, overrides)
+    this.#send = () => owner.engines.get('heads', options, overrides).web(request, this.#response.asResponse, overrides)
   }
 
   /** Sends the copy. The body is the rest of `req`, which nobody else reads. */
@@ -56,6 +52,8 @@ export class ForwardedCopy implements HookedCall {
   onClientOver(): void {
     if (!this.#request.writableEnded) this.#response.destroy()
   }
+
+  onHead(): void {}
 
   tapBody(body: BodySource | null): BodySource | null {
     return body

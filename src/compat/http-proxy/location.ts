@@ -7,28 +7,22 @@ export interface LocationRewrite {
 
 const REDIRECTS = new Set([201, 301, 302, 303, 307, 308])
 
-export function rewritesLocation({ hostRewrite, autoRewrite, protocolRewrite }: LocationRewrite): boolean {
-  return Boolean(hostRewrite) || autoRewrite === true || Boolean(protocolRewrite)
-}
-
 /**
  * `Location` of a redirect to the target, with the host and protocol of the options; every other value as it is. A value without a
  * protocol (`//host/path`) gets one only by `protocolRewrite`.
- * @param targetHost host and port of the target, as in a URL.
- * @param clientHost the host that the client has asked for; empty if unknown.
+ * @param hosts the target's, as in a URL, and the one that the client has asked for; empty if unknown.
  */
 export function rewriteLocation(
   location: string,
   status: number,
-  targetHost: string,
-  clientHost: string,
+  hosts: { readonly target: string; readonly client: string },
   { hostRewrite, autoRewrite, protocolRewrite }: LocationRewrite,
 ): string {
   const lacksProtocol = location.startsWith('//')
   // A value without a host leads to wherever the client is.
   const url = REDIRECTS.has(status) ? URL.parse(lacksProtocol ? `http:${location}` : location) : null
-  if (url === null || url.host !== targetHost) return location
-  const host = hostRewrite || (autoRewrite === true ? clientHost : '')
+  if (url === null || url.host !== hosts.target) return location
+  const host = hostRewrite || (autoRewrite === true ? hosts.client : '')
   if (host) {
     // A host without a port would keep the target's.
     url.port = ''

@@ -1,5 +1,6 @@
+import { STATUS_CODES } from 'node:http'
 import { Readable } from 'node:stream'
-import type { Flow, HeaderList, ResponseHead } from '../../index.ts'
+import type { HeaderList } from '../../index.ts'
 import type { OutgoingRequest } from './outgoing-request.ts'
 
 /** node keeps the first of several lines with these names. */
@@ -25,6 +26,15 @@ const FIRST_ONLY = new Set([
 ])
 
 export type ResponseHeaders = Record<string, string | string[] | undefined>
+export type HeaderChange = readonly [name: string, value: string | string[] | undefined]
+
+/** The way of a response's body to its readers. */
+export interface Source {
+  /** Somebody listens to the response: its body and end are delivered from now on. */
+  onObserved(): void
+  /** The readers have room again. */
+  onReady(): void
+}
 
 /**
  * The response of the target, as `proxyRes` listeners get it: the fields of node's `IncomingMessage`, and its body as a stream. What
@@ -39,51 +49,46 @@ export class ProxyResponse extends Readable {
   readonly httpVersionMinor = 1
   /** `null` if nobody listens to `proxyReq`. */
   readonly req: OutgoingRequest | null
+  /** The connection is the pool's. */
   readonly socket = null
   rawTrailers: Readonly<HeaderList> = []
   /** The whole body has arrived. */
   complete = false
   aborted = false
-  /** Somebody listens to its events, so it must deliver them. */
-  isObserved = false
-  /** As received, to find the changes. */
-  #received: ResponseHeaders | null = null
+  readonly #source: Source
   #headers: ResponseHeaders | null = null
   #trailers: ResponseHeaders | null = null
-  readonly #flow: Flow
+  #isObserved = false
   #isFull = false
 
-  constructor(head: ResponseHead, reason: string, flow: Flow, req: OutgoingRequest | null) {
+  constructor(
+    status: number,
+    reason: string,
+    headers: Readonly<HeaderList>,
+    source: Source,
+    req: OutgoingRequest | null,
+  ) {
     super()
-    this.statusCode = head.status
-    this.statusMessage = reason
-    this.rawHeaders = head.headers
-    this.#flow = flow
+    this.statusCode = status
+    this.statusMessage = reason === '' ? (STATUS_CODES[status] ?? '') : reason
+    this.rawHeaders = headers
+    this.#source = source
     this.req = req
   }
 
   /** By lower-case name; repeated lines are joined as node joins them. */
   get headers(): ResponseHeaders {
-    if (this.#headers === null) {
-      this.#received = headersOf(this.rawHeaders)
-      this.#headers = headersOf(this.rawHeaders)
-    }
+    this.#headers ??= headersOf(this.rawHeaders)
     return this.#headers
   }
 
   set headers(headers: ResponseHeaders) {
-    this.#received ??= headersOf(this.rawHeaders)
     this.#headers = headers
   }
 
-  /** The headers that a listener has changed, by name in its spelling; `undefined`: removed. */
-  get changedHeaders(): [name: string, value: string | string[] | undefined][] {
-    const before = this.#received
-    const after = this.#headers
-    if (before === null || after === null) return []
-    const removed = Object.keys(before).filter((name) => after[name] === undefined)
-    const changed = Object.entries(after).filter(([name, value]) => value !== undefined && !isSame(value, before[name]))
-    return [...removed.map((name): [string, undefined] => [name, undefined]), ...changed]
+  /** What listeners have changed in {@link headers}: the names as they write them, and `undefined` for a removed one. */
+  get changedHeaders(): readonly HeaderChange[] {
+    return this.#headers === null ? NONE : changesOf(this.#headers, this.rawHeaders)
   }
 
   get trailers(): ResponseHeaders {
@@ -92,15 +97,19 @@ export class ProxyResponse extends Readable {
   }
 
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
-    this.isObserved = true
-    return super.on(event, listener as (...args: unknown[]) => void)
+    super.on(event, listener as (...args: unknown[]) => void)
+    if (!this.#isObserved) {
+      this.#isObserved = true
+      this.#source.onObserved()
+    }
+    return this
   }
 
   override addListener(event: string | symbol, listener: (...args: never[]) => void): this {
     return this.on(event, listener)
   }
 
-  /** Delivers a piece of the body. @returns whether more may follow; otherwise the flow is resumed later. */
+  /** Delivers a piece of the body. @returns whether there is room for more; otherwise `onReady` follows. */
   deliver(chunk: Buffer): boolean {
     if (this.destroyed) return true
     this.#isFull = !this.push(chunk)
@@ -130,15 +139,17 @@ export class ProxyResponse extends Readable {
   override _read(): void {
     if (!this.#isFull) return
     this.#isFull = false
-    this.#flow.resume()
+    this.#source.onReady()
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     done(error)
-    // The pool waits for somebody who does not read any more: the rest is dropped.
+    // Nobody reads any more, and the rest is dropped.
     this._read()
   }
 }
+
+const NONE: readonly HeaderChange[] = []
 
 function headersOf(list: Readonly<HeaderList>): ResponseHeaders {
   const headers: ResponseHeaders = {}
@@ -151,6 +162,25 @@ function headersOf(list: Readonly<HeaderList>): ResponseHeaders {
     else if (!FIRST_ONLY.has(name)) headers[name] = `${before}${name === 'cookie' ? ';' : ','} ${value}`
   }
   return headers
+}
+
+/** Nearly all changes are none, or new headers: these are found without a copy of the old ones. */
+function changesOf(headers: ResponseHeaders, list: Readonly<HeaderList>): readonly HeaderChange[] {
+  const added: HeaderChange[] = []
+  let i = 0
+  for (const name of Object.keys(headers)) {
+    const value = headers[name]
+    if (i === list.length) added.push([name, value])
+    else if (value === list[i + 1] && name === list[i]?.toLowerCase()) i += 2
+    else return allChanges(headers, headersOf(list))
+  }
+  return i === list.length ? added : allChanges(headers, headersOf(list))
+}
+
+function allChanges(after: ResponseHeaders, before: ResponseHeaders): HeaderChange[] {
+  const removed = Object.keys(before).filter((name) => after[name] === undefined)
+  const changed = Object.entries(after).filter(([name, value]) => value !== undefined && !isSame(value, before[name]))
+  return [...removed.map((name): HeaderChange => [name, undefined]), ...changed]
 }
 
 function isSame(value: string | string[], before: string | string[] | undefined): boolean {

@@ -44,17 +44,24 @@ export function optionEdits(
 }
 
 function put(edits: HeaderEdits | null, name: string, value: unknown): HeaderEdits {
-  const values =
-    value === undefined || value === null ? undefined : Array.isArray(value) ? value.map(String) : String(value)
-  return (edits ?? new Map()).set(name.toLowerCase(), { name, value: values })
+  return (edits ?? new Map()).set(name.toLowerCase(), { name, value: headerText(value) })
 }
 
 /** Sets a header, or removes it (`undefined`). Those that only the proxy writes stay as they are. @throws TypeError if it is invalid. */
 export function editHeader(headers: HeaderView, name: string, value: string | readonly string[] | undefined): void {
   if (OURS.has(name.toLowerCase())) return
-  if (typeof value === 'string') return headers.set(name, value)
-  headers.delete(name)
-  for (const one of value ?? []) headers.append(name, one)
+  if (value === undefined) headers.delete(name)
+  else if (typeof value === 'string') headers.set(name, value)
+  else {
+    headers.delete(name)
+    for (const one of value) headers.append(name, one)
+  }
+}
+
+/** What applications set, which may be numbers. */
+export function headerText(value: unknown): string | string[] | undefined {
+  if (value === undefined || value === null) return undefined
+  return Array.isArray(value) ? value.map(String) : String(value)
 }
 
 /**

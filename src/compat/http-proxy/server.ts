@@ -17,7 +17,7 @@ import { Engines } from './engines.ts'
 import { createServer } from './listen.ts'
 import { insertPass, type Pass, WEB_PASSES, WS_PASSES } from './passes.ts'
 import { respondWith } from './respond.ts'
-import { normalTarget } from './target.ts'
+import { Targets } from './target.ts'
 import type { ErrorCallback, NormalizedServerOptions, ProxyServerEvents, ServerOptions } from './types.ts'
 import { WebCall } from './web-call.ts'
 import { WsCall } from './ws-call.ts'
@@ -112,7 +112,7 @@ export class ProxyServer<
     const options = { ...this.options, ...own } as NormalizedServerOptions
     const call = create({ req, res, options, callback: callback as Given<C>['callback'] })
     try {
-      normalize(options, req)
+      normalize(options, req, this.#owner.targets)
       for (const pass of passes) {
         this.#running = call
         if (!pass(req, res, options, head, this, callback)) continue
@@ -171,16 +171,16 @@ function ownerOf(server: EventEmitter, logger: Logger): Owner {
     listenerCount: (event) => server.listenerCount(event),
     emit: (event, ...args) => server.emit(event, ...args),
   }
-  return { ...listeners, engines: new Engines(logger), delegate: new Delegate(listeners) }
+  return { ...listeners, targets: new Targets(), engines: new Engines(logger), delegate: new Delegate(listeners) }
 }
 
 /** Calls a function for the target, and parses URLs. @throws the error of either, or an Error if there is no target. */
-function normalize(options: NormalizedServerOptions, req: IncomingMessage): void {
+function normalize(options: NormalizedServerOptions, req: IncomingMessage, targets: Targets): void {
   const { target, forward } = options as ServerOptions
   if (target !== undefined && target !== null) {
-    options.target = normalTarget(typeof target === 'function' ? target(req) : target)
+    options.target = targets.parse(typeof target === 'function' ? target(req) : target)
   }
-  if (forward !== undefined && forward !== null) options.forward = normalTarget(forward)
+  if (forward !== undefined && forward !== null) options.forward = targets.parse(forward)
   if (!options.target && !options.forward) throw new Error('Must set target or forward')
 }
 

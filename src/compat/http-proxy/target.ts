@@ -4,48 +4,64 @@ import type { NormalizedServerOptions, ProxyTargetDetailed } from './types.ts'
 /** Where a call goes, from `target` or `forward`. */
 export interface Destination {
   readonly isSecure: boolean
+  readonly isUnix: boolean
   /** Host name or address, as in a URL. */
   readonly hostname: string
   /** Host, and the port unless it is the usual one. */
   readonly host: string
-  readonly isUnix: boolean
   /** Protocol, host and port; or `http+unix:` and the path of the socket. */
   readonly origin: string
   /** Path of the target's URL, before the request's; `/` for none. */
   readonly path: string
   /** Query of the target's URL without its question mark. */
   readonly query: string
-  readonly tls: BackendInit['tls'] | undefined
+  /** For a target over TLS, if not the defaults. */
+  readonly tls?: BackendInit['tls'] | undefined
 }
 
 const SECURE = /^(?:https|wss)/
 
-/** Text as a URL, or the parts as they are. @throws TypeError if it is not a URL. */
-export function normalTarget(target: string | URL | ProxyTargetDetailed): URL | ProxyTargetDetailed {
-  return typeof target === 'string' ? new URL(target) : target
+/** Most targets that are given as text and kept. */
+const MAX_KNOWN = 256
+
+/** Reads targets. Those that are given as text, mostly the same ones again and again, are parsed once. */
+export class Targets {
+  readonly #known = new Map<string, { readonly url: URL; readonly href: string }>()
+  readonly #destinations = new WeakMap<URL, Destination>()
+
+  /** Text as a URL, or the parts as they are. @throws TypeError if it is not a URL. */
+  parse(target: string | URL | ProxyTargetDetailed): URL | ProxyTargetDetailed {
+    if (typeof target !== 'string') return target
+    const known = this.#known.get(target)
+    // A listener may have changed the URL that it was given.
+    if (known !== undefined && known.url.href === known.href) return known.url
+    const url = new URL(target)
+    if (this.#known.size === MAX_KNOWN) this.#known.clear()
+    this.#known.set(target, { url, href: url.href })
+    this.#destinations.set(url, destinationOf(url))
+    return url
+  }
+
+  /** @throws TypeError if it names no host. */
+  read(target: URL | ProxyTargetDetailed, options: NormalizedServerOptions): Destination {
+    const known = target instanceof URL ? this.#destinations.get(target) : undefined
+    const destination = known ?? destinationOf(target)
+    return destination.isSecure ? { ...destination, tls: tlsOf(target as ProxyTargetDetailed, options) } : destination
+  }
 }
 
-/** @throws TypeError if it names no host. */
-export function readTarget(target: URL | ProxyTargetDetailed, options: NormalizedServerOptions): Destination {
+function destinationOf(target: URL | ProxyTargetDetailed): Destination {
   const isSecure = SECURE.test(target.protocol ?? 'http:')
-  const { pathname, search } = target
   // Parts may have the query in the path.
-  const [path = '', query = ''] = split(`${pathname ?? ''}${search ?? ''}`)
-  const tls = isSecure ? tlsOf(target as ProxyTargetDetailed, options) : undefined
-  const rest = { isSecure, path: path.startsWith('/') ? path : `/${path}`, query, tls }
+  const [path, query] = split(`${target.pathname ?? ''}${target.search ?? ''}`)
+  const rest = { isSecure, path: path.startsWith('/') ? path : `/${path}`, query }
   const { socketPath } = target as ProxyTargetDetailed
   if (socketPath !== undefined) {
-    return {
-      ...rest,
-      hostname: 'localhost',
-      host: 'localhost',
-      isUnix: true,
-      origin: `http+unix://${encodeURI(socketPath)}`,
-    }
+    const origin = `http+unix://${encodeURI(socketPath)}`
+    return { ...rest, isUnix: true, hostname: 'localhost', host: 'localhost', origin }
   }
-  const url = target instanceof URL ? target : urlOf(target, isSecure)
-  const origin = `${isSecure ? 'https' : 'http'}://${url.host}`
-  return { ...rest, hostname: url.hostname, host: url.host, isUnix: false, origin }
+  const { hostname, host } = target instanceof URL ? target : urlOf(target, isSecure)
+  return { ...rest, isUnix: false, hostname, host, origin: `${isSecure ? 'https' : 'http'}://${host}` }
 }
 
 function urlOf({ hostname, host, port }: ProxyTargetDetailed, isSecure: boolean): URL {

@@ -1,16 +1,25 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { CallOverrides, ProxyError, ResponseHead, ResponseSink } from '../../index.ts'
+import {
+  type BodySource,
+  type CallOverrides,
+  type OutgoingResponse,
+  type ProxyError,
+  type ResponseHead,
+  type ResponseSink,
+  wrapSink,
+} from '../../index.ts'
 import { Call, type Given, type Owner } from './call.ts'
 import { isTheirs } from './delegate.ts'
-import { Tap } from './hooks.ts'
+import type { HookedCall } from './hooks.ts'
 import { nodeError } from './node-errors.ts'
 import { countOpen } from './open-sockets.ts'
-import { ProxyResponse } from './proxy-response.ts'
+import { ProxyResponse, type Source } from './proxy-response.ts'
 import { endSoon, refuseUpgrade } from './respond.ts'
+import { rewriteResponse } from './rewrite-response.ts'
 
 /** A call of `ws()`. */
-export class WsCall extends Call<Duplex> {
+export class WsCall extends Call<Duplex> implements HookedCall {
   readonly #head: Buffer
   #isOpen = false
 
@@ -37,18 +46,32 @@ export class WsCall extends Call<Duplex> {
     const { backend, path, hostHeader } = outgoing
     const overrides: CallOverrides = { target: backend, hostHeader, context: this, onError: this.onError }
     if (path !== undefined) overrides.path = path
-    owner.engines.get(true, options, overrides).ws(req, socket, this.#head, overrides)
+    owner.engines.get('bodies', options, overrides).ws(req, socket, this.#head, overrides)
   }
 
-  protected override wrap(sink: ResponseSink): ResponseSink {
-    return new OpeningTap(sink, this)
+  onHead(head: OutgoingResponse): void {
+    // A refusal. Of the response to an upgrade nothing is rewritten.
+    if (head.status !== 101) rewriteResponse(head, this.options, { target: this.targetHost, client: this.clientHost })
   }
 
-  onOpen(head: ResponseHead, stream: Duplex, rest: Buffer): void {
+  tapBody(body: BodySource | null): BodySource | null {
+    return body
+  }
+
+  tap(sink: ResponseSink): ResponseSink {
+    return wrapSink(sink, {
+      onUpgrade: (head, stream, rest) => {
+        sink.onUpgrade(head, stream, rest)
+        if (!stream.destroyed) this.#onOpen(head, stream, rest)
+      },
+    })
+  }
+
+  #onOpen(head: ResponseHead, stream: Duplex, rest: Buffer): void {
     const { owner } = this
     this.#isOpen = true
     countOpen(stream)
-    const response = new ProxyResponse(head, head.reason, { resume() {}, retain() {} }, this.proxyReq)
+    const response = new ProxyResponse(head.status, head.reason, head.headers, NO_BODY, this.proxyReq)
     let isOver = false
     const tellClose = (): void => {
       if (isOver) return
@@ -78,20 +101,7 @@ export class WsCall extends Call<Duplex> {
   }
 }
 
-/** Tells of an opened tunnel. */
-class OpeningTap extends Tap {
-  readonly #call: WsCall
-
-  constructor(sink: ResponseSink, call: WsCall) {
-    super(sink)
-    this.#call = call
-  }
-
-  override onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
-    this.sink.onUpgrade(head, stream, rest)
-    if (!stream.destroyed) this.#call.onOpen(head, stream, rest)
-  }
-}
+const NO_BODY: Source = { onObserved() {}, onReady() {} }
 
 function hasBody({ rawHeaders }: IncomingMessage): boolean {
   const announces = /^(?:content-length|transfer-encoding)$/i
