@@ -62,6 +62,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   config: [...PURE, ...BUILT_INS, ...POOLS],
   proxy: ALL,
   adapters: ['index.ts'],
+  compat: ['index.ts'],
   cli: ['index.ts'],
   // How a connection is reset is one rule for mock backends, too.
   testing: [...BASE, 'fronts'],
@@ -71,7 +72,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 
 /** For each package, and each node module that is not free, the rooms (or single files) that may import it. */
 const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
-  'http-proxy-3': ['pools/upgrade'],
+  'http-proxy-3': [
+    'pools/upgrade',
+    'compat', // calls that only it can carry
+  ],
   'ipaddr.js': ['headers'],
   eventemitter3: ['observers'],
   valibot: ['config'],
@@ -90,7 +94,9 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'interceptors/auth-service.ts',
     'worker.ts',
     'cli/demo-backend.ts',
+    'compat', // its listen() gives listeners node's requests and responses
   ],
+  'node:http2': ['compat'],
   'node:https': [...POOLS, ...FRONTS, 'health-checks', 'interceptors/auth-service.ts', 'worker.ts'],
   'node:worker_threads': ['threads', 'worker.ts'],
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],

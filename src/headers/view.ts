@@ -21,10 +21,13 @@ export function headerView(list: HeaderList): HeaderView {
     delete(name) {
       if (!isReserved(name)) removeField(list, name.toLowerCase())
     },
-    *entries() {
-      for (let i = 0; i < list.length; i += 2) yield [list[i] as string, list[i + 1] as string]
-    },
+    entries: () => entriesOf(list),
   }
+}
+
+/** Outside of the view: a generator function that is created with each view takes ten times as long. */
+function* entriesOf(list: Readonly<HeaderList>): Generator<[name: string, value: string], void> {
+  for (let i = 0; i < list.length; i += 2) yield [list[i] as string, list[i + 1] as string]
 }
 
 /** Whether only the proxy writes this header, so that no transform can change it. */
