@@ -1,0 +1,158 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { ProxyServer, type ProxyTarget, type ServerOptions } from '../http-proxy/index.ts'
+import { respondToError } from './error-response.ts'
+import { type ReadArguments, readArguments } from './legacy.ts'
+import { silent } from './logger.ts'
+import { HttpProxyMiddlewareError } from './middleware-error.ts'
+import { pathMatcher } from './path-filter.ts'
+import { pathRewriter } from './path-rewrite.ts'
+import { pluginsOf } from './plugins.ts'
+import { targetRouter } from './router.ts'
+import type { Filter, NextFunction, Options, RequestHandler } from './types.ts'
+
+/**
+ * Creates a middleware that proxies requests, with the API of http-proxy-middleware 4 and 3. Names and arguments of version 2 are
+ * accepted, with a deprecation warning. It has one proxy, with connections that are kept; the proxy ends with the last server that
+ * has used the middleware.
+ * @throws {@link HttpProxyMiddlewareError} without `target` and `router`, and for an invalid `pathFilter` or `pathRewrite`.
+ */
+export function createProxyMiddleware<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+  TNext extends (error?: unknown) => void = NextFunction,
+>(options: Options<TReq, TRes>): RequestHandler<TReq, TRes, TNext>
+/** @deprecated The filter is the option `pathFilter` since version 3. */
+export function createProxyMiddleware<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+  TNext extends (error?: unknown) => void = NextFunction,
+>(filter: Filter<TReq>, options?: Options<TReq, TRes>): RequestHandler<TReq, TRes, TNext>
+export function createProxyMiddleware<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+  TNext extends (error?: unknown) => void = NextFunction,
+>(first: Options<TReq, TRes> | Filter<TReq>, second?: Options<TReq, TRes>): RequestHandler<TReq, TRes, TNext> {
+  return create(readArguments(first, second))
+}
+
+/**
+ * The adapter of http-proxy-middleware 3 for code of version 2.
+ * @deprecated `createProxyMiddleware` accepts such code, unless only the mount path tells the versions apart.
+ */
+export function legacyCreateProxyMiddleware<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+>(first: Options<TReq, TRes> | Filter<TReq>, second?: Options<TReq, TRes>): RequestHandler<TReq, TRes> {
+  return create(readArguments(first, second, true))
+}
+
+function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext extends (error?: unknown) => void>({
+  options,
+  sendsMountPath,
+}: ReadArguments<TReq, TRes>): RequestHandler<TReq, TRes, TNext> {
+  if (!options.target && !options.router) {
+    throw new HttpProxyMiddlewareError(
+      'Missing "target" option. Example: {target: "http://www.example.org"}',
+      'ERR_CONFIG_FACTORY_TARGET_MISSING',
+    )
+  }
+  const takes = pathMatcher(options.pathFilter)
+  const router = targetRouter(options.router)
+  const rewrite = pathRewriter(options.pathRewrite)
+  const logger = options.logger ?? silent
+  const proxy = new ProxyServer({})
+  for (const plugin of pluginsOf(options)) plugin(proxy, options)
+  const servers = new Set<Server>()
+  const upgraded = new WeakSet<IncomingMessage>()
+
+  function isTaken(req: TReq): boolean {
+    try {
+      return takes === null || takes(req)
+    } catch (error) {
+      logger.error(error)
+      return false
+    }
+  }
+
+  /** Applies `router`, then `pathRewrite`; the options of the call. */
+  async function prepare(req: TReq, res: TRes | undefined): Promise<Options<TReq, TRes>> {
+    const own = { ...options }
+    const target = await router?.(req, res, own)
+    if (target) own.target = target
+    if (!own.target && !own.forward) throw new Error('Must provide a proper URL as target')
+    const path = req.url ? await rewrite?.(req.url, req, res, own) : undefined
+    if (typeof path === 'string') req.url = path
+    for (const name of ['target', 'forward'] as const) if (own[name]) own[name] = reachable(own[name] as ProxyTarget)
+    return own
+  }
+
+  const middleware = async (req: TReq, res: TRes, next?: TNext): Promise<void> => {
+    const { url } = req
+    if (sendsMountPath) req.url = (req as { originalUrl?: string }).originalUrl ?? url
+    watch(serverOf(req))
+    if (!isTaken(req)) {
+      req.url = url
+      return next?.()
+    }
+    let own: Options<TReq, TRes>
+    try {
+      own = await prepare(req, res)
+    } catch (error) {
+      if (next) next(error)
+      else respondToError(error, req, res)
+      return
+    }
+    await proxy.web(req, res, own as ServerOptions, (error, _req, _res, target) => {
+      if (proxy.listenerCount('error') > 0) proxy.emit('error', error, req, res, target)
+      else if (next) next(error)
+      else respondToError(error, req, res)
+    })
+  }
+
+  async function upgrade(req: TReq, socket: Duplex, head: Buffer): Promise<void> {
+    // The application may have subscribed `upgrade` too.
+    if (upgraded.has(req)) return
+    upgraded.add(req)
+    if (!isTaken(req)) return
+    // Without a listener, an error of the socket while we wait would end the process.
+    const fail = (error: Error): void => logger.error(error)
+    socket.on('error', fail)
+    try {
+      const own = await prepare(req, undefined)
+      proxy.ws(req, socket, head, own as ServerOptions)
+    } catch (error) {
+      if (proxy.listenerCount('error') > 0) proxy.emit('error', error as Error, req, socket as never)
+      socket.destroy()
+    }
+  }
+
+  /** Ends the proxy with the last server, and subscribes to upgrades. */
+  function watch(server: Server | undefined): void {
+    if (server === undefined || servers.has(server)) return
+    servers.add(server)
+    const isUpgrading = options.ws === true
+    if (isUpgrading) server.on('upgrade', upgrade)
+    server.once('close', () => {
+      servers.delete(server)
+      if (isUpgrading) server.off('upgrade', upgrade)
+      if (servers.size === 0) proxy.close()
+    })
+  }
+
+  return Object.assign(middleware, { upgrade })
+}
+
+function serverOf(req: IncomingMessage): Server | undefined {
+  return (req.socket as { server?: Server } | null)?.server
+}
+
+/** `[::]` is where servers listen; it is not an address to connect to. */
+function reachable(target: ProxyTarget): ProxyTarget {
+  if (typeof target !== 'string' && !(target instanceof URL)) return target
+  const url = new URL(target)
+  if (url.hostname !== '[::]') return target
+  url.hostname = '[::1]'
+  return url
+}
