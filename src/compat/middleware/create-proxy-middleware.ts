@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { ProxyServer, type ProxyTarget, type ServerOptions } from '../http-proxy/index.ts'
+import { ProxyServer, type ServerOptions } from '../http-proxy/index.ts'
 import { respondToError } from './error-response.ts'
 import { type ReadArguments, readArguments } from './legacy.ts'
 import { silent } from './logger.ts'
@@ -10,7 +10,11 @@ import { pathMatcher } from './path-filter.ts'
 import { pathRewriter } from './path-rewrite.ts'
 import { pluginsOf } from './plugins.ts'
 import { targetRouter } from './router.ts'
+import { takesUpgrades } from './takes-upgrades.ts'
 import type { Filter, NextFunction, Options, RequestHandler } from './types.ts'
+
+/** A rewritten path that has lost its first slash. */
+const RELATIVE = /^(?![/?]|[a-z]+:\/\/)./i
 
 /**
  * Creates a middleware that proxies requests, with the API of http-proxy-middleware 4 and 3. Names and arguments of version 2 are
@@ -76,6 +80,9 @@ function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext
     }
   }
 
+  /** What is the same for each request: without a router and a rewriter that is everything. */
+  const fixed = router === null && rewrite === null ? reachable({ ...options }) : null
+
   /** Applies `router`, then `pathRewrite`; the options of the call. */
   async function prepare(req: TReq, res: TRes | undefined): Promise<Options<TReq, TRes>> {
     const own = { ...options }
@@ -83,9 +90,8 @@ function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext
     if (target) own.target = target
     if (!own.target && !own.forward) throw new Error('Must provide a proper URL as target')
     const path = req.url ? await rewrite?.(req.url, req, res, own) : undefined
-    if (typeof path === 'string') req.url = path
-    for (const name of ['target', 'forward'] as const) if (own[name]) own[name] = reachable(own[name] as ProxyTarget)
-    return own
+    if (typeof path === 'string') req.url = RELATIVE.test(path) ? `/${path}` : path
+    return reachable(own)
   }
 
   const middleware = async (req: TReq, res: TRes, next?: TNext): Promise<void> => {
@@ -96,37 +102,37 @@ function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext
       req.url = url
       return next?.()
     }
-    let own: Options<TReq, TRes>
-    try {
-      own = await prepare(req, res)
-    } catch (error) {
+    const fail = (error: unknown): void => {
       if (next) next(error)
       else respondToError(error, req, res)
-      return
+    }
+    let own = fixed
+    try {
+      own ??= await prepare(req, res)
+    } catch (error) {
+      return fail(error)
     }
     await proxy.web(req, res, own as ServerOptions, (error, _req, _res, target) => {
       if (proxy.listenerCount('error') > 0) proxy.emit('error', error, req, res, target)
-      else if (next) next(error)
-      else respondToError(error, req, res)
+      else fail(error)
     })
   }
 
-  async function upgrade(req: TReq, socket: Duplex, head: Buffer): Promise<void> {
-    // The application may have subscribed `upgrade` too.
+  const upgrade = takesUpgrades(isTaken, async (req: TReq, socket: Duplex, head: Buffer): Promise<void> => {
+    // The application may have subscribed it, too.
     if (upgraded.has(req)) return
     upgraded.add(req)
-    if (!isTaken(req)) return
     // Without a listener, an error of the socket while we wait would end the process.
     const fail = (error: Error): void => logger.error(error)
     socket.on('error', fail)
     try {
-      const own = await prepare(req, undefined)
+      const own = fixed ?? (await prepare(req, undefined))
       proxy.ws(req, socket, head, own as ServerOptions)
     } catch (error) {
       if (proxy.listenerCount('error') > 0) proxy.emit('error', error as Error, req, socket as never)
       socket.destroy()
     }
-  }
+  })
 
   /** Ends the proxy with the last server, and subscribes to upgrades. */
   function watch(server: Server | undefined): void {
@@ -149,10 +155,14 @@ function serverOf(req: IncomingMessage): Server | undefined {
 }
 
 /** `[::]` is where servers listen; it is not an address to connect to. */
-function reachable(target: ProxyTarget): ProxyTarget {
-  if (typeof target !== 'string' && !(target instanceof URL)) return target
-  const url = new URL(target)
-  if (url.hostname !== '[::]') return target
-  url.hostname = '[::1]'
-  return url
+function reachable<Given extends Pick<ServerOptions, 'target' | 'forward'>>(options: Given): Given {
+  for (const name of ['target', 'forward'] as const) {
+    const target = options[name]
+    if (typeof target !== 'string' && !(target instanceof URL)) continue
+    const url = URL.parse(String(target))
+    if (url?.hostname !== '[::]') continue
+    url.hostname = '[::1]'
+    options[name] = url
+  }
+  return options
 }

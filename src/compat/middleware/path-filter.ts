@@ -50,7 +50,7 @@ function globMatcher(patterns: readonly string[]): (path: string) => boolean {
 }
 
 /** `!` in front, `*`, an alternative, a set, a range, or an extglob; as http-proxy-middleware tells plain paths from globs. */
-const GLOB = /^!|\*|[\].+)]\?|[@?!+]\(|\[[^\\\]]+\]|\{[^\\}]+\}|\([^\\)]*\|[^\\)]*\)/
+const GLOB = /^!|\*|[\].+)]\?|[@?!+]\(.*\)|\[[^\\\]]+\]|\{[^\\}]+\}|\([^\\)]*\|[^\\)]*\)/
 
 function isGlob(pattern: string): boolean {
   return GLOB.test(pattern.replace(/\\./g, ''))

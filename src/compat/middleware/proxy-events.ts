@@ -1,9 +1,10 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { respondToError } from './error-response.ts'
 import type { Plugin } from './types.ts'
 
 type Listener = (...args: unknown[]) => unknown
+type Told = Parameters<typeof respondToError>
 
-/** Where the arguments of an event have the request, which the response or socket follows. */
+/** Where the arguments of an event have the request; the response or socket follows it. */
 const REQUEST_AT: Readonly<Record<string, number>> = {
   proxyReq: 1,
   proxyReqWs: 1,
@@ -14,19 +15,22 @@ const REQUEST_AT: Readonly<Record<string, number>> = {
   error: 1,
 }
 
-/** Subscribes the listeners of the option `on`. */
-export const proxyEventsPlugin: Plugin = (proxyServer, { on = {}, logger }) => {
+/** Subscribes the listeners of the option `on`. If a promise of theirs rejects, that is an error of the request. */
+export const proxyEventsPlugin: Plugin = (proxyServer, { on = {}, logger = console }) => {
   for (const [event, listener] of Object.entries(on)) {
     if (!listener) continue
-    const emit = (error: unknown, args: unknown[]): void => {
+    const fail = (error: unknown, args: unknown[]): void => {
+      logger.error(error)
       const at = REQUEST_AT[event]
-      // Reporting an error of an error handler to that handler could go on for ever.
-      if (at === undefined || event === 'error') logger?.error(error)
-      else proxyServer.emit('error', error as Error, args[at] as IncomingMessage, args[at + 1] as ServerResponse)
+      if (at === undefined) return
+      const [req, res] = args.slice(at) as [Told[1], Told[2]]
+      // An error of the error listener does not go to that listener again.
+      if (event === 'error') respondToError(args[0], req, res)
+      else proxyServer.emit('error', error as Error, req, res as never)
     }
     proxyServer.on(event as 'open', (...args: unknown[]) => {
       const result = (listener as Listener)(...args)
-      if (result instanceof Promise) result.catch((error: unknown) => emit(error, args))
+      if (result instanceof Promise) result.catch((error: unknown) => fail(error, args))
     })
   }
 }

@@ -42,6 +42,7 @@ export function responseInterceptor<
     const decoder = DECODERS[proxyRes.headers['content-encoding']?.trim().toLowerCase() ?? '']
     const bytes = await wholeBody(proxyRes, res)
     if (bytes === null) return
+    if (res.headersSent) throw new Error('[HPM] responseInterceptor() needs the option selfHandleResponse: true')
     if (hasNoBody(proxyRes, req)) {
       copyHead(proxyRes, res, decoder !== undefined)
       res.end()
@@ -49,7 +50,10 @@ export function responseInterceptor<
     }
     const decoded = decoder === undefined || bytes.length === 0 ? bytes : await decode(bytes, decoder)
     copyHead(proxyRes, res, decoder !== undefined)
+    res.removeHeader('content-length')
     const body = Buffer.from(await interceptor(decoded, proxyRes, req, res))
+    // It may have responded by itself.
+    if (res.writableEnded) return
     for (const name of DROPPED) res.removeHeader(name)
     res.setHeader('content-length', body.length)
     res.end(body)

@@ -185,20 +185,22 @@ test('a promise of a listener that rejects is an error of the request', async ()
   assert.match(logger.lines.join('\n'), /mine/)
 })
 
-test('a promise of on.error that rejects is logged', async () => {
+test('a promise of on.error that rejects is logged, and responded to', async () => {
   const logger = recordingLogger()
+  const { url } = await deadPort()
   const proxy = createProxyMiddleware({
-    target: (await deadPort()).url,
+    target: url,
     logger,
     on: {
-      error: (async (_error: Error, _req: unknown, res: http.ServerResponse) => {
-        res.end('handled')
+      error: (async (_error: Error, req: http.IncomingMessage, res: http.ServerResponse) => {
+        if (req.url === '/handled') res.end('handled')
         throw new Error('mine')
       }) as never,
     },
   })
   await using front = await served(app(proxy))
-  assert.equal(await get(front.url), '200 handled')
+  assert.equal(await get(`${front.url}/handled`), '200 handled')
+  assert.match(await get(front.url), /^504 Error occurred/)
   assert.ok(logger.lines.includes('error: Error: mine'))
 })
 

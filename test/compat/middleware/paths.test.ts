@@ -89,6 +89,9 @@ const REWRITES: readonly [rules: PathRewriteConfig, from: string, to: string][] 
   [{ '^/api': '/rest' }, '/api/a?b=c', '/rest/a?b=c'],
   [{ '^/api': '' }, '/api/a', '/a'],
   [{ '^/': '/base/' }, '/a', '/base/a'],
+  [{ '^/api/': '' }, '/api/a/b?c', '/a/b?c'],
+  [{ '^/api': '' }, '/api?b', '/?b'],
+  [() => '', '/api', '/'],
   [{ '^/(\\w+)/(\\w+)': '/$2/$1' }, '/a/b?c', '/b/a?c'],
   // Only the first one that matches.
   [{ '^/a': '/b', '^/b': '/c' }, '/a', '/b'],

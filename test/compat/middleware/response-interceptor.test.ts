@@ -134,7 +134,7 @@ test('a response that cannot be decoded is 502', async () => {
   await using front = await served(app(proxy))
   assert.match(await get(front.url), /^502 Error occurred while trying to proxy/)
   assert.match(await get(front.url), /^502 Error occurred while trying to proxy/)
-  const errors = logger.lines.filter((line) => line.startsWith('error'))
+  const errors = logger.lines.filter((line) => line.startsWith('error: [HPM] Error occurred'))
   assert.equal(errors.length, 2)
   for (const line of errors) assert.match(line, / HPM_ERR_CONTENT_ENCODING /)
 })
@@ -177,4 +177,26 @@ test('a client that leaves while its response is collected is no error', async (
   await assert.rejects(asked)
   await target.untilOpenConnections(0)
   assert.deepEqual(errors, [])
+})
+
+test('an interceptor may respond by itself', async () => {
+  await using target = await mockBackend({ body: 'hello' })
+  const proxy = intercepting(ours, target.url, async (buffer, _proxyRes, _req, res) => {
+    res.end('my own, and longer')
+    return buffer
+  })
+  await using front = await served(app(proxy))
+  assert.equal(await get(front.url), '200 my own, and longer')
+})
+
+test('without selfHandleResponse the error says what to do', async () => {
+  await using target = await mockBackend({ body: 'hello' })
+  const logger = recordingLogger()
+  const on = { proxyRes: responseInterceptor(async (buffer) => buffer) }
+  await using front = await served(app(createProxyMiddleware({ target: target.url, on, logger })))
+  await get(front.url).catch(() => {})
+  assert.match(
+    logger.lines.join('\n'),
+    /error: Error: \[HPM\] responseInterceptor\(\) needs the option selfHandleResponse: true/,
+  )
 })

@@ -171,3 +171,20 @@ test('a server that is closed has no listener of ours left', async () => {
   await front[Symbol.asyncDispose]()
   assert.equal(front.server.listenerCount('upgrade'), 0)
 })
+
+test('an upgrade that no middleware takes is refused, unless the application listens', async () => {
+  await using target = await backend()
+  const first = createProxyMiddleware({ target: target.url, ws: true, pathFilter: '/one' })
+  const second = createProxyMiddleware({ target: target.url, ws: true, pathFilter: '/two' })
+  await using front = await served(app(first, second))
+  await get(front.url)
+  const refused = rawClient(front.port)
+  refused.write(`GET /else HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  await refused.ended
+  assert.match(refused.text, /^HTTP\/1\.1 404 /)
+  front.server.on('upgrade', (_req, socket) => socket.end('mine'))
+  const other = rawClient(front.port)
+  other.write(`GET /else HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  await other.ended
+  assert.equal(other.text, 'mine')
+})
