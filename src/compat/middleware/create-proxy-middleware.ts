@@ -3,6 +3,7 @@ import type { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer, type ServerOptions } from '../http-proxy/index.ts'
 import { respondToError } from './error-response.ts'
+import { isFirstUpgrade, takeConnection } from './first-upgrade.ts'
 import { type ReadArguments, readArguments } from './legacy.ts'
 import { silent } from './logger.ts'
 import { HttpProxyMiddlewareError } from './middleware-error.ts'
@@ -96,12 +97,16 @@ function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext
 
   const middleware = async (req: TReq, res: TRes, next?: TNext): Promise<void> => {
     const { url } = req
-    if (sendsMountPath) req.url = (req as { originalUrl?: string }).originalUrl ?? url
+    const upgrades = options.ws === true && isFirstUpgrade(req)
+    // Listeners of upgrades know nothing of mount paths.
+    if (sendsMountPath || upgrades) req.url = (req as { originalUrl?: string }).originalUrl ?? url
     watch(serverOf(req))
     if (!isTaken(req)) {
       req.url = url
       return next?.()
     }
+    const taken = upgrades ? await takeConnection(req, res) : null
+    if (taken !== null) return carryUpgrade(req, taken, Buffer.alloc(0))
     const fail = (error: unknown): void => {
       if (next) next(error)
       else respondToError(error, req, res)
@@ -118,21 +123,22 @@ function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext
     })
   }
 
-  const upgrade = takesUpgrades(isTaken, async (req: TReq, socket: Duplex, head: Buffer): Promise<void> => {
-    // The application may have subscribed it, too.
+  async function carryUpgrade(req: TReq, socket: Duplex, head: Buffer): Promise<void> {
+    // The application may have subscribed `upgrade`, too.
     if (upgraded.has(req)) return
     upgraded.add(req)
     // Without a listener, an error of the socket while we wait would end the process.
-    const fail = (error: Error): void => logger.error(error)
-    socket.on('error', fail)
+    socket.on('error', (error) => logger.error(error))
     try {
       const own = fixed ?? (await prepare(req, undefined))
-      proxy.ws(req, socket, head, own as ServerOptions)
+      await proxy.ws(req, socket, head, own as ServerOptions)
     } catch (error) {
       if (proxy.listenerCount('error') > 0) proxy.emit('error', error as Error, req, socket as never)
       socket.destroy()
     }
-  })
+  }
+
+  const upgrade = takesUpgrades(isTaken, carryUpgrade)
 
   /** Ends the proxy with the last server, and subscribes to upgrades. */
   function watch(server: Server | undefined): void {

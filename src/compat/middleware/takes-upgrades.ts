@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 
-type UpgradeListener<TReq extends IncomingMessage> = (req: TReq, socket: Duplex, head: Buffer) => void
+type UpgradeListener<TReq extends IncomingMessage> = (req: TReq, socket: Duplex, head: Buffer) => unknown
 
 /** Key on listeners of proxies: whether the listener would take a request. `proxy.attach()` uses it, too. */
 const TAKES = Symbol.for('heddle.takes-upgrade')

@@ -188,3 +188,77 @@ test('an upgrade that no middleware takes is refused, unless the application lis
   await other.ended
   assert.equal(other.text, 'mine')
 })
+
+test('ws: true serves the very first request, if it is a WebSocket', async () => {
+  await using target = await echoBackend()
+  const paths: unknown[] = []
+  const proxy = createProxyMiddleware({
+    target: target.url,
+    ws: true,
+    pathFilter: '/api',
+    pathRewrite: { '^/api': '' },
+    router: async (req, res) => void paths.push(req.url, res),
+  })
+  const application = app()
+  // As listeners of upgrades do, it sees the whole path.
+  application.use('/api', proxy)
+  await using front = await served(application)
+  const socket = new WebSocket(`${front.wsUrl}/api/a`)
+  await once(socket, 'open')
+  for (const text of ['one', 'x'.repeat(1_000_000)]) {
+    socket.send(text)
+    assert.equal(String((await once(socket, 'message'))[0]), `/a: ${text}`)
+  }
+  socket.close()
+  await once(socket, 'close')
+  assert.deepEqual(paths, ['/api/a', undefined])
+  // The next one comes as an upgrade.
+  assert.equal(await ask(`${front.wsUrl}/api/b`), '/b: hello')
+})
+
+test('a first WebSocket to a target that is not there is an error', async () => {
+  const { url } = await deadPort()
+  const seen: unknown[] = []
+  const on = { error: (error: Error) => void seen.push((error as NodeJS.ErrnoException).code) }
+  await using front = await served(app(createProxyMiddleware({ target: url, ws: true, on })))
+  const client = rawClient(front.port)
+  client.write(`GET /a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  await client.ended
+  assert.deepEqual(seen, ['ECONNREFUSED'])
+})
+
+test('a first WebSocket that the filter does not take goes to the next middleware', async () => {
+  await using target = await echoBackend()
+  const proxy = createProxyMiddleware({ target: target.url, ws: true, pathFilter: '/ws' })
+  const application = app()
+  application.use('/api', proxy, (req, res) => void res.set('connection', 'close').send(`next ${req.url}`))
+  await using front = await served(application)
+  const client = rawClient(front.port)
+  client.write(`GET /api/a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  await client.ended
+  assert.match(client.text, /^HTTP\/1\.1 200 .*next \/a$/s)
+})
+
+test('a first WebSocket whose client leaves ends at the target, too', async () => {
+  await using target = await echoBackend()
+  await using front = await served(app(createProxyMiddleware({ target: target.url, ws: true })))
+  const atTarget = once(target.server, 'connection').then(([socket]) => socket as Socket)
+  const socket = new WebSocket(`${front.wsUrl}/a`)
+  await once(socket, 'open')
+  const backendSocket = await atTarget
+  const closed = once(backendSocket, 'close')
+  socket.terminate()
+  await closed
+})
+
+test('closing the server leaves a first WebSocket open, as any other', async () => {
+  await using target = await echoBackend()
+  await using front = await served(app(createProxyMiddleware({ target: target.url, ws: true })))
+  const socket = new WebSocket(`${front.wsUrl}/a`)
+  await once(socket, 'open')
+  front.server.close()
+  front.server.closeAllConnections()
+  socket.send('still here')
+  assert.equal(String((await once(socket, 'message'))[0]), '/a: still here')
+  socket.terminate()
+})
