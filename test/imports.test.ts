@@ -79,6 +79,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   'ipaddr.js': ['headers'],
   eventemitter3: ['observers'],
   valibot: ['config'],
+  picomatch: ['compat'],
   // Sockets and servers: of pools and fronts, and of
   'node:net': [
     ...POOLS,
@@ -117,7 +118,17 @@ const TYPES: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Node modules that neither read nor write anything. */
-const FREE = ['node:events', 'node:os', 'node:path', 'node:stream', 'node:timers/promises', 'node:url', 'node:util']
+const FREE = [
+  'node:events',
+  'node:os',
+  'node:path',
+  'node:querystring',
+  'node:stream',
+  'node:timers/promises',
+  'node:url',
+  'node:util',
+  'node:zlib',
+]
 
 /** What modules of {@link EXTERNAL} export that touches no socket. */
 const FREE_NAMES = ['isIP', 'isIPv4', 'isIPv6', 'METHODS', 'STATUS_CODES', 'validateHeaderName', 'validateHeaderValue']
