@@ -54,6 +54,22 @@ export type BalancerName =
   | 'consistent-hash'
   | 'first-available'
 
+/** The built-in interceptors that configuration files can name; their options are those of the functions with these names. */
+export type InterceptorName =
+  | 'addresses'
+  | 'cors'
+  | 'error-page'
+  | 'follow-redirects'
+  | 'forward-auth'
+  | 'rewrite-cookies'
+  | 'rewrite-location'
+
+/** A built-in interceptor by name, with its options, for configuration files. */
+export interface NamedInterceptor {
+  name: InterceptorName
+  [option: string]: unknown
+}
+
 /** The built-in health check: it ejects backends whose requests fail, and probes backends if `probe` is set. */
 export interface HealthCheckOptions extends EjectionOptions {
   /** Probes each backend at intervals. Default: no probes. */
@@ -114,8 +130,11 @@ export interface RouteOptions {
   responseHeaders?: HeaderChanges
   /** Your own transforms, after the changes above. */
   transforms?: Transform[]
-  /** Wrap the forwarding of a request, the first one outermost: they may wait, respond, retry, and rewrite bodies. */
-  interceptors?: Interceptor[]
+  /**
+   * Wrap the forwarding of a request, the first one outermost: they may wait, respond, retry, and rewrite bodies. An interceptor, a
+   * built-in's name, or `{ name, ...options }`.
+   */
+  interceptors?: (Interceptor | InterceptorName | NamedInterceptor)[]
   /** Time limits of this route; they override the group's. */
   timeouts?: TimeoutOptions
 }

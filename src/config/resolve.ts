@@ -20,6 +20,7 @@ import type { CheckedBackend } from './backend-schema.ts'
 import { buildBalancer, DEFAULT_BALANCER } from './balancer-schema.ts'
 import { hasUnnamedGroup, inconsistencies, UNNAMED } from './consistency.ts'
 import type { CheckedGroup } from './group-schema.ts'
+import { buildInterceptor } from './interceptor-schema.ts'
 import type { ProxyOptions, ResolvedGroup, ResolvedOptions, ResolvedRoute, ResolvedTimeouts } from './options.ts'
 import { OptionsError } from './options-error.ts'
 import { type CheckedOptions, LIMIT_DEFAULTS, proxySchema } from './proxy-schema.ts'
@@ -44,7 +45,7 @@ export function resolveOptions(input: ProxyOptions, running?: Clock): ResolvedOp
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
   const routeOptions = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
-  const routes = Object.freeze(routeOptions.map((route) => resolveRoute(route, groups, timeouts)))
+  const routes = Object.freeze(routeOptions.map((route) => resolveRoute(route, groups, timeouts, clock)))
   const { name, accessLog, observers, executor, drainTimeoutMs } = options
   return Object.freeze<ResolvedOptions>({
     given: { name, logger: options.logger, accessLog, observers, executor, clock: options.clock, drainTimeoutMs },
@@ -136,6 +137,7 @@ function resolveRoute(
   route: CheckedRoute,
   groups: ReadonlyMap<string, ResolvedGroup>,
   timeouts: ResolvedTimeouts,
+  clock: Clock,
 ): ResolvedRoute {
   const group = route.group ?? UNNAMED
   const methods = typeof route.method === 'string' ? [route.method] : (route.method ?? [])
@@ -147,7 +149,7 @@ function resolveRoute(
     methods: Object.freeze(methods.map((method) => method.toUpperCase())),
     group,
     transforms: Object.freeze(transformsOf(route)),
-    interceptors: Object.freeze([...(route.interceptors ?? [])]),
+    interceptors: Object.freeze((route.interceptors ?? []).map((one) => buildInterceptor(one, clock))),
     timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, route.timeouts),
     ownTimeouts: Object.freeze(withoutUndefined(route.timeouts ?? {})),
   })

@@ -1,10 +1,10 @@
 import { domainToASCII } from 'node:url'
 import * as v from 'valibot'
-import type { Interceptor } from '../contracts/interceptor.ts'
 import type { Transform } from '../contracts/transform.ts'
 import { prefixFault } from '../model/prefix.ts'
 import { headerNameFault, headerValueFault } from '../transforms/headers.ts'
 import { name } from './backend-schema.ts'
+import { interceptor } from './interceptor-schema.ts'
 import { closed, codeOnly, flag, hasMethodOf, list, named, optional, text, withDefault, wording } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
@@ -49,13 +49,8 @@ const transform = v.custom<Transform>(
 /** A list of transforms. */
 export const transforms = codeOnly(list(transform, 'a list of transforms', []))
 
-const interceptor = v.custom<Interceptor>(
-  (input) => hasMethodOf(input, ['wrap']),
-  wording('an Interceptor: { name, wrap(next) }', { name: 'x' }),
-)
-
 /** A list of interceptors. */
-export const interceptors = codeOnly(list(interceptor, 'a list of interceptors', []))
+export const interceptors = list(interceptor, 'a list of interceptors', ['error-page'])
 
 /** A route: its conditions, group and changes. */
 export const route = closed(

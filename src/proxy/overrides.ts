@@ -1,3 +1,4 @@
+import { buildInterceptor } from '../config/interceptor-schema.ts'
 import { checkOverrides } from '../config/overrides-schema.ts'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import type { Transform } from '../contracts/transform.ts'
@@ -22,7 +23,8 @@ export function resolveOverrides(
   const { onError, context } = overrides
   try {
     checkOverrides(overrides, kind)
-    const { hostHeader, timeouts, interceptors = [] } = overrides
+    const { hostHeader, timeouts } = overrides
+    const interceptors = (overrides.interceptors ?? []).map((one) => buildInterceptor(one, core.services.clock))
     const destination = destinationOf(groups, core, overrides)
     const transforms = transformsOf(core, overrides)
     const routeFor = (found: Route | null) => routeOf(found, destination, transforms, interceptors)

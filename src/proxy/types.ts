@@ -3,10 +3,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type https from 'node:https'
 import type { Duplex, Readable } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
-import type { HeaderChanges, ProxyOptions, TimeoutOptions } from '../config/options.ts'
+import type { HeaderChanges, ProxyOptions, RouteOptions, TimeoutOptions } from '../config/options.ts'
 import type { ProxyEvents } from '../contracts/events.ts'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
-import type { Interceptor } from '../contracts/interceptor.ts'
 import type { PoolStats } from '../contracts/pool.ts'
 import type { Transform } from '../contracts/transform.ts'
 import type { BackendInit, BackendStatus } from '../model/backend.ts'
@@ -39,8 +38,8 @@ export interface CallOverrides {
   timeouts?: TimeoutOptions
   /** Transforms after those of the route and the changes above. */
   transforms?: Transform[]
-  /** Interceptors inside those of the route. */
-  interceptors?: Interceptor[]
+  /** Interceptors inside those of the route. Each that is named is made anew for this call. */
+  interceptors?: RouteOptions['interceptors']
   /** Shown to hooks as `exchange.context`: for example `{ req, res }`. */
   context?: unknown
   /**
