@@ -103,7 +103,9 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
   'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],
   'node:fs/promises': ['cli'],
-  'node:crypto': ['interceptors'],
+  'node:crypto': ['interceptors', 'adapters/jwt-options.ts'],
+  // It loads jose if `jwt()` is called.
+  'node:module': ['adapters/load-jose.ts'],
   'node:diagnostics_channel': ['observers'],
   'node:assert/strict': ['testing'],
   // Modules of the user's: an entry module, a configuration file in JavaScript.
@@ -114,6 +116,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
 const TYPES: Readonly<Record<string, readonly string[]>> = {
   eventemitter3: ['proxy', 'threads'],
   express: ['adapters'],
+  jose: ['adapters'],
   koa: ['adapters'],
 }
 

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 const require = createRequire(import.meta.url)
 
 test('the package and its sub-paths can be imported and required', async () => {
-  for (const path of ['heddle', 'heddle/express', 'heddle/koa', 'heddle/middleware', 'heddle/testing']) {
+  for (const path of ['heddle', 'heddle/express', 'heddle/jwt', 'heddle/koa', 'heddle/middleware', 'heddle/testing']) {
     const imported = await import(path)
     const required = require(path)
     assert.deepEqual(Object.keys(required).sort(), Object.keys(imported).sort(), path)
