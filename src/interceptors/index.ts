@@ -1,4 +1,5 @@
 export { type AddressesOptions, addresses } from './addresses.ts'
+export { BUFFERED_BODY_DEFAULTS, type BufferedBodyOptions, bufferedBody, type EditedBody } from './buffered-body.ts'
 export { CORS_DEFAULTS, type CorsOptions, cors } from './cors.ts'
 export { type ErrorPageFailure, type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type FollowRedirectsOptions, followRedirects } from './follow-redirects.ts'
