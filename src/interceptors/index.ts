@@ -1,5 +1,6 @@
 export { type AddressesOptions, addresses } from './addresses.ts'
 export { BUFFERED_BODY_DEFAULTS, type BufferedBodyOptions, bufferedBody, type EditedBody } from './buffered-body.ts'
+export { COMPRESS_DEFAULTS, type CompressOptions, compress } from './compress.ts'
 export { CORS_DEFAULTS, type CorsOptions, cors } from './cors.ts'
 export { type ErrorPageFailure, type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type FollowRedirectsOptions, followRedirects } from './follow-redirects.ts'
