@@ -10,7 +10,7 @@ export function preferredType<Type extends string>(
 ): Type {
   let preferred = offers[0]
   if (accept === undefined) return preferred
-  const ranges = accept.split(',').map(parseRange)
+  const ranges = accept.split(',').map(parseAccepted)
   let best = NOT_ACCEPTED
   for (const offer of offers) {
     const rank = rankOf(offer, ranges)
@@ -21,7 +21,32 @@ export function preferredType<Type extends string>(
   return preferred
 }
 
-interface MediaRange {
+/**
+ * Of `codings`, the content coding that Accept-Encoding prefers (RFC 9110 section 12.5.3): by quality; among equals the first of
+ * `codings`. An empty header asks for none.
+ * @param accept all lines of the header, joined. @param codings names in lower case.
+ * @returns `null` for none: no coding is acceptable, or `identity` is preferred.
+ */
+export function preferredCoding<Coding extends string>(accept: string, codings: readonly Coding[]): Coding | null {
+  const qualities = new Map<string, number>()
+  for (const member of accept.split(',')) {
+    const { name, quality } = parseAccepted(member)
+    // Section 8.4.1.3.
+    qualities.set(name === 'x-gzip' ? 'gzip' : name, quality)
+  }
+  let preferred: Coding | null = null
+  let most = 0
+  for (const coding of codings) {
+    const quality = qualities.get(coding) ?? qualities.get('*') ?? 0
+    if (quality <= most) continue
+    preferred = coding
+    most = quality
+  }
+  return (qualities.get('identity') ?? 0) > most ? null : preferred
+}
+
+/** A member of a list of acceptable media types or codings. */
+interface Accepted {
   readonly name: string
   readonly quality: number
 }
@@ -37,7 +62,7 @@ interface Rank {
 const NOT_ACCEPTED: Rank = { quality: 0, precision: 0, position: 0 }
 
 /** The most precise range that matches decides. */
-function rankOf(offer: string, ranges: readonly MediaRange[]): Rank {
+function rankOf(offer: string, ranges: readonly Accepted[]): Rank {
   const names = ['*/*', `${offer.slice(0, offer.indexOf('/'))}/*`, offer]
   let rank = NOT_ACCEPTED
   let precision = -1
@@ -57,7 +82,7 @@ function isBetter(one: Rank, other: Rank): boolean {
   return one.position < other.position
 }
 
-function parseRange(text: string): MediaRange {
+function parseAccepted(text: string): Accepted {
   const [name = '', ...parameters] = text.split(';')
   let quality = 1
   for (const parameter of parameters) {

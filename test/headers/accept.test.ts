@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { preferredType } from '../../src/headers/accept.ts'
+import { preferredCoding, preferredType } from '../../src/headers/accept.ts'
 
 const OFFERS = ['text/plain', 'application/json', 'text/html'] as const
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8'
@@ -37,4 +37,40 @@ for (const [accept, expected] of [
 
 test('a single offer is always preferred', () => {
   assert.equal(preferredType('text/html', ['text/plain']), 'text/plain')
+})
+
+const CODINGS = ['zstd', 'br', 'gzip']
+
+for (const [what, lines, chosen] of [
+  ['no header: none', [], null],
+  ['an empty header: none', [''], null],
+  ['the one that is listed', ['gzip'], 'gzip'],
+  ['the first of ours among equals', ['gzip, deflate, br, zstd'], 'zstd'],
+  ['equals in any order', ['gzip, br'], 'br'],
+  ['the highest weight', ['br;q=0.5, gzip;q=0.8, zstd;q=0.7'], 'gzip'],
+  ['1.000 is 1', ['br;q=1.000, gzip;q=1'], 'br'],
+  ['white space and case do not matter', ['  GZIP ;\tQ = 0.9 ,,\t Br ; q=1.0 '], 'br'],
+  ['q=0 excludes', ['gzip;q=0, br;q=0.000'], null],
+  ['* is any other', ['*'], 'zstd'],
+  ['* with a weight, and one listed above it', ['*;q=0.1, gzip'], 'gzip'],
+  ['* excludes what is not listed', ['gzip, *;q=0'], 'gzip'],
+  ['one that is excluded from *', ['zstd;q=0, *'], 'br'],
+  ['only unknown ones', ['compress, dcb'], null],
+  ['identity alone', ['identity'], null],
+  ['identity is preferred', ['identity, gzip;q=0.5'], null],
+  ['identity among equals', ['identity, gzip'], 'gzip'],
+  ['identity is excluded', ['identity;q=0, gzip;q=0.001'], 'gzip'],
+  ['nothing is acceptable', ['identity;q=0, *;q=0'], null],
+  ['x-gzip is gzip', ['x-gzip'], 'gzip'],
+  ['several lines', ['deflate', 'gzip;q=0.5', 'br;q=0.4'], 'gzip'],
+  ['a malformed weight accepts nothing', ['br;q=high, zstd;q=2, zstd;q=1.5, gzip;q=0.1'], 'gzip'],
+  ['a parameter that is no weight does not count', ['br;level=4'], 'br'],
+  ['names of properties', ['constructor, __proto__, toString'], null],
+] as const) {
+  test(`Accept-Encoding: ${what}`, () => assert.equal(preferredCoding(lines.join(), CODINGS), chosen))
+}
+
+test('Accept-Encoding: a long list takes linear time', () => {
+  const long = `${'a;q=0.5 ,'.repeat(100_000)}${' '.repeat(100_000)}gzip`
+  assert.equal(preferredCoding(long, CODINGS), 'gzip')
 })
