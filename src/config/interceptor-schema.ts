@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import {
   addresses,
+  compress,
   cors,
   errorPage,
   followRedirects,
@@ -17,6 +18,7 @@ import { codeOr, contract, hasMethodOf, isPlainObject, nearest, wording } from '
 /** The built-ins that data can describe. Each checks its own options, which code gives it, too. */
 const BUILT_INS: Readonly<Record<InterceptorName, (options: never, clock: Clock) => Interceptor>> = {
   addresses,
+  compress,
   cors,
   'error-page': errorPage,
   'follow-redirects': followRedirects,

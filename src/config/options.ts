@@ -57,6 +57,7 @@ export type BalancerName =
 /** The built-in interceptors that configuration files can name; their options are those of the functions with these names. */
 export type InterceptorName =
   | 'addresses'
+  | 'compress'
   | 'cors'
   | 'error-page'
   | 'follow-redirects'
