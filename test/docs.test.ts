@@ -77,6 +77,16 @@ test('the interceptors of docs/interceptors.md are those of the example that run
   for (const snippet of interceptors) assert.ok(example.includes(snippet), snippet)
 })
 
+test('the built-in interceptors of docs/interceptors.md are those of the example that runs', () => {
+  const example = readFileSync(join(ROOT, 'examples/interceptors-rewrites.ts'), 'utf8')
+  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
+  const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
+  const builtIn = /^const \w+ = (?:rewriteLocation|rewriteCookies|followRedirects|errorPage)\(/
+  const shown = snippets.filter((snippet) => builtIn.test(snippet))
+  assert.equal(shown.length, 5)
+  for (const snippet of shown) assert.ok(example.includes(snippet), snippet)
+})
+
 test('every script that CONTRIBUTING.md names exists', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>

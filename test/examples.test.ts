@@ -42,6 +42,23 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.match(busy.headers.get('server-timing') ?? '', /^backend;dur=[\d.]+$/)
     assert.equal(await busy.text(), 'hello stranger\n')
   },
+  async 'interceptors-rewrites.js'(url) {
+    const get = (path: string, accept = '*/*') =>
+      fetch(url + path, { redirect: 'manual', headers: { connection: 'close', accept } })
+    const login = await get('/shop/login')
+    assert.equal(login.headers.get('location'), `${url}/shop/account`)
+    assert.equal(login.headers.get('set-cookie'), 'session=1; Path=/shop; HttpOnly; SameSite=Lax')
+    assert.equal((await get('/shop/cart')).headers.get('location'), '/shop/cart/items/1')
+    assert.equal(await (await get('/old')).text(), 'GET /new\n')
+    assert.match(
+      await (await get('/down', 'text/html')).text(),
+      /<h1>Bad Gateway<\/h1>.*\(ERR_PROXY_CONNECT, request \d+\)$/,
+    )
+    const { error } = (await (await get('/down', 'application/json')).json()) as { error: unknown }
+    assert.deepEqual(error, { status: 502, title: 'Bad Gateway', code: 'ERR_PROXY_CONNECT' })
+    assert.equal(await (await get('/busy')).text(), '503 Service Unavailable: please try again\n')
+    assert.equal(await (await get('/down/in-code')).text(), 'GET /down/in-code: Bad Gateway\n')
+  },
   async 'koa.js'(url) {
     assert.equal(await text(url), 'the application\n')
     assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')

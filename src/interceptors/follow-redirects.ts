@@ -133,13 +133,13 @@ function isOwn(url: URL, { protocol }: ExchangeView, backend: Backend, request: 
   return isReachable && isOwnAddress(url, backend, askedHost(request))
 }
 
-/** Resolves a relative `Location`: it is relative to the request that was sent last, and the client knows only its own. */
+/** Resolves a `Location` of the server itself: it may be relative to the path of the last request, which the client does not know. */
 function makeAbsolute(headers: HeaderList, exchange: ExchangeView, { request, isElsewhere }: Step): void {
   const { backend } = exchange
   if (backend === null) return
   for (let i = 0; i < headers.length; i += 2) {
     const location = headers[i + 1] as string
-    if (!isName(headers[i] as string, 'location') || URL.canParse(location)) continue
+    if (!isName(headers[i] as string, 'location')) continue
     const url = resolve(location, exchange, backend, request)
     if (url === null || !isOwn(url, exchange, backend, request)) continue
     headers[i + 1] = isElsewhere ? `${url.protocol}//${askedHost(request)}${pathFrom(url)}` : pathFrom(url)

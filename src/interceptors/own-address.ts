@@ -21,7 +21,7 @@ export function isOwnAddress(url: URL, backend: Backend, asked: string): boolean
   const own = URL.parse(`${protocolOf(backend)}//${backend.host}`)
   if (own !== null && url.hostname === own.hostname && portOf(url) === portOf(own)) return true
   // A port may be absent from Host or be the default one.
-  return asked !== '' && URL.parse(`${url.protocol}//${asked}`)?.host === url.host
+  return URL.parse(`${url.protocol}//${asked}`)?.host === url.host
 }
 
 /** `Host` of the request; empty for none. */

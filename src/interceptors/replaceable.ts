@@ -40,9 +40,6 @@ export function callReplaceable(
       if (droppedBytes > MOST_UNREAD_BYTES) call.abort()
       return true
     },
-    onFlush() {
-      if (!isDropped) sink.onFlush()
-    },
     onEnd(trailers) {
       if (!isDropped) sink.onEnd(trailers)
     },

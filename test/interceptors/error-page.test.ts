@@ -98,7 +98,8 @@ for (const { name, run } of FRONTS) {
     await using front = await run(through(backend, [errorPage({ html: PAGE, statuses: [503] })]))
     const { text } = await converse(front.port, 'GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n')
     assert.match(text, /the first half\r\n$/)
-    assert.equal((await front.nextRecord()).outcome, 'truncated')
+    const record = await front.nextRecord()
+    assert.deepEqual([record.outcome, record.errorCode], ['truncated', 'ERR_PROXY_TRUNCATED'])
   })
 
   test(`${name}: backends' responses with the given statuses are replaced`, async () => {
@@ -113,7 +114,7 @@ for (const { name, run } of FRONTS) {
         body: 'secret',
       }),
     )
-    await using front = await run(through(backend, [errorPage({ html: PAGE, statuses: [404, 503] })]))
+    await using front = await run(through(backend, [errorPage({ html: PAGE, json: true, statuses: [404, 503] })]))
     const response = await fetch(`${front.url}/503`, { headers: HTML })
     assert.equal(response.status, 503)
     assert.equal(await response.text(), '<h1>503 Service Unavailable</h1><p> 1 1')
@@ -130,6 +131,8 @@ for (const { name, run } of FRONTS) {
     const record = await front.nextRecord()
     assert.deepEqual([record.outcome, record.status, record.errorCode], ['answered', 503, null])
     assert.equal(await (await fetch(`${front.url}/404`)).text(), '404 Not Found\n')
+    const json = await fetch(`${front.url}/404`, { headers: JSON_ONLY })
+    assert.equal(await json.text(), '{"status":404,"message":"Not Found","id":3}\n')
     assert.equal(await (await fetch(`${front.url}/500`)).text(), 'secret')
     const head = await fetch(`${front.url}/503`, { method: 'HEAD', headers: HTML })
     assert.deepEqual([head.status, head.headers.get('content-length')], [503, '39'])
@@ -196,6 +199,7 @@ for (const { name, run } of FRONTS) {
       },
     ],
     ['is asynchronous', async () => ({ status: 500 })],
+    ['rejects', () => Promise.reject(new Error('broken'))],
     ['returns nothing', () => undefined],
     ['returns an invalid status', () => ({ status: 99 })],
     ['returns an invalid header', () => ({ status: 500, headers: ['A', 'b\r\nc'] })],

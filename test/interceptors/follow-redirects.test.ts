@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
-import { request } from 'undici'
-import { type FollowRedirectsOptions, followRedirects, type ProxyOptions, stripPrefix } from '../../src/index.ts'
+import { Agent, request } from 'undici'
+import {
+  type FollowRedirectsOptions,
+  followRedirects,
+  type ProxyOptions,
+  respond,
+  stripPrefix,
+} from '../../src/index.ts'
 import { type MockBackend, mockBackend } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
-import { through } from '../support/interceptors.ts'
+import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { FRONTS, gate, rounds, SECURE_FRONTS } from '../support/running-proxy.ts'
 import { rawBackend, switching, upgradeRequest } from '../support/upgrade-backends.ts'
@@ -113,7 +119,7 @@ for (const { name, run } of FRONTS) {
       `http://127.0.0.1:${other.port}/app/b`,
       'http://169.254.169.254/latest/meta-data/',
       `http://user@127.0.0.1:${backend.port}/app/b`,
-      `http://user:pw@127.0.0.1:${backend.port}/app/b`,
+      `http://:pw@127.0.0.1:${backend.port}/app/b`,
       `http://127.0.0.1:${backend.port}@evil.test/app/b`,
       `https://127.0.0.1:${backend.port}/app/b`,
       'https://public.test/app/b',
@@ -138,6 +144,7 @@ for (const { name, run } of FRONTS) {
       assert.match(text, /^HTTP\/1\.1 302 /, location)
       assert.ok(text.includes(`\r\nLocation: ${location}\r\n`), location)
       assert.ok(text.endsWith('\r\n\r\ngo'))
+      assert.equal((await front.nextRecord()).attempts, 1, location)
     }
     assert.equal(other.requests.length, 0)
     for (const headers of [
@@ -147,10 +154,12 @@ for (const { name, run } of FRONTS) {
     ]) {
       backend.use({ status: 302, headers })
       assert.equal((await fetch(front.url, { redirect: 'manual' })).status, 302)
+      assert.equal((await front.nextRecord()).attempts, 1)
     }
     for (const status of [200, 201, 300, 304, 305, 404]) {
       backend.use({ status, headers: { Location: '/app/b' } })
       assert.equal((await fetch(front.url, { redirect: 'manual' })).status, status)
+      assert.equal((await front.nextRecord()).attempts, 1)
     }
     assert.deepEqual(front.errors, [])
   })
@@ -178,7 +187,7 @@ for (const { name, run } of FRONTS) {
       groups: { app: { target: backend.url } },
       routes: [
         { path: '/', group: 'app', interceptors: [followRedirects()] },
-        { path: '/', group: 'app', method: 'PUT' },
+        { path: '/get', group: 'app', method: 'GET' },
         { path: '/admin', group: 'app' },
         {
           path: '/api',
@@ -207,8 +216,15 @@ for (const { name, run } of FRONTS) {
       assert.equal(response.status, status, path)
       await response.text()
     }
-    const put = await fetch(`${front.url}/a?303=/b`, { method: 'POST', body: 'a', redirect: 'manual' })
-    assert.equal(await put.text(), 'GET /b ')
+    // The method of the next request counts.
+    for (const [path, status] of [
+      ['/a?303=/get', 303],
+      ['/a?307=/get', 200],
+    ] as const) {
+      const response = await fetch(front.url + path, { method: 'POST', body: 'a', redirect: 'manual' })
+      assert.equal(response.status, status, path)
+      await response.text()
+    }
   })
 
   test(`${name}: a redirect to one of the origins goes to its group, without what is personal`, async () => {
@@ -369,7 +385,7 @@ for (const { name, run } of FRONTS) {
         reply.closed.then(() => closed.open())
         const framing = chunked ? {} : { 'Content-Length': '1000000' }
         reply.head({ status: 302, headers: { Location: '/end', ...framing } })
-        reply.chunk(randomBytes(100_000))
+        reply.chunk(randomBytes(chunked ? 100_000 : 10))
       })
       await using front = await run(following(backend))
       assert.equal(await (await fetch(front.url)).text(), 'end')
@@ -465,6 +481,27 @@ for (const { name, run } of FRONTS) {
     assert.equal(front.pending(), 0)
   })
 
+  test(`${name}: an interceptor outside ends the call that follows redirects`, async () => {
+    const asked = gate()
+    const closed = gate()
+    await using backend = await mockBackend((incoming, reply) => {
+      if (incoming.path === '/a') return reply.send({ status: 302, headers: { Location: '/b' } })
+      reply.closed.then(() => closed.open())
+      asked.open()
+    })
+    const impatient = interceptor((next, exchange, incoming, body, sink) => {
+      const call = new AbortController()
+      next(exchange, { ...incoming, signal: call.signal }, body, sink)
+      asked.promise.then(() => {
+        call.abort()
+        closed.promise.then(() => respond(sink, { status: 200, body: 'enough' }))
+      })
+    })
+    await using front = await run(through(backend, [impatient, followRedirects()]))
+    assert.equal(await (await fetch(`${front.url}/a`)).text(), 'enough')
+    assert.equal(front.pending(), 0)
+  })
+
   test(`${name}: a WebSocket handshake is redirected`, async () => {
     await using backend = await rawBackend((upgrade) => {
       if (upgrade.head.startsWith('GET /b ')) return void upgrade.socket.write(switching('foo', 'hello'))
@@ -498,10 +535,9 @@ for (const { name, run } of FRONTS) {
 }
 
 for (const { name, run } of SECURE_FRONTS) {
-  test(`${name}: https to the client's host is followed over TLS, and http to it is not`, async () => {
+  test(`${name}: https to the client's host is the backend itself`, async () => {
     await using backend = await redirecting()
     await using front = await run(following(backend))
-    const { Agent } = await import('undici')
     const agent = new Agent({ connect: { ca: certificate } })
     const own = encodeURIComponent(`${front.url}/b`)
     const { statusCode, body } = await request(`${front.url}/?302=${own}`, { dispatcher: agent })
@@ -510,7 +546,7 @@ for (const { name, run } of SECURE_FRONTS) {
   })
 }
 
-test('a backend over TLS is not left for plain http', async () => {
+test('redirects of a backend over TLS are followed over TLS', async () => {
   await using backend = await redirecting({}, { tls: { key, cert: certificate } })
   const { run } = FRONTS[0] as (typeof FRONTS)[number]
   const { target: _, ...rest } = following({ url: '' })

@@ -55,6 +55,7 @@ for (const { name, run } of FRONTS) {
       'http://evil.test?@{backend}/',
       'http://evil.test\\@{backend}/',
       'http://{backend}\\@evil.test/',
+      'http://{backend}\\x/',
       'http://{backend}\t/',
       'http:/{backend}/',
       'http:{backend}/',
@@ -122,6 +123,7 @@ for (const { name, run } of FRONTS) {
         '#c': '#c',
         // Hosts to browsers:
         '//other.test/a': '//other.test/a',
+        '///other.test/a': '///other.test/a',
         '/\\other.test/a': '/\\other.test/a',
         '/\t/other.test/a': '/\t/other.test/a',
         'http://other.test/a': 'http://other.test/a',
