@@ -256,7 +256,7 @@ test('middleware of Express gets the page, and its error handler nothing', async
   const dead = await deadPort()
   await using proxy = createProxy(through(dead, [errorPage({ html: PAGE })]))
   const app = express()
-  app.use('/api', proxy.middleware())
+  app.use('/api', proxy.middleware({ passErrors: true }))
   let errors = 0
   app.use((_error: unknown, _req: unknown, res: express.Response, _next: unknown) => {
     errors++
