@@ -1,15 +1,11 @@
 /**
  * Of `offers`, the media type that `Accept` prefers (RFC 9110 section 12.5.1): by quality; among equals the one that is named
  * more precisely, then the one that is named first, then the first offer. Parameters of media ranges do not count.
- * @param accept `undefined`: the header is absent. @param offers such as `text/plain`, in lower case.
+ * @param accept all lines of the header, joined by commas; empty: it is absent. @param offers such as `text/plain`, in lower case.
  * @returns the first offer if none is acceptable: any response says more than 406.
  */
-export function preferredType<Type extends string>(
-  accept: string | undefined,
-  offers: readonly [Type, ...Type[]],
-): Type {
+export function preferredType<Type extends string>(accept: string, offers: readonly [Type, ...Type[]]): Type {
   let preferred = offers[0]
-  if (accept === undefined) return preferred
   const ranges = accept.split(',').map(parseAccepted)
   let best = NOT_ACCEPTED
   for (const offer of offers) {

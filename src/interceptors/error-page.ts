@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import { preferredType } from '../headers/accept.ts'
-import { removeFields } from '../http1/fields.ts'
+import { fieldValues, removeFields } from '../http1/fields.ts'
 import type { ProxyError, ProxyErrorCode } from '../model/errors.ts'
 import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
 import { assertSync } from '../runtime/callbacks.ts'
@@ -135,7 +135,7 @@ function renderOf({ html, json, text, render }: ErrorPageOptions): Render {
   ])
   const offers = [...bodies.keys()] as [string, ...string[]]
   return ({ status, code, message }, exchange) => {
-    const type = preferredType(exchange.header('accept'), offers)
+    const type = preferredType(fieldValues(exchange.headers, 'accept').join(), offers)
     const charset = type === 'application/json' ? '' : '; charset=utf-8'
     const body = (bodies.get(type) ?? asText)({ status, code, message, id: exchange.id })
     return { status, headers: ['Content-Type', type + charset], body }

@@ -6,7 +6,6 @@ const OFFERS = ['text/plain', 'application/json', 'text/html'] as const
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8'
 
 for (const [accept, expected] of [
-  [undefined, 'text/plain'],
   ['', 'text/plain'],
   ['*/*', 'text/plain'],
   [BROWSER, 'text/html'],

@@ -36,6 +36,14 @@ for (const { name, run } of FRONTS) {
     assert.equal(front.errors.length, 4)
   })
 
+  test(`${name}: Accept in several lines is one list`, async () => {
+    const dead = await deadPort()
+    await using front = await run(through(dead, [errorPage({ html: PAGE })]))
+    const lines = 'Accept: image/png\r\nAccept: text/html\r\nConnection: close'
+    const { text } = await converse(front.port, `GET / HTTP/1.1\r\nHost: a\r\n${lines}\r\n\r\n`)
+    assert.match(text, /<h1>502/)
+  })
+
   test(`${name}: a text and a JSON object of your own`, async () => {
     const dead = await deadPort()
     const json = {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { serveModule } from '../../src/index.ts'
+import { createProxy, serveModule, workerThreads } from '../../src/index.ts'
 import { deadPort, type MockBackend, mockBackend } from '../../src/testing/index.ts'
-import { ask, clientsOfEntries, entryOf, LOOPBACK, without } from './threaded.ts'
+import type { RawClient } from '../support/raw-client.ts'
+import { ask, clientsOfEntries, clientsOfThreads, entryOf, LOOPBACK, without } from './threaded.ts'
 
 const skip = await without()
 
@@ -29,6 +30,13 @@ async function talkative(): Promise<MockBackend> {
   return backend
 }
 
+/** The response to a GET, with its head. */
+async function responseTo(client: RawClient, path: string): Promise<string> {
+  const from = client.text.length
+  await ask(client, path)
+  return client.text.slice(from)
+}
+
 test('each thread rewrites locations and cookies, follows redirects and makes pages', { skip }, async () => {
   await using one = await talkative()
   await using two = await talkative()
@@ -42,11 +50,7 @@ test('each thread rewrites locations and cookies, follows redirects and makes pa
   const clients = await clientsOfEntries(running.address.port, 2)
   assert.deepEqual([...clients.keys()].sort(), [1, 2])
   for (const client of clients.values()) {
-    const answer = async (path: string): Promise<string> => {
-      const from = client.text.length
-      await ask(client, path)
-      return client.text.slice(from)
-    }
+    const answer = (path: string) => responseTo(client, path)
     // Both backends are asked.
     for (let i = 0; i < 2; i++)
       assert.match(await answer('/api/own'), /\r\nLocation: http:\/\/test\/api\/login\?a=1\r\n/)
@@ -62,4 +66,40 @@ test('each thread rewrites locations and cookies, follows redirects and makes pa
     client.socket.destroy()
   }
   assert.ok(one.requests.length > 0 && two.requests.length > 0)
+})
+
+test('threads that get the interceptors as data rewrite, follow and make pages on raw sockets', { skip }, async () => {
+  await using backend = await talkative()
+  const dead = await deadPort()
+  await using proxy = createProxy({
+    groups: { app: { target: backend.url }, dead: { target: dead.url, retry: false } },
+    routes: [
+      {
+        path: '/api',
+        stripPrefix: '/api',
+        group: 'app',
+        interceptors: [
+          { name: 'error-page', text: 'sorry: {{status}}\n', statuses: [503] },
+          { name: 'rewrite-location', prefix: '/api', host: 'www.test' },
+          { name: 'rewrite-cookies', domain: { 'x.test': 'public.test' }, path: { '/cart': '/api/cart' } },
+        ],
+      },
+      { path: '/follow', group: 'app', interceptors: [{ name: 'follow-redirects', max: 2 }] },
+      { path: '/dead', group: 'dead', interceptors: ['error-page'] },
+      { path: '/', group: 'app' },
+    ],
+    executor: workerThreads({ threads: 2 }),
+    drainTimeoutMs: 100,
+  })
+  const { port } = await proxy.listen(LOOPBACK)
+  const clients = await clientsOfThreads(proxy, port, 2)
+  for (const client of clients.values()) {
+    const answer = (path: string) => responseTo(client, path)
+    assert.match(await answer('/api/own'), /\r\nLocation: http:\/\/www\.test\/api\/login\?a=1\r\n/)
+    assert.match(await answer('/api/cookie'), /\r\nSet-Cookie: a=1; Domain=public\.test; Path=\/api\/cart\r\n/)
+    assert.match(await answer('/api/busy'), /^HTTP\/1\.1 503 .*\r\n\r\nsorry: 503\n$/s)
+    assert.match(await answer('/follow/a'), /\r\n\r\nGET \/follow\/b$/)
+    assert.match(await answer('/dead'), /^HTTP\/1\.1 502 .*\r\n\r\n502 Bad Gateway \(ERR_PROXY_CONNECT\)\n$/s)
+    client.socket.destroy()
+  }
 })
