@@ -2,16 +2,17 @@
 // Run: npm run build && node dist/examples/interceptors.js
 // Try: curl -i http://127.0.0.1:8080/private -H 'Authorization: Bearer secret', or /ping, /busy, /loud with --compressed
 import { createGzip, type Gzip } from 'node:zlib'
-import { createProxy, headerView, type Interceptor, respond, wrapSink } from 'heddle'
+import { createProxy, headerView, type Interceptor, ownHeaders, respond, wrapSink } from 'heddle'
 import { mockBackend } from 'heddle/testing'
 
 /** Asks somebody else first. */
+const own = ownHeaders(['X-User']) // what a client sends by this name is removed
 const auth: Interceptor = {
   name: 'auth',
   wrap: (next) => async (exchange, request, body, sink) => {
     const user = await findUser(exchange.header('authorization'), exchange.signal)
-    if (user === undefined) return respond(sink, { status: 401, headers: ['WWW-Authenticate', 'Bearer'] })
-    next(exchange, { ...request, headers: [...request.headers, 'X-User', user] }, body, sink)
+    if (user === undefined) return respond(sink, { status: 401, headers: ['WWW-Authenticate', 'Bearer realm="x"'] })
+    next(exchange, { ...request, headers: own.replace(request.headers, ['X-User', user]) }, own.clean(body), sink)
   },
 }
 

@@ -87,6 +87,15 @@ test('the built-in interceptors of docs/interceptors.md are those of the example
   for (const snippet of shown) assert.ok(example.includes(snippet), snippet)
 })
 
+test('the guards of docs/interceptors.md are those of the example that runs', () => {
+  const example = readFileSync(join(ROOT, 'examples/interceptors-guards.ts'), 'utf8')
+  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
+  const section = /^## Guards\n(.*?)^## /ms.exec(text)?.[1] ?? ''
+  const snippets = Array.from(section.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
+  assert.equal(snippets.length, 5)
+  for (const snippet of snippets) assert.ok(example.includes(snippet), snippet)
+})
+
 test('every script that CONTRIBUTING.md names exists', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>

@@ -59,6 +59,23 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.equal(await (await get('/busy')).text(), '503 Service Unavailable: please try again\n')
     assert.equal(await (await get('/down/in-code')).text(), 'GET /down/in-code: Bad Gateway\n')
   },
+  async 'interceptors-guards.js'(url) {
+    const statusOf = async (path: string, headers: Record<string, string> = {}): Promise<[number, string]> => {
+      const response = await fetch(url + path, { headers: { ...headers, connection: 'close' }, redirect: 'manual' })
+      return [response.status, await response.text()]
+    }
+    assert.deepEqual(await statusOf('/shop'), [401, 'log in first\n'])
+    assert.deepEqual(await statusOf('/shop', { cookie: 'sid=1' }), [200, 'hello, this is new\n'])
+    assert.deepEqual(await statusOf('/shop', { cookie: 'sid=2' }), [200, 'hello bob\n'])
+    assert.deepEqual(await statusOf('/office'), [200, 'hello stranger\n'])
+    assert.equal((await statusOf('/wiki'))[0], 302)
+    assert.deepEqual(await statusOf('/wiki', { cookie: 'sid=1', 'remote-user': 'eve' }), [200, 'hello alice\n'])
+    assert.equal((await statusOf('/api'))[0], 401)
+    const asked = { origin: 'https://app.example', 'access-control-request-method': 'PUT' }
+    const preflight = await fetch(`${url}/api`, { method: 'OPTIONS', headers: { ...asked, connection: 'close' } })
+    assert.equal(preflight.status, 204)
+    assert.equal(preflight.headers.get('access-control-allow-origin'), 'https://app.example')
+  },
   async 'koa.js'(url) {
     assert.equal(await text(url), 'the application\n')
     assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')

@@ -17,6 +17,8 @@ export interface KeySource {
    * @throws KeysUnavailable, as a rejection, if they cannot be loaded.
    */
   renew(): Promise<Keys | null>
+  /** Whether no other keys have come since these. */
+  isLatest(keys: Keys): boolean
 }
 
 /** There are no keys to verify a token with. */
@@ -26,7 +28,7 @@ export class KeysUnavailable extends Error {
 
 /** Keys that do not change. */
 export function fixedKeys(keys: Keys): KeySource {
-  return { current: () => keys, get: async () => keys, renew: async () => null }
+  return { current: () => keys, get: async () => keys, renew: async () => null, isLatest: () => true }
 }
 
 /** Limits of {@link remoteKeys}, ms. */
@@ -68,11 +70,13 @@ export function remoteKeys(
         throw new Error(`status ${response.status}`)
       }
       const loaded = await response.text()
-      keys = createLocalJWKSet(JSON.parse(loaded))
+      if (loaded !== text) {
+        keys = createLocalJWKSet(JSON.parse(loaded))
+        text = loaded
+        onChange()
+      }
       loadedAt = startedAt
       failure = null
-      if (loaded !== text) onChange()
-      text = loaded
     } catch (error) {
       failure = error
     } finally {
@@ -112,6 +116,7 @@ export function remoteKeys(
       if (failure !== null) throw unavailable()
       return keys
     },
+    isLatest: (some) => some === keys,
   }
 }
 

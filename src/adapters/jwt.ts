@@ -35,14 +35,9 @@ export function jwt(options: JwtOptions, clock: Pick<Clock, 'now' | 'epoch'> = M
   const own = ownHeadersOf(claimsToHeaders)
   const jose = loadJose()
   const cache = verdictCache<Verdict>(settings.maxCached)
-  // A verification that began with other keys must not be remembered.
-  let keysVersion = 0
   const keys =
     'url' in source
-      ? remoteKeys(jose, source.url, settings, clock.now, () => {
-          keysVersion++
-          cache.clear()
-        })
+      ? remoteKeys(jose, source.url, settings, clock.now, () => cache.clear())
       : fixedKeys('keys' in source ? localKeys(jose, source.keys) : source.secret)
   const checks = {
     algorithms: [...settings.algorithms],
@@ -52,15 +47,15 @@ export function jwt(options: JwtOptions, clock: Pick<Clock, 'now' | 'epoch'> = M
     ...(audience !== false && { audience: typeof audience === 'string' ? audience : [...audience] }),
   }
 
-  /** The claims of a good token. Rejects with an error of jose's for another one. */
-  async function verify(token: string): Promise<Claims> {
+  /** The claims of a good token, and the keys that have shown it. Rejects with an error of jose's for another one. */
+  async function verify(token: string): Promise<{ claims: Claims; by: Keys }> {
     const known = await keys.get()
     try {
-      return await verifyWith(known, token)
+      return { claims: await verifyWith(known, token), by: known }
     } catch (error) {
       const renewed = codeOf(error) === 'ERR_JWKS_NO_MATCHING_KEY' ? await keys.renew() : null
       if (renewed === null) throw error
-      return verifyWith(renewed, token)
+      return { claims: await verifyWith(renewed, token), by: renewed }
     }
   }
 
@@ -89,16 +84,16 @@ export function jwt(options: JwtOptions, clock: Pick<Clock, 'now' | 'epoch'> = M
   }
 
   async function judge(token: string): Promise<Verdict> {
-    const version = keysVersion
-    const claims = await verify(token)
+    const { claims, by } = await verify(token)
     const verdict: HeaderList = []
     for (const [claim, name] of Object.entries(claimsToHeaders)) {
       const value = Object.hasOwn(claims, claim) ? claimText(claims[claim]) : undefined
       if (value !== undefined) verdict.push(name, value)
     }
     const { exp } = claims
-    const endsAt = typeof exp === 'number' ? (exp + settings.clockToleranceSeconds) * 1000 : Number.POSITIVE_INFINITY
-    if (cacheMs > 0 && version === keysVersion) cache.set(token, verdict, Math.min(endsAt, clock.epoch() + cacheMs))
+    const endsAt = typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY
+    // Keys that were withdrawn meanwhile vouch for this request, and for no later one.
+    if (cacheMs > 0 && keys.isLatest(by)) cache.set(token, verdict, Math.min(endsAt, clock.epoch() + cacheMs))
     return verdict
   }
 

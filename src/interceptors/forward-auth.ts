@@ -157,13 +157,13 @@ export function forwardAuth(options: ForwardAuthOptions, clock: Clock = systemCl
 }
 
 /** The client's request, for the service. What the proxy has not verified is not in it. */
-function originOf({ method, path, host, clientAddress }: ExchangeView, { headers }: RequestHead): HeaderList {
+function originOf(exchange: ExchangeView, { headers }: RequestHead): HeaderList {
+  const { method, path, host, protocol, clientAddress } = exchange
   // If no route looks at paths they come as received, and backends resolve dots in them.
   const list = ['X-Forwarded-Method', method, 'X-Forwarded-Uri', resolved(path)]
   const told = [
     ['X-Forwarded-Host', fieldValue(headers, 'x-forwarded-host') ?? host],
-    // Not there if `forwarded.xfwd` is off.
-    ['X-Forwarded-Proto', fieldValue(headers, 'x-forwarded-proto') ?? ''],
+    ['X-Forwarded-Proto', fieldValue(headers, 'x-forwarded-proto') ?? protocol],
     ['X-Forwarded-For', fieldValue(headers, 'x-forwarded-for') ?? clientAddress],
   ] as const
   for (const [name, value] of told) if (value !== '') list.push(name, value)

@@ -157,6 +157,17 @@ test('a withdrawn key is refused within twice jwksMaxAgeMs, remembered tokens in
   assert.equal(await ask(second), 200)
 })
 
+test('while the keys are the same, tokens stay remembered', async (t) => {
+  await using proxy = await guarded(setOf(first), { cacheMs: 60 * MINUTE })
+  const { mock } = t.mock.method(crypto.subtle, 'verify')
+  for (let loads = 1; loads <= 3; loads++) {
+    assert.equal(await proxy.ask(first), 200)
+    await proxy.untilLoaded(loads)
+    proxy.clock.advance(5 * MINUTE)
+  }
+  assert.equal(mock.callCount(), 1)
+})
+
 test('after a long pause nobody passes with old keys', async () => {
   await using proxy = await guarded([setOf(first), setOf(second)], { cacheMs: 600 * MINUTE })
   assert.equal(await proxy.ask(first), 200)

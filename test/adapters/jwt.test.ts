@@ -304,6 +304,17 @@ test('the backend is told the claims, and the client cannot send them', async ()
   }
 })
 
+test('a client cannot send claims as trailers', async () => {
+  await using backend = await mockBackend()
+  const guard = jwt({ ...CHECKS, keys: [es256.jwk], claimsToHeaders: { sub: 'X-User' } }, clock)
+  await using front = await runProxy(through(backend, [guard]))
+  const token = await tokenOf(es256, clock)
+  const head = `POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer ${token}\r\n`
+  await converse(front.port, `${head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-User: eve\r\n\r\n`)
+  const request = await backend.nextRequest()
+  assert.deepEqual([request.bodyText, request.trailers], ['hello', null])
+})
+
 test('the route may take the token away from the backend', async () => {
   await using backend = await mockBackend()
   const options = through(backend, [])

@@ -146,6 +146,18 @@ for (const { name, run } of FRONTS) {
   })
 }
 
+test('a response that says that it depends on the origin says so once', async () => {
+  await using backend = await mockBackend([
+    { headers: ['Vary', 'accept, ORIGIN'] },
+    { headers: ['Vary', '*'] },
+    { headers: ['Vary', 'X-Origin', 'Vary', 'Accept'] },
+  ])
+  await using front = await runProxy(through(backend, [cors({ origins: [APP] })]))
+  const seen: (string | null)[] = []
+  for (let i = 0; i < 3; i++) seen.push((await fetch(front.url)).headers.get('vary'))
+  assert.deepEqual(seen, ['accept, ORIGIN', '*', 'X-Origin, Accept, Origin'])
+})
+
 test('an error keeps the headers that it has', async () => {
   await using backend = await mockBackend()
   const busy = interceptor(

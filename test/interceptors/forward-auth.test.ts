@@ -7,7 +7,14 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { WebSocket } from 'ws'
 import { type ForwardAuthOptions, forwardAuth } from '../../src/index.ts'
-import { deadPort, type MockRequest, type MockScript, manualClock, mockBackend } from '../../src/testing/index.ts'
+import {
+  deadPort,
+  type MockReply,
+  type MockRequest,
+  type MockScript,
+  manualClock,
+  mockBackend,
+} from '../../src/testing/index.ts'
 import { echoBackend } from '../adapters/serving.ts'
 import { MIB, randomBytes } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
@@ -93,6 +100,16 @@ for (const { name, run } of FRONTS) {
       assert.deepEqual(valuesOf(request, 'X-Else'), [])
       assert.deepEqual(valuesOf(request, 'X-Client'), ['1'])
     }
+  })
+
+  test(`${name}: a client cannot send the headers of the service as trailers`, async () => {
+    await using backend = await mockBackend()
+    await using auth = await serviceWith({ status: 204 }, { requestHeaders: ['Remote-User'] })
+    await using front = await run(through(backend, [auth.guard]))
+    const head = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n'
+    await converse(front.port, `${head}5\r\nhello\r\n0\r\nRemote-User: eve\r\n\r\n`)
+    const request = await backend.nextRequest()
+    assert.deepEqual([request.bodyText, request.trailers], ['hello', null])
   })
 
   test(`${name}: the client gets the listed headers of the service, beside the backend's cookies`, async () => {
@@ -223,10 +240,11 @@ for (const { name, run } of FRONTS) {
   test(`${name}: if the client leaves, the service is not asked any more`, async () => {
     await using backend = await mockBackend()
     const closed = gate()
-    await using auth = await serviceWith(async (_request, reply) => {
+    const script = async (_request: unknown, reply: MockReply): Promise<void> => {
       await reply.closed
       closed.open()
-    })
+    }
+    await using auth = await serviceWith(script, { timeoutMs: 600_000 })
     await using front = await run(through(backend, [auth.guard]))
     const client = rawClient(front.port)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -283,6 +301,37 @@ test('a service that is late is not waited for', async () => {
   assert.match(front.errors[0]?.message ?? '', /no response within 700 ms/)
   await service.untilOpenConnections(0)
   assert.equal(clock.scheduled, 0)
+})
+
+test('the body of a refusal may take longer than the verdict', async () => {
+  await using backend = await mockBackend()
+  const clock = manualClock()
+  const rest = gate()
+  await using service = await mockBackend(async (_request, reply) => {
+    reply.head({ status: 403 })
+    reply.chunk('not ')
+    await rest.promise
+    reply.chunk('you')
+    reply.end()
+  })
+  await using front = await runProxy(through(backend, [forwardAuth({ url: service.url }, clock)]))
+  const client = rawClient(front.port)
+  client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+  await client.until('not ')
+  clock.advance(60_000)
+  rest.open()
+  await client.until('you\r\n0\r\n\r\n')
+})
+
+test('a refusal without an end is not read for HEAD', async () => {
+  await using backend = await mockBackend()
+  await using service = await mockBackend(async (_request, reply) => {
+    reply.head({ status: 403 })
+    while (!reply.isClosed) if (!reply.chunk('x'.repeat(1000))) await reply.drained()
+  })
+  await using front = await runProxy(through(backend, [forwardAuth({ url: service.url })]))
+  assert.equal((await fetch(front.url, { method: 'HEAD' })).status, 403)
+  await service.untilOpenConnections(0)
 })
 
 test('a verdict whose body never ends does not hold its connection forever, nor the request', async () => {
@@ -364,7 +413,7 @@ test('what the proxy has not verified is not told', async () => {
   const told = ['X-Forwarded-For', 'X-Forwarded-Proto', 'X-Forwarded-Host', 'X-Real-Token', 'Cookie']
   assert.deepEqual(
     told.map((one) => valuesOf(asked, one)),
-    [['192.0.2.1'], [], [new URL(front.url).host], ['t'], []],
+    [['192.0.2.1'], ['https'], [new URL(front.url).host], ['t'], []],
   )
   await using trusting = await runProxy({ ...through(backend, [auth.guard]), trustedProxies: ['loopback'] })
   await fetch(trusting.url, {

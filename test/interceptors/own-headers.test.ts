@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ownHeaders, requestHook, wrapSink } from '../../src/index.ts'
+import { type BodySink, type BodySource, ownHeaders, requestHook, wrapSink } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { MIB } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
@@ -29,6 +29,49 @@ test('names that an interceptor cannot write are refused at once', () => {
   )
   assert.throws(() => ownHeaders(['no name']), /ownHeaders: names has "no name", which is not a header name/)
   assert.throws(() => ownHeaders('X-User' as never), /ownHeaders: names is "X-User"; give a list of strings/)
+})
+
+test('a cleaned body is the body, but for its trailers', () => {
+  const calls: unknown[] = []
+  let reader: BodySink | null = null
+  const body = (bytes: number): BodySource => ({
+    bytes,
+    expectsContinue: true,
+    isReplayable: false,
+    start(sink) {
+      reader = sink
+    },
+    resume: () => calls.push('resume'),
+    stop: () => calls.push('stop'),
+    whenArrived: (call) => calls.push(call),
+  })
+  // A body of known length has none.
+  const known = body(5)
+  assert.equal(own.clean(known), known)
+  assert.equal(own.clean(null), null)
+  const given = body(-1)
+  const clean = own.clean(given) as BodySource
+  assert.equal(own.clean(given), clean)
+  assert.deepEqual([clean.bytes, clean.expectsContinue, clean.isReplayable], [-1, true, false])
+  const call = (): void => {}
+  clean.whenArrived?.(call)
+  clean.resume()
+  clean.stop()
+  assert.deepEqual(calls, [call, 'resume', 'stop'])
+  for (const [trailers, left] of [
+    [null, null],
+    [
+      ['X-User', 'eve', 'X-Sum', '5'],
+      ['X-Sum', '5'],
+    ],
+  ] as const) {
+    const got: unknown[] = []
+    clean.start({ onBody: (chunk) => got.push(chunk) === 7, onBodyEnd: (end) => got.push(end) })
+    const chunk = Buffer.from('x')
+    assert.equal((reader as BodySink | null)?.onBody(chunk), false)
+    ;(reader as BodySink | null)?.onBodyEnd(trailers === null ? null : [...trailers])
+    assert.deepEqual(got, [chunk, left])
+  }
 })
 
 for (const { name, run } of FRONTS) {

@@ -36,6 +36,28 @@ for (const { name, run } of FRONTS) {
     assert.ok(!headers.some((text) => /^x-client$/i.test(text)))
   })
 
+  test(`${name}: a request that is sent again is hooked again, as it was at first`, async () => {
+    await using backend = await mockBackend([{ status: 503 }, { status: 200 }])
+    const again = interceptor((next, exchange, request, body, sink) => {
+      const first = new AbortController()
+      const onHead = (): void => {
+        first.abort()
+        next(exchange, request, body, sink)
+      }
+      next(exchange, { ...request, signal: first.signal }, body, wrapSink(sink, { onHead }))
+    }, 'again')
+    const hook: RequestHook = (request) => request.headers.append('X-Hooked', String(request.headers.has('X-Hooked')))
+    await using front = await run(through(backend, [again, requestHook(hook)]))
+    assert.equal((await fetch(front.url)).status, 200)
+    for (let i = 0; i < 2; i++) {
+      const { headers } = await backend.nextRequest()
+      assert.deepEqual(
+        headers.filter((_, at) => headers[at - 1] === 'X-Hooked'),
+        ['false'],
+      )
+    }
+  })
+
   test(`${name}: a Response of an async hook is sent in place of the backend's`, async () => {
     await using backend = await mockBackend()
     const hook: RequestHook = async (request) => {
@@ -196,6 +218,7 @@ for (const { name, run } of FRONTS) {
       () => ({ status: 403 }) as never,
       () => used,
       () => locked,
+      () => ({ status: 200, headers: [], body: Readable.from([]), bodyUsed: true }),
       () => Response.error(),
       () => new Response(null, { headers: { 'Content-Length': '5' } }),
       (request) => {
