@@ -70,7 +70,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
     })
     if (res.closed) this.settle()
     else
-      res.on('close', () => {
+      res.on?.('close', () => {
         this.onClosed()
         this.settle()
       })

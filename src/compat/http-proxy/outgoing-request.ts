@@ -15,8 +15,8 @@ type HeaderValue = number | string | readonly string[]
 
 /**
  * The request on its way to the target, as `proxyReq` and `proxyReqWs` listeners get it: the methods of node's `ClientRequest` that
- * make sense before anything is sent. Changes count until the listeners have returned; what comes later has no effect, except for
- * `destroy()`, which ends the request at any time.
+ * make sense before anything is sent. Changes count until the listeners have returned; later ones of headers throw, and others have no
+ * effect, except for `destroy()`, which ends the request at any time.
  */
 export class OutgoingRequest extends EventEmitter {
   method: string
@@ -60,7 +60,9 @@ export class OutgoingRequest extends EventEmitter {
     this.#onDestroyed = onDestroyed
   }
 
+  /** @throws Error as node's for an invalid header, and if the listeners have returned. */
   setHeader(name: string, value: HeaderValue): this {
+    this.#assertOpen('set')
     validateHeaderName(name)
     const values = Array.isArray(value) ? value.map(String) : String(value)
     for (const one of typeof values === 'string' ? [values] : values) validateHeaderValue(name, one)
@@ -80,7 +82,14 @@ export class OutgoingRequest extends EventEmitter {
   }
 
   removeHeader(name: string): void {
+    this.#assertOpen('remove')
     this.#edits.set(name.toLowerCase(), { name, value: undefined })
+  }
+
+  #assertOpen(what: string): void {
+    if (!this.headersSent) return
+    const message = `cannot ${what} headers of a request that has been sent; do so before the listener returns, or awaits`
+    throw Object.assign(new Error(message), { code: 'ERR_HTTP_HEADERS_SENT' })
   }
 
   getHeader(name: string): string | readonly string[] | undefined {

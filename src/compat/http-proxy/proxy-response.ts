@@ -30,6 +30,8 @@ export type HeaderChange = readonly [name: string, value: string | string[] | un
 
 /** The way of a response's body to its readers. */
 export interface Source {
+  /** The listeners respond to the client. */
+  readonly isTaken: boolean
   /** Somebody listens to the response: its body and end are delivered from now on. */
   onObserved(): void
   /** The readers have room again. */
@@ -114,6 +116,11 @@ export class ProxyResponse extends Readable {
     if (this.destroyed) return true
     this.#isFull = !this.push(chunk)
     return !this.#isFull
+  }
+
+  /** The listeners respond to the client. */
+  get isTaken(): boolean {
+    return this.#source.isTaken
   }
 
   /** The body is complete. */

@@ -36,6 +36,10 @@ export function optionEdits(
     const value = req.headers[name]
     if (value !== undefined) edits = put(edits, name, value)
   }
+  // It announces trailers, which only a body in chunks can have.
+  if (req.headers.trailer !== undefined && req.headers['transfer-encoding'] === undefined) {
+    edits = put(edits, 'Trailer', undefined)
+  }
   if (headers !== undefined) for (const [name, value] of Object.entries(headers)) edits = put(edits, name, value)
   if (auth) edits = put(edits, 'Authorization', `Basic ${Buffer.from(auth).toString('base64')}`)
   // Otherwise the engine does it.

@@ -16,6 +16,7 @@ import { Delegate } from './delegate.ts'
 import { Engines } from './engines.ts'
 import { createServer } from './listen.ts'
 import { insertPass, type Pass, WEB_PASSES, WS_PASSES } from './passes.ts'
+import { ProxyResponse } from './proxy-response.ts'
 import { respondWith } from './respond.ts'
 import { Targets } from './target.ts'
 import type { ErrorCallback, NormalizedServerOptions, ProxyServerEvents, ServerOptions } from './types.ts'
@@ -47,7 +48,8 @@ export class ProxyServer<
   readonly #wsPasses: Pass<Duplex, this>[]
   /** The call whose passes are running. */
   #running: WebCall | WsCall | null = null
-  #server: http.Server | null = null
+  /** The server of {@link listen}; the originals have it under this name. */
+  _server: http.Server | undefined
 
   constructor(options: ServerOptions = {}) {
     // A listener that rejects must not end the process.
@@ -72,10 +74,11 @@ export class ProxyServer<
     return new ProxyServer(options)
   }
 
-  /** A listener has rejected. Its request, if its response has not begun, gets one from us. */
+  /** A listener has rejected. If nobody else responds to its request, we do. */
   override [EventEmitter.captureRejectionSymbol](error: Error, event: unknown, ...args: unknown[]): void {
     this.#owner.logger.error({ err: error }, `a listener of '${String(event)}' rejected`)
-    for (const one of args) if (isResponse(one)) respondWith(one, error, 500)
+    const isTheirs = args.some((one) => one instanceof ProxyResponse && one.isTaken)
+    for (const one of args) if (isResponse(one) && (isTheirs || !one.headersSent)) respondWith(one, error, 500)
   }
 
   /**
@@ -129,24 +132,22 @@ export class ProxyServer<
 
   /** Serves a port: requests, and with the option `ws` WebSockets. */
   readonly listen = (port: number, hostname?: string, onListening?: () => void): this => {
-    this.#server = createServer(this.options, this as never)
-    this.#server.listen(port, hostname, onListening)
+    this._server = createServer(this.options, this as never)
+    this._server.listen(port, hostname, onListening)
     return this
   }
 
-  readonly address = (): string | AddressInfo | null | undefined => this.#server?.address()
+  readonly address = (): string | AddressInfo | null | undefined => this._server?.address()
 
   /** Stops listening, and closes idle connections to targets. @param callback called when the last request has ended. */
   readonly close = (callback?: (error?: Error) => void): void => {
-    const server = this.#server
-    this.#server = null
     this.#owner.engines.close()
-    if (server === null) callback?.()
-    else
-      server.close((error) => {
-        this.#owner.engines.close()
-        callback?.(error)
-      })
+    if (this._server === undefined) return callback?.()
+    this._server.close((error) => {
+      this._server = undefined
+      this.#owner.engines.close()
+      callback?.(error)
+    })
   }
 
   /**

@@ -14,7 +14,6 @@ export function showBody(res: ServerResponse, response: ProxyResponse): () => vo
   const show = (chunk: unknown): void => {
     if (!(chunk instanceof Uint8Array)) return
     isFull = !response.deliver(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
-    letFlow(response)
   }
   Object.assign(res, {
     write(...args: Parameters<typeof write>): boolean {
@@ -34,14 +33,10 @@ export function showBody(res: ServerResponse, response: ProxyResponse): () => vo
       !(event === 'drain' && isFull) && emit.call(res, event, ...args),
   })
   Object.defineProperty(res, 'writableNeedDrain', { get: () => isFull || isBlocked() })
-  letFlow(response)
+  // http-proxy pipes the response to the client, so it flows whether a listener reads it or not.
+  if (response.readableFlowing !== true && response.listenerCount('readable') === 0) response.resume()
   return () => {
     isFull = false
     if (!isBlocked()) res.emit('drain')
   }
-}
-
-/** http-proxy pipes the response to the client, so it flows whether a listener reads it or not. */
-function letFlow(response: ProxyResponse): void {
-  if (response.readableFlowing !== true && response.listenerCount('readable') === 0) response.resume()
 }

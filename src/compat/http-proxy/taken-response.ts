@@ -6,6 +6,7 @@ import { ProxyResponse, type Source } from './proxy-response.ts'
 
 /** A response that goes to the listeners, which respond to the client by themselves (`selfHandleResponse`). */
 export class TakenResponse implements ResponseSink, Source {
+  readonly isTaken = true
   readonly #sink: ResponseSink
   readonly #proxyReq: OutgoingRequest | null
   readonly #onResponse: (response: ProxyResponse) => void

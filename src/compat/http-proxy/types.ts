@@ -35,18 +35,18 @@ export type ProxyTargetFunction = (req: IncomingMessage) => ProxyTarget
 /** How to call `fetch`; see the README of http-proxy-3, which carries these calls. */
 export interface FetchOptions {
   requestOptions?: RequestInit
-  onBeforeRequest?: (
+  onBeforeRequest?(
     requestOptions: RequestInit,
     req: IncomingMessage,
     res: ServerResponse,
     options: NormalizedServerOptions,
-  ) => void | Promise<void>
-  onAfterResponse?: (
+  ): void | Promise<void>
+  onAfterResponse?(
     response: Response,
     req: IncomingMessage,
     res: ServerResponse,
     options: NormalizedServerOptions,
-  ) => void | Promise<void>
+  ): void | Promise<void>
 }
 
 /**

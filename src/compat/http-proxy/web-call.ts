@@ -21,6 +21,7 @@ import type { ProxyTargetUrl } from './types.ts'
 
 /** A call of `web()`. */
 export class WebCall extends Call<ServerResponse<IncomingMessage>> implements HookedCall, Source {
+  readonly isTaken = false
   /** What the engine writes to: the client's response, or what stands for it. */
   #front: ServerResponse
   #copy: ForwardedCopy | null = null
@@ -100,11 +101,15 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
 
   tap(sink: ResponseSink): ResponseSink {
     if (this.options.selfHandleResponse !== true) return sink
-    this.#taken = new TakenResponse(sink, this.proxyReq, (response) => {
-      response.once('end', () => this.#tellEnd(response))
-      this.#tellListeners(response)
-    })
+    this.#taken = new TakenResponse(sink, this.proxyReq, (response) => this.#giveAway(response))
     return this.#taken
+  }
+
+  /** The listeners respond. */
+  #giveAway(response: ProxyResponse): void {
+    this.#tellListeners(response)
+    if (this.res.writableEnded) this.#tellEnd(response)
+    else response.once('end', () => this.#tellEnd(response))
   }
 
   onHead(head: OutgoingResponse): void {

@@ -101,7 +101,7 @@ export class WsCall extends Call<Duplex> implements HookedCall {
   }
 }
 
-const NO_BODY: Source = { onObserved() {}, onReady() {} }
+const NO_BODY: Source = { isTaken: false, onObserved() {}, onReady() {} }
 
 function hasBody({ rawHeaders }: IncomingMessage): boolean {
   const announces = /^(?:content-length|transfer-encoding)$/i
