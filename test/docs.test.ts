@@ -115,6 +115,22 @@ test('links between the documents lead somewhere', () => {
   }
 })
 
+test('what the documents import from heddle exists', async () => {
+  let count = 0
+  for (const name of markdownFiles()) {
+    const imports = readFileSync(join(ROOT, name), 'utf8').matchAll(/^import \{([^}]*)\} from '(heddle[^']*)'/gm)
+    for (const [line, names = '', path = ''] of imports) {
+      const exported = (await import(path)) as object
+      const values = names.split(',').map((one) => one.trim())
+      for (const value of values.filter((one) => one !== '' && !one.startsWith('type '))) {
+        assert.ok(value in exported, `${name}: ${line} (${value})`)
+        count++
+      }
+    }
+  }
+  assert.ok(count > 10, `${count} names`)
+})
+
 test('"Life of a request" names the files that exist, and every file of src/exchange', () => {
   const { text } = lifeOfARequest()
   const named = Array.from(text.matchAll(/`([\w-]+\/[\w./-]+\.ts)`/g), ([, file = '']) => file)

@@ -175,8 +175,12 @@ function ownerOf(server: EventEmitter, logger: Logger): Owner {
   return { ...listeners, targets: new Targets(), engines: new Engines(logger), delegate: new Delegate(listeners) }
 }
 
+/** A path that has lost its first slash, to a rewrite of the application. */
+const RELATIVE = /^(?![/?*]|[a-z][a-z\d+.-]*:\/\/)./i
+
 /** Calls a function for the target, and parses URLs. @throws the error of either, or an Error if there is no target. */
 function normalize(options: NormalizedServerOptions, req: IncomingMessage, targets: Targets): void {
+  if (RELATIVE.test(req.url ?? '')) req.url = `/${req.url}`
   const { target, forward } = options as ServerOptions
   if (target !== undefined && target !== null) {
     options.target = targets.parse(typeof target === 'function' ? target(req) : target)

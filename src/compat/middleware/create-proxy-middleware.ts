@@ -14,9 +14,6 @@ import { targetRouter } from './router.ts'
 import { takesUpgrades } from './takes-upgrades.ts'
 import type { Filter, NextFunction, Options, RequestHandler } from './types.ts'
 
-/** A rewritten path that has lost its first slash. */
-const RELATIVE = /^(?![/?]|[a-z]+:\/\/)./i
-
 /**
  * Creates a middleware that proxies requests, with the API of http-proxy-middleware 4 and 3. Names and arguments of version 2 are
  * accepted, with a deprecation warning. It has one proxy, with connections that are kept; the proxy ends with the last server that
@@ -91,7 +88,7 @@ function create<TReq extends IncomingMessage, TRes extends ServerResponse, TNext
     if (target) own.target = target
     if (!own.target && !own.forward) throw new Error('Must provide a proper URL as target')
     const path = req.url ? await rewrite?.(req.url, req, res, own) : undefined
-    if (typeof path === 'string') req.url = RELATIVE.test(path) ? `/${path}` : path
+    if (typeof path === 'string') req.url = path
     return reachable(own)
   }
 

@@ -1,19 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { isOnlyForProxies } from './takes-upgrades.ts'
 
 /**
  * Whether a request asks for a WebSocket, and node has read it as an ordinary request because nobody listened to upgrades yet. So it
  * is with the first one that a server gets, unless an ordinary request has come before.
  */
 export function isFirstUpgrade(req: IncomingMessage): boolean {
-  const { server } = req.socket as { server?: NodeJS.EventEmitter }
   const { upgrade = '', connection = '' } = req.headers
   return (
     req.method === 'GET' &&
     req.httpVersion === '1.1' &&
     upgrade.toLowerCase() === 'websocket' &&
     /(?:^|,)\s*upgrade\s*(?:,|$)/i.test(connection) &&
-    server?.listenerCount('upgrade') === 0
+    // Another middleware may have begun to listen when it saw this request. An application that listens has not wanted the upgrade.
+    isOnlyForProxies(req)
   )
 }
 

@@ -34,11 +34,13 @@ export function readArguments<TReq extends IncomingMessage, TRes extends ServerR
 ): ReadArguments<TReq, TRes> {
   const isOptions = typeof first === 'object' && first !== null && !Array.isArray(first)
   const given: Options<TReq, TRes> = isOptions ? first : { ...shorthand(first), ...second }
-  const old = [...Object.keys(EVENTS), ...LOGGING].filter((name) => name in given)
+  const old = [...Object.keys(EVENTS), ...LOGGING].filter(
+    (name) => given[name as keyof DeprecatedOptions] !== undefined,
+  )
   if (isOptions && old.length === 0 && !mustBeOld) return { options: given, sendsMountPath: false }
   const form = mustBeOld ? 'legacyCreateProxyMiddleware' : isOptions ? null : '(filter, options)'
   warn(form === null ? old : [form, ...old])
-  const isVersion2 = form !== null || !NEW_NAMES.some((name) => name in given)
+  const isVersion2 = form !== null || !NEW_NAMES.some((name) => given[name] !== undefined)
   return { options: renamed(given, isVersion2), sendsMountPath: isVersion2 }
 }
 

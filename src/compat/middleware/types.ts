@@ -89,14 +89,14 @@ export interface Options<TReq extends IncomingMessage = IncomingMessage, TRes ex
   extends Omit<ServerOptions, 'logger'>,
     DeprecatedOptions<TReq, TRes> {
   /** Default: every request. Others go to the next middleware. The path has no mount path and no query. */
-  pathFilter?: Filter<TReq>
+  pathFilter?: Filter<TReq> | undefined
   /** Changes `req.url` after {@link router} has seen it. */
-  pathRewrite?: PathRewriteConfig<TReq, TRes>
+  pathRewrite?: PathRewriteConfig<TReq, TRes> | undefined
   /** Called with the proxy when the middleware is made, after the default plugins. */
-  plugins?: (Plugin<TReq, TRes> | ForeignPlugin)[]
+  plugins?: (Plugin<TReq, TRes> | ForeignPlugin)[] | undefined
   /** Leaves out the default plugins: without `on`, log and error response. Errors go to the next middleware then. Default false. */
-  ejectPlugins?: boolean
-  on?: OnProxyEvent<TReq, TRes>
+  ejectPlugins?: boolean | undefined
+  on?: OnProxyEvent<TReq, TRes> | undefined
   /**
    * Target by `host:port`, `host:port/path` or `/path`, the first match counts; or a function, which gets no `res` for an upgrade.
    * Without a match `target` is used.
@@ -105,8 +105,9 @@ export interface Options<TReq extends IncomingMessage = IncomingMessage, TRes ex
     | Record<string, ProxyTarget>
     | Route<TReq, TRes, ProxyTarget | undefined>
     | Route<TReq, TRes, Promise<ProxyTarget | undefined>>
+    | undefined
   /** Default: nothing is logged. */
-  logger?: Logger
+  logger?: Logger | undefined
 }
 
 /** The names of http-proxy-middleware 2. */
@@ -115,19 +116,19 @@ export interface DeprecatedOptions<
   TRes extends ServerResponse = ServerResponse,
 > {
   /** @deprecated Use `on.error`. */
-  onError?: OnProxyEvent<TReq, TRes>['error']
+  onError?: OnProxyEvent<TReq, TRes>['error'] | undefined
   /** @deprecated Use `on.proxyReq`. */
-  onProxyReq?: OnProxyEvent<TReq, TRes>['proxyReq']
+  onProxyReq?: OnProxyEvent<TReq, TRes>['proxyReq'] | undefined
   /** @deprecated Use `on.proxyReqWs`. */
-  onProxyReqWs?: OnProxyEvent<TReq, TRes>['proxyReqWs']
+  onProxyReqWs?: OnProxyEvent<TReq, TRes>['proxyReqWs'] | undefined
   /** @deprecated Use `on.proxyRes`. */
-  onProxyRes?: OnProxyEvent<TReq, TRes>['proxyRes']
+  onProxyRes?: OnProxyEvent<TReq, TRes>['proxyRes'] | undefined
   /** @deprecated Use `on.open`. */
-  onOpen?: OnProxyEvent<TReq, TRes>['open']
+  onOpen?: OnProxyEvent<TReq, TRes>['open'] | undefined
   /** @deprecated Use `on.close`. */
-  onClose?: OnProxyEvent<TReq, TRes>['close']
+  onClose?: OnProxyEvent<TReq, TRes>['close'] | undefined
   /** @deprecated Use `logger`. Requests are logged on level `debug`. Default: `info`. */
-  logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'silent' | undefined
   /** @deprecated Use `logger`. */
-  logProvider?: (provider: Logger) => Logger & Partial<Pick<Console, 'debug' | 'log'>>
+  logProvider?: ((provider: Logger) => Logger & Partial<Pick<Console, 'debug' | 'log'>>) | undefined
 }

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import http from 'node:http'
+import http2 from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { createProxyMiddleware, definePlugin } from '../../../src/compat/middleware/index.ts'
 import { resetMidBody, resetOnRequest } from '../../../src/testing/misbehaviour.ts'
@@ -240,4 +243,62 @@ same('a middleware outlives the servers that use it', async (api) => {
     assert.equal(await get(`${front.url}/${i}`), `200 GET /${i}`)
     assert.ok(front)
   }
+})
+
+same('the proxy closes with the last server that has used the middleware', async (api) => {
+  await using target = await mockBackend()
+  let closed = 0
+  const watched = api.definePlugin((proxy) => {
+    const close = proxy.close.bind(proxy)
+    const counting = (): void => {
+      closed++
+      close()
+    }
+    Object.assign(proxy, { close: counting })
+  })
+  const proxy = api.createProxyMiddleware({ target: target.url, plugins: [watched] })
+  await using one = await served(app(proxy))
+  await using two = await served(app(proxy))
+  for (const url of [one.url, two.url, two.url]) await get(url, { headers: { connection: 'close' } })
+  for (const [front, expected] of [
+    [one, 0],
+    [two, 1],
+  ] as const) {
+    const ended = once(front.server, 'close')
+    front.server.close()
+    await ended
+    assert.equal(closed, expected)
+  }
+})
+
+test('the connections to the target end with the last server', async () => {
+  await using target = await mockBackend()
+  const front = await served(app(createProxyMiddleware({ target: target.url })))
+  await get(front.url)
+  await target.untilOpenConnections(1)
+  await front[Symbol.asyncDispose]()
+  await target.untilOpenConnections(0)
+})
+
+same('QUERY, with a body, and other methods', async (api) => {
+  await using target = await backend()
+  await using front = await served(app(api.createProxyMiddleware({ target: target.url, pathRewrite: { '^/a': '/b' } })))
+  for (const method of ['QUERY', 'PATCH', 'DELETE', 'PROPFIND']) {
+    assert.equal(await get(`${front.url}/a?c=d+e%2Ff`, { method, body: 'hello' }), `200 ${method} /b?c=d+e%2Ff hello`)
+  }
+})
+
+same('a server of HTTP/2', async (api) => {
+  await using target = await backend()
+  const proxy = api.createProxyMiddleware({ target: target.url }) as unknown as (req: object, res: object) => void
+  const server = http2.createServer((req, res) => proxy(req, res))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = http2.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const request = client.request({ ':method': 'POST', ':path': '/a?b' }).end('hello')
+  const [headers] = await once(request, 'response')
+  let text = ''
+  for await (const chunk of request) text += chunk
+  client.close()
+  server.close()
+  assert.equal(`${headers[':status']} ${text}`, '200 POST /a?b hello')
 })

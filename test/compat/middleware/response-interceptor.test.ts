@@ -12,7 +12,13 @@ const intercepting = (
   api: Pick<Api, 'createProxyMiddleware' | 'responseInterceptor'>,
   target: string,
   edit: Interceptor,
-) => api.createProxyMiddleware({ target, selfHandleResponse: true, on: { proxyRes: api.responseInterceptor(edit) } })
+) =>
+  api.createProxyMiddleware({
+    target,
+    selfHandleResponse: true,
+    on: { proxyRes: api.responseInterceptor(edit) },
+    logger: recordingLogger(),
+  })
 const ours = { createProxyMiddleware, responseInterceptor }
 
 const CODERS: Readonly<Record<string, ((text: string) => Buffer) | undefined>> = {

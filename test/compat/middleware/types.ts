@@ -37,3 +37,21 @@ export const called = (options: TheirOptions, ofExpress: TheirOptions<Request, R
   createProxyMiddleware(options),
   createProxyMiddleware<Request, Response>(ofExpress) as unknown as TheirHandler,
 ]
+
+/** Code of version 2. */
+export const version2 = (options: Options): RequestHandler[] => [
+  createProxyMiddleware('/api', options),
+  createProxyMiddleware(['/api/**'], options),
+  createProxyMiddleware((pathname, req) => pathname.length > 1 && req.method === 'GET', options),
+  createProxyMiddleware({
+    target: 'http://127.0.0.1',
+    logLevel: 'debug',
+    logProvider: () => console,
+    onError: (error, req, res) => void res.end(`${error.message} ${req.url}`),
+    onProxyReq: (proxyReq, req, _res, given) => void proxyReq.setHeader('x-a', `${req.url} ${given.changeOrigin}`),
+    onProxyRes: (proxyRes) => void proxyRes.statusCode?.toFixed(),
+    onProxyReqWs: (_proxyReq, _req, socket, _options, head) => void socket.write(head),
+    onOpen: (socket) => void socket.address(),
+    onClose: (_res, socket) => void socket.address(),
+  }),
+]

@@ -28,6 +28,11 @@ async function ask(url: string, text = 'hello'): Promise<string> {
   return String(message)
 }
 
+/** Without a listener for errors, which `once()` has. */
+function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.once('close', () => resolve()))
+}
+
 const HANDSHAKE =
   'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
@@ -152,12 +157,12 @@ test('a client that resets while the router decides does not end the process', a
   })
   await using front = await served(app(proxy))
   front.server.on('upgrade', proxy.upgrade)
-  const gone = once(front.server, 'connection').then(([socket]) => once(socket as Socket, 'close'))
+  const gone = once(front.server, 'connection').then(([socket]) => closed(socket as Socket))
   const client = rawClient(front.port)
   client.write(`GET /a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
   await asked.promise
   client.socket.resetAndDestroy()
-  await gone.catch(() => {})
+  await gone
   decided.open(target.url)
   assert.equal(await ask(`${front.wsUrl}/b`), '/b: hello')
 })
@@ -261,4 +266,29 @@ test('closing the server leaves a first WebSocket open, as any other', async () 
   socket.send('still here')
   assert.equal(String((await once(socket, 'message'))[0]), '/a: still here')
   socket.terminate()
+})
+
+test('a first WebSocket is for the second middleware, if its filter takes it', async () => {
+  await using target = await echoBackend()
+  const first = createProxyMiddleware({ target: target.url, ws: true, pathFilter: '/one' })
+  const second = createProxyMiddleware({ target: target.url, ws: true, pathFilter: '/two' })
+  await using front = await served(app(first, second))
+  assert.equal(await ask(`${front.wsUrl}/two`), '/two: hello')
+  assert.equal(await ask(`${front.wsUrl}/one`), '/one: hello')
+})
+
+test('a client that resets an upgrade that nobody takes does not end the process', async () => {
+  await using target = await echoBackend()
+  const proxy = createProxyMiddleware({ target: target.url, pathFilter: '/one' })
+  await using front = await served(app(proxy))
+  const left = gate<Socket>()
+  front.server.on('upgrade', proxy.upgrade)
+  front.server.on('upgrade', (_req, socket) => left.open(socket as Socket))
+  const client = rawClient(front.port)
+  client.write(`GET /two HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const socket = await left.promise
+  const gone = closed(socket)
+  client.socket.resetAndDestroy()
+  socket.resume()
+  await gone
 })
