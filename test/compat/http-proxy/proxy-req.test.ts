@@ -6,7 +6,7 @@ import bodyParser from 'body-parser'
 import type { ServerOptions } from '../../../src/compat/http-proxy/index.ts'
 import { type MockBackend, mockBackend, neverAnswer } from '../../../src/testing/index.ts'
 import { converse } from '../../support/raw-client.ts'
-import { codeOf, nextEvent, type SystemError, type Served, served } from './serving.ts'
+import { codeOf, nextEvent, type Served, type SystemError, served } from './serving.ts'
 
 /** Responds with the body of the request. */
 function echo(): Promise<MockBackend> {

@@ -137,7 +137,6 @@ test('proxyRes: listeners may come late, and see what comes after', async () => 
     reply.chunk('second')
     reply.end()
   })
-  let late: Promise<string> | undefined
   let response: IncomingMessage | undefined
   await using front = await listening(backend.url, (proxyRes) => {
     response = proxyRes
@@ -145,7 +144,7 @@ test('proxyRes: listeners may come late, and see what comes after', async () => 
   const client = rawClient(front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await client.until('first ')
-  late = text(response as IncomingMessage)
+  const late = text(response as IncomingMessage)
   goOn()
   await client.until('second')
   assert.equal(await late, 'second')
@@ -275,7 +274,12 @@ test('proxyRes: redirects and cookies are rewritten after the listeners', async 
     (proxyRes) => {
       proxyRes.headers['set-cookie'] = [...(proxyRes.headers['set-cookie'] ?? []), 'b=2; domain=old.com']
     },
-    { autoRewrite: true, protocolRewrite: 'https', cookieDomainRewrite: 'new.com', cookiePathRewrite: { '/old': '/n' } },
+    {
+      autoRewrite: true,
+      protocolRewrite: 'https',
+      cookieDomainRewrite: 'new.com',
+      cookiePathRewrite: { '/old': '/n' },
+    },
   )
   const response = await fetch(front.url, { redirect: 'manual' })
   assert.equal(response.headers.get('location'), `https://127.0.0.1:${front.port}/x`)

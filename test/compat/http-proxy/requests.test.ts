@@ -13,7 +13,11 @@ import { codeOf, nextEvent, type SystemError, served } from './serving.ts'
 
 test('a request goes to the target and its response comes back, over one connection', async () => {
   await using backend = await mockBackend((request, reply) =>
-    reply.send({ status: 201, headers: ['X-Reply', 'yes', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'], body: request.path }),
+    reply.send({
+      status: 201,
+      headers: ['X-Reply', 'yes', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'],
+      body: request.path,
+    }),
   )
   await using front = await served({ target: backend.url })
   for (let i = 0; i < 3; i++) {
@@ -158,13 +162,7 @@ test('forwarding headers of the client pass, with and without xfwd, which append
   assert.deepEqual(await facts(), Object.values(headers))
   front.proxy.options.xfwd = true
   await fetch(front.url, { headers })
-  assert.deepEqual(await facts(), [
-    '192.0.2.1,127.0.0.1',
-    'https,http',
-    'shop.example',
-    '192.0.2.1',
-    'for=192.0.2.1',
-  ])
+  assert.deepEqual(await facts(), ['192.0.2.1,127.0.0.1', 'https,http', 'shop.example', '192.0.2.1', 'for=192.0.2.1'])
   await fetch(front.url)
   assert.deepEqual((await facts()).slice(0, 3), ['127.0.0.1', 'http', `127.0.0.1:${front.port}`])
   assert.equal(backend.requests.at(-1)?.header('x-forwarded-port'), String(front.port))
