@@ -18,11 +18,12 @@ export class AuthService {
   readonly #clock: Clock
   readonly #agent: http.Agent
 
-  /** @throws TypeError if `url` is not `http://`, `https://` or `http+unix:`, with or without a path and a query. */
+  /** @throws TypeError if `url` is not `http://`, `https://` or `http+unix:`, with or without a path and a query, or `tls` does not fit. */
   constructor(url: string, tls: BackendTls | undefined, timeoutMs: number, clock: Clock) {
     const [, address = '', query = ''] = /^([^?#]*)(\?[^#]*)?/.exec(url) ?? []
     this.#backend = new Backend({ url: address, ...(tls !== undefined && { tls }) })
     const { basePath, endpoint, id } = this.#backend
+    if (tls !== undefined && !endpoint.isSecure) throw new TypeError(`${id} is not https://, so that tls means nothing`)
     // A backend's path has no slash at its end, but here the path is the whole one.
     const path = address.endsWith('/') || basePath === '' ? `${basePath}/` : basePath
     this.name = id + path

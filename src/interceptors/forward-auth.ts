@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import type { ResponseSink } from '../contracts/pool.ts'
+import { classify, FORWARDING } from '../headers/facts.ts'
 import { headerView } from '../headers/view.ts'
 import { contentLength, fieldValue, fieldValues, hasListToken } from '../http1/fields.ts'
 import type { BackendTls } from '../model/backend.ts'
@@ -99,7 +100,7 @@ export function forwardAuth(options: ForwardAuthOptions, clock: Clock = systemCl
   const toBackend = headerNames('forward-auth: requestHeaders', requestHeaders, "['Remote-User']")
   const toClient = headerNames('forward-auth: responseHeaders', responseHeaders, "['Set-Cookie']")
   const toService = headerNames('forward-auth: clientHeaders', clientHeaders, "['Cookie']")
-  const forged = toService.find((name) => /^(?:host|forwarded|x-forwarded-.*)$/i.test(name))
+  const forged = toService.find((name) => /^host$/i.test(name) || classify(name, FORWARDING) !== 0)
   if (forged !== undefined) throw new TypeError(`forward-auth: clientHeaders has ${forged}, which clients may forge`)
   const own = ownHeaders(toBackend)
   const cache = within('forward-auth: maxCached', () => verdictCache<Verdict>(maxCached))

@@ -576,6 +576,13 @@ test('wrong options are refused at once', () => {
       /forward-auth: clientHeaders has x-forwarded-uri, which clients may forge/,
     ],
     [{ url, clientHeaders: ['Forwarded'] }, /which clients may forge/],
+    [{ url, clientHeaders: ['X-Real-IP'] }, /which clients may forge/],
+    [{ url, clientHeaders: ['X_Forwarded_User'] }, /which clients may forge/],
+    [{ url, clientHeaders: ['Host'] }, /which clients may forge/],
+    [
+      { url, tls: { ca: certificate } },
+      /forward-auth: url: http:\/\/127\.0\.0\.1:1 is not https:\/\/, so that tls means nothing/,
+    ],
     [{ url, timeoutMs: 0 }, /forward-auth: timeoutMs is 0; give a whole number from 1 on, such as 1000/],
     [{ url, cacheMs: -1 }, /forward-auth: cacheMs is -1; give a whole number from 0 on/],
     [{ url, cacheBy: 'cookie' }, /forward-auth: cacheBy is "cookie"; give 'request' or 'credentials'/],
