@@ -73,8 +73,17 @@ test('the interceptors of docs/interceptors.md are those of the example that run
   const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
   const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
   const interceptors = snippets.filter((snippet) => snippet.includes(': Interceptor = {'))
-  assert.equal(interceptors.length, 6)
+  assert.equal(interceptors.length, 5)
   for (const snippet of interceptors) assert.ok(example.includes(snippet), snippet)
+})
+
+test('the changes of bodies in docs/interceptors.md are those of the example that runs', () => {
+  const example = readFileSync(join(ROOT, 'examples/interceptors-bodies.ts'), 'utf8')
+  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
+  const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
+  const shown = snippets.filter((snippet) => /^const \w+ = (?:responseBody|bufferedBody)\(/.test(snippet))
+  assert.equal(shown.length, 2)
+  for (const snippet of shown) assert.ok(example.includes(snippet), snippet)
 })
 
 test('the built-in interceptors of docs/interceptors.md are those of the example that runs', () => {

@@ -10,7 +10,7 @@ import type { ResponseHead } from '../model/message.ts'
 import { BodyStreams } from './bodies/body-streams.ts'
 import { codingsOf, HAS_ZSTD } from './bodies/decoders.ts'
 import { type Call, type Divert, DivertedSink, type TakenBody } from './bodies/diverted-sink.ts'
-import { type Coding, type Encoder, encoder, LEVELS } from './bodies/encoders.ts'
+import { type Coding, type Encoder, encoder, encoderError, LEVELS } from './bodies/encoders.ts'
 import { mediaTypes } from './bodies/media-types.ts'
 import { forgetBytes, isPart, trailersOfChangedBody } from './bodies/old-bytes.ts'
 import { checkKeys, checkWhole, isObject, optionError } from './option-checks.ts'
@@ -94,7 +94,7 @@ export function compress(options: CompressOptions = {}): Interceptor {
     if (!(type === undefined && status === 304) && !isType(type)) return false
     if (codingsOf(head.headers).length > 0 || forbidsTransform(head.headers)) return false
     if (status === 304 || isPart(status, headers)) return true
-    const bytes = isHead ? Number(headers.get('Content-Length') ?? -1) : bodyBytes
+    const bytes = isHead && bodyBytes >= 0 ? Number(headers.get('Content-Length') ?? -1) : bodyBytes
     return bytes < 0 || bytes >= minBytes
   }
 
@@ -124,7 +124,10 @@ export function compress(options: CompressOptions = {}): Interceptor {
   }
 }
 
-/** Gathers a body while it is small, and then compresses it in one call or through a stream. */
+/**
+ * Gathers a body while it is small. If it ends within one turn of the event loop it is compressed in one call, else through a
+ * stream, so that nobody waits for bytes that have come.
+ */
 class CompressedBody implements TakenBody {
   readonly #call: Call
   readonly #head: ResponseHead
@@ -133,6 +136,9 @@ class CompressedBody implements TakenBody {
   readonly #gathered: Buffer[] = []
   #gatheredBytes = 0
   #streams: BodyStreams | null = null
+  /** `#onTurnEnd` will be called. */
+  #isDue = false
+  #isOver = false
 
   constructor(call: Call, head: ResponseHead, flow: Flow, chosen: Encoder) {
     this.#call = call
@@ -140,24 +146,43 @@ class CompressedBody implements TakenBody {
     this.#flow = flow
     this.#encoder = chosen
     if (head.bodyBytes > SMALL_BYTES) this.#stream()
+    else this.#streamLater()
   }
 
   onData(chunk: Buffer): boolean {
     if (this.#streams !== null) return this.#streams.onData(chunk)
     this.#gathered.push(chunk)
     this.#gatheredBytes += chunk.length
-    return this.#gatheredBytes <= SMALL_BYTES || this.#stream()
+    if (this.#gatheredBytes > SMALL_BYTES) return this.#stream()
+    this.#streamLater()
+    return true
   }
 
-  onFlush(): void {
-    // The bytes of a small body follow its head closely.
+  onFlush(): void {}
+
+  #streamLater(): void {
+    if (this.#isDue) return
+    this.#isDue = true
+    setImmediate(this.#onTurnEnd)
+  }
+
+  readonly #onTurnEnd = (): void => {
+    this.#isDue = false
+    // The first bytes of a small body follow its head closely.
     const awaitsFirst = this.#head.bodyBytes > 0 && this.#gatheredBytes === 0
-    if (this.#streams === null && !awaitsFirst) this.#stream()
+    if (this.#isOver || this.#streams !== null || awaitsFirst) return
+    try {
+      this.#stream()
+    } catch (thrown) {
+      this.#isOver = true
+      this.#call.sink.onError(encoderError(thrown, this.#call.exchange))
+    }
   }
 
   #stream(): boolean {
+    const stage = this.#encoder.stage(this.#call.exchange)
     this.#head.bodyBytes = -1
-    const streams = new BodyStreams(this.#call, this.#head, this.#flow, [this.#encoder.stage()])
+    const streams = new BodyStreams(this.#call, this.#head, this.#flow, [stage])
     this.#streams = streams
     let goOn = true
     for (const chunk of this.#gathered) goOn = streams.onData(chunk)
@@ -167,6 +192,8 @@ class CompressedBody implements TakenBody {
 
   onEnd(trailers: HeaderList | null): void {
     if (this.#streams !== null) return this.#streams.onEnd(trailers)
+    if (this.#isOver) return
+    this.#isOver = true
     const { sink } = this.#call
     const bytes = this.#encoder.encode(Buffer.concat(this.#gathered))
     // Trailers need a body of unknown length.
@@ -177,8 +204,9 @@ class CompressedBody implements TakenBody {
   }
 
   onError(error: ProxyError): void {
-    if (this.#streams === null) this.#call.sink.onError(error)
-    else this.#streams.onError(error)
+    if (this.#streams !== null) return this.#streams.onError(error)
+    this.#isOver = true
+    this.#call.sink.onError(error)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Duplex, Transform } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import type { OutgoingResponse } from '../contracts/transform.ts'
 import { headerView } from '../headers/view.ts'
@@ -23,7 +23,7 @@ export interface ResponseBodyOptions {
    * Creates the stream that changes the body of one response; synchronous. It may change the status and the headers, from which those
    * that describe the old bytes are removed. Not called for HEAD. The proxy destroys the stream if the exchange ends before it.
    */
-  readonly transform: (response: OutgoingResponse, exchange: ExchangeView) => Transform | Duplex
+  readonly transform: (response: OutgoingResponse, exchange: ExchangeView) => Duplex
   /**
    * Decode gzip, br, deflate and zstd (Node 22.15 and later) first. The client then gets the body without a content coding. Default
    * `true`; `false` gives the stream the bytes as the backend has sent them.

@@ -148,7 +148,7 @@ for (const { name, run } of FRONTS) {
     for (const [what, transform] of Object.entries(BEFORE)) {
       test(`${name}: ${what}${kind}: 500`, async () => {
         await using backend = await mockBackend({ headers, body: piece(Buffer.from('abc')) })
-        await using front = await run(through(backend, [responseBody({ transform: transform as () => Transform })]))
+        await using front = await run(through(backend, [responseBody({ transform })]))
         const response = await get(front.url)
         assert.equal(response.status, 500)
         assert.match(response.body.toString(), /ERR_PROXY_HOOK/)
@@ -168,7 +168,7 @@ for (const { name, run } of FRONTS) {
           reply.chunk(piece(Buffer.from('other')))
           reply.end()
         })
-        await using front = await run(through(backend, [responseBody({ transform: transform as () => Transform })]))
+        await using front = await run(through(backend, [responseBody({ transform })]))
         const { text } = await converse(front.port, REQUEST)
         assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*first/)
         assert.doesNotMatch(text, /\r\n0\r\n/)

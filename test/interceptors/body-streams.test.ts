@@ -81,6 +81,19 @@ test('the end of the exchange destroys all stages, and their errors after it hav
   assert.deepEqual(calls, [])
 })
 
+test('an exchange that has ended before its streams begin destroys them', async () => {
+  const { calls, run } = notingSink()
+  const controller = new AbortController()
+  controller.abort()
+  const stage = new PassThrough()
+  const streams = run(controller, stage)
+  assert.equal(stage.destroyed, true)
+  assert.equal(streams.onData(Buffer.from('late')), true)
+  streams.onEnd(null)
+  await rounds()
+  assert.deepEqual(calls, [])
+})
+
 test('an error of any stage destroys all of them, and is told once', async () => {
   const { calls, over, run } = notingSink()
   const stages = [zlib.createGunzip(), zlib.createBrotliDecompress(), new PassThrough()]

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import http from 'node:http'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import zlib from 'node:zlib'
 import { type CompressOptions, compress, responseBody } from '../../src/index.ts'
 import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
@@ -173,21 +174,43 @@ for (const { name, run } of FRONTS) {
     await reading.until('OTHER')
   })
 
-  test(`${name}: what another interceptor sends in an event of its own is flushed, even if it does not say so`, async () => {
-    const next = gate()
-    await using backend = await mockBackend()
-    const talker = interceptor(async (_next, _exchange, _request, _body, sink) => {
-      sink.onHead({ status: 200, reason: '', headers: ['Content-Type', 'text/plain'], bodyBytes: -1 }, NO_FLOW)
-      await turn()
-      sink.onData(Buffer.alloc(20_000, 'a'))
-      await next.promise
-      sink.onData(Buffer.from('other'))
+  for (const length of [10, 20_000]) {
+    test(`${name}: ${length} bytes of another interceptor are flushed, even if it does not say so`, async () => {
+      const next = gate()
+      await using backend = await mockBackend()
+      const talker = interceptor(async (_next, _exchange, _request, _body, sink) => {
+        sink.onHead({ status: 200, reason: '', headers: ['Content-Type', 'text/plain'], bodyBytes: -1 }, NO_FLOW)
+        await turn()
+        sink.onData(Buffer.alloc(length, 'a'))
+        await next.promise
+        sink.onData(Buffer.from('other'))
+      })
+      await using front = await run(through(backend, [compress(), talker]))
+      await using reading = await read(front.url, 'gzip')
+      await reading.until('a'.repeat(length))
+      next.open()
+      await reading.until('other')
     })
-    await using front = await run(through(backend, [compress(), talker]))
-    await using reading = await read(front.url, 'gzip')
-    await reading.until('a'.repeat(20_000))
-    next.open()
-    await reading.until('other')
+  }
+
+  test(`${name}: an encoder that cannot be made is a clean 500`, async (t) => {
+    t.mock.method(zlib, 'createGzip', () => {
+      throw new Error('by design')
+    })
+    const done = gate()
+    await using backend = await mockBackend(async (request, reply) => {
+      const length = request.path === '/large' ? { 'Content-Length': '20000' } : {}
+      reply.head({ headers: { ...NDJSON, ...length } })
+      reply.chunk('a'.repeat(10))
+      await done.promise
+      reply.end()
+    })
+    await using front = await run(compressed(backend))
+    for (const path of ['/', '/large']) {
+      assert.equal((await get(front.url + path, { 'accept-encoding': 'gzip' })).status, 500)
+      assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_HOOK')
+    }
+    done.open()
   })
 
   test(`${name}: a client that goes in the middle ends the backend's response`, async () => {

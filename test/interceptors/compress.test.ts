@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { WebSocket } from 'ws'
-import { type CompressOptions, compress } from '../../src/index.ts'
+import { type CompressOptions, compress, responseBody } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { echoBackend } from '../adapters/serving.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse } from '../support/raw-client.ts'
 import { FRONTS } from '../support/running-proxy.ts'
-import { decode, encode, get, HAS_ZSTD, OF_OLD_BYTES } from './codings.ts'
+import { decode, encode, get, HAS_ZSTD, OF_OLD_BYTES, upperCase } from './codings.ts'
 
 const ALL = 'gzip, deflate, br, zstd'
 const ENCODINGS = HAS_ZSTD ? (['zstd', 'br', 'gzip'] as const) : (['br', 'gzip'] as const)
@@ -210,6 +210,18 @@ for (const { name, run } of FRONTS) {
     const whole = await get(front.url, { 'accept-encoding': 'br' }, 'HEAD')
     assert.deepEqual([whole.headers['content-encoding'], whole.headers['content-length']], ['br', undefined])
     assert.equal((await get(`${front.url}/short`, { 'accept-encoding': 'br' }, 'HEAD')).headers['content-length'], '5')
+  })
+
+  test(`${name}: HEAD of a body that another interceptor changes has the headers of GET, too`, async () => {
+    await using backend = await mockBackend((request, reply) => {
+      const headers = { ...JSON_TYPE, 'Content-Length': '5' }
+      reply.send({ headers, ...(request.method === 'GET' && { body: 'short' }) })
+    })
+    await using front = await run(through(backend, [compress(), responseBody({ transform: upperCase })]))
+    for (const method of ['GET', 'HEAD']) {
+      const { headers } = await get(front.url, { 'accept-encoding': 'br' }, method)
+      assert.equal(headers['content-encoding'], 'br', method)
+    }
   })
 
   test(`${name}: 304 has the Vary and the ETag of the 200 that the client has`, async () => {

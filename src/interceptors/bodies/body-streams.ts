@@ -13,7 +13,7 @@ export interface Stage {
   /** The error of the exchange if the stream fails. */
   fault(cause: unknown): ProxyError
   /** Makes the stream deliver what it holds back. Only for the last stage. */
-  flush?(stream: Duplex, done: () => void): void
+  flush?(done: () => void): void
 }
 
 /**
@@ -61,7 +61,9 @@ export class BodyStreams implements TakenBody, Flow {
     this.#signals = stages.length === 0 ? [] : signal === undefined ? [exchange.signal] : [exchange.signal, signal]
     for (const one of this.#signals) one.addEventListener('abort', this.#onAbort, { once: true })
     for (const [i, { stream }] of stages.entries()) if (typeof stream !== 'function') this.#connect(i, stream)
-    this.#flushLater()
+    // An aborted signal tells nobody.
+    if (this.#signals.some(({ aborted }) => aborted)) this.destroy()
+    else this.#flushLater()
   }
 
   // The body, from the backend:
@@ -218,12 +220,11 @@ export class BodyStreams implements TakenBody, Flow {
     if (!this.#isFlushWanted || this.#busy > 0 || this.#isOver || this.#isEnding) return
     const last = this.#stages.length - 1
     for (let i = 0; i < last; i++) if ((this.#streams[i]?.readableLength ?? 0) > 0) return
-    const stream = this.#streams[last]
     const flush = this.#stages[last]?.flush
-    if (stream != null && flush !== undefined && this.#isUnflushed) {
+    if (flush !== undefined && this.#isUnflushed) {
       this.#isUnflushed = false
       this.#busy++
-      return flush(stream, this.#onTaken)
+      return flush(this.#onTaken)
     }
     this.#isFlushWanted = false
     if (this.#head === null) return

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import zlib, { type BrotliOptions, type ZlibOptions, type ZstdOptions } from 'node:zlib'
-import { hookError } from '../../model/errors.ts'
+import { hookError, type ProxyError } from '../../model/errors.ts'
+import type { ExchangeView } from '../../model/exchange-view.ts'
 import type { Stage } from './body-streams.ts'
 
 const { constants } = zlib
@@ -9,7 +10,7 @@ const { constants } = zlib
 export interface Encoder {
   readonly coding: Coding
   /** For a body that streams. */
-  stage(): Stage
+  stage(exchange: ExchangeView): Stage
   /** For a body that is complete, in this call. */
   encode(body: Buffer): Buffer
 }
@@ -30,7 +31,7 @@ export function encoder(coding: Coding, level: number): Encoder {
       const options = zstdOptions(level)
       return {
         coding,
-        stage: () => stageOf(zlib.createZstdCompress(options), constants.ZSTD_e_flush),
+        stage: (exchange) => stageOf(exchange, zlib.createZstdCompress(options), constants.ZSTD_e_flush),
         // It is told the size, and chooses its tables by it.
         encode: (body) => zlib.zstdCompressSync(body, { params: { [constants.ZSTD_c_compressionLevel]: level } }),
       }
@@ -38,7 +39,8 @@ export function encoder(coding: Coding, level: number): Encoder {
     case 'br':
       return {
         coding,
-        stage: () => stageOf(zlib.createBrotliCompress(brotliOptions(level, 0)), constants.BROTLI_OPERATION_FLUSH),
+        stage: (exchange) =>
+          stageOf(exchange, zlib.createBrotliCompress(brotliOptions(level, 0)), constants.BROTLI_OPERATION_FLUSH),
         encode: (body) => zlib.brotliCompressSync(body, brotliOptions(level, body.length)),
       }
     default: {
@@ -46,7 +48,7 @@ export function encoder(coding: Coding, level: number): Encoder {
       return {
         coding,
         // Not node's default, which also forgets what was sent so far.
-        stage: () => stageOf(zlib.createGzip(options), constants.Z_SYNC_FLUSH),
+        stage: (exchange) => stageOf(exchange, zlib.createGzip(options), constants.Z_SYNC_FLUSH),
         encode: (body) => zlib.gzipSync(body, options),
       }
     }
@@ -81,10 +83,18 @@ function brotliOptions(level: number, size: number): BrotliOptions {
   }
 }
 
-function stageOf(stream: Duplex & { flush(kind: number, done: () => void): void }, flushKind: number): Stage {
+function stageOf(exchange: ExchangeView, stream: Flushable, flushKind: number): Stage {
   return {
     stream,
-    fault: (cause) => hookError('the encoder of interceptor compress', cause, null, 'intercept'),
-    flush: (_stream, done) => stream.flush(flushKind, done),
+    fault: (cause) => encoderError(cause, exchange),
+    flush: (done) => stream.flush(flushKind, done),
   }
+}
+
+/** A stream of node:zlib. */
+type Flushable = Duplex & { flush(kind: number, done: () => void): void }
+
+/** The error for an encoder that fails, such as for lack of memory. */
+export function encoderError(cause: unknown, { backend }: ExchangeView): ProxyError {
+  return hookError('the encoder of interceptor compress', cause, backend, 'intercept')
 }
