@@ -2,6 +2,7 @@ import { hookError, ProxyError } from '../model/errors.ts'
 import { type Timed, UNWATCHED } from '../runtime/deadlines.ts'
 import { bodyLimitFault } from './accept.ts'
 import type { Exchange } from './exchange.ts'
+import type { Front } from './front.ts'
 import type { BodyWatcher } from './replayable-body.ts'
 
 /** Grace period before a minimum rate applies to a client, ms. */
@@ -78,13 +79,11 @@ export class ClientWatch implements BodyWatcher, Timed {
 
   // The request's body:
 
-  onBodyProgress(bytes: number): void {
-    const { scope } = this.#exchange.front
-    if (scope === null) this.#onBodyProgress(bytes)
-    else scope.runInAsyncScope(this.#onBodyProgress, this, bytes)
+  get scope(): Front['scope'] {
+    return this.#exchange.front.scope
   }
 
-  #onBodyProgress(bytes: number): void {
+  onBodyProgress(bytes: number): void {
     const exchange = this.#exchange
     exchange.requestBytes += bytes
     const fault = bodyLimitFault(exchange.requestBytes, exchange.snapshot.limits)

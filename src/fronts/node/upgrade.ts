@@ -165,10 +165,12 @@ function serveOrdinary(
   const nominated = listOf(rawHeaders, 'connection').filter((name) => !dropped.has(name.toLowerCase()))
   text += `Connection: ${[...nominated, 'close'].join(', ')}\r\n\r\n`
   socket.unshift(Buffer.concat([Buffer.from(text, 'latin1'), head]))
+  // The parser would call it in a context of its own.
+  const handle = AsyncResource.bind((again: IncomingMessage, res: ServerResponse) =>
+    handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
+  )
   http
-    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, (again, res) =>
-      handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
-    )
+    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, handle)
     .on('clientError', (error, client) => respondToClientError(services, error, client))
     .emit('connection', socket)
 }
