@@ -86,7 +86,9 @@ export class ClientWatch implements BodyWatcher, Timed {
   onBodyProgress(bytes: number): void {
     const exchange = this.#exchange
     exchange.requestBytes += bytes
-    const fault = bodyLimitFault(exchange.requestBytes, exchange.snapshot.limits)
+    const { requestBytes, snapshot } = exchange
+    const fault =
+      bodyLimitFault(requestBytes, snapshot.limits) ?? this.#lengthFault(requestBytes, Number.POSITIVE_INFINITY)
     if (fault !== null) return exchange.fail(fault, 'aborted')
     this.#awaitedBytes += bytes
     this.#checkBody()
@@ -113,10 +115,22 @@ export class ClientWatch implements BodyWatcher, Timed {
 
   onBodyComplete(): void {
     this.#stopAwaitingBody()
-    const { body, running } = this.#exchange
+    const { body, requestBytes, running } = this.#exchange
+    const fault = this.#lengthFault(0, requestBytes)
+    if (fault !== null) return this.#exchange.fail(fault, 'aborted')
     // Otherwise an interceptor supplies the attempt's body, and reports when the backend has all of it.
     if (running?.body === body) running?.current?.onBodyComplete()
     else if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
+  }
+
+  /** The backend would read the rest of a longer body as another request. @returns the error, or `null`. */
+  #lengthFault(least: number, most: number): ProxyError | null {
+    const announced = this.#exchange.body?.bytes ?? -1
+    if (announced < 0 || (least <= announced && announced <= most)) return null
+    return new ProxyError(
+      'ERR_PROXY_HOOK',
+      'the application has changed the length of the request body in req.rawHeaders',
+    )
   }
 
   onBodyFailed(error: unknown): void {
