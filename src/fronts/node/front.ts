@@ -124,15 +124,19 @@ export class NodeFront implements Front, Writer {
   #text = ''
   /** The last bytes of the body, to be sent with the end. */
   #last: Buffer | null = null
+  /** The application had begun a response before it gave us the request. */
+  readonly #wasBegun: boolean
+  #hasResponded = false
   /** `res.end()` was called. */
   #isOver = false
-  /** The application has responded itself, or the connection is gone: nothing more is written. */
+  /** The application has begun a response, or the connection is gone: nothing more is written. */
   #isLeft = false
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
     this.#req = req
     this.#res = res
     this.#hasBody = hasBody
+    this.#wasBegun = res.headersSent && !res.writableEnded
     this.method = req.method ?? 'GET'
     this.target = req.url ?? '/'
     this.minorVersion = req.httpVersionMinor
@@ -153,6 +157,11 @@ export class NodeFront implements Front, Writer {
     return !this.#hasBody || this.#req.complete
   }
 
+  get ownStatus(): number | null {
+    // Nobody may be going to end a response that was begun before.
+    return this.#hasResponded || this.#wasBegun || !this.#res.headersSent ? null : this.#res.statusCode
+  }
+
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
     if (headersSent || socket === null || this.minorVersion === 0) return
@@ -166,9 +175,9 @@ export class NodeFront implements Front, Writer {
     const res = this.#res
     if (res.headersSent || res.destroyed) {
       this.#isLeft = true
-      // The application has responded itself: a complete response is left to be sent.
-      return res.writableEnded ? this.#events?.onClientDone() : this.abort()
+      return this.ownStatus === null ? this.abort() : this.#events?.onClientDone()
     }
+    this.#hasResponded = true
     this.#left = bodyBytes
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)

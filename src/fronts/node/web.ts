@@ -57,6 +57,9 @@ function bodyOf(
   { bodyBytes, counted, expectsContinue, fault }: RequestHeaders,
   call: WebCall | null,
 ): FrontBody | ProxyError | null {
+  if (res.headersSent && !res.writableEnded) {
+    return new ProxyError('ERR_PROXY_HOOK', 'the application had begun a response before it called the proxy')
+  }
   const given = call?.fault === undefined ? call?.body : undefined
   if (typeof given === 'string' || given instanceof Uint8Array) return new BufferedBody(Buffer.from(given), false)
   if (given !== undefined && given !== req) return new StreamBody(given)
