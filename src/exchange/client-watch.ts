@@ -2,6 +2,7 @@ import { hookError, ProxyError } from '../model/errors.ts'
 import { type Timed, UNWATCHED } from '../runtime/deadlines.ts'
 import { bodyLimitFault } from './accept.ts'
 import type { Exchange } from './exchange.ts'
+import type { Front } from './front.ts'
 import type { BodyWatcher } from './replayable-body.ts'
 
 /** Grace period before a minimum rate applies to a client, ms. */
@@ -78,16 +79,16 @@ export class ClientWatch implements BodyWatcher, Timed {
 
   // The request's body:
 
-  onBodyProgress(bytes: number): void {
-    const { scope } = this.#exchange.front
-    if (scope === null) this.#onBodyProgress(bytes)
-    else scope.runInAsyncScope(this.#onBodyProgress, this, bytes)
+  get scope(): Front['scope'] {
+    return this.#exchange.front.scope
   }
 
-  #onBodyProgress(bytes: number): void {
+  onBodyProgress(bytes: number): void {
     const exchange = this.#exchange
     exchange.requestBytes += bytes
-    const fault = bodyLimitFault(exchange.requestBytes, exchange.snapshot.limits)
+    const { requestBytes, snapshot } = exchange
+    const fault =
+      bodyLimitFault(requestBytes, snapshot.limits) ?? this.#lengthFault(requestBytes, Number.POSITIVE_INFINITY)
     if (fault !== null) return exchange.fail(fault, 'aborted')
     this.#awaitedBytes += bytes
     this.#checkBody()
@@ -114,10 +115,22 @@ export class ClientWatch implements BodyWatcher, Timed {
 
   onBodyComplete(): void {
     this.#stopAwaitingBody()
-    const { body, running } = this.#exchange
+    const { body, requestBytes, running } = this.#exchange
+    const fault = this.#lengthFault(0, requestBytes)
+    if (fault !== null) return this.#exchange.fail(fault, 'aborted')
     // Otherwise an interceptor supplies the attempt's body, and reports when the backend has all of it.
     if (running?.body === body) running?.current?.onBodyComplete()
     else if (this.#waitsFor === INTERCEPTORS) this.awaitInterceptors()
+  }
+
+  /** The backend would read the rest of a longer body as another request. @returns the error, or `null`. */
+  #lengthFault(least: number, most: number): ProxyError | null {
+    const announced = this.#exchange.body?.bytes ?? -1
+    if (announced < 0 || (least <= announced && announced <= most)) return null
+    return new ProxyError(
+      'ERR_PROXY_HOOK',
+      'the application has changed the length of the request body in req.rawHeaders',
+    )
   }
 
   onBodyFailed(error: unknown): void {

@@ -209,8 +209,11 @@ export class Exchange implements ExchangeView {
   fail(error: ProxyError, attemptKind: OutcomeKind = 'failed'): void {
     if (this.isEnded) return
     if (this.events.hasBegun) return this.truncate(error)
-    this.status = error.status
+    const { ownStatus } = this.front
+    this.status = ownStatus ?? error.status
     this.end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error, attemptKind)
+    // The application has responded by itself.
+    if (ownStatus !== null) return
     // After `end`, which drops the bytes of an unread request body: the request may be complete by then.
     decideLast(this, error.status)
     respondToFailure(this, error)

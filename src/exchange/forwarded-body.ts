@@ -61,13 +61,17 @@ export class ForwardedBody implements BodySource, BodySink {
     this.#left = this.bytes
     this.#noteProgress()
     try {
-      this.#catch(this.#source.start(this))
+      this.#exchange.enter(this.#startSource, this)
     } catch (thrown) {
       // The body was perhaps not kept (ERR_PROXY_BODY_CONSUMED): only this attempt fails.
       if (!(thrown instanceof ProxyError)) return this.#onThrew(thrown)
       this.#isReading = false
       this.attempts?.current?.onPoolThrew(thrown)
     }
+  }
+
+  #startSource(): void {
+    this.#catch(this.#source.start(this))
   }
 
   /** Stops reading, because a body has only one reader and a later one has begun. */
@@ -83,10 +87,14 @@ export class ForwardedBody implements BodySource, BodySink {
     this.#isPaused = false
     this.#noteProgress()
     try {
-      this.#catch(this.#source.resume())
+      this.#exchange.enter(this.#resumeSource, this)
     } catch (thrown) {
       this.#onThrew(thrown)
     }
+  }
+
+  #resumeSource(): void {
+    this.#catch(this.#source.resume())
   }
 
   stop(): void {

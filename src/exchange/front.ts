@@ -21,6 +21,8 @@ export interface Front {
   readonly isRequestComplete: boolean
   /** The connection ends after this exchange. The front may set it from the start; the exchange may set it before it responds. */
   isLast: boolean
+  /** Status of a response that the application has begun by itself since it gave us the request (0: not known), or `null`. */
+  readonly ownStatus: number | null
   /** Sends an interim response. Ignored if the client does not support one. */
   inform(head: ResponseHead): void
   /** Begins the response. The front adds the framing headers other than Content-Length. */

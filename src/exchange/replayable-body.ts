@@ -1,3 +1,4 @@
+import type { AsyncResource } from 'node:async_hooks'
 import type { BodySink, BodySource } from '../contracts/pool.ts'
 import { passableTrailers } from '../headers/trailers.ts'
 import { ProxyError } from '../model/errors.ts'
@@ -14,6 +15,8 @@ const GONE =
 
 /** Events of which a {@link ReplayableBody} notifies its exchange. */
 export interface BodyWatcher {
+  /** The async context in which the body reaches its reader; `null`: any. */
+  readonly scope: AsyncResource | null
   /** Bytes have arrived from the client. */
   onBodyProgress(bytes: number): void
   onBodyComplete(): void
@@ -128,6 +131,11 @@ export class ReplayableBody implements BodySource, FrontBodySink {
   }
 
   onBody(chunk: Buffer): boolean {
+    const { scope } = this.#watcher
+    return scope === null ? this.#onBody(chunk) : scope.runInAsyncScope(this.#onBody, this, chunk)
+  }
+
+  #onBody(chunk: Buffer): boolean {
     this.#watcher.onBodyProgress(chunk.length)
     if (this.#kept !== null) {
       this.#keptBytes += chunk.length
@@ -163,6 +171,12 @@ export class ReplayableBody implements BodySource, FrontBodySink {
   }
 
   onBodyEnd(trailers: HeaderList | null): void {
+    const { scope } = this.#watcher
+    if (scope === null) this.#onBodyEnd(trailers)
+    else scope.runInAsyncScope(this.#onBodyEnd, this, trailers)
+  }
+
+  #onBodyEnd(trailers: HeaderList | null): void {
     this.#isEnded = true
     this.#trailers = trailers === null ? null : passableTrailers(trailers, this.#head)
     this.#watcher.onBodyComplete()

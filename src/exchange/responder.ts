@@ -65,6 +65,7 @@ export class Responder implements ResponseSink, FrontEvents {
     const exchange = this.#exchange
     if (exchange.isEnded) return
     const { front, method, services, snapshot } = exchange
+    if (front.ownStatus !== null) return this.#onClientDone()
     this.#flow = flow
     this.#headers = head.headers
     exchange.body?.forget()
@@ -165,7 +166,10 @@ export class Responder implements ResponseSink, FrontEvents {
   onUpgrade(head: ResponseHead, stream: Duplex, rest: Buffer): void {
     const exchange = this.#exchange
     const { front, services, snapshot } = exchange
-    if (exchange.isEnded) return void stream.destroy()
+    if (exchange.isEnded || front.ownStatus !== null) {
+      stream.destroy()
+      return this.#onClientDone()
+    }
     if (front.upgrade === undefined) {
       stream.destroy()
       return exchange.fail(hookError('pool', new TypeError('it switched protocols, and nobody has asked for that')))
@@ -215,11 +219,14 @@ export class Responder implements ResponseSink, FrontEvents {
   }
 
   #onClientDone(): void {
-    const { attempts, failure } = this.#exchange
+    const exchange = this.#exchange
+    const { attempts, failure, front } = exchange
+    const isOurs = this.#state === COMPLETE
+    if (!isOurs && !exchange.isEnded) exchange.status = front.ownStatus ?? 0
     // Local, because either an interceptor or the application has responded by itself.
-    const kind = attempts === 0 || this.#state !== COMPLETE ? 'local' : 'answered'
+    const kind = attempts === 0 || !isOurs ? 'local' : 'answered'
     // An attempt that still runs belongs to an interceptor that used the response of another one.
-    this.#exchange.end(failure === null ? kind : 'failed', failure, 'aborted')
+    exchange.end(failure === null ? kind : 'failed', failure, 'aborted')
   }
 
   onClientGone(): void {

@@ -25,22 +25,34 @@ export function headerEdits(req: EditedRequest): HeaderEdits | null {
   return isUntouched(req.headers, req.rawHeaders) ? null : findEdits(req)
 }
 
-/** A fast check: without repeated headers, node's object has the lines of the message in order. `false`: not certain. */
+/**
+ * A fast check: without repeated headers, node's object has the lines of the message in order. `false`: not certain. The lines are
+ * checked too, since an application may have changed both.
+ */
 function isUntouched(headers: Readonly<Record<string, unknown>>, raw: Readonly<HeaderList>): boolean {
   let i = 0
   for (const name in headers) {
     const value = raw[i + 1]
-    if (headers[name] !== value || value === undefined || !isLowerOf(name, raw[i] as string)) return false
+    if (headers[name] !== value || !isLine(raw[i], value) || !isLowerOf(name, raw[i] as string)) return false
     i += 2
   }
   return i === raw.length
 }
+
+/** Whether node can have read the line. With `insecureHTTPParser` a value may have other control characters. */
+export function isLine(name: unknown, value: unknown): boolean {
+  return typeof name === 'string' && typeof value === 'string' && isToken(name) && !LINE_BREAKING.test(value)
+}
+
+/** Characters that end a line, or whose low byte could. */
+const LINE_BREAKING = /[\0\r\n\u0100-\uffff]/
 
 function isLowerOf(lower: string, name: string): boolean {
   return lower.length === name.length && (lower === name || lower === name.toLowerCase())
 }
 
 function findEdits({ headers, rawHeaders, joinDuplicateHeaders }: EditedRequest): HeaderEdits | null {
+  if (!isPlainObject(headers)) return { changed: new Map(), fault: 'it is not a plain object of names and values' }
   const received = receivedValues(rawHeaders, joinDuplicateHeaders === true)
   const changed = new Map<string, { name: string; values: readonly string[] }>()
   let fault: string | null = null
@@ -69,7 +81,17 @@ function findEdits({ headers, rawHeaders, joinDuplicateHeaders }: EditedRequest)
     if (!isToken(name)) fault ??= `${JSON.stringify(name)} is not a header name`
     else if (value !== undefined && value !== null) change(lower, before?.name ?? name, value)
   }
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string
+    if (!isLine(name, rawHeaders[i + 1]) && !changed.has(name.toLowerCase()))
+      fault ??= `${JSON.stringify(name)} in req.rawHeaders is not a valid header`
+  }
   return changed.size === 0 && fault === null ? null : { changed, fault }
+}
+
+/** Whether it can be node's object, or one in its place: not a list, and not an object of the Fetch API. */
+export function isPlainObject(headers: unknown): headers is Record<string, unknown> {
+  return typeof headers === 'object' && headers !== null && !(Symbol.iterator in headers)
 }
 
 /** The values that node puts into `req.headers`: it joins repeated headers. */

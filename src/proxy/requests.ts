@@ -3,11 +3,11 @@ import type { Duplex } from 'node:stream'
 import type { Core } from '../exchange/services.ts'
 import type { Route } from '../exchange/snapshot.ts'
 import { attachUpgrades } from '../fronts/node/attach.ts'
+import { receivedHost } from '../fronts/node/received-headers.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/node/upgrade.ts'
 import { serveWeb, type WebCall } from '../fronts/node/web.ts'
 import { peerLookup } from '../fronts/peer.ts'
 import { destroyGuarded } from '../fronts/tcp.ts'
-import { fieldValue, isHost } from '../http1/fields.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { ProxyGroups } from './assemble.ts'
 import { isOverrides, resolveOverrides } from './overrides.ts'
@@ -64,10 +64,7 @@ export class Requests {
   /** The route that matches a request; `null` if none does. */
   match(req: IncomingMessage): Route | null {
     const { method = 'GET', url = '/' } = req
-    const given: unknown = req.headers.host
-    // An invalid host is treated as none, so that a route can match and the proxy refuses the request.
-    const host = typeof given === 'string' && isHost(given) ? given : ''
-    const isHostSet = host !== '' && host !== fieldValue(req.rawHeaders, 'host')
+    const { host, isHostSet } = receivedHost(req)
     return this.#core.snapshot.router.resolve(method, url, host, isHostSet).route
   }
 

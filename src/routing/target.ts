@@ -12,10 +12,11 @@ const ABSOLUTE = /^https?:\/\/([^/?#@\s]+)([/?][^#]*)?$/i
 
 /**
  * Whether `method` is valid (RFC 9110 section 9.1) and is for a backend: CONNECT is for forward proxies. The common methods
- * come first, for speed.
+ * come first, for speed. An application may have set it to anything.
  */
 export function isMethod(method: string): boolean {
-  return method === 'GET' || method === 'POST' || method === 'HEAD' || (method !== 'CONNECT' && isToken(method))
+  if (method === 'GET' || method === 'POST' || method === 'HEAD') return true
+  return typeof method === 'string' && method !== 'CONNECT' && isToken(method)
 }
 
 /**

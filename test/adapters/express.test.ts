@@ -10,6 +10,7 @@ import { type ExpressProxy, proxyMiddleware } from '../../src/adapters/express.t
 import { createProxy, ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import { converse } from '../support/raw-client.ts'
 import { gate, queue } from '../support/running-proxy.ts'
 import { consume, echoBackend, MULTIPART, type Serving, serve } from './serving.ts'
 
@@ -50,6 +51,29 @@ for (const [name, express] of [
       ['/api/v1/a%2Fb/', '/base/a%2Fb/'],
     ]) {
       assert.equal(await (await fetch(front.url + path)).text(), `GET ${sent}`, path)
+    }
+  })
+
+  test(`${name}: the mount path is not sent with an absolute target either, nor where the application rewrites`, async () => {
+    await using backend = await mockBackend()
+    const middleware = proxyMiddleware({ target: backend.url, routes: [{ path: '/users' }, { path: '/new' }] })
+    const app = express()
+    app.use('/api', middleware)
+    app.use('/old', (req, res, next) => {
+      req.url = req.originalUrl.replace('/old', '/new')
+      middleware(req, res, next)
+    })
+    await using front = await serve(app as RequestListener, middleware.proxy)
+    for (const [target, sent, host] of [
+      ['http://outer.example/api/users?a=1', '/users?a=1', 'outer.example'],
+      ['/old/users?a=1', '/new/users?a=1', 'a'],
+      ['http://outer.example/old', '/new', 'outer.example'],
+    ]) {
+      const head = `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`
+      const { text } = await converse(Number(new URL(front.url).port), head)
+      assert.match(text, /^HTTP\/1\.1 200 /, target)
+      const request = await backend.nextRequest()
+      assert.deepEqual([request.path, request.header('host')], [sent, host], target)
     }
   })
 

@@ -11,8 +11,9 @@ import session, { MemoryStore, type SessionData } from 'express-session'
 import * as expressWinston from 'express-winston'
 import morgan from 'morgan'
 import winston from 'winston'
-import { createProxy, type Proxy } from '../../src/index.ts'
+import { createProxy, type Interceptor, type Proxy, wrapSink } from '../../src/index.ts'
 import { type MockHandler, mockBackend } from '../../src/testing/index.ts'
+import { interceptor } from '../support/interceptors.ts'
 import { rawClient } from '../support/raw-client.ts'
 import { gate, listening, queue } from '../support/running-proxy.ts'
 
@@ -51,16 +52,38 @@ function get(
   })
 }
 
-/** The two ways in which an application's handler comes to have a response of ours. */
+/** Passes everything on later, and the length as unknown. */
+function late(): Interceptor {
+  return interceptor(async (next, exchange, request, body, sink) => {
+    await new Promise(setImmediate)
+    next(
+      exchange,
+      request,
+      body,
+      wrapSink(sink, { onHead: (head, flow) => sink.onHead({ ...head, bodyBytes: -1 }, flow) }),
+    )
+  })
+}
+
+/** The ways in which an application's handler comes to have a response of ours. */
 const WAYS = [
   {
     way: 'an application server',
+    isIntercepted: false,
+    async listen(_proxy: Proxy, server: http.Server) {
+      return { port: await listening(server), close: () => server.close() }
+    },
+  },
+  {
+    way: 'an application server, through interceptors',
+    isIntercepted: true,
     async listen(_proxy: Proxy, server: http.Server) {
       return { port: await listening(server), close: () => server.close() }
     },
   },
   {
     way: 'listen({ fallback })',
+    isIntercepted: false,
     async listen(_proxy: Proxy, fallback: http.Server) {
       // Has no route for anything, so that everything goes to the application, which has a proxy of its own.
       const outer = createProxy({
@@ -169,11 +192,16 @@ for (const [version, express] of [
   ['Express 5', express5],
   ['Express 4', express4],
 ] as const) {
-  for (const { way, listen } of WAYS) {
+  for (const { way, isIntercepted, listen } of WAYS) {
     for (const { name, make, headers = {} } of MIDDLEWARE) {
       test(`${version}, ${name}, ${way}: each of 50 clients gets its own bytes`, async () => {
         await using backend = await mockBackend(answerByPath)
-        await using proxy = createProxy({ target: backend.url, pool: { maxConnections: 8 }, drainTimeoutMs: 100 })
+        await using proxy = createProxy({
+          target: backend.url,
+          routes: [{ interceptors: isIntercepted ? [late(), late()] : [] }],
+          pool: { maxConnections: 8 },
+          drainTimeoutMs: 100,
+        })
         const errors: string[] = []
         proxy.on('error', (error) => errors.push(error.message))
         const { handlers, check } = make()
@@ -205,6 +233,30 @@ for (const [version, express] of [
       })
     }
   }
+
+  test(`${version}: cookies of a session reach the client with those of the backend, through interceptors`, async () => {
+    await using backend = await mockBackend({
+      headers: ['Set-Cookie', 'backend=1', 'Vary', 'Origin'],
+      body: 'x'.repeat(2000),
+    })
+    await using proxy = createProxy({ target: backend.url, routes: [{ interceptors: [late()] }], drainTimeoutMs: 100 })
+    const app = express()
+    app.use(compression({ threshold: 0, filter: () => true }))
+    app.use(session({ secret: 'x', resave: true, saveUninitialized: true, store: new SlowStore() }))
+    app.use((_req, res, next) => {
+      res.cookie('own', '1')
+      next()
+    }, proxy.middleware())
+    const server = http.createServer(app as RequestListener)
+    const port = await listening(server)
+    const response = await fetch(`http://127.0.0.1:${port}`, { headers: { 'accept-encoding': 'gzip' } })
+    const names = response.headers.getSetCookie().map((cookie) => cookie.split('=', 1)[0])
+    assert.deepEqual(names.sort(), ['backend', 'connect.sid', 'own'])
+    assert.equal(response.headers.get('vary'), 'Origin, Accept-Encoding')
+    assert.equal(await response.text(), 'x'.repeat(2000))
+    server.close()
+    server.closeAllConnections()
+  })
 
   test(`${version}: events go through compression at once`, async () => {
     const heard = queue<string>()

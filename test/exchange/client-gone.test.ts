@@ -156,29 +156,3 @@ test("an application that answers by itself while the backend is awaited ends th
   assert.equal((await front.nextRecord()).outcome, 'local')
   assert.equal(front.pending(), 0)
 })
-
-test('an application that has begun its own answer when the backend answers gets its connection cut, nothing worse', async () => {
-  const asked = gate<http.ServerResponse>()
-  const goOn = gate()
-  await using backend = await mockBackend(async (_request, reply) => {
-    await goOn.promise
-    reply.send({ body: 'theirs' })
-  })
-  await using front = await runInServer({ target: backend.url }, (proxy) =>
-    http.createServer((req, res) => {
-      proxy.web(req, res)
-      asked.open(res)
-    }),
-  )
-  const client = rawClient(front.port)
-  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-  const res = await asked.promise
-  res.writeHead(200)
-  res.write('ours')
-  await client.until('ours')
-  goOn.open()
-  await client.ended
-  assert.doesNotMatch(client.text, /theirs/)
-  await front.nextRecord()
-  assert.equal(front.pending(), 0)
-})

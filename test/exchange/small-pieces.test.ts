@@ -73,6 +73,7 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
     abandon() {},
   }
   const watcher: BodyWatcher = {
+    scope: null,
     onBodyProgress() {},
     onBodyComplete() {},
     onBodyAwaited() {},

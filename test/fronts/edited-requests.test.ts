@@ -1,119 +1,15 @@
 import assert from 'node:assert/strict'
-import http, { type IncomingMessage, type Server } from 'node:http'
+import http, { type IncomingMessage } from 'node:http'
 import { describe, test } from 'node:test'
-import express from 'express'
-import Koa from 'koa'
-import { proxyMiddleware as expressMiddleware } from '../../src/adapters/express.ts'
-import { proxyMiddleware as koaMiddleware } from '../../src/adapters/koa.ts'
-import type { ExchangeView, Proxy, ProxyOptions } from '../../src/index.ts'
+import { fieldValue } from '../../src/http1/fields.ts'
+import { type ExchangeView, type Proxy, ProxyError, type ProxyOptions, type Transform } from '../../src/index.ts'
+import { APPLICATIONS, type Code } from '../support/applications.ts'
+import { interceptor } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { type RunningProxy, runInServer } from '../support/running-proxy.ts'
 import { rawBackend, upgradeRequest } from '../support/upgrade-backends.ts'
 
 type Change = (req: IncomingMessage) => void
-
-/** A way for an application to change a request before the proxy has it. */
-interface Way {
-  readonly name: string
-  readonly serve: (proxy: Proxy, change: Change) => Server
-  /** By what it is asked. */
-  readonly ask: (lines: readonly string[], target?: string, method?: string) => string
-}
-
-function get(lines: readonly string[], target = '/', method = 'GET'): string {
-  return [`${method} ${target} HTTP/1.1`, 'Host: example.test', 'Connection: close', ...lines, '', ''].join('\r\n')
-}
-
-function upgrade(lines: readonly string[], path = '/', method = 'GET'): string {
-  return upgradeRequest({ path, method, extra: lines.map((line) => `${line}\r\n`).join('') })
-}
-
-const WAYS: readonly Way[] = [
-  {
-    name: 'proxy.web',
-    ask: get,
-    serve: (proxy, change) =>
-      http.createServer((req, res) => {
-        change(req)
-        proxy.web(req, res)
-      }),
-  },
-  {
-    name: 'proxy.middleware',
-    ask: get,
-    serve(proxy, change) {
-      const handle = proxy.middleware()
-      return http.createServer((req, res) => {
-        change(req)
-        handle(req, res, (error) => res.writeHead(599).end(String(error)))
-      })
-    },
-  },
-  {
-    name: 'Express',
-    ask: get,
-    serve(proxy, change) {
-      const handle = expressMiddleware({ proxy })
-      return http.createServer(
-        express().use((req, res, next) => {
-          change(req)
-          handle(req, res, next)
-        }),
-      )
-    },
-  },
-  {
-    name: 'Koa',
-    ask: get,
-    serve: (proxy, change) =>
-      http.createServer(
-        new Koa()
-          .use((ctx, next) => {
-            change(ctx.req)
-            return next()
-          })
-          .use(koaMiddleware({ proxy }))
-          .callback(),
-      ),
-  },
-  {
-    name: 'proxy.attach, a request',
-    ask: get,
-    serve(proxy, change) {
-      const server = http.createServer()
-      proxy.attach(server)
-      return server.prependListener('request', change)
-    },
-  },
-  {
-    name: 'proxy.attach, an upgrade',
-    ask: upgrade,
-    serve(proxy, change) {
-      const server = http.createServer()
-      proxy.attach(server)
-      return server.prependListener('upgrade', change)
-    },
-  },
-  {
-    name: 'proxy.ws',
-    ask: upgrade,
-    serve: (proxy, change) =>
-      http.createServer().on('upgrade', (req, socket, head) => {
-        change(req)
-        proxy.ws(req, socket, head)
-      }),
-  },
-  {
-    name: 'proxy.ws, where it is no upgrade for us',
-    ask: (lines, path = '/', method = 'GET') =>
-      upgradeRequest({ path, method, protocol: 'h2c', extra: lines.map((line) => `${line}\r\n`).join('') }),
-    serve: (proxy, change) =>
-      http.createServer().on('upgrade', (req, socket, head) => {
-        change(req)
-        proxy.ws(req, socket, head)
-      }),
-  },
-]
 
 /** What a backend gets of one request, and what its client gets. */
 interface Passed {
@@ -128,7 +24,7 @@ interface Passed {
 
 const HOP = /^(?:connection|upgrade):/i
 
-for (const { name, serve, ask } of WAYS) {
+for (const { name, ask, hasResponse, isUpgrade, passesErrors, run } of APPLICATIONS) {
   async function pass(
     lines: readonly string[],
     change: Change,
@@ -140,12 +36,12 @@ for (const { name, serve, ask } of WAYS) {
       socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok'),
     )
     let view: ExchangeView | null = null
-    await using front = await runInServer({ target: backend.url, retry: false, ...options }, (proxy) => {
+    const watch = (proxy: Proxy): void => {
       proxy.on('request', (exchange) => {
         view = exchange
       })
-      return serve(proxy, change)
-    })
+    }
+    await using front = await run({ target: backend.url, retry: false, ...options }, { before: change }, watch)
     const { text } = await converse(front.port, ask(lines, target, method))
     const [requestLine = '', ...rest] = (backend.heads[0] ?? '').split('\r\n').filter((line) => line !== '')
     const kept = rest.filter((line) => !HOP.test(line))
@@ -203,7 +99,7 @@ for (const { name, serve, ask } of WAYS) {
         'X-A:',
       ]
       // The carrier of upgrades joins what is repeated.
-      const kept = ask === upgrade ? ['X-B: 1', 'x-a: 2', 'Cookie: a=1', 'User-Agent: u', 'X-C:'] : repeated
+      const kept = isUpgrade ? ['X-B: 1', 'x-a: 2', 'Cookie: a=1', 'User-Agent: u', 'X-C:'] : repeated
       for (const change of [() => {}, ({ headers }: IncomingMessage) => Object.assign(headers, { 'x-new': '1' })]) {
         const { lines } = await pass(kept, change, { xfwd: false })
         assert.deepEqual(
@@ -220,13 +116,15 @@ for (const { name, serve, ask } of WAYS) {
       })
       assert.equal(value('x-user-id'), 'alice')
       assert.equal(lines.filter((line) => /forged/.test(line)).length, 0)
-      const { value: nominated } = await pass(
-        ask === get ? ['Connection: X-User-Id', 'X-User-Id: forged'] : ['X-User-Id: forged', 'Connection: X-User-Id'],
-        (req) => {
+      for (const forged of [
+        ['Connection: X-User-Id', 'X-User-Id: forged'],
+        ['X-User-Id: forged', 'Connection: X-User-Id'],
+      ]) {
+        const { value: nominated } = await pass(forged, (req) => {
           req.headers['x-user-id'] = 'alice'
-        },
-      )
-      assert.equal(nominated('x-user-id'), 'alice')
+        })
+        assert.equal(nominated('x-user-id'), 'alice')
+      }
     })
 
     test('how the message is framed is what node has read, whatever the application writes', async () => {
@@ -251,6 +149,72 @@ for (const { name, serve, ask } of WAYS) {
       assert.equal(value('host'), 'inner.example')
       assert.equal(value('x-forwarded-host'), 'inner.example')
       assert.equal(view?.host, 'inner.example')
+    })
+
+    test('a Host in any case, or in a list, counts for routes too', async () => {
+      for (const change of [
+        (req) => Object.assign(req.headers, { Host: 'inner.example' }),
+        (req) => Object.assign(req.headers, { host: ['inner.example'] }),
+        (req) => Object.assign(req, { headers: { HOST: 'inner.example', 'X-Whole': '1' } }),
+      ] as Change[]) {
+        const { value, view } = await pass(['X-Other: 1'], change, { routes: [{ host: 'inner.example' }] })
+        assert.equal(value('host'), 'inner.example', String(change))
+        assert.equal(view?.host, 'inner.example')
+      }
+    })
+
+    test('req.headers that the application replaces whole is what the backend gets', async () => {
+      const { lines } = await pass(
+        ['X-Other: 1', 'Cookie: a=1'],
+        (req) => {
+          req.headers = {
+            Host: 'inner.example',
+            'X-Own': ['1', '2'],
+            'x-number': 3 as unknown as string,
+            Cookie: 'b=2',
+          }
+        },
+        { xfwd: false },
+      )
+      assert.deepEqual(lines, ['Host: inner.example', 'Cookie: b=2', 'X-Own: 1', 'X-Own: 2', 'x-number: 3'])
+    })
+
+    test('transforms and interceptors see what the application has changed', async () => {
+      const seen: unknown[] = []
+      const interceptors = [
+        interceptor((next, exchange, request, body, sink) => {
+          seen.push(
+            request.method,
+            request.path,
+            fieldValue(request.headers, 'x-user-id'),
+            exchange.header('x-user-id'),
+          )
+          next(exchange, { ...request, headers: [...request.headers, 'X-Last', 'interceptor'] }, body, sink)
+        }),
+      ]
+      const transforms: Transform[] = [
+        {
+          name: 'test',
+          request(request, exchange) {
+            seen.push(request.method, request.path, request.headers.get('x-user-id'), exchange.header('cookie'))
+            request.headers.set('X-User-Id', 'route')
+          },
+        },
+      ]
+      const { requestLine, value } = await pass(
+        ['X-User-Id: forged', 'Cookie: a=1'],
+        (req) => {
+          req.headers['x-user-id'] = 'alice'
+          delete req.headers.cookie
+          req.url = '/changed?a=1'
+          req.method = 'PURGE'
+        },
+        { routes: [{ path: '/changed', method: 'PURGE', interceptors, transforms }] },
+        '/received',
+      )
+      assert.deepEqual(seen, ['PURGE', '/changed?a=1', 'alice', undefined, 'PURGE', '/changed?a=1', 'route', 'alice'])
+      assert.equal(requestLine, 'PURGE /changed?a=1 HTTP/1.1')
+      assert.deepEqual([value('x-user-id'), value('x-last'), value('cookie')], ['route', 'interceptor', undefined])
     })
 
     test('it counts for more than the host of an absolute target', async () => {
@@ -321,6 +285,60 @@ for (const { name, serve, ask } of WAYS) {
       }
     })
 
+    test('a line that the application has put into both rawHeaders and headers is checked too', async () => {
+      for (const [field, bad] of [
+        ['X-User', 'a\r\nX-Evil: 1'],
+        ['X-User', 'a\nX-Evil: 1'],
+        ['X-User', 'caf\u0117\u010d\u010aX-Evil: 1'],
+        ['X-User: 1\r\nX-Evil', '1'],
+        ['X-User ', '1'],
+      ] as const) {
+        for (const [first, more] of [
+          [false, {}],
+          [true, { 'x-more': '1' }],
+        ] as const) {
+          const { requestLine, response, front } = await pass(['X-Other: 1'], (req) => {
+            const line = { [field.toLowerCase()]: bad }
+            Object.assign(req.headers, line, more)
+            if (first) req.rawHeaders.unshift(field, bad)
+            else req.rawHeaders.push(field, bad)
+          })
+          assert.match(response, /^HTTP\/1\.1 500 .*\(ERR_PROXY_HOOK\)\n$/s)
+          assert.equal(requestLine, '')
+          assert.match(front.errors[0]?.message ?? '', /x-user/i)
+        }
+      }
+    })
+
+    test('req.headers that is no object of names and values is 500, and the backend hears nothing', async () => {
+      for (const headers of [new Headers({ 'x-user': 'a' }), new Map([['host', 'a']]), ['host', 'a'], 'host: a']) {
+        const { requestLine, response, front } = await pass([], (req) => Object.assign(req, { headers }))
+        assert.match(response, /^HTTP\/1\.1 500 .*\(ERR_PROXY_HOOK\)\n$/s)
+        assert.equal(requestLine, '')
+        assert.match(front.errors[0]?.message ?? '', /req\.headers.*plain object/)
+      }
+    })
+
+    if (passesErrors) {
+      test('with passErrors the application gets the error of its own change', async () => {
+        await using backend = await rawBackend()
+        const seen: unknown[] = []
+        const code: Code = {
+          before: ({ headers }) => void Object.assign(headers, { 'x-user': 'a\r\nb' }),
+          onError(error, _req, res) {
+            seen.push(error)
+            res.writeHead(418).end()
+          },
+        }
+        await using front = await run({ target: backend.url, routes: [{ interceptors: [] }] }, code)
+        assert.match((await converse(front.port, ask([]))).text, /^HTTP\/1\.1 418 /)
+        assert.deepEqual(
+          seen.map((error) => error instanceof ProxyError && error.code),
+          ['ERR_PROXY_HOOK'],
+        )
+      })
+    }
+
     test('a req.url that the application has decoded is encoded where that is exact', async () => {
       for (const [url, sent] of [
         ['/My Project', '/My%20Project'],
@@ -358,6 +376,9 @@ for (const { name, serve, ask } of WAYS) {
         (req) => (req.method = ''),
         (req) => (req.method = 'G\u010a'),
         (req) => (req.method = 'CONNECT'),
+        (req) => (req.method = ['GET'] as unknown as string),
+        (req) => (req.method = 7 as unknown as string),
+        (req) => (req.url = ['/x'] as unknown as string),
       ] as ((req: IncomingMessage) => unknown)[]) {
         const { requestLine, response } = await pass([], change)
         assert.match(response, /^HTTP\/1\.1 400 .*\(ERR_PROXY_BAD_REQUEST\)\n$/s, String(change))
@@ -373,6 +394,26 @@ for (const { name, serve, ask } of WAYS) {
       assert.ok(!lines.some((line) => line.startsWith('X-Evil')))
     })
 
+    test('a client whose GET became HEAD gets a whole response', async () => {
+      await using backend = await rawBackend(({ socket }) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n'))
+      for (const interceptors of [[], [interceptor((next, ...args) => next(...args))]]) {
+        const code = { before: (req: IncomingMessage) => void Object.assign(req, { method: 'HEAD' }) }
+        await using front = await run({ target: backend.url, retry: false, routes: [{ interceptors }] }, code)
+        const { text } = await converse(front.port, ask([]))
+        assert.match(text, /^HTTP\/1\.1 200 .*\r\n\r\n$/s)
+        // Of an upgrade nobody knows which method node has read. Its connection ends.
+        if (hasResponse) assert.doesNotMatch(text, /content-length: [1-9]/i)
+      }
+      assert.match(backend.heads[0] ?? '', /^HEAD /)
+    })
+
+    test('a client whose HEAD became GET gets no body, or the end of its connection', async () => {
+      const change = (req: IncomingMessage): void => void Object.assign(req, { method: 'GET' })
+      const { requestLine, response } = await pass([], change, {}, '/', 'HEAD')
+      assert.equal(requestLine, 'GET / HTTP/1.1')
+      assert.match(response, !hasResponse ? /^HTTP\/1\.1 200 .*\r\n\r\n(?:ok)?$/s : /^HTTP\/1\.1 200 .*\r\n\r\n$/s)
+    })
+
     test('a method that the application sets is sent', async () => {
       const { requestLine } = await pass([], (req) => {
         req.method = 'PURGE'
@@ -380,6 +421,55 @@ for (const { name, serve, ask } of WAYS) {
       assert.equal(requestLine, 'PURGE / HTTP/1.1')
     })
   })
+}
+
+test('an ignored upgrade is one request, whatever the application puts into rawHeaders', async () => {
+  await using backend = await rawBackend(({ socket }) => socket.end('HTTP/1.1 204 No Content\r\n\r\n'))
+  await using front = await runInServer({ target: backend.url }, (proxy) =>
+    http.createServer().on('upgrade', (req, socket, head) => {
+      req.rawHeaders.push('X-User', 'a\r\n\r\nGET /evil HTTP/1.1\r\nHost: a')
+      req.rawHeaders.push('Connection', 'a\r\nHost: b\r\n\r\nGET /evil HTTP/1.1\r\nHost: a')
+      proxy.ws(req, socket, head)
+    }),
+  )
+  const { text } = await converse(front.port, upgradeRequest({ protocol: 'h2c' }))
+  assert.match(text, /^HTTP\/1\.1 204 /)
+  assert.equal(backend.heads.length, 1)
+  assert.match(backend.heads[0] ?? '', /^GET \/ HTTP\/1\.1\r\n/)
+  assert.doesNotMatch(backend.heads[0] ?? '', /evil/)
+  assert.equal(front.proxy.stats().exchanges, 1)
+})
+
+for (const [what, lines, changed] of [
+  ['shorter than it is', ['Content-Length: 11'], ['Content-Length', '2']],
+  ['longer than it is', ['Content-Length: 11'], ['Content-Length', '20']],
+  ['and not in chunks', ['Transfer-Encoding: chunked'], ['Content-Length', '2']],
+] as const) {
+  for (const intercepted of [false, true]) {
+    test(`rawHeaders that announce a body ${what} end the request${intercepted ? ', with an interceptor' : ''}`, async () => {
+      await using backend = await rawBackend()
+      const interceptors = intercepted ? [interceptor((next, ...args) => next(...args))] : []
+      await using front = await runInServer({ target: backend.url, routes: [{ interceptors }], xfwd: false }, (proxy) =>
+        http.createServer((req, res) => {
+          req.rawHeaders.splice(2, 2, ...changed)
+          req.headers = { host: 'a', [changed[0].toLowerCase()]: changed[1], connection: 'close' }
+          proxy.web(req, res)
+        }),
+      )
+      const body = lines[0].startsWith('C') ? 'hello world' : 'b\r\nhello world\r\n0\r\n\r\n'
+      const { text } = await converse(
+        front.port,
+        `POST / HTTP/1.1\r\nHost: a\r\n${lines[0]}\r\nConnection: close\r\n\r\n${body}`,
+      )
+      assert.match(text, /^HTTP\/1\.1 500 .*\(ERR_PROXY_HOOK\)\n$/s)
+      assert.match(front.errors[0]?.message ?? '', /length.*req\.rawHeaders/)
+      // Nothing of the body that the backend could take for a request, on a connection that is not used again.
+      await backend.untilOpen(0)
+      const upgrade = backend.heads.length === 0 ? null : await backend.nextUpgrade()
+      assert.ok((upgrade?.received.length ?? 0) <= 11)
+      if (what !== 'longer than it is') assert.equal(upgrade?.received ?? '', '')
+    })
+  }
 }
 
 test('an upgrade with a body stays refused, whatever the application takes out of req.headers', async () => {

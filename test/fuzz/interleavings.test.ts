@@ -158,6 +158,7 @@ async function play(given: number): Promise<void> {
     peer: PEER,
     scope: null,
     isRequestComplete: false,
+    ownStatus: null,
     isLast: false,
     inform() {},
     respond() {

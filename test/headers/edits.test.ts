@@ -118,6 +118,41 @@ test('changes only in rawHeaders do not count', async () => {
   assert.deepEqual(plain(headerEdits(req)), { 'X-Three': [], 'X-One': ['1'] })
 })
 
+test('a line that is in both, and that node cannot have read, is a fault that names it', async () => {
+  for (const [name, value] of [
+    ['X-Bad', 'a\r\nb: c'],
+    ['X-Bad', 'a\0'],
+    ['X-Bad', 'a\u010a'],
+    ['X-Bad', 7],
+    ['X-Bad\r\nX-Evil', 'value'],
+    ['Upgrade', 'foo\r\nb: c'],
+  ] as [string, string][]) {
+    for (const more of [{}, { 'x-more': '1' }]) {
+      const req = await received(['X-One: 1'])
+      Object.assign(req.headers, { [name.toLowerCase()]: value }, more)
+      req.rawHeaders.push(name, value)
+      assert.match(
+        headerEdits(req)?.fault ?? '',
+        /^(?:the value of )?"?(?:X-Bad|Upgrade)/,
+        JSON.stringify([name, value]),
+      )
+    }
+  }
+  // A server with `insecureHTTPParser` reads it.
+  const req = await received(['X-One: 1'])
+  Object.assign(req.headers, { 'x-two': 'a\x01' })
+  req.rawHeaders.push('X-Two', 'a\x01')
+  assert.equal(headerEdits(req), null)
+})
+
+test('headers that are no plain object are a fault', async () => {
+  for (const headers of [new Headers(), new Map(), [], 'x', 7, () => {}]) {
+    const req = await received(['X-One: 1'])
+    Object.assign(req, { headers })
+    assert.match(headerEdits(req)?.fault ?? '', /plain object/)
+  }
+})
+
 test('an invalid header is a fault that names it', async () => {
   for (const [name, value] of [
     ['x-bad', 'a\r\nb: c'],

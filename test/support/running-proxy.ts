@@ -45,6 +45,20 @@ export async function runInServer(
   })
 }
 
+/** Serves an application behind a listener of a proxy whose routes match nothing. `options` are those of the application's proxy. */
+export async function runAsFallback(
+  options: ProxyOptions,
+  serve: (proxy: Proxy) => http.Server,
+): Promise<RunningProxy> {
+  const proxy = makeProxy(options)
+  const outer = makeProxy({ routes: [{ host: 'nobody.invalid' }] })
+  const { port } = await outer.listen({ port: 0, host: '127.0.0.1', fallback: serve(proxy) })
+  return watch(proxy, port, async () => {
+    await outer.close()
+    await proxy.close()
+  })
+}
+
 /** A way in for requests. */
 export interface WayIn {
   readonly name: string

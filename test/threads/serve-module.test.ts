@@ -52,6 +52,26 @@ test('a module serves with its own application and hooks in each thread', { skip
   for (const client of clients.values()) client.socket.destroy()
 })
 
+test('the application of a module has the last word in its thread', { skip }, async () => {
+  await using backend = await mockBackend({ headers: ['Set-Cookie', 'backend=1'], body: 'x' })
+  const entry = entryOf('app', [
+    ['backend', backend.url],
+    ['pages', backend.url],
+  ])
+  await using running = await serveModule(entry, { threads: 1, listen: LOOPBACK })
+  for (const path of ['/api/users', '/page']) {
+    const response = await fetch(running.address.url + path, { headers: { 'x-thread': 'forged' } })
+    assert.deepEqual(response.headers.getSetCookie(), ['own=1; Path=/', 'backend=1'])
+  }
+  assert.deepEqual(
+    backend.requests.map((request) => [request.path, request.header('x-thread')]),
+    [
+      ['/users', '1'],
+      ['/page', '1'],
+    ],
+  )
+})
+
 test('proxies of a module share state with their siblings only', {
   skip,
 }, async () => {

@@ -16,15 +16,24 @@ export function keepApplicationHeaders(res: ServerResponse, headers: HeaderList)
   if (vary !== undefined && has(headers, 'vary')) joinVary(headers, Array.isArray(vary) ? vary.join() : String(vary))
 }
 
-/** Removes a length or a transfer coding that the application has set beforehand: it describes another body. */
-export function replaceFraming(res: ServerResponse, headers: Readonly<HeaderList>): void {
+/**
+ * Removes a length, a transfer coding and an announcement of trailers that the application has set beforehand: they describe
+ * another body.
+ * @param mayBeChunked the response may have a body, and its client understands chunks.
+ */
+export function replaceFraming(res: ServerResponse, headers: Readonly<HeaderList>, mayBeChunked: boolean): void {
   const hasCoding = res.hasHeader('transfer-encoding')
-  if (!hasCoding && !res.hasHeader('content-length')) return
-  if (!has(headers, 'content-length')) {
-    res.removeHeader('content-length')
-    // node would use chunked by itself, but not after the header has been removed.
-    if (hasCoding) res.setHeader('Transfer-Encoding', 'chunked')
-  } else if (hasCoding) res.removeHeader('transfer-encoding')
+  const hasTrailer = res.hasHeader('trailer')
+  if (!hasCoding && !hasTrailer && !res.hasHeader('content-length')) return
+  const hasLength = has(headers, 'content-length')
+  const isChunked = mayBeChunked && !hasLength
+  if (!hasLength) res.removeHeader('content-length')
+  // Without chunks node refuses to send it.
+  if (hasTrailer && !isChunked) res.removeHeader('trailer')
+  if (!hasCoding) return
+  // node would use chunks by itself, but not after the header has been removed.
+  if (isChunked) res.setHeader('Transfer-Encoding', 'chunked')
+  else res.removeHeader('transfer-encoding')
 }
 
 function has(headers: Readonly<HeaderList>, name: string): boolean {

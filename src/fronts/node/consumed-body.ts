@@ -1,4 +1,6 @@
 import type { IncomingMessage } from 'node:http'
+import { fieldValue } from '../../http1/fields.ts'
+import type { HeaderList } from '../../model/exchange-view.ts'
 
 /** The fields in which body parsers leave the body. */
 interface ParsedRequest {
@@ -20,15 +22,17 @@ export function isConsumed(req: IncomingMessage): boolean {
  * form the announced length must prove that nothing was lost. If a content coding was announced, the parser has removed it,
  * unless the length is still the announced one. JSON numbers that a double cannot hold are changed: keep `rawBody` if they
  * matter.
+ * @param headers with the application's changes, of which the content type counts: the length and the coding are those that the
+ * parser has read.
  */
-export function consumedBody(req: IncomingMessage & ParsedRequest): ConsumedBody {
+export function consumedBody(req: IncomingMessage & ParsedRequest, headers: Readonly<HeaderList>): ConsumedBody {
   const { rawBody, body } = req
-  const contentType = req.headers['content-type'] ?? ''
+  const contentType = fieldValue(headers, 'content-type') ?? ''
   const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   if (rawBody instanceof Uint8Array) return { bytes: Buffer.from(rawBody) }
   if (body instanceof Uint8Array) return { bytes: Buffer.from(body) }
   // Parsers produce `{}` for an empty chunked body.
-  const isEmpty = !req.readableDidRead && req.headers['content-length'] === undefined
+  const isEmpty = !req.readableDidRead && fieldValue(req.rawHeaders, 'content-length') === undefined
   if (isEmpty && typeof rawBody !== 'string') return { bytes: Buffer.alloc(0) }
   const charset = CHARSET.exec(contentType)?.[1]?.toLowerCase() ?? 'utf-8'
   if (!WRITABLE_CHARSETS.has(charset)) return { fault: `it was in ${charset}, and we can write UTF-8 only` }
@@ -54,8 +58,9 @@ const WRITABLE_CHARSETS = new Set(['utf-8', 'utf8', 'us-ascii'])
 const REPLACEMENT = '\ufffd'
 
 /** The length of the bytes that the parser has read, or -1 if unknown: in chunks, or with a content coding. */
-function announcedLength({ headers }: IncomingMessage): number {
-  return headers['content-encoding'] === undefined ? Number(headers['content-length'] ?? -1) : -1
+function announcedLength({ rawHeaders }: IncomingMessage): number {
+  if (fieldValue(rawHeaders, 'content-encoding') !== undefined) return -1
+  return Number(fieldValue(rawHeaders, 'content-length') ?? -1)
 }
 
 function textBody(text: string, req: IncomingMessage): ConsumedBody {

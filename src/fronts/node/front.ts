@@ -80,8 +80,17 @@ function hasField(headers: Readonly<HeaderList>, lowerName: string, value: RegEx
 /** Ends the connection with the response to this request, whoever gives it. */
 export function endAfter(req: IncomingMessage, res: ServerResponse): void {
   const socket = req.socket as Marked
-  closeAfter(res)
   socket[ENDS] ??= req
+  endWith(res, req.socket)
+}
+
+/** Ends the connection with this response. */
+function endWith(res: ServerResponse, socket: Socket): void {
+  closeAfter(res)
+  res.once('finish', () => {
+    // The application's own response has said `Connection: keep-alive`, which counts for node.
+    if (!endsConnection(res)) socket.end()
+  })
 }
 
 /** No destroy hook: it would cost more than everything else. */
@@ -115,15 +124,19 @@ export class NodeFront implements Front, Writer {
   #text = ''
   /** The last bytes of the body, to be sent with the end. */
   #last: Buffer | null = null
+  /** The application had begun a response before it gave us the request. */
+  readonly #wasBegun: boolean
+  #hasResponded = false
   /** `res.end()` was called. */
   #isOver = false
-  /** The application has responded itself, or the connection is gone: nothing more is written. */
+  /** The application has begun a response, or the connection is gone: nothing more is written. */
   #isLeft = false
 
   constructor(req: IncomingMessage, res: ServerResponse, peer: Peer, hasBody: boolean) {
     this.#req = req
     this.#res = res
     this.#hasBody = hasBody
+    this.#wasBegun = res.headersSent && !res.writableEnded
     this.method = req.method ?? 'GET'
     this.target = req.url ?? '/'
     this.minorVersion = req.httpVersionMinor
@@ -144,6 +157,11 @@ export class NodeFront implements Front, Writer {
     return !this.#hasBody || this.#req.complete
   }
 
+  get ownStatus(): number | null {
+    // Nobody may be going to end a response that was begun before.
+    return this.#hasResponded || this.#wasBegun || !this.#res.headersSent ? null : this.#res.statusCode
+  }
+
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
     if (headersSent || socket === null || this.minorVersion === 0) return
@@ -157,9 +175,9 @@ export class NodeFront implements Front, Writer {
     const res = this.#res
     if (res.headersSent || res.destroyed) {
       this.#isLeft = true
-      // The application has responded itself: a complete response is left to be sent.
-      return res.writableEnded ? this.#events?.onClientDone() : this.abort()
+      return this.ownStatus === null ? this.abort() : this.#events?.onClientDone()
     }
+    this.#hasResponded = true
     this.#left = bodyBytes
     this.#holdsHead = true
     res.sendDate = !hasDate(headers)
@@ -168,6 +186,10 @@ export class NodeFront implements Front, Writer {
     // If there is a Connection header (`upgrade`), node adds none, and assumes that the connection stays open.
     if (status === 426 && headers.includes('Connection'))
       headers.push('Connection', isKeptAfter(res) ? 'keep-alive' : 'close')
+    else if (this.isLast && res.hasHeader('connection')) headers.push('Connection', 'close')
+    keepApplicationHeaders(res, headers)
+    const hasBody = status !== 204 && status !== 304 && mayHaveBody(res, this.method)
+    replaceFraming(res, headers, hasBody && this.minorVersion === 1)
     writeHead(res, status, reason, headers)
   }
 
@@ -286,10 +308,10 @@ export class NodeFront implements Front, Writer {
 
   /** The connection ends with this response, whoever gives it. */
   set isLast(isLast: boolean) {
-    if (!isLast) return
-    const socket = this.#req.socket as Marked
-    closeAfter(this.#res)
-    socket[ENDS] = true
+    if (!isLast || this.isLast) return
+    const { socket } = this.#req
+    ;(socket as Marked)[ENDS] = true
+    endWith(this.#res, socket)
   }
 
   /** Ends the connection with the response to its request number `max`. node's `maxRequestsPerSocket` only says so. */
@@ -469,8 +491,6 @@ export class BufferedBody implements FrontBody {
  */
 function writeHead(res: ServerResponse, status: number, reason: string, headers: HeaderList): void {
   let list: HeaderList | undefined = headers
-  keepApplicationHeaders(res, headers)
-  replaceFraming(res, headers)
   if (res.writeHead !== ServerResponse.prototype.writeHead) {
     list = undefined
     for (let i = 0; i < headers.length; i += 2) res.removeHeader(headers[i] as string)

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { editedRequestHeaders } from '../../headers/edited-request.ts'
 import { headerEdits } from '../../headers/edits.ts'
 import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '../../headers/request.ts'
+import { fieldValue, isHost } from '../../http1/fields.ts'
 import type { Peer } from '../../model/peer.ts'
 
 /** The headers of a request that node has read, with the application's changes. */
@@ -12,4 +13,11 @@ export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: Reques
   return edits === null
     ? requestHeaders(rawHeaders, method, minorVersion, peer, policy)
     : editedRequestHeaders(rawHeaders, edits, method, minorVersion, peer, policy)
+}
+
+/** The host of {@link receivedHeaders} alone. An invalid one counts as none: a route may match, and the exchange refuses it. */
+export function receivedHost(req: IncomingMessage): { readonly host: string; readonly isHostSet: boolean } {
+  const edit = headerEdits(req)?.changed.get('host')
+  const host = edit === undefined ? fieldValue(req.rawHeaders, 'host') : edit.values[0]
+  return { host: host !== undefined && isHost(host) ? host : '', isHostSet: edit !== undefined && host !== undefined }
 }

@@ -44,6 +44,8 @@ export class UpgradeFront implements Front {
   #tunnelEvents: TunnelEvents | null = null
   #awaitsDrain = false
   readonly #onEarly = this.#guarded((chunk: Buffer) => {
+    // Nobody will need it, but the end of the connection is to be noticed.
+    if (this.ownStatus !== null) return
     this.#early.push(chunk)
     this.#earlyBytes += chunk.length
     if (this.#earlyBytes >= MAX_EARLY_BYTES) this.#stream.pause()
@@ -80,6 +82,10 @@ export class UpgradeFront implements Front {
     return true
   }
 
+  get ownStatus(): number | null {
+    return this.#res === null && this.#tunnel === null && this.#stream.writableEnded ? 0 : null
+  }
+
   /** Starts to read at once: the end of the connection is noticed only while reading. */
   read(): void {
     this.#stream.on('data', this.#onEarly)
@@ -103,7 +109,9 @@ export class UpgradeFront implements Front {
 
   #onClientClose(): void {
     // A tunnel handles this itself.
-    if (this.#tunnel === null) this.#events?.onClientGone()
+    if (this.#tunnel !== null) return
+    if (this.ownStatus !== null && this.#stream.writableFinished) this.#events?.onClientDone()
+    else this.#events?.onClientGone()
   }
 
   inform(): void {}

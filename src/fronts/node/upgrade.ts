@@ -4,7 +4,8 @@ import type { Duplex } from 'node:stream'
 import type { ExchangeCall } from '../../exchange/call.ts'
 import { Exchange } from '../../exchange/exchange.ts'
 import type { Core, Services } from '../../exchange/services.ts'
-import { fieldValue, fieldValues, removeField } from '../../http1/fields.ts'
+import { isLine, isPlainObject } from '../../headers/edits.ts'
+import { fieldValue, fieldValues, isToken, removeField } from '../../http1/fields.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
@@ -160,21 +161,26 @@ function serveOrdinary(
   const written = http.METHODS.includes(method) && method !== 'CONNECT' ? method : 'GET'
   let text = `${written} / HTTP/1.${httpVersionMinor}\r\n`
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (!dropped.has((rawHeaders[i] as string).toLowerCase())) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
+    const [name, value] = rawHeaders.slice(i, i + 2)
+    // A line that the application has broken is refused by the exchange, which finds it in `req.headers` alone.
+    if (isLine(name, value) && !dropped.has((name as string).toLowerCase())) text += `${name}: ${value}\r\n`
   }
-  const nominated = listOf(rawHeaders, 'connection').filter((name) => !dropped.has(name.toLowerCase()))
+  const nominated = listOf(rawHeaders, 'connection').filter((name) => isToken(name) && !dropped.has(name.toLowerCase()))
   text += `Connection: ${[...nominated, 'close'].join(', ')}\r\n\r\n`
   socket.unshift(Buffer.concat([Buffer.from(text, 'latin1'), head]))
+  // The parser would call it in a context of its own.
+  const handle = AsyncResource.bind((again: IncomingMessage, res: ServerResponse) =>
+    handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
+  )
   http
-    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, (again, res) =>
-      handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
-    )
+    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, handle)
     .on('clientError', (error, client) => respondToClientError(services, error, client))
     .emit('connection', socket)
 }
 
 /** The headers of `req`, as the application has left them, with the Connection header of `again`. */
 function ordinaryHeaders(req: IncomingMessage, again: IncomingMessage): IncomingMessage['headers'] {
+  if (!isPlainObject(req.headers)) return req.headers
   const { upgrade: _, 'http2-settings': __, ...headers } = req.headers
   return { ...headers, ...(again.headers.connection === undefined ? {} : { connection: again.headers.connection }) }
 }

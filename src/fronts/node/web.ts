@@ -5,6 +5,7 @@ import { Exchange } from '../../exchange/exchange.ts'
 import type { FrontBody } from '../../exchange/front.ts'
 import type { Core } from '../../exchange/services.ts'
 import type { RequestHeaders } from '../../headers/request.ts'
+import { fieldValue } from '../../http1/fields.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { hasSentContinue } from '../node-internals.ts'
@@ -53,18 +54,25 @@ export function serveWeb(
 function bodyOf(
   req: IncomingMessage,
   res: ServerResponse,
-  { bodyBytes, expectsContinue, fault }: RequestHeaders,
+  { bodyBytes, counted, expectsContinue, fault }: RequestHeaders,
   call: WebCall | null,
 ): FrontBody | ProxyError | null {
+  if (res.headersSent && !res.writableEnded) {
+    return new ProxyError('ERR_PROXY_HOOK', 'the application had begun a response before it called the proxy')
+  }
   const given = call?.fault === undefined ? call?.body : undefined
   if (typeof given === 'string' || given instanceof Uint8Array) return new BufferedBody(Buffer.from(given), false)
   if (given !== undefined && given !== req) return new StreamBody(given)
   if (bodyBytes === null || fault !== null) return null
   // node has responded to `Expect: 100-continue` by itself if the server has no `checkContinue` listener.
   if (!isConsumed(req)) return new NodeBody(req, res, bodyBytes, expectsContinue && !hasSentContinue(res))
-  const consumed = consumedBody(req)
-  // A parser that removed a content coding has changed the length.
-  if ('bytes' in consumed) return new BufferedBody(consumed.bytes, consumed.bytes.length !== bodyBytes)
+  const consumed = consumedBody(req, counted)
+  if ('bytes' in consumed) {
+    const coding = fieldValue(req.rawHeaders, 'content-encoding')
+    // A parser that removed the coding has changed the length. A coding that the application has set is that of its own bytes.
+    const isDecoded = coding === fieldValue(counted, 'content-encoding') && consumed.bytes.length !== bodyBytes
+    return new BufferedBody(consumed.bytes, isDecoded)
+  }
   return new ProxyError(
     'ERR_PROXY_BODY_CONSUMED',
     `the request body was read before the proxy, and ${consumed.fault}; mount the proxy before body parsers, keep the bytes in req.rawBody, or hand them to proxy.web as { body }`,

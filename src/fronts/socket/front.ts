@@ -80,6 +80,8 @@ export class SocketFront implements Front, Writer {
     return this.#state === ENDED
   }
 
+  readonly ownStatus = null
+
   get isRequestComplete(): boolean {
     return this.#owner.isRequestComplete
   }

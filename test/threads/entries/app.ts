@@ -22,6 +22,11 @@ const pages = createProxy({
 })
 
 const app = express()
+app.use((req, res, next) => {
+  req.headers['x-thread'] = String(workerData.heddle.thread)
+  res.cookie('own', '1')
+  next()
+})
 app.use(api.middleware())
 app.get('/who', (_req, res) => void res.send(String(workerData.heddle.thread)))
 app.use(pages.middleware())
