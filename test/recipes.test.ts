@@ -180,7 +180,15 @@ for (const [name, recipe] of Object.entries(recipes)) {
 }
 
 async function serves(check: Check, apply: (given: Given) => void): Promise<void> {
-  await using cleanup = new AsyncDisposableStack()
+  const servers: http.Server[] = []
+  try {
+    await servesWith(servers, check, apply)
+  } finally {
+    for (const server of servers) server.close().closeAllConnections()
+  }
+}
+
+async function servesWith(servers: http.Server[], check: Check, apply: (given: Given) => void): Promise<void> {
   const names: unknown[] = []
   const listener = check.target ?? describe
   const isSecure = check.tls !== undefined
@@ -191,13 +199,13 @@ async function serves(check: Check, apply: (given: Given) => void): Promise<void
   const socketPath = join(tmpdir(), `heddle-recipe-${process.pid}.sock`)
   if (check.onUnixSocket === true) await new Promise<void>((resolve) => backend.listen(socketPath, resolve))
   const port = check.onUnixSocket === true ? 0 : await listening(backend)
-  cleanup.defer(() => void backend.close().closeAllConnections())
+  servers.push(backend)
 
   const app = express()
   app.set('env', 'test')
   const server = http.createServer(app)
   const url = `http://127.0.0.1:${await listening(server)}`
-  cleanup.defer(() => void server.close().closeAllConnections())
+  servers.push(server)
   const log: string[] = []
   const target = `${isSecure ? 'https' : 'http'}://${check.tls ?? '127.0.0.1'}:${port}`
   const note = (line: string): void => void log.push(line)

@@ -34,7 +34,13 @@ export function pathMatcher<TReq extends IncomingMessage>(filter: Filter<TReq> |
   return (req) => matches(pathOf(req))
 }
 
-/** The last pattern that applies decides. If all patterns are negated, everything passes that none of them excludes. */
+/** The longest path that is compared with globs, in characters: their time grows with a power of it, by their number of wildcards. */
+const MAX_GLOB_PATH = 2048
+
+/**
+ * The last pattern that applies decides. If all patterns are negated, everything passes that none of them excludes. Longer paths than
+ * {@link MAX_GLOB_PATH} do not pass.
+ */
 function globMatcher(patterns: readonly string[]): (path: string) => boolean {
   const rules = patterns.map((pattern) => {
     const matches = picomatch(pattern, {}, true)
@@ -43,6 +49,7 @@ function globMatcher(patterns: readonly string[]): (path: string) => boolean {
   })
   const allNegated = rules.every(({ isNegated }) => isNegated)
   return (path) => {
+    if (path.length > MAX_GLOB_PATH) return false
     let isIn = allNegated
     for (const { isNegated, matches } of rules) if (matches(path) !== isNegated) isIn = !isNegated
     return isIn

@@ -25,7 +25,10 @@ export interface RequestHandler<
   upgrade: (req: TReq, socket: Socket, head: Buffer) => void
 }
 
-/** Which requests are proxied: those whose path begins with a text, matches a glob, or for which a function returns true. */
+/**
+ * Which requests are proxied: those whose path begins with a text, matches a glob, or for which a function returns true. A glob with
+ * three wildcards or more in one segment (`*a*b*c`) can take seconds for a path that somebody has made for it: use a function.
+ */
 export type Filter<TReq extends IncomingMessage = IncomingMessage> =
   | string
   | string[]

@@ -3,6 +3,7 @@ import http, { type IncomingMessage } from 'node:http'
 import { test } from 'node:test'
 import { createProxyMiddleware } from '../../../src/compat/middleware/index.ts'
 import type { Filter, PathRewriteConfig } from '../../../src/compat/middleware/types.ts'
+import { rawClient } from '../../support/raw-client.ts'
 import { app, backend, get, recordingLogger, same, served } from './both.ts'
 
 /** Paths that a filter takes, of those given. */
@@ -158,4 +159,32 @@ same('the mount path of Express is not sent, the path of the target is', async (
   application.use('/api', api.createProxyMiddleware({ target: `${target.url}/base` }))
   await using front = await served(application)
   assert.equal(await get(`${front.url}/api/a?b`), '200 GET /base/a?b')
+})
+
+same('targets that are no URLs go to the next middleware', async (api) => {
+  const proxy = api.createProxyMiddleware({ target: 'http://127.0.0.1:1', pathFilter: ['/api/**', '!**/*.html'] })
+  await using front = await served(
+    (req, res) => void proxy(req, res, () => void res.writeHead(404, { connection: 'close' }).end()),
+  )
+  for (const target of ['//', 'http://[', 'http://x:99999999/api/a', '*', '/\\', '/%', `/${'('.repeat(5000)}`]) {
+    const client = rawClient(front.port)
+    client.write(`OPTIONS ${target} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    await client.ended
+    assert.match(client.text, /^HTTP\/1\.1 404 /, target)
+  }
+})
+
+test('a path of more than 2048 characters matches no glob', async () => {
+  await using target = await backend()
+  for (const [pathFilter, length, status] of [
+    ['**/*.html', 2048, 200],
+    ['**/*.html', 2049, 404],
+    [['**', '!/secret/**'], 2049, 404],
+    ['/aaa', 5000, 200],
+  ] as const) {
+    const filter = pathFilter as Filter
+    await using front = await served(app(createProxyMiddleware({ target: target.url, pathFilter: filter })))
+    const path = `/${'a'.repeat(length - '/.html'.length)}.html`
+    assert.equal((await asIs(front.port, path)).statusCode, status)
+  }
 })
