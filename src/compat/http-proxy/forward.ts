@@ -27,16 +27,26 @@ export class ForwardedCopy implements HookedCall {
       target: backendOf(base, destination),
       hostHeader: options.changeOrigin === true && this.edits?.has('host') !== true ? 'backend' : 'client',
       context: this,
-      onError: (error) => onFailed(nodeError(error)),
+      onError: (error) => {
+        drop()
+        onFailed(nodeError(error))
+      },
     }
+    // Nobody reads the rest of the body any more: it must not hold up the client.
+    const drop = (): void => void this.#request.resume()
+    this.#response.once('close', drop)
     if (path !== undefined) overrides.path = path
     if (options.method !== undefined) overrides.method = options.method
     this.#send = () => owner.engines.get('heads', options, overrides).web(request, this.#response.asResponse, overrides)
   }
 
-  /** Sends the copy. The body is the rest of `req`, which nobody else reads. */
-  sendAll(req: NodeJS.ReadableStream): void {
-    req.pipe(this.#request)
+  /** Sends the copy. @param body of `req`, or another; nobody else reads it. */
+  sendAll({ socket }: IncomingMessage, body: NodeJS.ReadableStream): void {
+    const onOver = (): void => this.onClientOver()
+    // The request has its response by then, and node does not tell it that its connection is gone.
+    socket.once('close', onOver)
+    this.#request.once('finish', () => socket.off('close', onOver))
+    body.on('error', onOver).on('close', onOver).pipe(this.#request)
     this.#send()
   }
 
@@ -48,7 +58,7 @@ export class ForwardedCopy implements HookedCall {
     return null
   }
 
-  /** The client's request is over; what has not come by now never comes. */
+  /** The client's request is over: what has not come by now never comes. */
   onClientOver(): void {
     if (!this.#request.writableEnded) this.#response.destroy()
   }

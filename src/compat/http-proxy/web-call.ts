@@ -46,7 +46,7 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
       this.#copy = new ForwardedCopy(owner, req, options, (error) => this.#onForwardFailed(error, forward))
     }
     if (options.target !== undefined) return this.#send()
-    this.#copy?.sendAll((options.buffer as Readable | undefined) ?? req)
+    this.#copy?.sendAll(req, (options.buffer as Readable | undefined) ?? req)
     res.end()
   }
 
