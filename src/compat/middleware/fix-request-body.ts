@@ -7,12 +7,12 @@ import { writeFormData } from './form-data.ts'
 export type BodyParserLikeRequest<TBody = unknown> = IncomingMessage & { body?: TBody }
 
 /** By content coding. zstd needs Node 22.15. */
-const ENCODERS: Readonly<Record<string, ((text: string) => Buffer) | undefined>> = {
-  br: zlib.brotliCompressSync,
-  deflate: zlib.deflateSync,
-  gzip: zlib.gzipSync,
-  zstd: zlib.zstdCompressSync,
-}
+const ENCODERS = new Map<string, ((text: string) => Buffer) | undefined>([
+  ['br', zlib.brotliCompressSync],
+  ['deflate', zlib.deflateSync],
+  ['gzip', zlib.gzipSync],
+  ['zstd', zlib.zstdCompressSync],
+])
 
 /**
  * A listener of `proxyReq`: sends `req.body`, which a body parser has read and the application may have changed, as JSON, form or
@@ -29,7 +29,7 @@ export function fixRequestBody<TReq extends BodyParserLikeRequest = BodyParserLi
   try {
     const text = written(type, body)
     if (text === null) return
-    const encode = ENCODERS[String(proxyReq.getHeader('Content-Encoding')).toLowerCase()]
+    const encode = ENCODERS.get(String(proxyReq.getHeader('Content-Encoding')).toLowerCase())
     const bytes = encode === undefined ? Buffer.from(text) : encode(text)
     proxyReq.setHeader('Content-Length', bytes.length)
     proxyReq.write(bytes)

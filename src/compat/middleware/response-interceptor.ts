@@ -15,13 +15,13 @@ export type ResponseInterceptor<TReq, TRes> = (
 type Decoder = (bytes: Buffer) => Promise<Buffer>
 
 /** By content coding. zstd needs Node 22.15. */
-const DECODERS: Readonly<Record<string, Decoder | undefined>> = {
-  gzip: promisify<Buffer, Buffer>(zlib.gunzip),
-  br: promisify<Buffer, Buffer>(zlib.brotliDecompress),
+const DECODERS: ReadonlyMap<string, Decoder | undefined> = new Map([
+  ['gzip', promisify<Buffer, Buffer>(zlib.gunzip)],
+  ['br', promisify<Buffer, Buffer>(zlib.brotliDecompress)],
   // Some servers send it without the zlib wrapper of RFC 9110, section 8.4.1.2.
-  deflate: (bytes) => (((bytes[0] ?? 0) & 0x0f) === 8 ? inflate(bytes) : inflateRaw(bytes)),
-  zstd: zlib.zstdDecompress && promisify<Buffer, Buffer>(zlib.zstdDecompress),
-}
+  ['deflate', (bytes) => (((bytes[0] ?? 0) & 0x0f) === 8 ? inflate(bytes) : inflateRaw(bytes))],
+  ['zstd', zlib.zstdDecompress && promisify<Buffer, Buffer>(zlib.zstdDecompress)],
+])
 const inflate = promisify<Buffer, Buffer>(zlib.inflate)
 const inflateRaw = promisify<Buffer, Buffer>(zlib.inflateRaw)
 
@@ -39,7 +39,7 @@ export function responseInterceptor<
   TRes extends ServerResponse = ServerResponse,
 >(interceptor: ResponseInterceptor<TReq, TRes>): (proxyRes: IncomingMessage, req: TReq, res: TRes) => Promise<void> {
   return async (proxyRes, req, res) => {
-    const decoder = DECODERS[proxyRes.headers['content-encoding']?.trim().toLowerCase() ?? '']
+    const decoder = DECODERS.get(proxyRes.headers['content-encoding']?.trim().toLowerCase() ?? '')
     const bytes = await wholeBody(proxyRes, res)
     if (bytes === null) return
     if (res.headersSent) throw new Error('[HPM] responseInterceptor() needs the option selfHandleResponse: true')
