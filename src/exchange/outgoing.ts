@@ -52,6 +52,11 @@ export function isPath(path: string): boolean {
 
 const PATH = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
 
+/** Whether it is a three-digit status of a final response (not 1xx). */
+export function isFinalStatus(status: number): boolean {
+  return Number.isInteger(status) && status >= 200 && status <= 999
+}
+
 /** The request head for one backend. @param target the request target, as received. */
 export function outgoingHead(
   head: RequestHead,

@@ -14,6 +14,7 @@ import { assertSync } from '../runtime/callbacks.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { Exchange } from './exchange.ts'
 import type { FrontEvents } from './front.ts'
+import { isFinalStatus } from './outgoing.ts'
 import { UpgradedConnection } from './upgraded-connection.ts'
 
 const NONE: Readonly<HeaderList> = []
@@ -39,12 +40,10 @@ export class Responder implements ResponseSink, FrontEvents {
   get hasBegun(): boolean {
     return this.#state !== WAITING
   }
-
   /** All of the response was given to the front. */
   get isComplete(): boolean {
     return this.#state === COMPLETE
   }
-
   /** The client, and not the backend, must act next. */
   get isClientBlocked(): boolean {
     return this.#isClientBlocked
@@ -223,9 +222,8 @@ export class Responder implements ResponseSink, FrontEvents {
     const { attempts, failure, front } = exchange
     const isOurs = this.#state === COMPLETE
     if (!isOurs && !exchange.isEnded) exchange.status = front.ownStatus ?? 0
-    // Local, because either an interceptor or the application has responded by itself.
+    // Local, because either an interceptor or the application has responded by itself. An attempt may still run.
     const kind = attempts === 0 || !isOurs ? 'local' : 'answered'
-    // An attempt that still runs belongs to an interceptor that used the response of another one.
     exchange.end(failure === null ? kind : 'failed', failure, 'aborted')
   }
 
@@ -249,9 +247,4 @@ export class Responder implements ResponseSink, FrontEvents {
   #failWith(thrown: unknown): void {
     this.#exchange.fail(hookError('the response', thrown, this.#exchange.backend))
   }
-}
-
-/** Whether it is a three-digit status of a final response (not 1xx). */
-function isFinalStatus(status: number): boolean {
-  return Number.isInteger(status) && status >= 200 && status <= 999
 }
