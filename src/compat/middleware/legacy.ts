@@ -39,8 +39,8 @@ export function readArguments<TReq extends IncomingMessage, TRes extends ServerR
   )
   if (isOptions && old.length === 0 && !mustBeOld) return { options: given, sendsMountPath: false }
   const form = mustBeOld ? 'legacyCreateProxyMiddleware' : isOptions ? null : '(filter, options)'
-  warn(form === null ? old : [form, ...old])
   const isVersion2 = form !== null || !NEW_NAMES.some((name) => given[name] !== undefined)
+  warn(form === null ? old : [form, ...old], isVersion2)
   return { options: renamed(given, isVersion2), sendsMountPath: isVersion2 }
 }
 
@@ -82,11 +82,10 @@ function oldLogger({ logLevel = 'info', logProvider }: DeprecatedOptions): Logge
   }
 }
 
-function warn(names: readonly string[]): void {
+function warn(names: readonly string[], isVersion2: boolean): void {
   const each = names.map((name) => `${name} (now ${newName(name)})`).join(', ')
-  const message =
-    `heddle/middleware: these names are of http-proxy-middleware 2: ${each}. ` +
-    'They work as in version 2, where the mount path of app.use() is sent to the target'
+  const path = isVersion2 ? '. As in version 2, the mount path of app.use() is sent to the target' : ''
+  const message = `heddle/middleware: these names are of http-proxy-middleware 2: ${each}${path}`
   // Node prints one warning for a code.
   deprecate(() => {}, message, 'HEDDLE_MIDDLEWARE_V2')()
 }
