@@ -97,6 +97,7 @@ for (const { name, run } of FRONTS) {
       coded: [{ ...JSON_TYPE, 'Content-Encoding': 'gzip' }, false],
       'no-transform': [{ ...JSON_TYPE, 'Cache-Control': 'public, No-Transform' }, false],
       part: [{ ...JSON_TYPE, 'Content-Range': 'bytes 0-9/20' }, true, 206],
+      '205': [JSON_TYPE, false, 205],
       '206': [JSON_TYPE, true, 206],
       range: [{ ...JSON_TYPE, 'Content-Range': 'bytes */20' }, true, 416],
     }
