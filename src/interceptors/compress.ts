@@ -145,8 +145,7 @@ class CompressedBody implements TakenBody {
     this.#head = head
     this.#flow = flow
     this.#encoder = chosen
-    if (head.bodyBytes > SMALL_BYTES) this.#stream()
-    else this.#streamLater()
+    this.#streamLater()
   }
 
   onData(chunk: Buffer): boolean {
@@ -168,7 +167,7 @@ class CompressedBody implements TakenBody {
 
   readonly #onTurnEnd = (): void => {
     this.#isDue = false
-    // The first bytes of a small body follow its head closely.
+    // The first bytes of a body whose length is known follow its head closely.
     const awaitsFirst = this.#head.bodyBytes > 0 && this.#gatheredBytes === 0
     if (this.#isOver || this.#streams !== null || awaitsFirst) return
     try {

@@ -2,13 +2,16 @@ import assert from 'node:assert/strict'
 import { Duplex, PassThrough, Transform } from 'node:stream'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import zlib from 'node:zlib'
 import { respond, responseBody, wrapSink } from '../../src/index.ts'
 import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
-import { codingOf, encode, FORMS, get, upperCase } from './codings.ts'
+import { codingOf, encode, FORMS, get, HAS_ZSTD, upperCase } from './codings.ts'
+
+const DESTROYED = upperCase().destroy()
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
 
@@ -25,7 +28,7 @@ const BEFORE: Readonly<Record<string, () => Duplex>> = {
     throw new Error('by design')
   }) as never,
   'transform() returns nothing': () => undefined as never,
-  'transform() returns a destroyed stream': () => upperCase().destroy(),
+  'transform() returns a stream that was destroyed before': () => DESTROYED,
   'the stream throws': () =>
     new Transform({
       transform() {
@@ -178,6 +181,21 @@ for (const { name, run } of FRONTS) {
     }
   }
 
+  for (const [what, when] of Object.entries({
+    throws: (): boolean => {
+      throw new Error('by design')
+    },
+    'is async': (async () => false) as never,
+  })) {
+    test(`${name}: when() ${what}: 500`, async () => {
+      await using backend = await mockBackend({ body: 'abc' })
+      const changes = responseBody({ transform: upperCase, when })
+      await using front = await run(through(backend, [changes]))
+      assert.equal((await get(front.url)).status, 500)
+      assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_HOOK')
+    })
+  }
+
   for (const form of FORMS) {
     test(`${name}: ${form} that ends too early is truncated for the client`, async () => {
       const whole = encode(form, randomBytes(100_000))
@@ -217,6 +235,23 @@ for (const { name, run } of FRONTS) {
       assert.match(String(front.errors.at(-1)?.message), new RegExp(`Content-Encoding ${form}, but its body is not`))
     }
     assert.equal(front.proxy.stats().groups[0]?.backends[0]?.status, 'available')
+  })
+
+  test(`${name}: zstd that needs a window of more than 8 MiB is refused`, { skip: !HAS_ZSTD }, async () => {
+    const params = (windowLog: number) => ({ params: { [zlib.constants.ZSTD_c_windowLog]: windowLog } })
+    const frame = async (windowLog: number): Promise<Buffer> => {
+      // Without a size the frame has the window of the encoder.
+      const encoder = zlib.createZstdCompress(params(windowLog))
+      encoder.write('abc')
+      encoder.end('def')
+      return Buffer.concat(await encoder.toArray())
+    }
+    await using backend = await mockBackend(async (request, reply) =>
+      reply.send({ headers: { 'Content-Encoding': 'zstd' }, body: await frame(Number(request.path.slice(1))) }),
+    )
+    await using front = await run(through(backend, [responseBody({ transform: upperCase })]))
+    assert.equal((await get(`${front.url}/23`)).body.toString(), 'ABCDEF')
+    assert.equal((await get(`${front.url}/24`)).status, 502)
   })
 
   test(`${name}: a body that the backend truncates stays truncated`, async () => {

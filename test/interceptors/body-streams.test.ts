@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { getEventListeners } from 'node:events'
-import { type Duplex, PassThrough } from 'node:stream'
+import { getEventListeners, once } from 'node:events'
+import { type Duplex, PassThrough, Transform } from 'node:stream'
 import { test } from 'node:test'
 import zlib from 'node:zlib'
 import type { ResponseSink } from '../../src/contracts/pool.ts'
@@ -35,9 +35,9 @@ function notingSink(takes: (streams: BodyStreams) => boolean = () => true) {
       over.open()
     },
   }
-  const run = (controller: AbortController, ...list: Duplex[]) => {
-    const stages = list.map(
-      (stream): Stage => ({ stream, fault: (cause) => hookError(`stage ${list.indexOf(stream)}`, cause) }),
+  const run = (controller: AbortController, ...list: (Duplex | Stage)[]) => {
+    const stages = list.map((one, i) =>
+      'fault' in one ? one : { stream: one, fault: (cause: unknown) => hookError(`stage ${i}`, cause) },
     )
     const exchange = exchangeView({ signal: controller.signal })
     const head = { status: 200, reason: '', headers: [], bodyBytes: -1 }
@@ -140,17 +140,91 @@ test('what has come out is flushed at the end of the turn, and the head alone if
   assert.deepEqual(calls.slice(4), ['end'])
 })
 
-test('the head waits until all stages have taken what has arrived', async () => {
+test('the head waits until all stages have taken what has arrived, and what others have made of it', async () => {
   const { calls, run } = notingSink()
-  const taken = gate()
-  const slow = new PassThrough()
-  slow._transform = (_chunk, _encoding, done) => void taken.promise.then(() => done())
-  const streams = run(new AbortController(), new PassThrough(), slow)
+  const gates = [gate(), gate()]
+  let taken = 0
+  const doubling = new Transform({
+    transform(chunk, _encoding, done) {
+      this.push(chunk)
+      done(null, chunk)
+    },
+  })
+  const slow = new Transform({
+    writableHighWaterMark: 1,
+    transform: (_chunk, _encoding, done) => void gates[taken++]?.promise.then(() => done()),
+  })
+  const streams = run(new AbortController(), doubling, slow)
   streams.onData(Buffer.from('a'))
-  await rounds()
-  assert.deepEqual(calls, [])
-  taken.open()
+  for (const [i, { open }] of gates.entries()) {
+    await rounds()
+    assert.deepEqual([calls, taken], [[], i + 1])
+    open()
+  }
   await rounds()
   assert.deepEqual(calls, ['head', 'flush'])
   streams.destroy()
+})
+
+test('the last stage is flushed once after what has arrived, and not without', async () => {
+  const { calls, run } = notingSink()
+  const held: Buffer[] = []
+  let flushes = 0
+  const stream = new Transform({
+    transform(chunk, _encoding, done) {
+      held.push(chunk)
+      done()
+    },
+  })
+  const flush = (done: () => void): void => {
+    flushes++
+    for (const chunk of held.splice(0)) stream.push(chunk)
+    setImmediate(done)
+  }
+  const streams = run(new AbortController(), { stream, flush, fault: (cause) => hookError('it', cause) })
+  await rounds()
+  assert.deepEqual([flushes, calls], [0, ['head', 'flush']])
+  streams.onData(Buffer.from('a'))
+  streams.onData(Buffer.from('b'))
+  await rounds()
+  assert.deepEqual([flushes, calls.slice(2)], [1, ['data a', 'data b', 'flush']])
+  streams.onData(Buffer.from('c'))
+  await rounds()
+  assert.deepEqual([flushes, calls.slice(5)], [2, ['data c', 'flush']])
+  streams.destroy()
+})
+
+test('what follows the end of a coded body is left out, whenever it comes', async () => {
+  const { calls, over, run } = notingSink()
+  const flushed = gate()
+  const decoder = zlib.createGunzip()
+  const ended = once(decoder, 'end')
+  const last = new Transform({
+    transform: (chunk, _encoding, done) => done(null, chunk),
+    flush: (done) => void flushed.promise.then(() => done()),
+  })
+  const streams = run(new AbortController(), decoder, last)
+  streams.onData(Buffer.concat([encode('gzip', 'abc'), Buffer.alloc(100)]))
+  await ended
+  assert.equal(streams.onData(Buffer.alloc(1_000_000, 'x')), true)
+  streams.onEnd(null)
+  flushed.open()
+  await over
+  assert.deepEqual(
+    calls.filter((call) => call !== 'flush'),
+    ['head', 'data abc', 'end'],
+  )
+})
+
+test('nothing is no piece of a body', async () => {
+  const { calls, over, run } = notingSink()
+  const stream = new Transform({ readableObjectMode: true, transform: (_chunk, _encoding, done) => done(null, '') })
+  const streams = run(new AbortController(), stream)
+  streams.onData(Buffer.from('a'))
+  streams.onEnd(null)
+  await over
+  assert.deepEqual(
+    calls.filter((call) => call !== 'flush'),
+    ['head', 'end'],
+  )
 })

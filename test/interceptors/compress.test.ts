@@ -60,6 +60,19 @@ for (const { name, run } of FRONTS) {
     })
   }
 
+  test(`${name}: zstd looks back as far as its level wants`, { skip: !HAS_ZSTD }, async () => {
+    // What follows 300,000 bytes later is found by higher levels alone.
+    const body = randomBytes(150_000).toString('hex').repeat(2)
+    await using backend = await mockBackend({ headers: JSON_TYPE, body })
+    const sizes: number[] = []
+    for (const zstd of [3, 4]) {
+      await using front = await run(compressed(backend, { levels: { zstd } }))
+      sizes.push((await get(front.url, { 'accept-encoding': 'zstd' })).body.length)
+    }
+    const [near = 0, far = 0] = sizes
+    assert.ok(far < near * 0.6, `${sizes}`)
+  })
+
   test(`${name}: by default the coding with the least CPU time is preferred, and encodings changes that`, async () => {
     await using backend = await mockBackend({ headers: JSON_TYPE, body: SMALL })
     await using byDefault = await run(compressed(backend))
@@ -97,6 +110,7 @@ for (const { name, run } of FRONTS) {
       coded: [{ ...JSON_TYPE, 'Content-Encoding': 'gzip' }, false],
       'no-transform': [{ ...JSON_TYPE, 'Cache-Control': 'public, No-Transform' }, false],
       part: [{ ...JSON_TYPE, 'Content-Range': 'bytes 0-9/20' }, true, 206],
+      '205': [JSON_TYPE, false, 205],
       '206': [JSON_TYPE, true, 206],
       range: [{ ...JSON_TYPE, 'Content-Range': 'bytes */20' }, true, 416],
     }

@@ -156,6 +156,7 @@ for (const { name, run } of FRONTS) {
       [204, { 'x-empty': '1' }],
       [304, { 'x-empty': '1' }],
       [200, { 'x-empty': '1' }],
+      [205, {}],
       [206, { 'x-range': 'bytes 0-2/9' }],
       [206, {}],
       [416, { 'x-range': 'bytes */9' }],
