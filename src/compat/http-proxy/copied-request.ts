@@ -9,6 +9,8 @@ interface Connection {
   readonly localPort: number | undefined
   readonly encrypted: boolean
   readonly destroyed: false
+  /** The engine ends the connection of a response that says so. This one is none. */
+  end(): void
 }
 
 /**
@@ -42,7 +44,7 @@ export class CopiedRequest extends PassThrough {
     this.rawBody = original.rawBody
     const { remoteAddress, localAddress, localPort } = socket
     const encrypted = (socket as { encrypted?: boolean }).encrypted === true
-    this.socket = { remoteAddress, localAddress, localPort, encrypted, destroyed: false }
+    this.socket = { remoteAddress, localAddress, localPort, encrypted, destroyed: false, end() {} }
     if (original.httpVersionMajor > 1) this.rawHeaders = this.#asHttp1(original as unknown as Http2ServerRequest)
     if (this.headers.host === undefined) {
       this.headers.host = host
