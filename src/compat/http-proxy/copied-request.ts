@@ -1,16 +1,23 @@
 import type { IncomingMessage } from 'node:http'
 import type { Http2ServerRequest } from 'node:http2'
-import { PassThrough } from 'node:stream'
+import { Duplex, PassThrough } from 'node:stream'
 
-/** The facts about a client's connection that the engine reads. */
-interface Connection {
+/** Stands for the client's connection, with the facts that the engine reads; what the engine does to it has no effect. */
+class CopiedConnection extends Duplex {
   readonly remoteAddress: string | undefined
   readonly localAddress: string | undefined
   readonly localPort: number | undefined
   readonly encrypted: boolean
-  readonly destroyed: false
-  /** The engine ends the connection of a response that says so. This one is none. */
-  end(): void
+
+  constructor(socket: IncomingMessage['socket']) {
+    super()
+    this.remoteAddress = socket.remoteAddress
+    this.localAddress = socket.localAddress
+    this.localPort = socket.localPort
+    this.encrypted = (socket as { encrypted?: boolean }).encrypted === true
+  }
+
+  override _read(): void {}
 }
 
 /**
@@ -25,7 +32,7 @@ export class CopiedRequest extends PassThrough {
   readonly url: string | undefined
   readonly headers: IncomingMessage['headers']
   readonly rawHeaders: string[]
-  readonly socket: Connection
+  readonly socket: CopiedConnection
   /** What a parser has left of a body that it has read. */
   readonly body: unknown
   readonly rawBody: unknown
@@ -42,9 +49,7 @@ export class CopiedRequest extends PassThrough {
     this.rawHeaders = original.rawHeaders
     this.body = original.body
     this.rawBody = original.rawBody
-    const { remoteAddress, localAddress, localPort } = socket
-    const encrypted = (socket as { encrypted?: boolean }).encrypted === true
-    this.socket = { remoteAddress, localAddress, localPort, encrypted, destroyed: false, end() {} }
+    this.socket = new CopiedConnection(socket)
     if (original.httpVersionMajor > 1) this.rawHeaders = this.#asHttp1(original as unknown as Http2ServerRequest)
     if (this.headers.host === undefined) {
       this.headers.host = host

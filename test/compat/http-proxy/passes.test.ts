@@ -4,6 +4,7 @@ import { type IncomingMessage, ServerResponse } from 'node:http'
 import http2 from 'node:http2'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { Agent } from 'undici'
 import { WebSocket } from 'ws'
@@ -148,8 +149,9 @@ test('listen(): with ssl it serves HTTP/1.1 and HTTP/2, and WebSockets over TLS'
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false } })
   assert.equal((await fetch(`https://127.0.0.1:${port}`, { dispatcher } as never)).status, 200)
   const session = http2.connect(`https://127.0.0.1:${port}`, { rejectUnauthorized: false })
-  const [head] = await once(session.request({ ':path': '/' }), 'response')
-  assert.equal(head[':status'], 200)
+  const stream = session.request({ ':path': '/' })
+  const [head] = await once(stream, 'response')
+  assert.deepEqual([head[':status'], await text(stream)], [200, 'GET /'])
   session.close()
   const client = new WebSocket(`wss://127.0.0.1:${port}`, { rejectUnauthorized: false })
   await once(client, 'open')
