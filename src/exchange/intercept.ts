@@ -197,6 +197,8 @@ class GuardedSink implements ResponseSink, Flow {
   }
 
   onError(error: ProxyError): void {
+    // An interceptor may have made the error, and another one may respond in its place.
+    if (!this.#exchange.events.hasBegun) this.#exchange.failure = error
     try {
       this.#catch(this.#sink.onError(error))
     } catch (thrown) {

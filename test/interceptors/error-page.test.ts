@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import http from 'node:http'
 import { test } from 'node:test'
 import express from 'express'
-import { createProxy, type ErrorPageOptions, errorPage, type Interceptor, respond } from '../../src/index.ts'
+import {
+  bufferedBody,
+  createProxy,
+  type ErrorPageOptions,
+  errorPage,
+  type Interceptor,
+  respond,
+} from '../../src/index.ts'
 import { cutMidBody, deadPort, mockBackend, neverAnswer } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
@@ -245,6 +252,18 @@ for (const { name, run } of FRONTS) {
       const response = await fetch(front.url + path, { method: 'POST', headers: HTML, body })
       assert.equal(await response.text(), expected)
     }
+  })
+
+  test(`${name}: a failure of an interceptor inside gets the page, and is recorded as what it is`, async () => {
+    await using backend = await mockBackend({ headers: ['Content-Type', 'text/plain'], body: 'too long' })
+    const edit = bufferedBody({ maxBytes: 3, edit: (body) => body })
+    await using front = await run(through(backend, [errorPage({ html: PAGE }), edit]))
+    const response = await fetch(front.url, { headers: HTML })
+    assert.match(await response.text(), /^<h1>50\d /)
+    const record = await front.nextRecord()
+    assert.deepEqual([record.outcome, record.status], ['failed', response.status])
+    assert.match(record.errorCode ?? '', /^ERR_PROXY_/)
+    assert.match(front.errors[0]?.message ?? '', /maxBytes/)
   })
 
   test(`${name}: a client that leaves gets no page`, async () => {
