@@ -14,7 +14,10 @@ import type { NormalizedServerOptions, ProxyTargetUrl } from './types.ts'
 export interface Listeners {
   readonly logger: Logger
   listenerCount(event: string): number
+  /** Throws what a listener throws. */
   emit(event: string, ...args: unknown[]): boolean
+  /** The same for events that change nothing: what a listener throws is logged. */
+  notify(event: string, ...args: unknown[]): void
 }
 
 /** What a call needs of its `ProxyServer`. */
@@ -68,7 +71,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
       this.#resolve = resolve
       this.#reject = reject
     })
-    if (res.closed) this.settle()
+    if (isClosed(res)) this.settle()
     else
       res.on?.('close', () => {
         this.onClosed()
@@ -91,7 +94,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
   /** The client's side is closed. */
   protected onClosed(): void {
     this.#isOver = true
-    this.proxyReq?.emit('close')
+    this.#tellRequest('close')
   }
 
   /**
@@ -155,7 +158,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
   fail(error: Error, status = 502, target = this.target): void {
     if (this.hasFailed) return
     this.hasFailed = true
-    if (this.proxyReq !== null && this.proxyReq.listenerCount('error') > 0) this.proxyReq.emit('error', error)
+    this.#tellRequest('error', error)
     if (this.tell(error, target)) return this.settle()
     this.owner.logger.error({ err: error }, `a request failed, and nobody listens to 'error': ${error.message}`)
     this.#reject(error)
@@ -163,6 +166,15 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
     this.ended.catch(ignore)
     // Whoever does may respond first.
     setImmediate(() => this.respond(error, status))
+  }
+
+  /** Tells the listeners to `proxyReq` itself. */
+  #tellRequest(event: 'close' | 'error', ...args: readonly Error[]): void {
+    try {
+      if (this.proxyReq !== null && this.proxyReq.listenerCount(event) > 0) this.proxyReq.emit(event, ...args)
+    } catch (thrown) {
+      this.owner.logger.error({ err: thrown }, `a listener of '${event}' of proxyReq threw`)
+    }
   }
 
   /** @returns whether anybody has heard of it. */
@@ -188,6 +200,11 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
 
   /** Ends the client's side with a response of our own, or without one if another has begun. */
   protected abstract respond(error: Error, status: number): void
+}
+
+/** It has emitted 'close'. A response of HTTP/2 does not say so. */
+function isClosed(res: { readonly closed?: boolean; readonly stream?: Duplex }): boolean {
+  return res.closed === true || res.stream?.destroyed === true
 }
 
 function ignore(): void {}

@@ -56,13 +56,13 @@ export class Delegate {
     server.on(
       'error',
       (error, req, socket) =>
-        void (listeners.listenerCount('error') > 0 && listeners.emit('error', error, req, socket)),
+        void (listeners.listenerCount('error') > 0 && listeners.notify('error', error, req, socket)),
     )
     for (const event of ['econnreset', 'end', 'close'] as const)
-      server.on(event as 'end', (...args) => void listeners.emit(event, ...args))
+      server.on(event as 'end', (...args) => listeners.notify(event, ...args))
     server.on('open', (socket: Socket) => {
       countOpen(socket)
-      listeners.emit('open', socket)
+      listeners.notify('open', socket)
     })
     server.on('proxyReq', (proxyReq, ...rest) =>
       this.#guarded((error) => proxyReq.destroy(error), 'proxyReq', proxyReq, ...rest),

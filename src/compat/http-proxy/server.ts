@@ -113,8 +113,9 @@ export class ProxyServer<
     create: (given: Given<C>) => (WebCall | WsCall) & Call<C>,
   ): Promise<void> {
     const options = { ...this.options, ...own } as NormalizedServerOptions
-    const call = create({ req, res, options, callback: callback as Given<C>['callback'] })
+    let call: ((WebCall | WsCall) & Call<C>) | null = null
     try {
+      call = create({ req, res, options, callback: callback as Given<C>['callback'] })
       normalize(options, req, this.#owner.targets)
       for (const pass of passes) {
         this.#running = call
@@ -123,11 +124,22 @@ export class ProxyServer<
         break
       }
     } catch (thrown) {
-      call.fail(thrown instanceof Error ? thrown : new Error(String(thrown)), 500)
+      const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+      if (call === null) return this.#refuse(error)
+      call.fail(error, 500)
     } finally {
       this.#running = null
     }
     return call.ended
+  }
+
+  /** What was given is no request, or no connection. */
+  #refuse(error: Error): Promise<void> {
+    this.#owner.logger.error({ err: error }, `a call was not for a request of a server: ${error.message}`)
+    const rejected = Promise.reject(error)
+    // For those who do not wait for it it is no unhandled rejection.
+    rejected.catch(() => {})
+    return rejected
   }
 
   /** Serves a port: requests, and with the option `ws` WebSockets. */
@@ -171,6 +183,13 @@ function ownerOf(server: EventEmitter, logger: Logger): Owner {
     logger,
     listenerCount: (event) => server.listenerCount(event),
     emit: (event, ...args) => server.emit(event, ...args),
+    notify(event, ...args) {
+      try {
+        server.emit(event, ...args)
+      } catch (thrown) {
+        logger.error({ err: thrown }, `a listener of '${event}' threw`)
+      }
+    },
   }
   return { ...listeners, targets: new Targets(), engines: new Engines(logger), delegate: new Delegate(listeners) }
 }

@@ -162,7 +162,7 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
   }
 
   #tellEnd(response: ProxyResponse): void {
-    this.owner.emit('end', this.req, this.res, response)
+    this.owner.notify('end', this.req, this.res, response)
   }
 
   protected override onClosed(): void {
@@ -185,11 +185,11 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
   onEngineError(error: ProxyError): void {
     const { req, res, owner } = this
     if (error.code === 'ERR_PROXY_CLIENT_GONE') {
-      if (!res.headersSent || !req.complete) owner.emit('econnreset', nodeError(error), req, res, this.target)
+      if (!res.headersSent || !req.complete) owner.notify('econnreset', nodeError(error), req, res, this.target)
     } else if (res.headersSent && this.#taken === null && owner.listenerCount('error') > 0) {
       // The client sees that its response is truncated. Callbacks hear of failures before a response only.
       this.hasFailed = true
-      owner.emit('error', nodeError(error), req, res, this.target)
+      owner.notify('error', nodeError(error), req, res, this.target)
     }
   }
 

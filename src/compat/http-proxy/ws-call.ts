@@ -29,7 +29,7 @@ export class WsCall extends Call<Duplex> implements HookedCall {
     const { req, res: socket } = this
     countOpen(socket)
     socket.on('error', (error) => {
-      if (owner.listenerCount('error') > 0) owner.emit('error', error, req, socket)
+      if (owner.listenerCount('error') > 0) owner.notify('error', error, req, socket)
     })
   }
 
@@ -76,17 +76,17 @@ export class WsCall extends Call<Duplex> implements HookedCall {
     const tellClose = (): void => {
       if (isOver) return
       isOver = true
-      owner.emit('close', response, stream, rest)
+      owner.notify('close', response, stream, rest)
     }
     stream.once('end', tellClose).once('close', tellClose)
-    owner.emit('open', stream)
-    owner.emit('proxySocket', stream)
+    owner.notify('open', stream)
+    owner.notify('proxySocket', stream)
   }
 
   onEngineError(error: ProxyError): void {
     const { req, res: socket, owner } = this
     if (!this.#isOpen || error.side === 'client' || owner.listenerCount('error') === 0) return
-    owner.emit('error', nodeError(error), req, socket)
+    owner.notify('error', nodeError(error), req, socket)
   }
 
   protected override tell(...args: Parameters<Call<Duplex>['tell']>): boolean {

@@ -233,6 +233,26 @@ test('agent: a WebSocket to a target that is not there, and an upgrade with a bo
   assert.match((await converse(front.port, head)).text, /^HTTP\/1.1 400 /)
 })
 
+test('agent: listeners to open, end and close that throw crash nothing', async () => {
+  await using backend = await mockBackend()
+  await using sockets = await webSocketBackend()
+  await using front = await served({ agent: new http.Agent() }, (proxy, req, res) =>
+    proxy.web(req, res, { target: backend.url }),
+  )
+  front.proxy.options.target = sockets.url
+  for (const event of ['open', 'end', 'close'] as const) {
+    front.proxy.on(event, () => {
+      throw new Error('thrown')
+    })
+  }
+  assert.equal(await (await fetch(front.url)).text(), 'GET /')
+  const client = new WebSocket(front.wsUrl)
+  await once(client, 'open')
+  client.close()
+  await once(client, 'close')
+  while (front.logger.messages('error').length < 3) await new Promise((resolve) => setImmediate(resolve))
+})
+
 test('agent: false and undefined are none', async () => {
   await using backend = await mockBackend()
   for (const agent of [false, undefined, null] as ServerOptions['agent'][]) {

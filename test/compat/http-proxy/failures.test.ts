@@ -178,6 +178,8 @@ test('web() never throws, whatever it is given', async () => {
   proxy.on('error', (error) => errors.push(error))
   proxy.web({ headers: {} } as IncomingMessage, {} as ServerResponse)
   proxy.ws({ headers: { upgrade: 'websocket' }, method: 'GET' } as IncomingMessage, new http.Agent() as never)
+  await assert.rejects(proxy.ws({} as IncomingMessage, {} as never), TypeError)
+  proxy.ws({} as IncomingMessage, {} as never)
   await new Promise((resolve) => setImmediate(resolve))
   const given = new ProxyServer({
     target: () => {
@@ -236,4 +238,40 @@ test('start: a listener that throws fails its call', async () => {
     throw new Error('thrown')
   })
   assert.equal((await fetch(front.url)).status, 500)
+})
+
+test('listeners to what cannot fail any more may throw', async () => {
+  await using backend = await mockBackend((request, reply) => {
+    if (request.path === '/cut') {
+      reply.head()
+      reply.chunk('x')
+      reply.abort()
+    } else if (request.path !== '/never') reply.send({ body: 'hello' })
+  })
+  await using front = await served({ target: backend.url })
+  for (const event of ['end', 'econnreset', 'error']) {
+    front.proxy.on(event as 'end', () => {
+      throw new Error(`thrown by ${event}`)
+    })
+  }
+  front.proxy.on('proxyReq', (proxyReq) => {
+    proxyReq.on('close', () => {
+      throw new Error('thrown by close')
+    })
+  })
+  const logged = async (text: string) => {
+    while (!front.logger.entries.some(({ fields }) => String(fields.err).includes(text))) {
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  assert.equal(await (await fetch(front.url)).text(), 'hello')
+  await logged('thrown by end')
+  await logged('thrown by close')
+  await assert.rejects((await fetch(`${front.url}/cut`)).text())
+  await logged('thrown by error')
+  const client = rawClient(front.port)
+  client.write('GET /never HTTP/1.1\r\nHost: a\r\n\r\n')
+  while (backend.requests.length < 3) await backend.nextRequestHead()
+  client.socket.destroy()
+  await logged('thrown by econnreset')
 })

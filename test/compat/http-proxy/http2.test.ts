@@ -187,3 +187,48 @@ test('HTTP/2: trailers of the response pass', async () => {
   await text(stream)
   assert.equal((await trailers)[0]['x-sum'], '1')
 })
+
+test('HTTP/2: forward, alone and with a target', async () => {
+  await using copies = await mockBackend(async (request, reply) => {
+    await request.body()
+    reply.send()
+  })
+  await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
+  await using front = await http2Front({ forward: copies.url })
+  const alone = await ask(front.session, { ':method': 'POST', ':path': '/alone' }, 'hello')
+  assert.deepEqual([alone.head[':status'], alone.body], [200, ''])
+  front.proxy.options.target = backend.url
+  const both = await ask(front.session, { ':method': 'POST', ':path': '/both' }, 'hello')
+  assert.deepEqual([both.head[':status'], both.body], [200, 'hello'])
+  for (const path of ['/alone', '/both']) {
+    const copy = await copies.nextRequest()
+    assert.deepEqual([copy.path, copy.bodyText, copy.header('host')], [path, 'hello', front.authority])
+  }
+})
+
+test('HTTP/2: a body that a parser has read', async () => {
+  await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
+  const proxy = new ProxyServer({ target: backend.url })
+  const server = http2.createServer(async (req, res) => {
+    const body = JSON.parse(await text(req))
+    proxy.web(Object.assign(req, { body }) as never, res as never)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const session = http2.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const { body } = await ask(session, { ':method': 'POST', 'content-type': 'application/json' }, '{"a":1}')
+  assert.equal(body, '{"a":1}')
+  session.destroy()
+  await new Promise((resolve) => server.close(resolve))
+  proxy.close()
+})
+
+test('HTTP/2: a body that is not complete ends the request', async () => {
+  await using backend = await mockBackend(neverAnswer)
+  await using front = await http2Front({ target: backend.url })
+  const stream = front.session.request({ ':method': 'POST' })
+  stream.on('error', () => {}).write('some')
+  await backend.nextRequestHead()
+  stream.close(http2.constants.NGHTTP2_CANCEL)
+  await backend.untilOpenConnections(0)
+})

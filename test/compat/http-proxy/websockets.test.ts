@@ -265,3 +265,20 @@ test('ws: a client that leaves before the target has responded', async () => {
   client.socket.destroy()
   await backend.untilOpenConnections(0)
 })
+
+test('ws: listeners to open and close may throw', async () => {
+  await using backend = await webSocketBackend()
+  await using front = await served({ target: backend.url })
+  for (const event of ['open', 'close'] as const) {
+    front.proxy.on(event, () => {
+      throw new Error(`thrown by ${event}`)
+    })
+  }
+  const client = new WebSocket(front.wsUrl)
+  await once(client, 'open')
+  assert.equal(await echoed(client, 'hello'), 'hello')
+  client.close()
+  await once(client, 'close')
+  while (front.logger.messages('error').length < 2) await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(front.logger.messages('error'), ["a listener of 'open' threw", "a listener of 'close' threw"])
+})
