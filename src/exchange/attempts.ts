@@ -159,7 +159,8 @@ export class Attempts {
   /** The request head for the backend that was picked. */
   headFor(backend: Backend): RequestHead {
     const { snapshot, target, call } = this.exchange
-    return outgoingHead(this.#request, backend, call?.hostHeader ?? snapshot.forwarding.hostHeader, target)
+    const hostHeader = call?.hostHeader ?? snapshot.forwarding.hostHeader
+    return outgoingHead(this.#request, backend, hostHeader, call?.path ?? target)
   }
 
   /**

@@ -6,6 +6,8 @@ import type { Destination, Route } from './snapshot.ts'
 export interface ExchangeCall {
   /** Chooses the route of the request. @param found the router's choice. @returns `null` if no route matches. */
   readonly routeFor?: ((found: Route | null) => Route | ProxyError | null) | undefined
+  /** The path that the call sends; it is then judged in place of the request's target. */
+  readonly path?: string | undefined
   readonly hostHeader?: 'client' | 'backend' | undefined
   readonly timeouts?: Partial<Timeouts> | undefined
   /** Shown to hooks. */

@@ -23,12 +23,12 @@ export function resolveOverrides(
   const { onError, context } = overrides
   try {
     checkOverrides(overrides, kind)
-    const { hostHeader, timeouts } = overrides
+    const { hostHeader, path, timeouts } = overrides
     const interceptors = (overrides.interceptors ?? []).map((one) => buildInterceptor(one, core.services.clock))
     const destination = destinationOf(groups, core, overrides)
     const transforms = transformsOf(core, overrides)
     const routeFor = (found: Route | null) => routeOf(found, destination, transforms, interceptors)
-    return { routeFor, hostHeader, timeouts, context, onError }
+    return { routeFor, path, hostHeader, timeouts, context, onError }
   } catch (error) {
     return { fault: faultOf(kind, error), context, onError: typeof onError === 'function' ? onError : undefined }
   }

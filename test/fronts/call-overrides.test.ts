@@ -151,6 +151,13 @@ test('a path cannot lead out of the path of the target', async () => {
   assert.match(front.errors[0]?.message ?? '', /^the overrides of proxy\.web: path has /)
 })
 
+test('a path of `/` keeps its slash below the path of the target', async () => {
+  await using backend = await mockBackend()
+  await using front = await calling({}, { target: `${backend.url}/base`, path: '/?a=1' })
+  assert.equal((await fetch(`${front.url}/x`)).status, 200)
+  assert.equal((await backend.nextRequest()).path, '/base/?a=1')
+})
+
 test('transforms run after those of the route, and interceptors inside', async () => {
   await using backend = await mockBackend()
   const order: string[] = []
