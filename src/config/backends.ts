@@ -30,6 +30,11 @@ export function resolveBackends(
   return Object.freeze([...kept[0], ...others, ...kept[1]].map(({ init }) => init))
 }
 
+/** A checked copy of the backend of a `target` override. @throws OptionsError with every fault at once. */
+export function resolveTarget(input: BackendInput): BackendInit {
+  return resolveOptions({ target: input }).groups.get(UNNAMED)?.backends[0] as BackendInit
+}
+
 /** @param present current backends; some may be in `input` at other positions. @returns `null` if there is a fault. */
 function resolveOthers(input: readonly BackendInput[], present: readonly Backend[]): readonly Backend[] | null {
   if (input.length === 0) return []

@@ -47,11 +47,36 @@ const named = v.lazy((input) => {
       try {
         make(dataset.value as Named, systemClock)
       } catch (error) {
-        addIssue({ message: wording(ALLOWED, EXAMPLE, `is wrong: ${describeError(error)}`) })
+        const { name } =
+          typeof dataset.value === 'string' ? { name: dataset.value } : (dataset.value as { name: string })
+        const allowed = `the options of ${camelCase(name)}() in docs/interceptors.md`
+        addIssue({
+          message: wording(
+            allowed,
+            { ...EXAMPLES[name as InterceptorName], name },
+            `is wrong: ${describeError(error)}`,
+          ),
+        })
       }
     }),
   )
 })
+
+/** Correct options, by name. */
+const EXAMPLES: Readonly<Record<InterceptorName, object>> = {
+  addresses: { allow: ['private'] },
+  compress: { encodings: ['br', 'gzip'] },
+  cors: { origins: ['https://app.example'] },
+  'error-page': { html: '<h1>{{status}} {{message}}</h1>' },
+  'follow-redirects': { max: 5 },
+  'forward-auth': { url: 'http://127.0.0.1:9091/verify', requestHeaders: ['Remote-User'] },
+  'rewrite-cookies': { path: '/app' },
+  'rewrite-location': { prefix: '/app' },
+}
+
+function camelCase(name: string): string {
+  return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+}
 
 type Named = InterceptorName | { readonly name: InterceptorName }
 

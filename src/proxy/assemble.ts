@@ -1,11 +1,10 @@
-import { resolveBackends } from '../config/backends.ts'
+import { resolveTarget } from '../config/backends.ts'
 import type { ResolvedGroup, ResolvedOptions } from '../config/options.ts'
 import { RefusalLog } from '../exchange/refusals.ts'
 import { Activity, type Core, type Services } from '../exchange/services.ts'
 import type { Destination } from '../exchange/snapshot.ts'
 import { Groups } from '../groups/registry.ts'
 import { lineWriter } from '../loggers/index.ts'
-import type { BackendInit } from '../model/backend.ts'
 import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { diagnostics } from '../observers/diagnostics.ts'
 import { Events } from '../observers/events.ts'
@@ -46,7 +45,7 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
     context,
     onBackend: (change) => observers.notify('onBackend', change),
     makePool: ({ pool }) => ('acquire' in pool ? pool : http1Pool(pool, { clock, deadlines })),
-    checkTarget: (init) => resolveBackends([init])[0] as BackendInit,
+    checkTarget: resolveTarget,
     destinationOf: (group, { timeouts }) => ({ group, timeouts }),
   })
   const services: Services = {

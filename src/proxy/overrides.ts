@@ -66,8 +66,9 @@ function routeOf(
 
 function destinationOf(groups: ProxyGroups, { snapshot }: Core, overrides: CallOverrides): Destination | undefined {
   const { target, group } = overrides
-  if (target !== undefined)
+  if (target !== undefined) {
     return groups.target(typeof target === 'string' || target instanceof URL ? { url: String(target) } : target)
+  }
   // `find` throws for an unknown name.
   return group === undefined ? undefined : snapshot.destinations.get(groups.find(group).name)
 }

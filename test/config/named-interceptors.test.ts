@@ -53,6 +53,10 @@ test('mistakes are told with their path', () => {
   const [wrong] = faultsOf([PAGE, { name: 'addresses', allow: ['nowhere'] }])
   assert.equal(wrong?.path, 'routes[0].interceptors[1]')
   assert.match(wrong.message, /^is wrong: addresses: allow.*nowhere/)
+  assert.equal(wrong.allowed, 'the options of addresses() in docs/interceptors.md')
+  const [cookies] = faultsOf([{ name: 'rewrite-cookies', paths: '/' }])
+  assert.equal(cookies?.allowed, 'the options of rewriteCookies() in docs/interceptors.md')
+  assert.deepEqual(cookies.example, { name: 'rewrite-cookies', path: '/app' })
   const [unknown] = faultsOf([{ name: 'adresses' }])
   assert.equal(unknown?.path, 'routes[0].interceptors[0].name')
   assert.equal(unknown.example, 'addresses')
@@ -60,6 +64,13 @@ test('mistakes are told with their path', () => {
   assert.equal(faultsOf([7])[0]?.message, 'is 7')
   assert.equal(faultsOf('error-page')[0]?.path, 'routes[0].interceptors')
   assert.match(faultsOf([{ name: 'error-page', html: 7 }])[0]?.message ?? '', /html is 7/)
+})
+
+test('every example of a named interceptor is right', () => {
+  for (const name of ['addresses', 'compress', 'cors', 'error-page', 'follow-redirects', 'forward-auth'] as const) {
+    const [fault] = faultsOf([{ name, wrong: 1 }])
+    assert.deepEqual(faultsOf([fault?.example]), [], name)
+  }
 })
 
 test('an update with the same named interceptors changes no route', async () => {

@@ -301,7 +301,7 @@ test('the stream of a body is destroyed if the client leaves', async () => {
 
 for (const [overrides, message] of [
   [{ targt: 'http://a' }, /targt is unknown; did you mean target\?/],
-  [{ target: 'nonsense' }, /is invalid/],
+  [{ target: 'nonsense' }, / {2}target\.url is invalid/],
   [{ target: { url: 'http://a', wieght: 1 } }, /wieght is unknown; did you mean weight\?/],
   [{ target: 'http://a', group: 'default' }, /group cannot be used together with `target`/],
   [{ group: 'none' }, /there is no group "none"/],

@@ -8,7 +8,7 @@ import { respondWith } from './respond.ts'
 import type { NormalizedServerOptions, ProxyTargetDetailed } from './types.ts'
 
 /** Options that only http-proxy-3 has. */
-const THEIRS = ['agent', 'toProxy', 'fetch', 'fetchOptions', 'followRedirects', 'localAddress'] as const
+const THEIRS = ['agent', 'toProxy', 'fetch', 'fetchOptions', 'localAddress'] as const
 const THEIR_TLS = ['pfx', 'passphrase', 'ciphers', 'secureProtocol'] as const
 
 /** Whether http-proxy-3 must carry a call with these options. */
@@ -96,6 +96,8 @@ function theirOptions(options: NormalizedServerOptions): TheirOptions {
   return {
     ...(options as TheirOptions),
     followRedirects: Boolean(followRedirects),
+    // Otherwise a relative redirect would lead to the host that the client has named, whichever that is.
+    ...(followRedirects && { changeOrigin: true }),
     ssl: { ...ssl, ...maxRedirects },
     xfwd: false,
   }

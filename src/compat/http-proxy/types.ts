@@ -51,7 +51,7 @@ export interface FetchOptions {
 
 /**
  * The options of http-proxy, http-proxy-3 and httpxy, for a proxy and for each of its calls, where they override those of the
- * proxy. docs/migrating.md says what differs. Calls with `agent`, `toProxy`, `fetch`, `fetchOptions`, `followRedirects`,
+ * proxy. docs/migrating.md says what differs. Calls with `agent`, `toProxy`, `fetch`, `fetchOptions`,
  * `localAddress`, or a target with `pfx`, `passphrase`, `ciphers` or `secureProtocol` are carried by http-proxy-3.
  */
 export interface ServerOptions {
@@ -105,7 +105,10 @@ export interface ServerOptions {
   timeout?: number | undefined
   /** Limit on connecting to the target, ms. Default: that of the system. */
   connectTimeout?: number | undefined
-  /** Follow redirects of the target, this many at most (`true`: 21). Default `false`. */
+  /**
+   * Follow redirects of the target to itself, this many at most, up to 100 (`true`: 21). The client gets all others: the originals
+   * also follow those to other servers. Default `false`.
+   */
   followRedirects?: boolean | number | undefined
   /** The application responds, in a `proxyRes` listener. Default `false`. */
   selfHandleResponse?: boolean | undefined

@@ -1,7 +1,15 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Http2ServerResponse } from 'node:http2'
 import type { Readable } from 'node:stream'
-import type { BodySource, HeaderList, OutgoingResponse, ProxyError, ResponseSink, WebOverrides } from '../../index.ts'
+import {
+  type BodySource,
+  followRedirects,
+  type HeaderList,
+  type OutgoingResponse,
+  type ProxyError,
+  type ResponseSink,
+  type WebOverrides,
+} from '../../index.ts'
 import { Call, type Given, type Owner } from './call.ts'
 import { CopiedRequest } from './copied-request.ts'
 import { isTheirs } from './delegate.ts'
@@ -18,6 +26,9 @@ import { rewriteResponse, rewritesResponses } from './rewrite-response.ts'
 import { showBody } from './shown-body.ts'
 import { TakenResponse } from './taken-response.ts'
 import type { ProxyTargetUrl } from './types.ts'
+
+/** What http-proxy follows at most if it is given no number. */
+const MAX_REDIRECTS = 21
 
 /** A call of `web()`. */
 export class WebCall extends Call<ServerResponse<IncomingMessage>> implements HookedCall, Source {
@@ -62,6 +73,8 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
     if (method !== undefined) overrides.method = method
     const body = this.proxyReq?.body ?? options.buffer
     if (body !== undefined) overrides.body = body as Buffer | Readable
+    const { followRedirects: max } = options
+    if (max) overrides.interceptors = [followRedirects({ max: max === true ? MAX_REDIRECTS : max })]
     const engine = owner.engines.get(this.#looks(), options, overrides)
     if (copy !== null) {
       this.#front = new Http2Response(res as unknown as Http2ServerResponse).asResponse
