@@ -21,7 +21,8 @@ const CALL = {
   context: optional('Shown to hooks.', v.unknown()),
   onError: optional('Handles a failure.', v.function(wording('a function', '(error) => { res.end() }'))),
 }
-const PATH = /^\/[\x21-\x7e\x80-\xff]*$/
+/** As those of clients: no fragment, and no backslash before the query, which some backends read as a slash. */
+const PATH = /^\/[!"$->@-[\]-~\x80-\xff]*(?:\?[!"$-~\x80-\xff]*)?$/
 
 const web = closed(
   {

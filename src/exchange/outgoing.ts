@@ -45,12 +45,15 @@ function transformed(exchange: Exchange, { transforms }: Route, given: string): 
   return { method: request.method, path: request.path, authority: request.headers.get('host') ?? '', headers, upgrade }
 }
 
-/** Whether it is valid as a path in a request line: no spaces or control characters, one byte per character. */
+/**
+ * Whether it is valid as a path in a request line: one byte per character, no spaces, control characters or fragment, and no backslash
+ * before the query, which some backends read as a slash.
+ */
 export function isPath(path: string): boolean {
   return PATH.test(path)
 }
 
-const PATH = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
+const PATH = /^(?:\/[!"$->@-[\]-~\x80-\xff]*(?:\?[!"$-~\x80-\xff]*)?|\*)$/
 
 /** Whether it is a three-digit status of a final response (not 1xx). */
 export function isFinalStatus(status: number): boolean {

@@ -307,6 +307,8 @@ for (const [overrides, message] of [
   [{ group: 'none' }, /there is no group "none"/],
   [{ path: 'x' }, /path is not a path/],
   [{ path: '/a b' }, /path is not a path/],
+  [{ path: '/a\\..\\b' }, /path is not a path/],
+  [{ path: '/a#b' }, /path is not a path/],
   [{ method: 'TRACE' }, /method is not a method that can be sent/],
   [{ method: 'A B' }, /method is not a method that can be sent/],
   [{ headers: { set: { Connection: 'x' } } }, /Connection"?\]? cannot be set/],
@@ -327,6 +329,40 @@ for (const [overrides, message] of [
     assert.match(front.errors[0]?.message ?? '', /^the overrides of proxy\.web: /)
     assert.match(front.errors[0]?.message ?? '', message)
     assert.equal(backend.requests.length, 0)
+  })
+}
+
+test('a stream as body is destroyed if the call is refused', async () => {
+  await using backend = await mockBackend()
+  const body = new PassThrough()
+  await using front = await calling({ target: backend.url }, { body, path: 'x' })
+  assert.equal((await fetch(front.url)).status, 500)
+  assert.ok(body.destroyed)
+})
+
+for (const [what, request, options] of [
+  ['a body that has not arrived', `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n`, {}],
+  [
+    'the last request of a connection',
+    'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+    { limits: { maxRequestsPerConnection: 1 } },
+  ],
+  ['an upgrade that is not taken', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n', {}],
+] as const) {
+  test(`onError may call the proxy again with another target: ${what}`, async () => {
+    const dead = await deadPort()
+    await using backend = await mockBackend({ body: 'second' })
+    await using front = await runInServer({ retry: false, ...options }, (proxy) =>
+      http.createServer((req, res) =>
+        proxy.web(req, res, { target: dead.url, onError: () => proxy.web(req, res, { target: backend.url }) }),
+      ),
+    )
+    const client = rawClient(front.port)
+    client.write(request)
+    await front.nextRecord()
+    if (request.startsWith('POST')) client.write('0123456789')
+    assert.match(await client.until('second'), /^HTTP\/1\.1 200/)
+    client.socket.destroy()
   })
 }
 

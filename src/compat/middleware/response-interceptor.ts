@@ -25,8 +25,9 @@ const DECODERS: ReadonlyMap<string, Decoder | undefined> = new Map([
 const inflate = promisify<Buffer, Buffer>(zlib.inflate)
 const inflateRaw = promisify<Buffer, Buffer>(zlib.inflateRaw)
 
-/** These describe the message as it came: it is sent whole, with a length. */
-const DROPPED = ['transfer-encoding', 'trailer']
+/** These describe the message as it came, or belong to its connection (RFC 9110 section 7.6.1): it is sent whole, with a length. */
+const FRAMING = ['transfer-encoding', 'trailer']
+const DROPPED = [...FRAMING, 'connection', 'keep-alive', 'proxy-connection', 'upgrade']
 
 /**
  * A listener of `proxyRes` that lets `interceptor` see and change whole responses. Needs `selfHandleResponse: true`. It decodes
@@ -54,7 +55,7 @@ export function responseInterceptor<
     const body = Buffer.from(await interceptor(decoded, proxyRes, req, res))
     // It may have responded by itself.
     if (res.writableEnded) return
-    for (const name of DROPPED) res.removeHeader(name)
+    for (const name of FRAMING) res.removeHeader(name)
     res.setHeader('content-length', body.length)
     res.end(body)
   }
@@ -91,8 +92,15 @@ function copyHead(proxyRes: IncomingMessage, res: ServerResponse, isDecoded: boo
   const { statusCode, statusMessage, headers } = proxyRes
   if (statusCode !== undefined) res.statusCode = statusCode
   if (statusMessage) res.statusMessage = statusMessage
+  const nominated = (headers.connection ?? '').toLowerCase().split(/[\s,]+/)
   for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || DROPPED.includes(name) || (isDecoded && name === 'content-encoding')) continue
+    if (
+      value === undefined ||
+      DROPPED.includes(name) ||
+      nominated.includes(name) ||
+      (isDecoded && name === 'content-encoding')
+    )
+      continue
     res.setHeader(name, name === 'set-cookie' && Array.isArray(value) ? value.map(withoutDomain) : value)
   }
 }

@@ -32,8 +32,8 @@ const REQUESTS = Symbol('requests')
 
 /** Our fields on a client's connection. */
 interface Marked {
-  /** The connection ends: with the response that says so (`true`), or with the response to this request. */
-  [ENDS]?: true | IncomingMessage
+  /** The connection ends with the response to this request. */
+  [ENDS]?: IncomingMessage
   /** How many requests it has carried; counted only if that is limited. */
   [REQUESTS]?: number
 }
@@ -303,14 +303,14 @@ export class NodeFront implements Front, Writer {
   }
 
   get isLast(): boolean {
-    return (this.#req.socket as Marked)[ENDS] === true
+    return (this.#req.socket as Marked)[ENDS] === this.#req
   }
 
   /** The connection ends with this response, whoever gives it. */
   set isLast(isLast: boolean) {
     if (!isLast || this.isLast) return
     const { socket } = this.#req
-    ;(socket as Marked)[ENDS] = true
+    ;(socket as Marked)[ENDS] = this.#req
     endWith(this.#res, socket)
   }
 

@@ -60,9 +60,11 @@ function bodyOf(
   if (res.headersSent && !res.writableEnded) {
     return new ProxyError('ERR_PROXY_HOOK', 'the application had begun a response before it called the proxy')
   }
-  const given = call?.fault === undefined ? call?.body : undefined
+  const given = call?.body
   if (typeof given === 'string' || given instanceof Uint8Array) return new BufferedBody(Buffer.from(given), false)
-  if (given !== undefined && given !== req) return new StreamBody(given)
+  // A stream belongs to the exchange even if the call is refused: it is then destroyed with it.
+  if (given !== undefined && given !== req && typeof (given as Partial<Readable>).pipe === 'function')
+    return new StreamBody(given)
   if (bodyBytes === null || fault !== null) return null
   // node has responded to `Expect: 100-continue` by itself if the server has no `checkContinue` listener.
   if (!isConsumed(req)) return new NodeBody(req, res, bodyBytes, expectsContinue && !hasSentContinue(res))

@@ -4,6 +4,7 @@ import zlib from 'node:zlib'
 import { createProxyMiddleware, responseInterceptor } from '../../../src/compat/middleware/index.ts'
 import { cutMidBody, resetMidBody, shortBody } from '../../../src/testing/misbehaviour.ts'
 import { mockBackend } from '../../../src/testing/mock-backend.ts'
+import { converse } from '../../support/raw-client.ts'
 import { type Api, app, backend, get, recordingLogger, same, served } from './both.ts'
 
 type Interceptor = Parameters<typeof responseInterceptor>[0]
@@ -207,4 +208,18 @@ test('without selfHandleResponse the error says what to do', async () => {
     logger.lines.join('\n'),
     /error: Error: \[HPM\] responseInterceptor\(\) needs the option selfHandleResponse: true/,
   )
+})
+
+test('headers of the connection to the target do not reach the client', async () => {
+  await using target = await mockBackend({
+    headers: ['Keep-Alive', 'timeout=5', 'X-Hop', 'secret', 'Connection', 'keep-alive, X-Hop', 'X-Kept', 'yes'],
+    body: 'hello',
+  })
+  await using front = await served(app(intercepting(ours, target.url, async (buffer) => buffer)))
+  // Ends only if the connection does.
+  const { text, ending } = await converse(front.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+  assert.match(text, /\r\nConnection: close\r\n/i)
+  assert.match(text, /\r\nx-kept: yes\r\n/i)
+  assert.doesNotMatch(text, /keep-alive|x-hop/i)
+  assert.equal(ending, 'end')
 })
