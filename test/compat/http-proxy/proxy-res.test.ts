@@ -177,8 +177,7 @@ for (const size of [1_000, 65_536]) {
     let sent = 0
     await using backend = await mockBackend(async (_request, reply) => {
       reply.head()
-      for (; sent < total; sent += size)
-        if (!reply.chunk(piece.subarray(0, total - sent))) await reply.drained()
+      for (; sent < total; sent += size) if (!reply.chunk(piece.subarray(0, total - sent))) await reply.drained()
       reply.end()
     })
     let isOpen = false
