@@ -28,13 +28,11 @@ export class ForwardedCopy implements HookedCall {
       hostHeader: options.changeOrigin === true && this.edits?.has('host') !== true ? 'backend' : 'client',
       context: this,
       onError: (error) => {
-        drop()
+        // Nobody reads the rest of the body any more: it must not hold up the client.
+        this.#request.resume()
         onFailed(nodeError(error))
       },
     }
-    // Nobody reads the rest of the body any more: it must not hold up the client.
-    const drop = (): void => void this.#request.resume()
-    this.#response.once('close', drop)
     if (path !== undefined) overrides.path = path
     if (options.method !== undefined) overrides.method = options.method
     this.#send = () => owner.engines.get('heads', options, overrides).web(request, this.#response.asResponse, overrides)

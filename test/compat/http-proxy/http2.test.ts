@@ -232,3 +232,16 @@ test('HTTP/2: a body that is not complete ends the request', async () => {
   stream.close(http2.constants.NGHTTP2_CANCEL)
   await backend.untilOpenConnections(0)
 })
+
+test('HTTP/2: headers of a connection stay behind, without a warning of node', async () => {
+  await using backend = await mockBackend((_request, reply) => reply.send({ status: 426, headers: ['Upgrade', 'foo'] }))
+  await using front = await http2Front({ target: backend.url })
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  const { head } = await ask(front.session, { ':path': '/' })
+  assert.deepEqual([head[':status'], head.upgrade, head.connection], [426, undefined, undefined])
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('warning', onWarning)
+  assert.deepEqual(warnings, [])
+})

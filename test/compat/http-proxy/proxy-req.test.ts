@@ -252,11 +252,14 @@ test('proxyReq: a response that comes after destroy() does not reach the client'
   await using front = await changing(backend.url, (proxyReq) => {
     sent = proxyReq
   })
+  let errors = 0
   // Nobody responds at once.
   front.proxy.on('error', (_error, _req, res) => {
+    errors++
     if (res instanceof ServerResponse) setTimeout(() => res.end('ours'), 50)
   })
   assert.equal(await (await fetch(front.url)).text(), 'ours')
+  assert.equal(errors, 1)
 })
 
 test('proxyReq: destroy() within the response truncates it', async () => {
