@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type MockBackend, mockBackend } from '../../../src/testing/index.ts'
-import { converse } from '../../support/raw-client.ts'
+import { converse, rawClient } from '../../support/raw-client.ts'
 import { served } from './serving.ts'
 
 /** `/3` leads to `/2`, and so on to `/0`. */
@@ -54,4 +54,28 @@ test('followRedirects: proxyReq is called once, and its headers go along', async
     backend.requests.map((request) => request.header('x-call')),
     ['1', '1', '1'],
   )
+})
+
+test('followRedirects: forward gets a body once, however often the target gets it', async () => {
+  await using copies = await mockBackend()
+  await using backend = await mockBackend(async (request, reply) => {
+    if (request.path === '/early') reply.send({ status: 307, headers: ['Location', '/3'] })
+    else if (request.path === '/0') reply.send({ body: await request.body() })
+    else {
+      await request.body()
+      reply.send({ status: 307, headers: ['Location', `/${Number(request.path.slice(1)) - 1}`] })
+    }
+  })
+  await using front = await served({ target: backend.url, forward: copies.url, followRedirects: true })
+  const copyOf = async (): Promise<string> => (await copies.nextRequest()).bodyText
+  const response = await fetch(`${front.url}/2`, { method: 'POST', body: 'whole' })
+  assert.deepEqual([await response.text(), await copyOf()], ['whole', 'whole'])
+
+  // A redirect in the middle of the body.
+  const client = rawClient(front.port)
+  client.write('POST /early HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 11\r\n\r\nfirst')
+  while ((await backend.nextRequestHead()).path !== '/3');
+  client.write('second')
+  await client.until('firstsecond')
+  assert.equal(await copyOf(), 'firstsecond')
 })
