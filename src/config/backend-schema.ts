@@ -45,39 +45,43 @@ const metadata = v.lazy((input) =>
     : v.custom<Record<string, unknown>>(isObject, wording('an object', { zone: 'a' })),
 )
 
-const backendObject = closed(
-  {
-    url: v.pipe(
-      backendUrl,
-      v.description('Address of the backend. A path in it is put before the path of each request.'),
+const BACKEND_ENTRIES = {
+  url: v.pipe(
+    backendUrl,
+    v.description('Address of the backend. A path in it is put before the path of each request.'),
+  ),
+  id: optional('Name of the backend in logs, events and metrics; unique in its group. By default its address.', name),
+  weight: defaultsTo(
+    'Share of the traffic in relation to the others; 0: no new requests.',
+    weight,
+    new Backend(EXAMPLE_URL).weight,
+  ),
+  metadata: optional('Data of the application, for balancers and hooks of its own.', metadata),
+  tls: optional(
+    'TLS settings of an https: backend.',
+    closed(
+      {
+        ca: optional('Certificate authorities to trust in place of the built-in ones.', pems),
+        cert: optional('Client certificate to identify the proxy with.', pem),
+        key: optional('Private key of `cert`.', pem),
+        servername: optional("Server name to ask for (SNI) and to verify. By default the URL's host.", name),
+        rejectUnauthorized: defaultsTo(
+          '`false` accepts any certificate. Unsafe: anybody on the network can pose as the backend.',
+          flag(true),
+          true,
+        ),
+      },
+      { example: { servername: 'backend.internal' } },
     ),
-    id: optional('Name of the backend in logs, events and metrics; unique in its group. By default its address.', name),
-    weight: defaultsTo(
-      'Share of the traffic in relation to the others; 0: no new requests.',
-      weight,
-      new Backend(EXAMPLE_URL).weight,
-    ),
-    metadata: optional('Data of the application, for balancers and hooks of its own.', metadata),
-    tls: optional(
-      'TLS settings of an https: backend.',
-      closed(
-        {
-          ca: optional('Certificate authorities to trust in place of the built-in ones.', pems),
-          cert: optional('Client certificate to identify the proxy with.', pem),
-          key: optional('Private key of `cert`.', pem),
-          servername: optional("Server name to ask for (SNI) and to verify. By default the URL's host.", name),
-          rejectUnauthorized: defaultsTo(
-            '`false` accepts any certificate. Unsafe: anybody on the network can pose as the backend.',
-            flag(true),
-            true,
-          ),
-        },
-        { example: { servername: 'backend.internal' } },
-      ),
-    ),
-  },
-  { example: { url: EXAMPLE_URL, weight: 2 }, or: `or ${BACKEND}` },
-)
+  ),
+}
+/** The names of a backend's options. */
+export const BACKEND_KEYS: ReadonlySet<string> = new Set(Object.keys(BACKEND_ENTRIES))
+
+const backendObject = closed(BACKEND_ENTRIES, {
+  example: { url: EXAMPLE_URL, weight: 2 },
+  or: `or ${BACKEND}`,
+})
 
 /** A backend: a URL, or an object with a URL. */
 export const backend = v.lazy((input) => {

@@ -1,14 +1,13 @@
 import { Backend, type BackendInit } from '../model/backend.ts'
 import { isSameData } from '../runtime/same-data.ts'
 import { differenceOf } from '../runtime/span.ts'
+import { BACKEND_KEYS } from './backend-schema.ts'
 import { UNNAMED } from './consistency.ts'
 import { resolveOptions } from './resolve.ts'
 import { isPlainObject } from './rules.ts'
 
 /** A backend, as an application may describe it. */
 export type BackendInput = string | URL | BackendInit
-
-const KEYS = new Set(['url', 'id', 'weight', 'metadata', 'tls'])
 
 /**
  * Checks new backends for a group that has `present` now. Unchanged ones are not checked again and keep their
@@ -70,7 +69,7 @@ function isUnchanged({ init }: Backend, input: unknown): boolean {
   // Compared by identity: it belongs to the application, and may be anything.
   if (input.metadata !== init.metadata) return false
   if (!isSameData(input.tls, init.tls)) return false
-  for (const key in input) if (!KEYS.has(key)) return false
+  for (const key in input) if (!BACKEND_KEYS.has(key)) return false
   return true
 }
 

@@ -41,18 +41,18 @@ export function inconsistencies(input: unknown): OptionFault[] {
 
 /** The fault of an update without any backends for a proxy that has some: it would remove them all. `null` if there is none. */
 export function removalFault(options: object): OptionFault | null {
-  const { backends, target, groups } = options as Options
-  if (backends !== undefined || target !== undefined || !(groups === undefined || isEmpty(groups))) return null
+  if (!hasNoGroups(options as Options)) return null
   return missing('backends', 'is missing: an update has all options, not only those that change')
 }
 
 /** Whether there is an unnamed group. Without any group it has no backends, and calls name their target. */
-export function hasUnnamedGroup({ backends, target, groups }: Options): boolean {
-  return backends !== undefined || target !== undefined || groups === undefined || isEmpty(groups)
+export function hasUnnamedGroup(options: Options): boolean {
+  return options.backends !== undefined || options.target !== undefined || hasNoGroups(options)
 }
 
-function isEmpty(groups: unknown): boolean {
-  return isPlainObject(groups) && Object.keys(groups).length === 0
+/** Whether the options name no backends at all, neither in groups nor outside of them. */
+function hasNoGroups({ backends, target, groups = {} }: Options): boolean {
+  return backends === undefined && target === undefined && isPlainObject(groups) && Object.keys(groups).length === 0
 }
 
 function groupFaults({ backends, target }: Options, at: readonly string[]): OptionFault[] {

@@ -1,8 +1,11 @@
 import * as v from 'valibot'
-import { backend, name } from './backend-schema.ts'
+import { isToken } from '../http1/fields.ts'
+import { isPath } from '../model/path.ts'
+import { headerNameFault, headerValueFault } from '../transforms/headers.ts'
+import { BACKEND_KEYS, backend, name } from './backend-schema.ts'
 import { type OptionFault, OptionsError } from './options-error.ts'
 import { headerChanges, interceptors, transforms } from './route-schema.ts'
-import { closed, faultsOf, isObject, optional, text, word, wording } from './rules.ts'
+import { closed, faultsOf, isObject, isPlainObject, optional, text, word, wording } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
 const CALL = {
@@ -10,7 +13,7 @@ const CALL = {
   group: optional('Group of this call.', name),
   path: optional(
     'Path and query to send.',
-    text('a path that starts with /', '/users?id=1', (value) => (PATH.test(value) ? null : 'is not a path')),
+    text('a path that starts with /', '/users?id=1', (value) => (isSentPath(value) ? null : 'is not a path')),
   ),
   headers: optional("Changes to the request's headers.", headerChanges),
   responseHeaders: optional("Changes to the response's headers.", headerChanges),
@@ -21,16 +24,13 @@ const CALL = {
   context: optional('Shown to hooks.', v.unknown()),
   onError: optional('Handles a failure.', v.function(wording('a function', '(error) => { res.end() }'))),
 }
-/** As those of clients: no fragment, and no backslash before the query, which some backends read as a slash. */
-const PATH = /^\/[!"$->@-[\]-~\x80-\xff]*(?:\?[!"$-~\x80-\xff]*)?$/
-
 const web = closed(
   {
     ...CALL,
     method: optional(
       'Method to send.',
       text('an HTTP method other than CONNECT and TRACE', 'POST', (value) =>
-        METHOD.test(value) ? null : 'is not a method that can be sent',
+        isSentMethod(value) ? null : 'is not a method that can be sent',
       ),
     ),
     body: optional(
@@ -40,7 +40,6 @@ const web = closed(
   },
   { example: { target: 'http://127.0.0.1:3000' } },
 )
-const METHOD = /^(?!(?:CONNECT|TRACE)$)[!#$%&'*+.^_`|~\w-]+$/
 const upgrade = closed(CALL, { example: { target: 'http://127.0.0.1:3000' } })
 
 /**
@@ -74,8 +73,8 @@ function isPlainlyRight(overrides: object, kind: 'web' | 'ws'): boolean {
     if (value === undefined) continue
     switch (key) {
       case 'target':
-        // Checked when it is used for the first time.
-        if (typeof value !== 'string' && !(value instanceof URL)) return false
+        // Its values are checked when it is used for the first time.
+        if (typeof value !== 'string' && !(value instanceof URL) && !hasOnly(value, BACKEND_KEYS)) return false
         destinations++
         break
       case 'group':
@@ -83,13 +82,17 @@ function isPlainlyRight(overrides: object, kind: 'web' | 'ws'): boolean {
         destinations++
         break
       case 'path':
-        if (typeof value !== 'string' || !PATH.test(value)) return false
+        if (typeof value !== 'string' || !isSentPath(value)) return false
         break
       case 'method':
-        if (kind === 'ws' || typeof value !== 'string' || !METHOD.test(value)) return false
+        if (kind === 'ws' || typeof value !== 'string' || !isSentMethod(value)) return false
         break
       case 'body':
         if (kind === 'ws' || !isBody(value)) return false
+        break
+      case 'headers':
+      case 'responseHeaders':
+        if (!areHeaderChanges(value)) return false
         break
       case 'hostHeader':
         if (value !== 'client' && value !== 'backend') return false
@@ -104,6 +107,30 @@ function isPlainlyRight(overrides: object, kind: 'web' | 'ws'): boolean {
     }
   }
   return destinations < 2
+}
+
+function hasOnly(value: unknown, keys: ReadonlySet<string>): value is Record<string, unknown> {
+  return isPlainObject(value) && Object.keys(value).every((key) => keys.has(key))
+}
+
+function areHeaderChanges(value: unknown): boolean {
+  if (!hasOnly(value, CHANGES)) return false
+  const { set = {}, remove = [] } = value
+  if (!isPlainObject(set) || !Array.isArray(remove)) return false
+  for (const name in set) {
+    if (headerNameFault(name) !== null || headerValueFault(name, set[name] as string) !== null) return false
+  }
+  return remove.every((name) => headerNameFault(name) === null)
+}
+
+const CHANGES = new Set(['set', 'remove'])
+
+function isSentPath(value: string): boolean {
+  return value !== '*' && isPath(value)
+}
+
+function isSentMethod(value: string): boolean {
+  return isToken(value) && value !== 'CONNECT' && value !== 'TRACE'
 }
 
 function isBody(value: unknown): boolean {

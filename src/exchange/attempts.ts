@@ -142,7 +142,7 @@ export class Attempts {
     const isFirst = exchange.attempts === 0 && this.#repicks === 0
     const startedAt = isFirst && this.#route.handler === null ? exchange.startedAt : clock.now()
     const attempt = new Attempt(this, backend, exchange.attempts + 1, startedAt)
-    exchange.onAttempt(attempt)
+    exchange.onAttempt(attempt, this.#hasReconnected || this.#tried.length > 0)
     noteStart(group, exchange, backend, isFirst)
     if (observers.has('onAttempt')) observers.notify('onAttempt', attempt)
     return attempt

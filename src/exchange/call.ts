@@ -1,6 +1,6 @@
 import type { ProxyError } from '../model/errors.ts'
 import type { Timeouts } from '../model/exchange-view.ts'
-import type { Destination, Route } from './snapshot.ts'
+import type { Destination, Route, Snapshot } from './snapshot.ts'
 
 /** Options of one call that override those of the proxy. */
 export interface ExchangeCall {
@@ -16,6 +16,14 @@ export interface ExchangeCall {
   readonly onError?: ((error: ProxyError) => void) | undefined
   /** An error in the call itself. */
   readonly fault?: ProxyError | undefined
+}
+
+/** The destination of a group, by its name. @throws RangeError if there is none. */
+export function destinationNamed({ destinations }: Snapshot, name: string): Destination {
+  const destination = destinations.get(name)
+  if (destination !== undefined) return destination
+  const names = Array.from(destinations.keys(), (known) => JSON.stringify(known)).join(', ')
+  throw new RangeError(`there is no group ${JSON.stringify(name)}; the groups are ${names}`)
 }
 
 /** The route with another destination. Time limits of its own stay. */

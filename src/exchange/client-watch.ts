@@ -38,10 +38,10 @@ export class ClientWatch implements BodyWatcher, Timed {
     this.#exchange = exchange
   }
 
-  /** Starts the limit on the whole exchange. Called when the route, and so the limit, is known. */
+  /** Starts the limit on the whole exchange. Called when the route, and so the limit, is known, and when it changes. */
   beginTotal(): void {
     const { startedAt, timeouts } = this.#exchange
-    if (timeouts.total > 0) this.#totalAt = startedAt + timeouts.total
+    this.#totalAt = timeouts.total > 0 ? startedAt + timeouts.total : Number.POSITIVE_INFINITY
     this.deadline = this.#totalAt
   }
 

@@ -51,6 +51,7 @@ export class Exchange implements ExchangeView {
   readonly client: ClientWatch
   timeouts: Timeouts
   attempts = 0
+  isRetry = false
   backend: Backend | null = null
   requestBytes = 0
   responseBytes = 0
@@ -162,11 +163,12 @@ export class Exchange implements ExchangeView {
     const route = call?.routeFor === undefined ? resolution.route : call.routeFor(resolution.route)
     if (route === null) return new ProxyError('ERR_PROXY_NO_ROUTE', 'no route matches the request')
     if (route instanceof ProxyError) return route
-    this.take(route)
+    this.useRoute(route)
     return bodyLimitFault(request.bodyBytes ?? 0, snapshot.limits) ?? routedHead(this, route, resolution)
   }
 
-  take(route: Route): void {
+  /** Uses the route, its group and its time limits from now on. */
+  useRoute(route: Route): void {
     const { call } = this
     route.group.enter()
     this.route?.group.leave()
@@ -183,8 +185,9 @@ export class Exchange implements ExchangeView {
     attempts.next()
   }
 
-  onAttempt(attempt: Attempt): void {
+  onAttempt(attempt: Attempt, isRetry: boolean): void {
     this.attempts = attempt.number
+    this.isRetry = isRetry
     this.backend = attempt.backend
   }
 

@@ -6,14 +6,14 @@ import { fieldValue } from '../http1/fields.ts'
 import { hookError, type ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
-import { isMethod } from '../routing/target.ts'
+import { isPath } from '../model/path.ts'
 import { catchRejection } from '../runtime/callbacks.ts'
 import { Attempts } from './attempts.ts'
-import { withDestination } from './call.ts'
+import { destinationNamed, withDestination } from './call.ts'
 import { CheckedSink, checkHeaders } from './checked-sink.ts'
 import { Exchange } from './exchange.ts'
 import { ForwardedBody } from './forwarded-body.ts'
-import { isPath } from './outgoing.ts'
+import { isSendable } from './outgoing.ts'
 import type { Route } from './snapshot.ts'
 
 /**
@@ -83,23 +83,20 @@ function toBackends(
   }
 }
 
-/** @throws TypeError if there is no such group, or an attempt runs at another one. */
+/** @throws RangeError if there is no such group, TypeError if an attempt runs at another one. */
 function chooseGroup(exchange: Exchange, name: string): void {
   const { snapshot, running } = exchange
   const route = exchange.route as Route
-  const destination = snapshot.destinations.get(name)
-  if (destination === undefined) {
-    const names = Array.from(snapshot.destinations.keys(), (known) => JSON.stringify(known)).join(', ')
-    throw new TypeError(`there is no group ${JSON.stringify(name)}; the groups are ${names}`)
-  }
+  const destination = destinationNamed(snapshot, name)
   if (destination.group === route.group) return
   if (running !== null) throw new TypeError(`the group cannot be changed to ${name} while an attempt runs`)
-  exchange.take(withDestination(route, destination))
+  exchange.useRoute(withDestination(route, destination))
 }
 
 /** A checked copy of the head, so that later changes to the list have no effect. @throws TypeError if it cannot be sent. */
 function checkedHead(exchange: Exchange, { method, path, headers }: RequestHead, body: BodySource | null): RequestHead {
-  if (typeof method !== 'string' || !isMethod(method)) throw new TypeError(`${JSON.stringify(method)} is not a method`)
+  if (typeof method !== 'string' || !isSendable(method))
+    throw new TypeError(`${JSON.stringify(method)} is not a method`)
   if (typeof path !== 'string' || !isPath(path)) throw new TypeError(`${JSON.stringify(path)} is not a path`)
   checkHeaders(headers)
   const list: HeaderList = []

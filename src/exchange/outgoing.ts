@@ -5,7 +5,7 @@ import type { Backend } from '../model/backend.ts'
 import { hookError, ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { RequestHead } from '../model/message.ts'
-import { below } from '../model/path.ts'
+import { below, isPath } from '../model/path.ts'
 import type { Resolution } from '../routing/resolve.ts'
 import { isMethod } from '../routing/target.ts'
 import { assertSync } from '../runtime/callbacks.ts'
@@ -36,7 +36,7 @@ function transformed(exchange: Exchange, { transforms }: Route, given: string): 
     try {
       assertSync(transform.request?.(request, exchange))
       if (!isPath(request.path)) throw new TypeError(`${JSON.stringify(request.path)} is not a path`)
-      if (request.method !== method && (upgrade !== null || request.method === 'TRACE' || !isMethod(request.method)))
+      if (request.method !== method && (upgrade !== null || !isSendable(request.method)))
         throw new TypeError(`${JSON.stringify(request.method)} is not a method that can be sent instead of ${method}`)
     } catch (error) {
       return hookError(`transform ${transform.name}`, error)
@@ -45,15 +45,10 @@ function transformed(exchange: Exchange, { transforms }: Route, given: string): 
   return { method: request.method, path: request.path, authority: request.headers.get('host') ?? '', headers, upgrade }
 }
 
-/**
- * Whether it is valid as a path in a request line: one byte per character, no spaces, control characters or fragment, and no backslash
- * before the query, which some backends read as a slash.
- */
-export function isPath(path: string): boolean {
-  return PATH.test(path)
+/** Whether hooks may send a request with this method: TRACE reaches no backend. */
+export function isSendable(method: string): boolean {
+  return isMethod(method) && method !== 'TRACE'
 }
-
-const PATH = /^(?:\/[!"$->@-[\]-~\x80-\xff]*(?:\?[!"$-~\x80-\xff]*)?|\*)$/
 
 /** Whether it is a three-digit status of a final response (not 1xx). */
 export function isFinalStatus(status: number): boolean {

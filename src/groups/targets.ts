@@ -19,9 +19,11 @@ interface Target<Destination> {
 export class Targets<Destination> {
   readonly #make: (init: BackendInit) => Target<Destination>
   readonly #drain: (group: Group) => void
-  /** Targets by URL, the least recently used first. Several may have the same URL, but other TLS settings: `url`, `url 1`, `url 2`. */
-  readonly #targets = new Map<string, Target<Destination>>()
-  #last = ''
+  /** The least recently used first. */
+  readonly #targets = new Set<Target<Destination>>()
+  /** By URL; more than one if they have other settings. */
+  readonly #byUrl = new Map<string, readonly Target<Destination>[]>()
+  #last: Target<Destination> | undefined
 
   /** @param make creates a target with a checked copy of `init`. */
   constructor(make: (init: BackendInit) => Target<Destination>, drain: (group: Group) => void) {
@@ -30,69 +32,67 @@ export class Targets<Destination> {
   }
 
   get groups(): Group[] {
-    return Array.from(this.#targets.values(), ({ group }) => group)
+    return Array.from(this.#targets, ({ group }) => group)
   }
 
   /** The destination for a backend. @throws what the constructor's `make` throws. */
   get(init: BackendInit): Destination {
-    const key = this.#keyOf(init)
-    const known = this.#targets.get(key)
-    if (known !== undefined && key === this.#last) return known.destination
-    const target = known ?? this.#make(init)
-    this.#last = key
-    this.#targets.delete(key)
-    if (known === undefined) this.#makeRoom()
-    this.#targets.set(key, target)
+    const url = String(init.url)
+    const known = this.#byUrl.get(url)?.find((target) => isSame(target.init, init))
+    if (known !== undefined && known === this.#last) return known.destination
+    const target = known ?? this.#add(url, init)
+    this.#targets.delete(target)
+    this.#targets.add(target)
+    this.#last = target
     return target.destination
   }
 
-  /** The key of the same backend with the same settings, or a free one. */
-  #keyOf(init: BackendInit): string {
-    const url = String(init.url)
-    let key = url
-    for (let i = 1; ; i++) {
-      const known = this.#targets.get(key)
-      if (known === undefined || isSame(known.init, init)) return key
-      key = `${url} ${i}`
-    }
+  #add(url: string, init: BackendInit): Target<Destination> {
+    const target = this.#make(init)
+    this.#makeRoom()
+    this.#byUrl.set(url, [...(this.#byUrl.get(url) ?? []), target])
+    return target
   }
 
   /** Removes all targets, because an update has changed their settings. Running exchanges finish. */
   clear(): void {
-    for (const [key, { group }] of this.#targets) this.#remove(key, group)
-    this.#last = ''
+    for (const target of this.#targets) this.#remove(target)
+    this.#last = undefined
   }
 
   #makeRoom(): void {
     let connections = 0
-    for (const { group } of this.#targets.values()) connections += openConnections(group)
-    for (const [key, { group }] of this.#targets) {
+    for (const { group } of this.#targets) connections += openConnections(group)
+    for (const target of this.#targets) {
       if (this.#targets.size < MAX_TARGETS && connections < MAX_CONNECTIONS) return
-      if (isBusy(group)) continue
-      connections -= openConnections(group)
-      this.#remove(key, group)
+      if (isBusy(target.group)) continue
+      connections -= openConnections(target.group)
+      this.#remove(target)
     }
     // All remaining targets are busy: they finish after their removal.
-    for (const [key, { group }] of this.#targets) {
+    for (const target of this.#targets) {
       if (this.#targets.size < MAX_TARGETS) return
-      this.#remove(key, group)
+      this.#remove(target)
     }
   }
 
-  #remove(key: string, group: Group): void {
-    this.#targets.delete(key)
-    this.#drain(group)
+  #remove(target: Target<Destination>): void {
+    const url = String(target.init.url)
+    const others = (this.#byUrl.get(url) ?? []).filter((one) => one !== target)
+    if (others.length > 0) this.#byUrl.set(url, others)
+    else this.#byUrl.delete(url)
+    this.#targets.delete(target)
+    this.#drain(target.group)
   }
 }
 
-/** Whether two descriptions are of the same backend, with the same settings. */
+/** Whether two descriptions with the same URL have the same settings, too. */
 function isSame(one: BackendInit, other: BackendInit): boolean {
-  if (one === other) return true
   return (
     one.id === other.id &&
     one.weight === other.weight &&
-    one.metadata === other.metadata &&
-    (one.tls === other.tls || isSameData(one.tls, other.tls))
+    isSameData(one.metadata, other.metadata) &&
+    isSameData(one.tls, other.tls)
   )
 }
 

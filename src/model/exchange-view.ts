@@ -41,6 +41,8 @@ export interface ExchangeView {
   readonly group: string
   /** Attempts begun so far. While a balancer picks, the new attempt is not counted yet. */
   readonly attempts: number
+  /** The latest attempt repeats one that has failed. A further request of an interceptor (a redirect) repeats none. */
+  readonly isRetry: boolean
   /** Backend of the latest attempt; `null` before the first one. */
   readonly backend: Backend | null
   /** The time limits of this exchange. */

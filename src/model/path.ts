@@ -200,6 +200,16 @@ export function afterPrefix(target: string, prefix: string): string | null {
 }
 
 /**
+ * Whether it is valid as a path in a request line: one byte per character, no spaces, control characters or fragment, and no backslash
+ * before the query, which some backends read as a slash.
+ */
+export function isPath(path: string): boolean {
+  return PATH.test(path)
+}
+
+const PATH = /^(?:\/[!"$->@-[\]-~\x80-\xff]*(?:\?[!"$-~\x80-\xff]*)?|\*)$/
+
+/**
  * Joins `base` and `path`, as nginx, Go and http-proxy do. One exception: if a `target` without a trailing slash has been
  * reduced to `/`, the result has none either.
  * @param base empty or without a trailing slash.

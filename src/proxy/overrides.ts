@@ -2,7 +2,7 @@ import { buildInterceptor } from '../config/interceptor-schema.ts'
 import { checkOverrides } from '../config/overrides-schema.ts'
 import type { Interceptor } from '../contracts/interceptor.ts'
 import type { Transform } from '../contracts/transform.ts'
-import { type ExchangeCall, withDestination } from '../exchange/call.ts'
+import { destinationNamed, type ExchangeCall, withDestination } from '../exchange/call.ts'
 import { compose } from '../exchange/intercept.ts'
 import type { Core } from '../exchange/services.ts'
 import type { Destination, Route } from '../exchange/snapshot.ts'
@@ -69,8 +69,7 @@ function destinationOf(groups: ProxyGroups, { snapshot }: Core, overrides: CallO
   if (target !== undefined) {
     return groups.target(typeof target === 'string' || target instanceof URL ? { url: String(target) } : target)
   }
-  // `find` throws for an unknown name.
-  return group === undefined ? undefined : snapshot.destinations.get(groups.find(group).name)
+  return group === undefined ? undefined : destinationNamed(snapshot, group)
 }
 
 function transformsOf({ snapshot }: Core, overrides: WebOverrides): readonly Transform[] {

@@ -18,6 +18,7 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
     headers,
     group: 'default',
     attempts: 1,
+    isRetry: false,
     backend: null,
     timeouts: { connect: 0, acquire: 0, headers: 0, idle: 0, total: 0, upgradeIdle: 0, intercept: 0 },
     context: undefined,

@@ -63,6 +63,7 @@ interface PlainView {
   readonly upgrade: string | null
   readonly group: string
   readonly attempts: number
+  readonly isRetry: boolean
   readonly backend: PlainBackend | null
   readonly timeouts: Timeouts
 }
@@ -117,10 +118,11 @@ function toPlain(value: EventArgument): PlainValue {
     return { kind: 'error', error }
   }
   if (isView(value)) {
-    const { id, method, target, path, host, protocol, clientAddress, upgrade, group, attempts, timeouts } = value
+    const { id, method, target, path, host, protocol, clientAddress, upgrade, group, attempts, isRetry, timeouts } =
+      value
     const backend = value.backend === null ? null : plainBackend(value.backend)
     const request = { id, method, target, path, host, protocol, clientAddress, headers: [...value.headers], upgrade }
-    return { kind: 'exchange', view: { ...request, group, attempts, backend, timeouts } }
+    return { kind: 'exchange', view: { ...request, group, attempts, isRetry, backend, timeouts } }
   }
   return { kind: 'value', value }
 }
@@ -173,6 +175,7 @@ class RemoteExchange implements ExchangeView {
   readonly upgrade: string | null
   readonly group: string
   readonly attempts: number
+  readonly isRetry: boolean
   readonly backend: Backend | null
   readonly timeouts: Timeouts
   /** An object of the other thread, which cannot be sent. */
@@ -190,6 +193,7 @@ class RemoteExchange implements ExchangeView {
     this.upgrade = view.upgrade
     this.group = view.group
     this.attempts = view.attempts
+    this.isRetry = view.isRetry
     this.backend = view.backend === null ? null : backendOf(view.backend, findBackend)
     this.timeouts = view.timeouts
   }

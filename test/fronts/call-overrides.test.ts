@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import WebSocket from 'ws'
 import type { CallOverrides, Interceptor, ProxyError, ProxyOptions, Transform, WebOverrides } from '../../src/index.ts'
 import { wrapSink } from '../../src/index.ts'
-import { deadPort, mockBackend, neverAnswer } from '../../src/testing/index.ts'
+import { deadPort, manualClock, mockBackend, neverAnswer } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { interceptor } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
@@ -452,4 +452,40 @@ test('an interceptor chooses the group before the first attempt, and another one
   assert.match(front.errors.at(-1)?.message ?? '', /there is no group "none"; the groups are "blue", "green", "dead"/)
   // Each group has counted its exchanges down again, so that an update can retire it.
   await front.proxy.update({ target: blue.url }).drained
+})
+
+test('the time limit on the whole exchange is that of the group that an interceptor has chosen', async () => {
+  const clock = manualClock()
+  await using slow = await mockBackend((_request, reply) => {
+    clock.advance(100)
+    reply.send({ body: 'late' })
+  })
+  const choose = interceptor((next, exchange, request, body, sink) =>
+    next(exchange, { ...request, group: 'patient' }, body, sink),
+  )
+  await using front = await runInServer({
+    clock,
+    groups: {
+      hasty: { target: slow.url, timeouts: { total: 50 } },
+      patient: { target: slow.url, timeouts: { total: 0 } },
+    },
+    routes: [{ group: 'hasty', interceptors: [choose] }],
+  })
+  assert.equal(await (await fetch(front.url)).text(), 'late')
+})
+
+test('an interceptor cannot send TRACE', async () => {
+  await using backend = await mockBackend()
+  await using front = await calling(
+    { target: backend.url },
+    {
+      interceptors: [
+        interceptor((next, exchange, request, body, sink) =>
+          next(exchange, { ...request, method: 'TRACE' }, body, sink),
+        ),
+      ],
+    },
+  )
+  assert.match(await (await fetch(front.url)).text(), /^500 .*ERR_PROXY_HOOK/)
+  assert.equal(backend.requests.length, 0)
 })

@@ -87,3 +87,26 @@ test('targets with the same URL and other settings are others, and equal setting
   assert.equal(targets.get(init(1)), plain)
   assert.equal(made.get(url(1)), 3)
 })
+
+test('metadata is compared by what it says, and an id and a weight count', () => {
+  const { targets, made } = stage()
+  const one = targets.get({ url: url(1), metadata: { zone: 'a' } })
+  assert.equal(targets.get({ url: url(1), metadata: { zone: 'a' } }), one)
+  const others = [{ metadata: { zone: 'b' } }, { id: 'x' }, { weight: 2 }].map((more) =>
+    targets.get({ url: url(1), ...more }),
+  )
+  assert.equal(new Set([one, ...others]).size, 4)
+  assert.equal(made.get(url(1)), 4)
+})
+
+test('a target is found after another one with the same URL has been removed', () => {
+  const { targets, made } = stage()
+  targets.get(init('same'))
+  const kept = targets.get({ url: url('same'), tls: { servername: 'kept' } })
+  // The first one is the least recently used when there are too many.
+  for (let i = 0; i < 255; i++) targets.get(init(i))
+  assert.equal(targets.get({ url: url('same'), tls: { servername: 'kept' } }), kept)
+  assert.equal(made.get(url('same')), 2)
+  targets.get(init('same'))
+  assert.equal(made.get(url('same')), 3)
+})

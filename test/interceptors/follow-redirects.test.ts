@@ -40,6 +40,13 @@ function following(
 }
 
 for (const { name, run } of FRONTS) {
+  test(`${name}: the next request uses the same connection`, async () => {
+    await using backend = await redirecting()
+    await using front = await run(following(backend))
+    assert.equal(await (await fetch(`${front.url}/a?302=/b`)).text(), 'GET /b ')
+    assert.equal(backend.connections, 1)
+  })
+
   for (const [status, method, expected] of [
     [301, 'GET', 'GET /b '],
     [302, 'GET', 'GET /b '],

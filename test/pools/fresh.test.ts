@@ -22,7 +22,7 @@ import { queue, runProxy } from '../support/running-proxy.ts'
 
 const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
 const first = exchangeView({ attempts: 1 })
-const repeated = exchangeView({ attempts: 2 })
+const repeated = exchangeView({ isRetry: true })
 
 /** Lets it carry a request, so that it can be kept. */
 async function use(connection: Lease, body: BodySource | null = null): Promise<Lease> {

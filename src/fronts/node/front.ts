@@ -1,8 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { BodySink } from '../../contracts/pool.ts'
-import type { Front, FrontBody, FrontEvents, Retainable } from '../../exchange/front.ts'
+import type { Front, FrontEvents, Retainable } from '../../exchange/front.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { isName, pairs, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
@@ -369,121 +368,6 @@ export class NodeFront implements Front, Writer {
     this.#awaitsDrain = false
     this.#events?.onClientDrain()
   }
-}
-
-/** A request's body as node:http reads it. */
-export class NodeBody implements FrontBody {
-  readonly bytes: number
-  readonly isDecoded = false
-  readonly expectsContinue: boolean
-  readonly #req: IncomingMessage
-  readonly #res: ServerResponse
-  #sink: BodySink | null = null
-  /** The first bytes, if they came before anybody asked for them. */
-  #early: Buffer | null = null
-  #hasEnded = false
-  #hasListened = false
-  #onArrived: (() => void) | null = null
-  readonly #onData = (chunk: Buffer): void => {
-    if (this.#sink !== null) this.#sink.onBody(chunk)
-    else {
-      this.#early = chunk
-      this.#req.pause()
-      this.#arrived()
-    }
-  }
-  readonly #onEnd = (): void => {
-    this.#hasEnded = true
-    if (this.#sink === null) this.#arrived()
-    else this.#endBody(this.#sink)
-  }
-
-  /** @param bytes announced length, or -1. */
-  constructor(req: IncomingMessage, res: ServerResponse, bytes: number, expectsContinue: boolean) {
-    this.#req = req
-    this.#res = res
-    this.bytes = bytes
-    this.expectsContinue = expectsContinue
-  }
-
-  start(sink: BodySink): void {
-    this.#sink = sink
-    const early = this.#early
-    this.#early = null
-    this.#onArrived = null
-    // The reader wants the body, so the client may send it. node ends a connection on which the client was not asked to continue.
-    if (this.expectsContinue && !this.#res.headersSent) this.#res.writeContinue()
-    this.#listen()
-    if (early !== null) {
-      this.#req.resume()
-      // Called after `resume()`: the sink may pause the request again, or want no more.
-      sink.onBody(early)
-    }
-    if (this.#hasEnded && this.#sink === sink) this.#endBody(sink)
-  }
-
-  whenArrived(call: () => void): void {
-    this.#onArrived = call
-    if (this.#early !== null || this.#hasEnded) process.nextTick(() => this.#arrived())
-    else this.#listen()
-  }
-
-  #listen(): void {
-    if (this.#hasListened) return
-    this.#hasListened = true
-    this.#req.on('data', this.#onData).on('end', this.#onEnd)
-  }
-
-  #arrived(): void {
-    if (this.#sink === null) this.#onArrived?.()
-  }
-
-  #endBody(sink: BodySink): void {
-    const trailers = this.#req.rawTrailers
-    sink.onBodyEnd(trailers.length === 0 ? null : trailers)
-  }
-
-  pause(): void {
-    this.#req.pause()
-  }
-
-  resume(): void {
-    this.#req.resume()
-  }
-
-  abandon(): void {
-    this.#sink = null
-    this.#early = null
-    this.#onArrived = null
-    // If nobody has begun to read the body, the application may still use it in `onError`. node drops it with the response.
-    if (!this.#hasListened) return
-    this.#req.off('data', this.#onData).off('end', this.#onEnd)
-    // Read and drop the rest: otherwise the connection's next request would wait forever.
-    this.#req.resume()
-  }
-}
-
-/** A body that an earlier body parser has read, or that the application passes in. */
-export class BufferedBody implements FrontBody {
-  readonly bytes: number
-  readonly expectsContinue = false
-  readonly isDecoded: boolean
-  readonly #body: Buffer
-
-  constructor(body: Buffer, isDecoded: boolean) {
-    this.#body = body
-    this.isDecoded = isDecoded
-    this.bytes = body.length
-  }
-
-  start(sink: BodySink): void {
-    if (this.#body.length > 0) sink.onBody(this.#body)
-    sink.onBodyEnd(null)
-  }
-
-  pause(): void {}
-  resume(): void {}
-  abandon(): void {}
 }
 
 /**

@@ -9,11 +9,11 @@ import { fieldValue } from '../../http1/fields.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { hasSentContinue } from '../node-internals.ts'
+import { BufferedBody, NodeBody, StreamBody } from './bodies.ts'
 import { consumedBody, isConsumed } from './consumed-body.ts'
-import { BufferedBody, isEnding, isUpgradeNotTaken, NodeBody, NodeFront } from './front.ts'
+import { isEnding, isUpgradeNotTaken, NodeFront } from './front.ts'
 import { isBehindAnother, waitForTurn } from './pipeline.ts'
 import { receivedHeaders } from './received-headers.ts'
-import { StreamBody } from './stream-body.ts'
 
 /** Options of one `proxy.web` call, after names have been resolved. */
 export interface WebCall extends ExchangeCall {

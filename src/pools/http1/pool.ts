@@ -140,10 +140,6 @@ export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): 
   }
 }
 
-function isRepeated(exchange: ExchangeView): boolean {
-  return exchange.attempts > 1
-}
-
 /** One exchange that waits for a connection. */
 class Waiter implements Timed {
   /** Set only while it waits for others to finish. A connection that is being set up for it has its own limit. */
@@ -170,7 +166,7 @@ class Waiter implements Timed {
     this.#backend = backend
     this.#maxConnections = maxConnections
     this.exchange = exchange
-    this.wantsFresh = isRepeated(exchange)
+    this.wantsFresh = exchange.isRetry
     this.#onSettled = onSettled
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -245,7 +241,7 @@ class BackendPool implements ConnectionOwner, UpgradeOwner {
   }
 
   acquire(exchange: ExchangeView): Lease | Promise<Lease> {
-    if (exchange.upgrade === null && !isRepeated(exchange)) {
+    if (exchange.upgrade === null && !exchange.isRetry) {
       const idle = this.#takeIdle()
       if (idle !== null) return this.#lease(idle)
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
