@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import http, { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { test } from 'node:test'
 import { WebSocket } from 'ws'
 import type { ServerOptions } from '../../../src/compat/http-proxy/index.ts'
 import { badChunk, cutMidBody, deadPort, mockBackend, resetOnRequest } from '../../../src/testing/index.ts'
+import { certificate as cert, key } from '../../support/certificates.ts'
 import { converse } from '../../support/raw-client.ts'
 import { webSocketBackend } from '../../support/upgrade-backends.ts'
 import { codeOf, nextEvent, served } from './serving.ts'
@@ -104,6 +108,34 @@ test('followRedirects beside an option that only http-proxy-3 has: to the target
   )
   assert.match(text, /there/)
   assert.equal(other.requests.length, 0)
+})
+
+test('followRedirects beside such an option: at most so many', async () => {
+  await using backend = await mockBackend((_request, reply) => reply.send({ status: 302, headers: ['Location', '/'] }))
+  await using front = await served({ target: backend.url, followRedirects: 2, agent: new http.Agent() })
+  front.proxy.on('error', (error, _req, res) => {
+    if (res instanceof ServerResponse) res.writeHead(502).end(codeOf(error))
+  })
+  assert.equal(await (await fetch(front.url)).text(), 'ERR_FR_TOO_MANY_REDIRECTS')
+  assert.equal(backend.requests.length, 3)
+})
+
+test('TLS over a unix socket, and TLS options of a target or a forward that only http-proxy-3 has', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'heddle-'))
+  const socketPath = path.join(folder, 'b.sock')
+  await using onSocket = await mockBackend({ body: 'on a socket' }, { socketPath, tls: { key, cert } })
+  await using backend = await mockBackend({ body: 'on a port' }, { tls: { key, cert } })
+  const protocol = 'https:'
+  const withCiphers = { host: '127.0.0.1', port: backend.port, protocol, ciphers: 'ECDHE-RSA-AES256-GCM-SHA384' }
+  await using front = await served({ secure: false }, (proxy, req, res) => {
+    if (req.url === '/socket') return proxy.web(req, res, { target: { socketPath, protocol } })
+    return proxy.web(req, res, req.url === '/port' ? { target: withCiphers } : { forward: withCiphers })
+  })
+  assert.equal(await (await fetch(`${front.url}/socket`)).text(), 'on a socket')
+  assert.equal(await (await fetch(`${front.url}/port`)).text(), 'on a port')
+  assert.equal(await (await fetch(`${front.url}/forward`)).text(), '')
+  while (backend.requests.length < 2) await backend.nextRequestHead()
+  await rm(folder, { recursive: true })
 })
 
 test('localAddress: connects from there', async () => {

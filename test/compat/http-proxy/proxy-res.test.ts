@@ -161,30 +161,38 @@ test('proxyRes: the end comes to those who listen to nothing else', async () => 
   await ended
 })
 
-/** Resolves when the value has not changed for a while. */
-async function settled(value: () => number): Promise<void> {
-  for (let before = -1, calm = 0; calm < 20; calm++) {
-    await new Promise((resolve) => setTimeout(resolve, 10))
-    if (value() !== before) calm = 0
-    before = value()
-  }
+const LARGE = 256 * 65_536
+
+/** Sends {@link LARGE} bytes in pieces of `size`. `sent` are those of `/slow`. */
+async function largeBackend(size: number) {
+  let sent = 0
+  const backend = await mockBackend(async ({ path }, reply) => {
+    const piece = Buffer.alloc(size, 'x')
+    reply.head()
+    for (let all = 0; all < LARGE; all += size) {
+      if (path === '/slow') sent = all
+      if (!reply.chunk(piece.subarray(0, LARGE - all))) await reply.drained()
+    }
+    reply.end()
+  })
+  return { backend, sent: () => sent }
+}
+
+/** A second response of the same length passes whole: so could have done the first, if nothing had held it up. */
+async function passOther({ url }: Served): Promise<void> {
+  assert.equal((await (await fetch(`${url}/other`)).arrayBuffer()).byteLength, LARGE)
 }
 
 for (const size of [1_000, 65_536]) {
   test(`proxyRes: a slow watcher slows a response in pieces of ${size} bytes down`, async () => {
-    const total = 256 * 65_536
-    const piece = Buffer.alloc(size, 'x')
-    let sent = 0
-    await using backend = await mockBackend(async (_request, reply) => {
-      reply.head()
-      for (; sent < total; sent += size) if (!reply.chunk(piece.subarray(0, total - sent))) await reply.drained()
-      reply.end()
-    })
+    const { backend } = await largeBackend(size)
+    await using _ = backend
     let isOpen = false
     let open: () => void = () => {}
     let most = 0
     let seen = 0
-    await using front = await listening(backend.url, (proxyRes) => {
+    await using front = await listening(backend.url, (proxyRes, req) => {
+      if (req.url !== '/slow') return
       proxyRes.pipe(
         new Writable({
           write(chunk: Buffer, _encoding, done) {
@@ -196,42 +204,30 @@ for (const size of [1_000, 65_536]) {
         }),
       )
     })
-    const response = await fetch(front.url)
-    const reader = response.body?.getReader()
+    const response = await fetch(`${front.url}/slow`)
     let received = 0
-    const read = async () => {
-      for (;;) {
-        const { done, value } = (await reader?.read()) ?? { done: true, value: undefined }
-        if (done) return
-        received += value?.length ?? 0
-      }
-    }
-    // Neither reads, but the watcher has taken one piece. Then the client reads as much as comes.
-    await settled(() => sent)
-    const all = read()
-    await settled(() => received)
-    assert.ok(received < total / 2, `the client has had ${received} of ${total}`)
+    const all = (async () => {
+      for await (const chunk of response.body as ReadableStream<Uint8Array>) received += chunk.length
+    })()
+    // The client reads as much as comes, but the watcher has taken one piece.
+    await passOther(front)
+    assert.ok(received < LARGE / 2, `the client has had ${received} of ${LARGE}`)
     isOpen = true
     open()
     await all
-    assert.deepEqual([received, seen], [total, total])
+    assert.deepEqual([received, seen], [LARGE, LARGE])
     assert.ok(most < 1024 * 1024, `${most} bytes were held for the watcher`)
   })
 }
 
 test('proxyRes: a slow client slows a response down that is watched', async () => {
-  let sent = 0
-  const total = 256 * 65_536
-  await using backend = await mockBackend(async (_request, reply) => {
-    reply.head()
-    for (; sent < total; sent += 65_536) if (!reply.chunk(Buffer.alloc(65_536))) await reply.drained()
-    reply.end()
-  })
+  const { backend, sent } = await largeBackend(65_536)
+  await using _ = backend
   await using front = await listening(backend.url, (proxyRes) => void proxyRes.on('data', () => {}))
-  const response = await fetch(front.url)
-  await settled(() => sent)
-  assert.ok(sent < total, 'the target could send all of it')
-  assert.equal((await response.arrayBuffer()).byteLength, total)
+  const response = await fetch(`${front.url}/slow`)
+  await passOther(front)
+  assert.ok(sent() < LARGE - 65_536, 'the target could send all of it')
+  assert.equal((await response.arrayBuffer()).byteLength, LARGE)
 })
 
 test('proxyRes: a wrapped res.write rewrites the body, whose length is given up', async () => {
@@ -377,33 +373,29 @@ test('selfHandleResponse: nothing limits how long the application takes', async 
       await new Promise((resolve) => setTimeout(resolve, 60))
       res.end(`after ${body}`)
     },
-    { selfHandleResponse: true },
+    { selfHandleResponse: true, proxyTimeout: 20 },
   )
   assert.equal(await (await fetch(front.url)).text(), 'after hello')
 })
 
 test('selfHandleResponse: a slow reader holds the target up', async () => {
-  const total = 8 * 1024 * 1024
-  let sent = 0
-  await using backend = await mockBackend(async (_request, reply) => {
-    reply.head()
-    for (; sent < total; sent += 65_536) if (!reply.chunk(Buffer.alloc(65_536))) await reply.drained()
-    reply.end()
-  })
+  const { backend, sent } = await largeBackend(65_536)
+  await using _ = backend
   const hash = createHash('sha1')
   await using front = await listening(
     backend.url,
-    async (proxyRes, _req, res) => {
-      await new Promise((resolve) => setTimeout(resolve, 100))
-      res.setHeader('X-Sent', String(sent))
+    async (proxyRes, req, res) => {
+      if (req.url !== '/slow') return void proxyRes.pipe(res)
+      await passOther(front)
+      res.setHeader('X-Sent', String(sent()))
       for await (const chunk of proxyRes) hash.update(chunk)
       res.end(hash.digest('hex'))
     },
     { selfHandleResponse: true },
   )
-  const response = await fetch(front.url)
-  assert.ok(Number(response.headers.get('x-sent')) < total, 'the target could send all of it at once')
-  assert.equal(await response.text(), createHash('sha1').update(Buffer.alloc(total)).digest('hex'))
+  const response = await fetch(`${front.url}/slow`)
+  assert.ok(Number(response.headers.get('x-sent')) < LARGE - 65_536, 'the target could send all of it at once')
+  assert.equal(await response.text(), createHash('sha1').update(Buffer.alloc(LARGE, 'x')).digest('hex'))
 })
 
 test('selfHandleResponse: an early response of the application ends the call', async () => {

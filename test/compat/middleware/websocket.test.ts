@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createProxyMiddleware } from '../../../src/compat/middleware/index.ts'
 import { deadPort } from '../../../src/testing/mock-backend.ts'
-import { rawClient } from '../../support/raw-client.ts'
+import { type RawClient, rawClient } from '../../support/raw-client.ts'
 import { gate } from '../../support/running-proxy.ts'
 import { app, backend, get, recordingLogger, type Served, same, served } from './both.ts'
 
@@ -33,8 +33,15 @@ function closed(socket: Socket): Promise<void> {
   return new Promise((resolve) => void socket.once('close', () => resolve()))
 }
 
-const HANDSHAKE =
-  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+/** A client that asks for a WebSocket. */
+function upgrading({ port }: Served, path = '/a'): RawClient {
+  const client = rawClient(port)
+  client.write(
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+  )
+  return client
+}
 
 same('ws: true serves WebSockets after a first request, once each', async (api) => {
   await using target = await echoBackend()
@@ -122,8 +129,7 @@ same('a WebSocket to a target that is not there is an error, and its connection 
   })
   await using front = await served(app(proxy))
   front.server.on('upgrade', proxy.upgrade)
-  const client = rawClient(front.port)
-  client.write(`GET /a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const client = upgrading(front)
   await client.ended
   assert.equal(client.text, '')
   assert.deepEqual(seen, ['ECONNREFUSED', '/a', false])
@@ -139,8 +145,7 @@ same('errors of the router end the connection of a WebSocket', async (api) => {
   })
   await using front = await served(app(proxy))
   front.server.on('upgrade', proxy.upgrade)
-  const client = rawClient(front.port)
-  client.write(`GET /a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const client = upgrading(front)
   await client.ended
   assert.deepEqual(seen, ['mine'])
 })
@@ -158,8 +163,7 @@ test('a client that resets while the router decides does not end the process', a
   await using front = await served(app(proxy))
   front.server.on('upgrade', proxy.upgrade)
   const gone = once(front.server, 'connection').then(([socket]) => closed(socket as Socket))
-  const client = rawClient(front.port)
-  client.write(`GET /a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const client = upgrading(front)
   await asked.promise
   client.socket.resetAndDestroy()
   await gone
@@ -183,13 +187,11 @@ test('an upgrade that no middleware takes is refused, unless the application lis
   const second = createProxyMiddleware({ target: target.url, ws: true, pathFilter: '/two' })
   await using front = await served(app(first, second))
   await get(front.url)
-  const refused = rawClient(front.port)
-  refused.write(`GET /else HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const refused = upgrading(front, '/else')
   await refused.ended
   assert.match(refused.text, /^HTTP\/1\.1 404 /)
   front.server.on('upgrade', (_req, socket) => socket.end('mine'))
-  const other = rawClient(front.port)
-  other.write(`GET /else HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const other = upgrading(front, '/else')
   await other.ended
   assert.equal(other.text, 'mine')
 })
@@ -226,8 +228,7 @@ test('a first WebSocket to a target that is not there is an error', async () => 
   const seen: unknown[] = []
   const on = { error: (error: Error) => void seen.push((error as NodeJS.ErrnoException).code) }
   await using front = await served(app(createProxyMiddleware({ target: url, ws: true, on })))
-  const client = rawClient(front.port)
-  client.write(`GET /a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const client = upgrading(front)
   await client.ended
   assert.deepEqual(seen, ['ECONNREFUSED'])
 })
@@ -238,8 +239,7 @@ test('a first WebSocket that the filter does not take goes to the next middlewar
   const application = app()
   application.use('/api', proxy, (req, res) => void res.set('connection', 'close').send(`next ${req.url}`))
   await using front = await served(application)
-  const client = rawClient(front.port)
-  client.write(`GET /api/a HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const client = upgrading(front, '/api/a')
   await client.ended
   assert.match(client.text, /^HTTP\/1\.1 200 .*next \/a$/s)
 })
@@ -284,8 +284,7 @@ test('a client that resets an upgrade that nobody takes does not end the process
   const left = gate<Socket>()
   front.server.on('upgrade', proxy.upgrade)
   front.server.on('upgrade', (_req, socket) => left.open(socket as Socket))
-  const client = rawClient(front.port)
-  client.write(`GET /two HTTP/1.1\r\nHost: x\r\n${HANDSHAKE}\r\n`)
+  const client = upgrading(front, '/two')
   const socket = await left.promise
   const gone = closed(socket)
   client.socket.resetAndDestroy()
