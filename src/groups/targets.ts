@@ -19,7 +19,7 @@ interface Target<Destination> {
 export class Targets<Destination> {
   readonly #make: (init: BackendInit) => Target<Destination>
   readonly #drain: (group: Group) => void
-  /** Targets by URL, the least recently used first. Several may have the same URL, but other TLS settings: `url`, `url 1`, `url 2`. */
+  /** Targets by URL, the least recently used first. Several may have the same URL, but other settings: `url`, `url 1`, `url 2`. */
   readonly #targets = new Map<string, Target<Destination>>()
   #last = ''
 
@@ -87,12 +87,11 @@ export class Targets<Destination> {
 
 /** Whether two descriptions are of the same backend, with the same settings. */
 function isSame(one: BackendInit, other: BackendInit): boolean {
-  if (one === other) return true
   return (
     one.id === other.id &&
     one.weight === other.weight &&
-    one.metadata === other.metadata &&
-    (one.tls === other.tls || isSameData(one.tls, other.tls))
+    isSameData(one.metadata, other.metadata) &&
+    isSameData(one.tls, other.tls)
   )
 }
 

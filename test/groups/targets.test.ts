@@ -76,14 +76,19 @@ test('with many open connections those that have nothing to do go, the least rec
   assert.equal(targets.get(init('first')), first)
 })
 
-test('targets with the same URL and other settings are others, and equal settings find the same one', () => {
-  const { targets, made } = stage()
-  const one = targets.get({ url: url(1), tls: { servername: 'one' } })
-  const two = targets.get({ url: url(1), tls: { servername: 'two' } })
-  const plain = targets.get(init(1))
-  assert.equal(new Set([one, two, plain]).size, 3)
-  assert.equal(targets.get({ url: new URL(url(1)).origin, tls: { servername: 'two' } }), two)
-  assert.equal(targets.get({ url: url(1), tls: { servername: 'one' } }), one)
-  assert.equal(targets.get(init(1)), plain)
-  assert.equal(made.get(url(1)), 3)
-})
+for (const [what, settings] of [
+  ['id', { id: 'a' }],
+  ['weight', { weight: 2 }],
+  ['metadata', { metadata: { zone: ['a'] } }],
+  ['set of TLS settings', { tls: { servername: 'a' } }],
+] as const) {
+  test(`targets with the same URL and another ${what} are others, and the same content is the same target`, () => {
+    const { targets, made } = stage()
+    const plain = targets.get(init(1))
+    const one = targets.get({ ...init(1), ...settings })
+    assert.notEqual(one, plain)
+    assert.equal(targets.get({ url: new URL(url(1)).origin, ...structuredClone(settings) }), one)
+    assert.equal(targets.get(init(1)), plain)
+    assert.equal(made.get(url(1)), 2)
+  })
+}
