@@ -84,7 +84,9 @@ test('a target may be an object, as in `backends`', async () => {
   await using secure = await mockBackend({ body: 'x' }, { tls: { cert: certificate, key } })
   const tls = { ca: certificate, servername: 'backend.test' }
   // New objects with the same content use the same connection.
-  await using front = await calling({}, () => ({ target: { url: secure.url, tls: { ...tls } } }))
+  await using front = await calling({}, () => ({
+    target: { url: secure.url, tls: { ...tls }, weight: 2, id: 'secure', metadata: { zone: 'a' } },
+  }))
   for (let i = 0; i < 3; i++) assert.equal((await fetch(front.url)).status, 200)
   assert.equal(secure.connections, 1)
   await using distrusting = await calling({}, { target: { url: secure.url } })
