@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { backend, name } from './backend-schema.ts'
 import { type OptionFault, OptionsError } from './options-error.ts'
 import { headerChanges, interceptors, transforms } from './route-schema.ts'
-import { closed, faultsOf, isObject, optional, text, word, wording } from './rules.ts'
+import { closed, faultsOf, isObject, isPlainObject, optional, text, word, wording } from './rules.ts'
 import { timeouts } from './timeouts-schema.ts'
 
 const CALL = {
@@ -68,9 +68,10 @@ export function checkOverrides(overrides: object, kind: 'web' | 'ws'): void {
 
 /** Whether nothing is to be said against the overrides at a first look, which costs a hundredth of the schema. */
 function isPlainlyRight(overrides: object, kind: 'web' | 'ws'): boolean {
+  if (!isPlainObject(overrides)) return false
   let destinations = 0
   for (const key in overrides) {
-    const value: unknown = (overrides as Record<string, unknown>)[key]
+    const value: unknown = overrides[key]
     if (value === undefined) continue
     switch (key) {
       case 'target':

@@ -130,6 +130,7 @@ test('mistakes are told with their path', () => {
   assert.equal(unknown.example, 'addresses')
   assert.match(unknown.allowed, /'error-page', .* or an Interceptor with wrap\(\)$/)
   assert.equal(faultsOf([7])[0]?.message, 'is 7')
+  assert.equal(faultsOf([undefined])[0]?.message, 'is undefined')
   assert.equal(faultsOf('error-page')[0]?.path, 'routes[0].interceptors')
   assert.match(faultsOf([{ name: 'error-page', html: 7 }])[0]?.message ?? '', /html is 7/)
 })

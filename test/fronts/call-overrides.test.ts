@@ -334,6 +334,31 @@ for (const [overrides, message] of [
   })
 }
 
+for (const [what, overrides] of [
+  ['a list', []],
+  ['an object that inherits them', Object.create({ path: '/other' })],
+  ['an object of a class', new (class Overrides {})()],
+] as const) {
+  test(`overrides are a plain object, and not ${what}`, async () => {
+    await using backend = await mockBackend()
+    await using front = await calling({ target: backend.url }, overrides as WebOverrides)
+    assert.match(await (await fetch(front.url)).text(), /^500 .*ERR_PROXY_HOOK/)
+    assert.match(front.errors[0]?.message ?? '', /^the overrides of proxy\.web: .*the options object is an/s)
+    assert.equal(backend.requests.length, 0)
+  })
+}
+
+test('overrides that are undefined are as if they were not there', async () => {
+  await using backend = await mockBackend()
+  const names = ['target', 'group', 'path', 'method', 'headers', 'responseHeaders', 'timeouts', 'body', 'hostHeader']
+  const all = [...names, 'onError', 'transforms', 'interceptors', 'context']
+  for (const given of [all, ...all.map((name) => [name])]) {
+    const overrides = Object.fromEntries(given.map((name) => [name, undefined]))
+    await using front = await calling({ target: backend.url }, overrides)
+    assert.equal(await (await fetch(`${front.url}/a`)).text(), 'GET /a', given.join())
+  }
+})
+
 test('a stream as body is destroyed if the call is refused', async () => {
   await using backend = await mockBackend()
   const body = new PassThrough()
