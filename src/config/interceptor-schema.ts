@@ -39,7 +39,7 @@ const byName = v.lazy((input) => {
 const withOptions = v.looseObject({ name: byName }, wording(ALLOWED, EXAMPLE))
 
 const named = v.lazy((input) => {
-  if (input === undefined) return v.union([byName, withOptions])
+  if (input === undefined) return v.union([byName, withOptions], wording(ALLOWED, EXAMPLE))
   return v.pipe(
     isPlainObject(input) ? withOptions : byName,
     v.rawCheck(({ dataset, addIssue }) => {

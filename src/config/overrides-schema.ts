@@ -67,9 +67,10 @@ export function checkOverrides(overrides: object, kind: 'web' | 'ws'): void {
 
 /** Whether nothing is to be said against the overrides at a first look, which costs a hundredth of the schema. */
 function isPlainlyRight(overrides: object, kind: 'web' | 'ws'): boolean {
+  if (!isPlainObject(overrides)) return false
   let destinations = 0
   for (const key in overrides) {
-    const value: unknown = (overrides as Record<string, unknown>)[key]
+    const value: unknown = overrides[key]
     if (value === undefined) continue
     switch (key) {
       case 'target':

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { join } from 'node:path'
 import { test } from 'node:test'
+import type { InterceptorName } from '../../src/config/options.ts'
 import { createProxy, type OptionsError, type ProxyOptions, workerThreads } from '../../src/index.ts'
-import { deadPort, mockBackend } from '../../src/testing/index.ts'
+import { deadPort, type MockBackend, mockBackend } from '../../src/testing/index.ts'
 import { directory, run, start } from '../cli/command.ts'
+import { askLast, type RawClient, rawClient } from '../support/raw-client.ts'
 import { FRONTS, runInServer } from '../support/running-proxy.ts'
-import { without } from '../threads/threaded.ts'
+import { clientsOfThreads, LOOPBACK, without } from '../threads/threaded.ts'
 
 const PAGE = { name: 'error-page', html: '<h1>{{status}}</h1>' } as const
 
@@ -20,7 +20,75 @@ function faultsOf(interceptors: unknown): OptionsError['faults'] {
   return []
 }
 
+/** How each built-in shows that it works, on a route of its name. */
+const USES: Readonly<Record<InterceptorName, { options: object; asked?: string[]; answer: RegExp }>> = {
+  addresses: { options: { deny: ['loopback'] }, answer: /^HTTP\/1\.1 403 / },
+  compress: {
+    options: { encodings: ['gzip'], minBytes: 1 },
+    asked: ['Accept-Encoding: gzip'],
+    answer: /\r\nContent-Encoding: gzip\r\n(?!.*GET \/compress)/s,
+  },
+  cors: {
+    options: { origins: ['https://app.example'] },
+    asked: ['Origin: https://app.example'],
+    answer: /\r\nAccess-Control-Allow-Origin: https:\/\/app\.example\r\n/i,
+  },
+  'error-page': { options: { text: 'sorry: {{status}}', statuses: [503] }, answer: /^HTTP\/1\.1 503 .*sorry: 503$/s },
+  'follow-redirects': { options: { max: 1 }, answer: /^HTTP\/1\.1 200 .*GET \/follow-redirects\/there$/s },
+  'forward-auth': {
+    options: { requestHeaders: ['Remote-User'] },
+    asked: ['Remote-User: eve'],
+    answer: /^HTTP\/1\.1 200 .*GET \/forward-auth of alice$/s,
+  },
+  'rewrite-cookies': { options: { path: '/app' }, answer: /\r\nSet-Cookie: a=1; Path=\/app\r\n/ },
+  'rewrite-location': { options: { prefix: '/app' }, answer: /\r\nLocation: \/app\/there\r\n/ },
+}
+const NAMES = Object.keys(USES) as InterceptorName[]
+
+/** Gives each built-in something to do. Also the service that `forward-auth` asks. */
+function busyBackend(): Promise<MockBackend> {
+  return mockBackend((request, reply) => {
+    switch (request.path) {
+      case '/verify':
+        return reply.send({ headers: { 'Remote-User': 'alice' } })
+      case '/error-page':
+        return reply.send({ status: 503, body: 'secret' })
+      case '/follow-redirects':
+        return reply.send({ status: 302, headers: { Location: '/follow-redirects/there' } })
+      case '/rewrite-cookies':
+        return reply.send({ headers: { 'Set-Cookie': 'a=1; Path=/' } })
+      case '/rewrite-location':
+        return reply.send({ status: 201, headers: { Location: '/there' } })
+      default: {
+        const user = request.header('remote-user')
+        const body = `GET ${request.path}${user === undefined ? '' : ` of ${user}`}`
+        reply.send({ headers: { 'Content-Type': 'text/plain' }, body })
+      }
+    }
+  })
+}
+
+/** A route for each built-in, in words that data can say. */
+function dataFor({ url }: MockBackend): ProxyOptions {
+  const routes = NAMES.map((name) => {
+    const own = name === 'forward-auth' ? { url: `${url}/verify` } : {}
+    return { path: `/${name}`, interceptors: [{ name, ...USES[name].options, ...own }] }
+  })
+  return { target: url, routes: [...routes, { path: '/' }] } as ProxyOptions
+}
+
+async function check(name: InterceptorName, client: RawClient): Promise<void> {
+  const { asked, answer } = USES[name]
+  assert.match(await askLast(client, `/${name}`, asked), answer)
+}
+
 for (const { name, run: runFront } of FRONTS) {
+  test(`${name}: each built-in works by its name`, async () => {
+    await using backend = await busyBackend()
+    await using front = await runFront(dataFor(backend))
+    for (const each of NAMES) await check(each, rawClient(front.port))
+  })
+
   test(`${name}: built-in interceptors by name, with and without options`, async () => {
     const dead = await deadPort()
     await using front = await runFront({
@@ -62,12 +130,13 @@ test('mistakes are told with their path', () => {
   assert.equal(unknown.example, 'addresses')
   assert.match(unknown.allowed, /'error-page', .* or an Interceptor with wrap\(\)$/)
   assert.equal(faultsOf([7])[0]?.message, 'is 7')
+  assert.equal(faultsOf([undefined])[0]?.message, 'is undefined')
   assert.equal(faultsOf('error-page')[0]?.path, 'routes[0].interceptors')
   assert.match(faultsOf([{ name: 'error-page', html: 7 }])[0]?.message ?? '', /html is 7/)
 })
 
 test('every example of a named interceptor is right', () => {
-  for (const name of ['addresses', 'compress', 'cors', 'error-page', 'follow-redirects', 'forward-auth'] as const) {
+  for (const name of NAMES) {
     const [fault] = faultsOf([{ name, wrong: 1 }])
     assert.deepEqual(faultsOf([fault?.example]), [], name)
   }
@@ -81,30 +150,29 @@ test('an update with the same named interceptors changes no route', async () => 
   assert.deepEqual(other.plan.routes.changed, ['/'])
 })
 
-test('threads get them as data', { skip: await without() }, async () => {
-  const dead = await deadPort()
+test('each built-in works by its name in each of two threads', { skip: await without() }, async () => {
+  await using backend = await busyBackend()
   await using proxy = createProxy({
-    target: dead.url,
-    retry: false,
-    routes: [{ interceptors: [PAGE] }],
+    ...dataFor(backend),
     executor: workerThreads({ threads: 2 }),
     drainTimeoutMs: 100,
   })
-  const { url } = await proxy.listen({ port: 0, host: '127.0.0.1' })
-  const response = await fetch(url, { headers: { accept: 'text/html', connection: 'close' } })
-  assert.equal(await response.text(), '<h1>502</h1>')
+  const { port } = await proxy.listen(LOOPBACK)
+  for (const each of NAMES) {
+    for (const client of (await clientsOfThreads(proxy, port, 2)).values()) await check(each, client)
+  }
 })
 
-test('the command reads them from its file', async (t) => {
-  const dead = await deadPort()
-  const cwd = directory(t, {})
-  const file = (interceptors: unknown[]) =>
-    JSON.stringify({ target: dead.url, listen: '127.0.0.1:0', retry: false, routes: [{ interceptors }] })
-  writeFileSync(join(cwd, 'heddle.config.json'), file([PAGE]))
-  const response = await fetch(await start(t, [], cwd).url(), { headers: { accept: 'text/html' } })
-  assert.equal(await response.text(), '<h1>502</h1>')
-  writeFileSync(join(cwd, 'wrong.json'), file([{ name: 'cors' }]))
-  const { code, stderr } = await run(t, ['check', 'wrong.json'], cwd)
+test('each built-in works by its name in the file of the command', async (t) => {
+  await using backend = await busyBackend()
+  const file = JSON.stringify({ ...dataFor(backend), listen: '127.0.0.1:0' })
+  const url = await start(t, [], directory(t, { 'heddle.config.json': file })).url()
+  for (const each of NAMES) await check(each, rawClient(Number(new URL(url).port)))
+})
+
+test('the command tells mistakes in its file', async (t) => {
+  const file = JSON.stringify({ target: 'http://a', routes: [{ interceptors: [{ name: 'cors' }] }] })
+  const { code, stderr } = await run(t, ['check', 'wrong.json'], directory(t, { 'wrong.json': file }))
   assert.notEqual(code, 0)
   assert.match(stderr, /routes\[0\]\.interceptors\[0\] is wrong: cors: origins/)
 })

@@ -84,7 +84,9 @@ test('a target may be an object, as in `backends`', async () => {
   await using secure = await mockBackend({ body: 'x' }, { tls: { cert: certificate, key } })
   const tls = { ca: certificate, servername: 'backend.test' }
   // New objects with the same content use the same connection.
-  await using front = await calling({}, () => ({ target: { url: secure.url, tls: { ...tls } } }))
+  await using front = await calling({}, () => ({
+    target: { url: secure.url, tls: { ...tls }, weight: 2, id: 'secure', metadata: { zone: 'a' } },
+  }))
   for (let i = 0; i < 3; i++) assert.equal((await fetch(front.url)).status, 200)
   assert.equal(secure.connections, 1)
   await using distrusting = await calling({}, { target: { url: secure.url } })
@@ -331,6 +333,31 @@ for (const [overrides, message] of [
     assert.equal(backend.requests.length, 0)
   })
 }
+
+for (const [what, overrides] of [
+  ['a list', []],
+  ['an object that inherits them', Object.create({ path: '/other' })],
+  ['an object of a class', new (class Overrides {})()],
+] as const) {
+  test(`overrides are a plain object, and not ${what}`, async () => {
+    await using backend = await mockBackend()
+    await using front = await calling({ target: backend.url }, overrides as WebOverrides)
+    assert.match(await (await fetch(front.url)).text(), /^500 .*ERR_PROXY_HOOK/)
+    assert.match(front.errors[0]?.message ?? '', /^the overrides of proxy\.web: .*the options object is an/s)
+    assert.equal(backend.requests.length, 0)
+  })
+}
+
+test('overrides that are undefined are as if they were not there', async () => {
+  await using backend = await mockBackend()
+  const names = ['target', 'group', 'path', 'method', 'headers', 'responseHeaders', 'timeouts', 'body', 'hostHeader']
+  const all = [...names, 'onError', 'transforms', 'interceptors', 'context']
+  for (const given of [all, ...all.map((name) => [name])]) {
+    const overrides = Object.fromEntries(given.map((name) => [name, undefined]))
+    await using front = await calling({ target: backend.url }, overrides)
+    assert.equal(await (await fetch(`${front.url}/a`)).text(), 'GET /a', given.join())
+  }
+})
 
 test('a stream as body is destroyed if the call is refused', async () => {
   await using backend = await mockBackend()

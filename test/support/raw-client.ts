@@ -73,6 +73,15 @@ export async function converse(where: number | string, bytes: string): Promise<{
   return { text: client.text, ending }
 }
 
+/** Sends the last request of a connection. @returns the response to it, head and body. */
+export async function askLast(client: RawClient, path: string, headers: readonly string[] = []): Promise<string> {
+  const from = client.text.length
+  const lines = ['Host: test', 'Connection: close', ...headers].map((line) => `${line}\r\n`).join('')
+  client.write(`GET ${path} HTTP/1.1\r\n${lines}\r\n`)
+  await client.ended
+  return client.text.slice(from)
+}
+
 /** Resolves when nobody listens there any more. */
 export async function untilRefused(where: number | string): Promise<void> {
   for (;;) {
