@@ -1,7 +1,7 @@
 import type { Interceptor } from '../contracts/interceptor.ts'
 import { trustMatcher } from '../headers/trust.ts'
-import { checkKeys, shown, stringList, within } from './option-checks.ts'
-import { respond } from './respond.ts'
+import { checkKeys, optionError, stringList, within } from './option-checks.ts'
+import { forbid } from './respond.ts'
 
 /**
  * Options of {@link addresses}: lists of addresses (`192.0.2.7`), CIDR ranges (`10.0.0.0/8`, `2001:db8::/32`) and the names `loopback`,
@@ -14,6 +14,8 @@ export interface AddressesOptions {
   deny?: readonly string[]
 }
 
+const NAME = 'addresses'
+
 /**
  * Refuses clients by their address with 403. The address is `exchange.clientAddress`: with `trustedProxies` it comes from
  * X-Forwarded-For, without them it is that of the connection. A mapped IPv4 address (`::ffff:10.0.0.1`) is compared as IPv4.
@@ -22,7 +24,7 @@ export interface AddressesOptions {
  * @throws TypeError for wrong options.
  */
 export function addresses(options: AddressesOptions): Interceptor {
-  checkKeys('addresses', options, ['allow', 'deny'])
+  checkKeys(NAME, options, ['allow', 'deny'])
   const { allow, deny } = options
   if (allow === undefined && deny === undefined) {
     throw new TypeError("addresses: give allow, deny or both, such as allow: ['private']")
@@ -30,21 +32,19 @@ export function addresses(options: AddressesOptions): Interceptor {
   const isAllowed = allow === undefined ? () => true : matcher('allow', allow)
   const isDenied = deny === undefined ? () => false : matcher('deny', deny)
   return {
-    name: 'addresses',
+    name: NAME,
     wrap: (next) => (exchange, request, body, sink) => {
       const { clientAddress } = exchange
       if (clientAddress !== 'unknown' && isAllowed(clientAddress) && !isDenied(clientAddress)) {
         return next(exchange, request, body, sink)
       }
-      const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Cache-Control', 'no-store']
-      respond(sink, { status: 403, headers, body: '403 Forbidden\n' })
+      forbid(sink)
     },
   }
 }
 
 function matcher(option: string, value: unknown): (address: string) => boolean {
-  const where = `addresses: ${option}`
-  const ranges = stringList(where, value, "['10.0.0.0/8', 'loopback']")
-  if (ranges.length === 0) throw new TypeError(`${where} is ${shown(value)}, an empty list; leave it out instead`)
-  return within(where, () => trustMatcher(ranges))
+  const ranges = stringList(NAME, option, value, "['10.0.0.0/8', 'loopback']")
+  if (ranges.length === 0) throw optionError(NAME, option, value, 'an address at least, or leave the option out')
+  return within(`${NAME}: ${option}`, () => trustMatcher(ranges))
 }

@@ -11,7 +11,7 @@ import { askForDecodable, badBody, codingsOf, decodersFor, HAS_ZSTD } from './bo
 import { type Call, type Divert, DivertedSink, IGNORED, type TakenBody } from './bodies/diverted-sink.ts'
 import { mediaTypes } from './bodies/media-types.ts'
 import { forgetContent, hasWholeBody } from './bodies/old-bytes.ts'
-import { checkKeys, checkWhole, optionError } from './option-checks.ts'
+import { checkWhole, optionError, withDefaults } from './option-checks.ts'
 import { respond } from './respond.ts'
 import { wrapSink } from './wrap-sink.ts'
 
@@ -63,14 +63,9 @@ export const BUFFERED_BODY_DEFAULTS = Object.freeze({
  * @throws TypeError for an invalid option.
  */
 export function bufferedBody(options: BufferedBodyOptions): Interceptor {
-  checkKeys(NAME, options, ['maxBytes', 'contentTypes', 'edit'])
-  const {
-    maxBytes = BUFFERED_BODY_DEFAULTS.maxBytes,
-    contentTypes = BUFFERED_BODY_DEFAULTS.contentTypes,
-    edit,
-  } = options
+  const { maxBytes, contentTypes, edit } = withDefaults(NAME, options, BUFFERED_BODY_DEFAULTS, ['edit'])
   if (typeof edit !== 'function') throw optionError(NAME, 'edit', edit, 'a function')
-  checkWhole(`${NAME}: maxBytes`, maxBytes, 1, BUFFERED_BODY_DEFAULTS.maxBytes)
+  checkWhole(NAME, 'maxBytes', maxBytes, { least: 1, example: BUFFERED_BODY_DEFAULTS.maxBytes })
   const isMeant = mediaTypes(contentTypes, NAME, 'contentTypes')
 
   const divert: Divert = (call, head, flow) => {

@@ -13,7 +13,7 @@ import { type Call, type Divert, DivertedSink, type TakenBody } from './bodies/d
 import { type Coding, type Encoder, encoder, encoderError, LEVELS } from './bodies/encoders.ts'
 import { mediaTypes } from './bodies/media-types.ts'
 import { forgetBytes, isPart, trailersOfChangedBody } from './bodies/old-bytes.ts'
-import { checkKeys, checkWhole, isObject, optionError } from './option-checks.ts'
+import { checkWhole, isObject, memberError, optionError, withDefaults } from './option-checks.ts'
 
 /** Options of {@link compress}. */
 export interface CompressOptions {
@@ -34,6 +34,7 @@ export interface CompressOptions {
 }
 
 const NAME = 'compress'
+const CODINGS = `one of ${Object.keys(LEVELS).join(', ')}`
 
 /** The defaults of {@link CompressOptions}. */
 export const COMPRESS_DEFAULTS = Object.freeze({
@@ -70,14 +71,8 @@ const SMALL_BYTES = 16_384
  * @throws TypeError for an invalid option.
  */
 export function compress(options: CompressOptions = {}): Interceptor {
-  checkKeys(NAME, options, ['encodings', 'levels', 'minBytes', 'types'])
-  const {
-    encodings = COMPRESS_DEFAULTS.encodings,
-    levels = {},
-    minBytes = COMPRESS_DEFAULTS.minBytes,
-    types = COMPRESS_DEFAULTS.types,
-  } = options
-  checkWhole(`${NAME}: minBytes`, minBytes, 1, COMPRESS_DEFAULTS.minBytes)
+  const { encodings, levels, minBytes, types } = withDefaults(NAME, options, COMPRESS_DEFAULTS)
+  checkWhole(NAME, 'minBytes', minBytes, { least: 1, example: COMPRESS_DEFAULTS.minBytes })
   checkLevels(levels)
   checkEncodings(encodings)
   const encoders = new Map(
@@ -233,10 +228,8 @@ function forbidsTransform(headers: Readonly<HeaderList>): boolean {
 function checkLevels(levels: unknown): void {
   if (!isObject(levels)) throw optionError(NAME, 'levels', levels, 'levels, such as { br: 4, gzip: 6 }')
   for (const [coding, level] of Object.entries(levels)) {
-    checkCoding('a key of levels', coding)
-    const { least, most } = LEVELS[coding as Coding]
-    if (!Number.isInteger(level) || (level as number) < least || (level as number) > most)
-      throw optionError(NAME, `levels.${coding}`, level, `a whole number from ${least} to ${most}`)
+    if (!isCoding(coding)) throw optionError(NAME, 'a key of levels', coding, CODINGS)
+    checkWhole(NAME, `levels.${coding}`, level, { ...LEVELS[coding], example: COMPRESS_DEFAULTS.levels[coding] })
   }
 }
 
@@ -244,18 +237,14 @@ function checkEncodings(encodings: unknown): void {
   if (!Array.isArray(encodings) || encodings.length === 0)
     throw optionError(NAME, 'encodings', encodings, "a list, such as ['br', 'gzip']")
   for (const coding of encodings as unknown[]) {
-    checkCoding('a member of encodings', coding)
-    if (coding === 'zstd' && !HAS_ZSTD)
-      throw optionError(
-        NAME,
-        'a member of encodings',
-        coding,
-        `another one: Node ${process.version} has no zstd (22.15 has)`,
-      )
+    if (!isCoding(coding)) throw memberError(NAME, 'encodings', coding, CODINGS)
+    if (coding === 'zstd' && !HAS_ZSTD) {
+      const allowed = `another one: Node ${process.version} has no zstd (22.15 has)`
+      throw memberError(NAME, 'encodings', coding, allowed)
+    }
   }
 }
 
-function checkCoding(option: string, coding: unknown): void {
-  if (typeof coding !== 'string' || !Object.hasOwn(LEVELS, coding))
-    throw optionError(NAME, option, coding, `one of ${Object.keys(LEVELS).join(', ')}`)
+function isCoding(value: unknown): value is Coding {
+  return typeof value === 'string' && Object.hasOwn(LEVELS, value)
 }

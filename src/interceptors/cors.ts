@@ -5,8 +5,9 @@ import { hasListToken, isToken } from '../http1/fields.ts'
 import { ProxyError } from '../model/errors.ts'
 import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
 import type { HeaderView } from '../model/header-view.ts'
-import { checkKeys, checkWhole, shown, stringList } from './option-checks.ts'
-import { respond } from './respond.ts'
+import { checkWhole, memberError, optionError, stringList, withDefaults } from './option-checks.ts'
+import { originMatcher } from './origins.ts'
+import { forbid, respond } from './respond.ts'
 import { wrapSink } from './wrap-sink.ts'
 
 /** Options of {@link cors}. */
@@ -37,10 +38,7 @@ export const CORS_DEFAULTS = Object.freeze({
   maxAgeSeconds: 600,
 })
 
-/** `scheme://`, and what follows up to a path. */
-const ORIGIN = /^[a-z][a-z\d+.-]*:\/\/(\*\.)?[^\s/?#@*\\]+$/
-/** What may stand for the `*` of a pattern. */
-const LABELS = /^[a-z\d-]+(?:\.[a-z\d-]+)*$/
+const NAME = 'cors'
 
 /**
  * Cross-origin resource sharing (the CORS protocol of the Fetch standard), for browsers. Preflights are responded to with 204, without
@@ -52,26 +50,19 @@ const LABELS = /^[a-z\d-]+(?:\.[a-z\d-]+)*$/
  * @throws TypeError for wrong options.
  */
 export function cors(options: CorsOptions): Interceptor {
-  checkKeys('cors', options, ['origins', ...Object.keys(CORS_DEFAULTS)])
-  const {
-    origins,
-    methods = CORS_DEFAULTS.methods,
-    headers = CORS_DEFAULTS.headers,
-    exposedHeaders = CORS_DEFAULTS.exposedHeaders,
-    credentials = CORS_DEFAULTS.credentials,
-    maxAgeSeconds = CORS_DEFAULTS.maxAgeSeconds,
-  } = options
-  checkWhole('cors: maxAgeSeconds', maxAgeSeconds, 0, 600)
-  if (typeof credentials !== 'boolean')
-    throw new TypeError(`cors: credentials is ${shown(credentials)}; give true or false`)
-  const isListed = originMatcher(origins, credentials)
+  const { origins, methods, headers, exposedHeaders, credentials, maxAgeSeconds } = withDefaults(
+    NAME,
+    options,
+    CORS_DEFAULTS,
+    ['origins'],
+  )
+  checkWhole(NAME, 'maxAgeSeconds', maxAgeSeconds, { least: 0, example: CORS_DEFAULTS.maxAgeSeconds })
+  if (typeof credentials !== 'boolean') throw optionError(NAME, 'credentials', credentials, 'true or false')
+  const isListed = originMatcher(NAME, 'origins', origins, credentials)
   const allowsAny = origins === '*'
-  const allowedMethods = tokens('methods', methods, "['GET', 'PUT']").join(', ')
-  const allowedHeaders = headers === '*' ? null : tokens('headers', headers, "['Content-Type']").join(', ')
-  const exposed = tokens('exposedHeaders', exposedHeaders, "['X-Total']")
-  if (credentials && [...(allowedHeaders === null ? [] : headers), ...exposed].includes('*')) {
-    throw new TypeError("cors: with credentials, '*' in a list is no wildcard for browsers; list the names")
-  }
+  const allowedMethods = tokens('methods', methods, credentials, "['GET', 'PUT']").join(', ')
+  const allowedHeaders = headers === '*' ? null : tokens('headers', headers, credentials, "['Content-Type']").join(', ')
+  const exposed = tokens('exposedHeaders', exposedHeaders, credentials, "['X-Total']")
 
   /** The headers that let a page of this origin read a response. */
   function grants(origin: string | undefined): readonly (readonly [name: string, value: string])[] {
@@ -112,14 +103,13 @@ export function cors(options: CorsOptions): Interceptor {
   }
 
   return {
-    name: 'cors',
+    name: NAME,
     wrap: (next) => (exchange, request, body, sink) => {
       const origin = exchange.header('origin')
       if (exchange.upgrade !== null) {
         if (origin === undefined || isListed(origin) || isOwn(origin, exchange.host))
           return next(exchange, request, body, sink)
-        const plain = ['Content-Type', 'text/plain; charset=utf-8', 'Cache-Control', 'no-store']
-        return respond(sink, { status: 403, headers: plain, body: '403 Forbidden\n' })
+        return forbid(sink)
       }
       const isPreflight =
         exchange.method === 'OPTIONS' && exchange.header('access-control-request-method') !== undefined
@@ -170,57 +160,13 @@ function isOwn(origin: string, host: string): boolean {
   )
 }
 
-function tokens(option: string, value: unknown, example: string): readonly string[] {
-  const list = stringList(`cors: ${option}`, value, example)
+/** A list of names. @throws TypeError for anything else, and for `*` with credentials. */
+function tokens(option: string, value: unknown, credentials: boolean, example: string): readonly string[] {
+  const list = stringList(NAME, option, value, example)
   for (const token of list) {
-    if (!isToken(token))
-      throw new TypeError(`cors: ${option} has ${shown(token)}, which is not a name; give a list such as ${example}`)
+    if (!isToken(token)) throw memberError(NAME, option, token, `a name, in a list such as ${example}`)
+    if (token === '*' && credentials)
+      throw memberError(NAME, option, token, 'names: with credentials it is no wildcard for browsers')
   }
   return list
-}
-
-/** @throws TypeError for wrong `origins`. */
-function originMatcher(origins: unknown, credentials: boolean): (origin: string) => boolean {
-  const where = 'cors: origins'
-  const example = "'*' or a list such as ['https://app.example']"
-  if (origins === '*') {
-    if (!credentials) return () => true
-    throw new TypeError(
-      "cors: origins: '*' with credentials: true would let every site act as the user; list the origins",
-    )
-  }
-  if (!Array.isArray(origins)) throw new TypeError(`${where} is ${shown(origins)}; give ${example}`)
-  const list = stringList(where, origins, "['https://app.example']")
-  if (list.length === 0) throw new TypeError(`${where} is an empty list; give ${example}`)
-  const exact = new Set<string>()
-  const patterns: { readonly start: string; readonly end: string }[] = []
-  for (const origin of list) {
-    if (origin === 'null' && credentials) {
-      throw new TypeError(`${where} has 'null' with credentials: true, which would let every site act as the user`)
-    }
-    const found = origin === 'null' ? [] : ORIGIN.exec(origin)
-    if (found === null || !isSerialized(origin)) {
-      throw new TypeError(`${where} has ${shown(origin)}, which no browser sends; give ${example}`)
-    }
-    if (found[1] === undefined) exact.add(origin)
-    else {
-      const star = origin.indexOf('*')
-      patterns.push({ start: origin.slice(0, star), end: origin.slice(star + 1) })
-    }
-  }
-  return (origin) =>
-    exact.has(origin) ||
-    patterns.some(
-      ({ start, end }) =>
-        origin.length > start.length + end.length &&
-        origin.startsWith(start) &&
-        origin.endsWith(end) &&
-        LABELS.test(origin.slice(start.length, -end.length)),
-    )
-}
-
-/** Whether browsers write the origin in this way: in lower case, without the scheme's own port. */
-function isSerialized(origin: string): boolean {
-  if (!/^https?:/.test(origin)) return true
-  return URL.parse(origin.replace('*', 'a'))?.origin === origin.replace('*', 'a')
 }

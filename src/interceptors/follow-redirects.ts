@@ -6,7 +6,7 @@ import type { ExchangeView, HeaderList } from '../model/exchange-view.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { below, pathOf } from '../model/path.ts'
 import { describesContent } from './content-headers.ts'
-import { checkKeys, isObject, optionError } from './option-checks.ts'
+import { checkWhole, isObject, optionError, withDefaults } from './option-checks.ts'
 import { askedHost, clientPaths, isOwnAddress, type PrefixChange, protocolOf } from './own-address.ts'
 import { callReplaceable } from './replaceable.ts'
 
@@ -55,13 +55,11 @@ const PERSONAL = new Set(['authorization', 'cookie', 'host'])
  * @throws TypeError if an option is wrong.
  */
 export function followRedirects(options: FollowRedirectsOptions = {}): Interceptor {
-  checkKeys(NAME, options, ['max', 'prefix', 'origins'])
-  const { max = FOLLOW_REDIRECTS_DEFAULTS.max } = options
-  if (!Number.isInteger(max) || max < 1 || max > MOST_REDIRECTS)
-    throw optionError(NAME, 'max', max, `an integer from 1 to ${MOST_REDIRECTS}, such as 5`)
-  const clientPath = clientPaths(NAME, options.prefix)
+  const { max, prefix, origins } = withDefaults(NAME, options, FOLLOW_REDIRECTS_DEFAULTS, ['prefix', 'origins'])
+  checkWhole(NAME, 'max', max, { least: 1, most: MOST_REDIRECTS, example: FOLLOW_REDIRECTS_DEFAULTS.max })
+  const clientPath = clientPaths(NAME, prefix)
   const backendPath = clientPaths(NAME, undefined)
-  const groups = groupsOf(options.origins)
+  const groups = groupsOf(origins)
 
   /** The path to send to the same group, or `null` if the redirect must not be followed. */
   const ownPath = (exchange: ExchangeView, backend: Backend, method: string, url: URL, isElsewhere: boolean) => {

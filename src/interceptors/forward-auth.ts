@@ -12,7 +12,7 @@ import { resolveDotSegments } from '../model/path.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { AuthService, isSuccess } from './auth-service.ts'
-import { checkKeys, checkWhole, headerNames, shown, within } from './option-checks.ts'
+import { checkWhole, headerNames, memberError, optionError, withDefaults, within } from './option-checks.ts'
 import { ownHeaders } from './own-headers.ts'
 import { BodySender } from './send-body.ts'
 import { verdictCache } from './verdict-cache.ts'
@@ -66,6 +66,8 @@ export const FORWARD_AUTH_DEFAULTS = Object.freeze({
   maxCached: 10_000,
 })
 
+const NAME = 'forward-auth'
+
 /** What the service has said of a request that passes. */
 interface Verdict {
   readonly toBackend: HeaderList
@@ -80,31 +82,22 @@ interface Verdict {
  * @throws TypeError for wrong options.
  */
 export function forwardAuth(options: ForwardAuthOptions, clock: Clock = systemClock): Interceptor {
-  checkKeys('forward-auth', options, ['url', 'tls', ...Object.keys(FORWARD_AUTH_DEFAULTS)])
-  const {
-    url,
-    requestHeaders = FORWARD_AUTH_DEFAULTS.requestHeaders,
-    responseHeaders = FORWARD_AUTH_DEFAULTS.responseHeaders,
-    clientHeaders = FORWARD_AUTH_DEFAULTS.clientHeaders,
-    timeoutMs = FORWARD_AUTH_DEFAULTS.timeoutMs,
-    cacheMs = FORWARD_AUTH_DEFAULTS.cacheMs,
-    cacheBy = FORWARD_AUTH_DEFAULTS.cacheBy,
-    maxCached = FORWARD_AUTH_DEFAULTS.maxCached,
-    tls,
-  } = options
-  checkWhole('forward-auth: timeoutMs', timeoutMs, 1, 1000)
-  checkWhole('forward-auth: cacheMs', cacheMs, 0, 5000)
-  if (cacheBy !== 'request' && cacheBy !== 'credentials') {
-    throw new TypeError(`forward-auth: cacheBy is ${shown(cacheBy)}; give 'request' or 'credentials'`)
-  }
-  const toBackend = headerNames('forward-auth: requestHeaders', requestHeaders, "['Remote-User']")
-  const toClient = headerNames('forward-auth: responseHeaders', responseHeaders, "['Set-Cookie']")
-  const toService = headerNames('forward-auth: clientHeaders', clientHeaders, "['Cookie']")
+  const { url, tls, requestHeaders, responseHeaders, clientHeaders, timeoutMs, cacheMs, cacheBy, maxCached } =
+    withDefaults(NAME, options, FORWARD_AUTH_DEFAULTS, ['url', 'tls'])
+  checkWhole(NAME, 'timeoutMs', timeoutMs, { least: 1, example: FORWARD_AUTH_DEFAULTS.timeoutMs })
+  checkWhole(NAME, 'cacheMs', cacheMs, { least: 0, example: 5000 })
+  if (cacheBy !== 'request' && cacheBy !== 'credentials')
+    throw optionError(NAME, 'cacheBy', cacheBy, "'request' or 'credentials'")
+  checkWhole(NAME, 'maxCached', maxCached, { least: 1, example: FORWARD_AUTH_DEFAULTS.maxCached })
+  const toBackend = headerNames(NAME, 'requestHeaders', requestHeaders, "['Remote-User']")
+  const toClient = headerNames(NAME, 'responseHeaders', responseHeaders, "['Set-Cookie']")
+  const toService = headerNames(NAME, 'clientHeaders', clientHeaders, "['Cookie']")
   const forged = toService.find((name) => /^host$/i.test(name) || classify(name, FORWARDING) !== 0)
-  if (forged !== undefined) throw new TypeError(`forward-auth: clientHeaders has ${forged}, which clients may forge`)
+  if (forged !== undefined)
+    throw memberError(NAME, 'clientHeaders', forged, 'another header: clients may forge this one')
   const own = ownHeaders(toBackend)
-  const cache = within('forward-auth: maxCached', () => verdictCache<Verdict>(maxCached))
-  const service = within('forward-auth: url', () => new AuthService(String(url), tls, timeoutMs, clock))
+  const cache = verdictCache<Verdict>(maxCached)
+  const service = within(`${NAME}: url`, () => new AuthService(String(url), tls, timeoutMs, clock))
 
   /** Headers of the client that the service gets. */
   function credentialsOf(exchange: ExchangeView): HeaderList {
@@ -120,7 +113,7 @@ export function forwardAuth(options: ForwardAuthOptions, clock: Clock = systemCl
   }
 
   return {
-    name: 'forward-auth',
+    name: NAME,
     wrap(next) {
       const pass = (verdict: Verdict, ...[exchange, request, body, sink]: Parameters<typeof next>): void =>
         next(
@@ -226,6 +219,6 @@ async function refuse(
 }
 
 function unavailable({ name }: AuthService, cause: unknown): ProxyError {
-  const message = `forward-auth: no verdict from ${name}: ${describeError(cause)}`
+  const message = `${NAME}: no verdict from ${name}: ${describeError(cause)}`
   return new ProxyError('ERR_PROXY_AUTH_UNAVAILABLE', message, { cause })
 }

@@ -12,19 +12,43 @@ export function within<Value>(where: string, make: () => Value): Value {
 }
 
 /** @throws TypeError if `options` is not an object, or has a key that is not in `allowed`: a misspelt option protects nothing. */
-export function checkKeys(where: string, options: unknown, allowed: readonly string[]): void {
-  if (!isObject(options)) {
-    throw new TypeError(`${where}: the options are ${shown(options)}; give an object`)
-  }
+export function checkKeys(name: string, options: unknown, allowed: readonly string[]): void {
+  if (!isObject(options)) throw new TypeError(`${name}: the options are ${shown(options)}; give an object`)
   const unknown = Object.keys(options).filter((key) => !allowed.includes(key))
   if (unknown.length > 0) {
-    throw new TypeError(`${where}: there is no option ${unknown.join(', ')}; allowed: ${allowed.join(', ')}`)
+    throw new TypeError(`${name}: there is no option ${unknown.join(', ')}; allowed: ${allowed.join(', ')}`)
   }
 }
 
-/** The error for an option with a wrong value. @param allowed follows "give". */
-export function optionError(where: string, option: string, value: unknown, allowed: string): TypeError {
-  return new TypeError(`${where}: ${option} is ${shown(value)}; give ${allowed}`)
+/**
+ * The options, with the defaults of those that are missing or `undefined`.
+ * @param others the options without a default.
+ * @throws TypeError as {@link checkKeys}.
+ */
+export function withDefaults<Options extends object, Defaults extends object>(
+  name: string,
+  options: Options,
+  defaults: Defaults,
+  others: readonly Exclude<keyof Options & string, keyof Defaults>[] = [],
+): Omit<Options, keyof Defaults> & Required<Pick<Options, keyof Options & keyof Defaults>> {
+  const allowed = [...others, ...Object.keys(defaults)]
+  checkKeys(name, options, allowed)
+  const complete: Record<string, unknown> = Object.fromEntries(Object.entries(defaults))
+  for (const key of allowed) {
+    const value = options[key as keyof Options]
+    if (value !== undefined) complete[key] = value
+  }
+  return complete as ReturnType<typeof withDefaults<Options, Defaults>>
+}
+
+/** The error for an option with a wrong value. @param name of the interceptor. @param allowed follows "give". */
+export function optionError(name: string, option: string, value: unknown, allowed: string): TypeError {
+  return new TypeError(`${name}: ${option} is ${shown(value)}; give ${allowed}`)
+}
+
+/** The error for a list with a wrong member. */
+export function memberError(name: string, option: string, member: unknown, allowed: string): TypeError {
+  return optionError(name, `a member of ${option}`, member, allowed)
 }
 
 /** Whether it is an object of options or a table: not `null`, and no array. */
@@ -33,25 +57,31 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** A copy of a list of strings. @param example a correct value. @throws TypeError for anything else. */
-export function stringList(where: string, value: unknown, example: string): readonly string[] {
+export function stringList(name: string, option: string, value: unknown, example: string): readonly string[] {
   if (Array.isArray(value) && value.every((member) => typeof member === 'string')) return [...value]
-  throw new TypeError(`${where} is ${shown(value)}; give a list of strings, such as ${example}`)
+  throw optionError(name, option, value, `a list of strings, such as ${example}`)
 }
 
 /** A copy of a list of names of headers that interceptors may write. @throws TypeError for anything else. */
-export function headerNames(where: string, value: unknown, example: string): readonly string[] {
-  const names = stringList(where, value, example)
-  for (const name of names) {
-    if (!isToken(name)) throw new TypeError(`${where} has ${shown(name)}, which is not a header name`)
-    if (isReserved(name)) throw new TypeError(`${where} has ${name}, which is written by the proxy itself`)
+export function headerNames(name: string, option: string, value: unknown, example: string): readonly string[] {
+  const headers = stringList(name, option, value, example)
+  for (const header of headers) {
+    if (!isToken(header)) throw memberError(name, option, header, 'the name of a header')
+    if (isReserved(header)) throw memberError(name, option, header, 'another header: the proxy itself writes this one')
   }
-  return names
+  return headers
 }
 
-/** @throws TypeError unless `value` is a whole number from `least` on. */
-export function checkWhole(where: string, value: unknown, least: number, example: number): asserts value is number {
-  if (Number.isSafeInteger(value) && (value as number) >= least) return
-  throw new TypeError(`${where} is ${shown(value)}; give a whole number from ${least} on, such as ${example}`)
+/** @throws TypeError unless `value` is a whole number from `least` on, up to `most`. */
+export function checkWhole(
+  name: string,
+  option: string,
+  value: unknown,
+  { least, most = Number.MAX_SAFE_INTEGER, example }: { least: number; most?: number; example: number },
+): asserts value is number {
+  if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most) return
+  const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`
+  throw optionError(name, option, value, `a whole number ${range}, such as ${example}`)
 }
 
 /** A value for a message. */

@@ -17,7 +17,7 @@ export interface OwnHeaders {
  * @throws TypeError if `names` is not a list of names of headers that an interceptor may write.
  */
 export function ownHeaders(names: readonly string[]): OwnHeaders {
-  const plain = new Set(headerNames('ownHeaders: names', names, "['X-User']").map(plainName))
+  const plain = new Set(headerNames('ownHeaders', 'names', names, "['X-User']").map(plainName))
   // One view of a body, whatever the number of calls: it has one reader.
   const views = new WeakMap<BodySource, BodySource>()
 

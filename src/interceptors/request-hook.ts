@@ -4,9 +4,11 @@ import { headerView } from '../headers/view.ts'
 import type { ExchangeView } from '../model/exchange-view.ts'
 import type { HeaderView } from '../model/header-view.ts'
 import { isPromise } from '../runtime/callbacks.ts'
-import { shown } from './option-checks.ts'
+import { optionError, shown } from './option-checks.ts'
 import { BodySender } from './send-body.ts'
 import { isResponse, openResponse, type ResponseLike } from './whatwg-response.ts'
+
+const NAME = 'request-hook'
 
 /** A request before it is sent on. What a {@link RequestHook} changes is sent. */
 export interface HookRequest {
@@ -34,11 +36,9 @@ export type RequestHook = (
  * @throws TypeError if `hook` is not a function.
  */
 export function requestHook(hook: RequestHook): Interceptor {
-  if (typeof hook !== 'function') {
-    throw new TypeError(`request-hook: the hook is ${shown(hook)}; give a function of (request, exchange)`)
-  }
+  if (typeof hook !== 'function') throw optionError(NAME, 'the hook', hook, 'a function of (request, exchange)')
   return {
-    name: 'request-hook',
+    name: NAME,
     wrap: (next) => (exchange, request, body, sink) => {
       const headers = [...request.headers]
       const { method, path } = request

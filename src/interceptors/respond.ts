@@ -19,3 +19,9 @@ export function respond(sink: ResponseSink, { status, headers = [], body = '' }:
   if (bytes.length > 0) sink.onData(bytes)
   sink.onEnd(null)
 }
+
+/** Refuses a request with 403. */
+export function forbid(sink: ResponseSink): void {
+  const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Cache-Control', 'no-store']
+  respond(sink, { status: 403, headers, body: '403 Forbidden\n' })
+}

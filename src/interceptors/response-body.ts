@@ -10,7 +10,7 @@ import { askForDecodable, decodersFor } from './bodies/decoders.ts'
 import { type Divert, DivertedSink } from './bodies/diverted-sink.ts'
 import { guardedStream } from './bodies/guarded-stream.ts'
 import { forgetContent, hasWholeBody } from './bodies/old-bytes.ts'
-import { checkKeys, optionError } from './option-checks.ts'
+import { optionError, withDefaults } from './option-checks.ts'
 
 /** Options of {@link responseBody}. */
 export interface ResponseBodyOptions {
@@ -48,8 +48,7 @@ export const RESPONSE_BODY_DEFAULTS = Object.freeze({ decode: true })
  * @throws TypeError for an option of the wrong type.
  */
 export function responseBody(options: ResponseBodyOptions): Interceptor {
-  checkKeys(NAME, options, ['when', 'transform', 'decode'])
-  const { when, transform, decode = RESPONSE_BODY_DEFAULTS.decode } = options
+  const { when, transform, decode } = withDefaults(NAME, options, RESPONSE_BODY_DEFAULTS, ['when', 'transform'])
   if (typeof transform !== 'function') throw optionError(NAME, 'transform', transform, 'a function')
   if (when !== undefined && typeof when !== 'function') throw optionError(NAME, 'when', when, 'a function')
   if (typeof decode !== 'boolean') throw optionError(NAME, 'decode', decode, 'true or false')

@@ -17,7 +17,7 @@ export interface VerdictCache<Verdict> {
  * @param maxEntries how many verdicts to remember; at least 1.
  */
 export function verdictCache<Verdict>(maxEntries: number): VerdictCache<Verdict> {
-  checkWhole('verdictCache: maxEntries', maxEntries, 1, 10_000)
+  checkWhole('verdictCache', 'maxEntries', maxEntries, { least: 1, example: 10_000 })
   /** In the order of their last use. */
   const entries = new Map<string, { readonly verdict: Verdict; readonly expiresAt: number }>()
   return {

@@ -61,11 +61,11 @@ test('wrong options are refused at once', () => {
     [{ ...CHECKS, keys, claimsToHeaders: { sub: 7 } }, /jwt: claimsToHeaders is/],
     [
       { ...CHECKS, keys, claimsToHeaders: { sub: 'Host ' } },
-      /jwt: claimsToHeaders: .*"Host ", which is not a header name/,
+      /jwt: claimsToHeaders: .*"Host "; give the name of a header/,
     ],
     [
       { ...CHECKS, keys, claimsToHeaders: { sub: 'Connection' } },
-      /jwt: claimsToHeaders: .*Connection, which is written by/,
+      /jwt: claimsToHeaders: .*"Connection"; give another header: the proxy itself writes this one/,
     ],
     [{ ...CHECKS, keys, requiredClaims: 'exp' }, /jwt: requiredClaims is "exp"; give a list of strings/],
     [{ ...CHECKS, keys, clockToleranceSeconds: -1 }, /jwt: clockToleranceSeconds is -1; give a whole number from 0 on/],

@@ -125,7 +125,7 @@ test('wrong options are refused at once', async () => {
     [{ allow: ['10.0.0.0/8'], dney: ['10.0.0.1'] }, /addresses: there is no option dney; allowed: allow, deny/],
     [{ allow: '10.0.0.0/8' }, /addresses: allow is "10\.0\.0\.0\/8"; give a list of strings/],
     [{ deny: [7] }, /addresses: deny is \[7\]; give a list of strings/],
-    [{ allow: [] }, /addresses: allow is \[\], an empty list; leave it out instead/],
+    [{ allow: [] }, /addresses: allow is \[\]; give an address at least, or leave the option out/],
     [{ deny: ['10.0.0.0/33'] }, /addresses: deny: "10\.0\.0\.0\/33" is neither an address nor a CIDR range; use/],
     [{ allow: ['example.org'] }, /addresses: allow: "example\.org" is neither an address nor a CIDR range/],
   ]

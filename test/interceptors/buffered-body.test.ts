@@ -386,7 +386,7 @@ test('invalid options are refused', () => {
       { edit, contentTypes: ['*/html'] },
       `buffered-body: a member of contentTypes is "*/html"; give a media type, such as 'text/html', 'text/*' or 'application/*+json'`,
     ],
-    [{ edit, maxbytes: 1 }, 'buffered-body: there is no option maxbytes; allowed: maxBytes, contentTypes, edit'],
+    [{ edit, maxbytes: 1 }, 'buffered-body: there is no option maxbytes; allowed: edit, maxBytes, contentTypes'],
   ] as const) {
     assert.throws(() => bufferedBody(options as never), new TypeError(message))
   }

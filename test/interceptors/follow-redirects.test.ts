@@ -570,12 +570,12 @@ test('redirects of a backend over TLS are followed over TLS', async () => {
 
 test('wrong options name the option, the value and what is allowed', () => {
   for (const [options, message] of [
-    [{ max: 0 }, /^follow-redirects: max is 0; give an integer from 1 to 100, such as 5$/],
+    [{ max: 0 }, /^follow-redirects: max is 0; give a whole number from 1 to 100, such as 5$/],
     [{ max: 101 }, /max is 101/],
     [{ max: 1.5 }, /max is 1\.5/],
     [{ max: '5' }, /max is "5"/],
     [{ prefix: 'api' }, /^follow-redirects: prefix\("api"\)/],
-    [{ hosts: [] }, /^follow-redirects: there is no option hosts; allowed: max, prefix, origins$/],
+    [{ hosts: [] }, /^follow-redirects: there is no option hosts; allowed: prefix, origins, max$/],
     [{ origins: ['a'] }, /^follow-redirects: origins is \["a"\]; give a table of groups by origin$/],
     [{ origins: { 'a.test': 'a' } }, /^follow-redirects: a key of origins is "a.test"; give an origin, such as/],
     [{ origins: { 'http://a.test/': 'a' } }, /a key of origins is "http:\/\/a.test\/"/],

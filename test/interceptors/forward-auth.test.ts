@@ -567,18 +567,24 @@ test('wrong options are refused at once', () => {
     [{ url, requestHeaders: 'Remote-User' }, /forward-auth: requestHeaders is "Remote-User"; give a list of strings/],
     [
       { url, requestHeaders: ['Connection'] },
-      /forward-auth: requestHeaders has Connection, which is written by the proxy/,
+      /forward-auth: a member of requestHeaders is "Connection"; give another header: the proxy itself writes this one/,
     ],
-    [{ url, responseHeaders: ['a b'] }, /forward-auth: responseHeaders has "a b", which is not a header name/],
-    [{ url, clientHeaders: ['Content-Length'] }, /forward-auth: clientHeaders has Content-Length/],
+    [
+      { url, responseHeaders: ['a b'] },
+      /forward-auth: a member of responseHeaders is "a b"; give the name of a header/,
+    ],
+    [
+      { url, clientHeaders: ['Content-Length'] },
+      /forward-auth: a member of clientHeaders is "Content-Length"; give another/,
+    ],
     [
       { url, clientHeaders: ['x-forwarded-uri'] },
-      /forward-auth: clientHeaders has x-forwarded-uri, which clients may forge/,
+      /forward-auth: a member of clientHeaders is "x-forwarded-uri"; give another header: clients may forge this one/,
     ],
-    [{ url, clientHeaders: ['Forwarded'] }, /which clients may forge/],
-    [{ url, clientHeaders: ['X-Real-IP'] }, /which clients may forge/],
-    [{ url, clientHeaders: ['X_Forwarded_User'] }, /which clients may forge/],
-    [{ url, clientHeaders: ['Host'] }, /which clients may forge/],
+    [{ url, clientHeaders: ['Forwarded'] }, /give another header: clients may forge this one/],
+    [{ url, clientHeaders: ['X-Real-IP'] }, /give another header: clients may forge this one/],
+    [{ url, clientHeaders: ['X_Forwarded_User'] }, /give another header: clients may forge this one/],
+    [{ url, clientHeaders: ['Host'] }, /give another header: clients may forge this one/],
     [
       { url, tls: { ca: certificate } },
       /forward-auth: url: http:\/\/127\.0\.0\.1:1 is not https:\/\/, so that tls means nothing/,
@@ -586,7 +592,7 @@ test('wrong options are refused at once', () => {
     [{ url, timeoutMs: 0 }, /forward-auth: timeoutMs is 0; give a whole number from 1 on, such as 1000/],
     [{ url, cacheMs: -1 }, /forward-auth: cacheMs is -1; give a whole number from 0 on/],
     [{ url, cacheBy: 'cookie' }, /forward-auth: cacheBy is "cookie"; give 'request' or 'credentials'/],
-    [{ url, maxCached: 0 }, /forward-auth: maxCached: verdictCache: maxEntries is 0/],
+    [{ url, maxCached: 0 }, /^forward-auth: maxCached is 0; give a whole number from 1 on, such as 10000$/],
     [{ url, cacheTtl: 1 }, /forward-auth: there is no option cacheTtl; allowed: url/],
   ]
   for (const [options, message] of wrong) {

@@ -25,9 +25,9 @@ test('headers of these names are replaced, look-alikes included', () => {
 test('names that an interceptor cannot write are refused at once', () => {
   assert.throws(
     () => ownHeaders(['Content-Length']),
-    /ownHeaders: names has Content-Length, which is written by the proxy/,
+    /ownHeaders: a member of names is "Content-Length"; give another header: the proxy itself writes this one/,
   )
-  assert.throws(() => ownHeaders(['no name']), /ownHeaders: names has "no name", which is not a header name/)
+  assert.throws(() => ownHeaders(['no name']), /ownHeaders: a member of names is "no name"; give the name of a header/)
   assert.throws(() => ownHeaders('X-User' as never), /ownHeaders: names is "X-User"; give a list of strings/)
 })
 

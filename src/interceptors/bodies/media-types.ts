@@ -1,4 +1,4 @@
-import { optionError } from '../option-checks.ts'
+import { memberError, optionError } from '../option-checks.ts'
 
 /** Decides about the value of a Content-Type. */
 export type MediaTypeMatcher = (contentType: string | undefined) => boolean
@@ -20,12 +20,7 @@ export function mediaTypes(list: readonly string[], name: string, option: string
   const ranges: { readonly start: string; readonly end: string }[] = []
   for (const one of list as unknown[]) {
     if (typeof one !== 'string' || !PATTERN.test(one)) {
-      throw optionError(
-        name,
-        `a member of ${option}`,
-        one,
-        `a media type, such as 'text/html', 'text/*' or 'application/*+json'`,
-      )
+      throw memberError(name, option, one, `a media type, such as 'text/html', 'text/*' or 'application/*+json'`)
     }
     const [type = '', subtype = ''] = one.toLowerCase().split('/')
     const start = type === '*' ? '' : `${type}/`
