@@ -40,11 +40,12 @@ function following(
 }
 
 for (const { name, run } of FRONTS) {
-  test(`${name}: the next request uses the same connection`, async () => {
+  test(`${name}: connections are used again, and not opened for each redirect`, async () => {
     await using backend = await redirecting()
     await using front = await run(following(backend))
-    assert.equal(await (await fetch(`${front.url}/a?302=/b`)).text(), 'GET /b ')
-    assert.equal(backend.connections, 1)
+    for (let i = 0; i < 5; i++) assert.equal(await (await fetch(`${front.url}/a?302=/b`)).text(), 'GET /b ')
+    // The second one was opened while the body of the first redirect was still on its way.
+    assert.ok(backend.connections <= 2, `${backend.connections} connections`)
   })
 
   for (const [status, method, expected] of [
@@ -467,7 +468,8 @@ for (const { name, run } of FRONTS) {
     await using front = await run(following(backend))
     assert.equal((await fetch(front.url, { method: 'POST' })).status, 502)
     const record = await front.nextRecord()
-    assert.deepEqual([record.errorCode, record.outcome, record.attempts], ['ERR_PROXY_RESET', 'failed', 2])
+    // The connection of the redirect was used again; its end can be that of an idle connection, so there is a third attempt.
+    assert.deepEqual([record.errorCode, record.outcome, record.attempts], ['ERR_PROXY_RESET', 'failed', 3])
   })
 
   test(`${name}: a client that leaves ends the redirected request`, async () => {

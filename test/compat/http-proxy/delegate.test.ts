@@ -135,6 +135,7 @@ test('TLS over a unix socket, and TLS options of a target or a forward that only
   assert.equal(await (await fetch(`${front.url}/port`)).text(), 'on a port')
   assert.equal(await (await fetch(`${front.url}/forward`)).text(), '')
   while (backend.requests.length < 2) await backend.nextRequestHead()
+  assert.equal(onSocket.requests.length, 1)
   await rm(folder, { recursive: true })
 })
 
