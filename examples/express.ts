@@ -1,9 +1,9 @@
-// Express (4 or 5): the proxy mounted under a path, failures to the application's error handler, WebSocket in one line.
+// Express (4 or 5): the proxy mounted under a path, failures to the application's error handler, WebSocket under the same path.
 // Run: npm run build && node dist/examples/express.js
 // Try: curl http://127.0.0.1:8080/ http://127.0.0.1:8080/api/users
 import type { AddressInfo } from 'node:net'
 import express, { type ErrorRequestHandler } from 'express'
-import { proxyMiddleware } from 'heddle/express'
+import { handleUpgrades, proxyMiddleware } from 'heddle/express'
 import { mockBackend } from 'heddle/testing'
 
 const backend = await mockBackend() // responds with the method and path of the request
@@ -22,7 +22,7 @@ app.use(onError)
 const server = app.listen(Number(process.env.PORT ?? 8080), '127.0.0.1', () => {
   console.log(`listening on http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 })
-server.on('upgrade', api.upgrade)
+handleUpgrades(server, app) // WebSockets go through the application, too
 
 async function stop(): Promise<void> {
   server.close()

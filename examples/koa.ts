@@ -2,7 +2,7 @@
 // Run: npm run build && node dist/examples/koa.js
 // Try: curl -i http://127.0.0.1:8080/ http://127.0.0.1:8080/api/users
 import type { AddressInfo } from 'node:net'
-import { proxyMiddleware } from 'heddle/koa'
+import { handleUpgrades, proxyMiddleware } from 'heddle/koa'
 import { mockBackend } from 'heddle/testing'
 import Koa from 'koa'
 
@@ -23,7 +23,7 @@ app.use((ctx) => {
 const server = app.listen(Number(process.env.PORT ?? 8080), '127.0.0.1', () => {
   console.log(`listening on http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 })
-server.on('upgrade', api.upgrade)
+handleUpgrades(server, app.callback()) // WebSockets go through the application, too
 
 async function stop(): Promise<void> {
   server.close()

@@ -3,7 +3,7 @@ import http from 'node:http'
 import { threadId } from 'node:worker_threads'
 import express from 'express'
 import type { Transform } from 'heddle'
-import { proxyMiddleware } from 'heddle/express'
+import { handleUpgrades, proxyMiddleware } from 'heddle/express'
 
 const signed: Transform = {
   name: 'signed',
@@ -20,4 +20,4 @@ const app = express()
 app.get('/', (_req, res) => void res.send('the application\n'))
 app.use('/api', api)
 
-export default http.createServer(app).on('upgrade', api.upgrade)
+export default handleUpgrades(http.createServer(app), app)

@@ -1,21 +1,18 @@
 import type { Middleware } from 'koa'
-import type { Proxy } from '../index.ts'
+import { handleUpgrades, type Proxy } from '../index.ts'
 import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
-export type { ProxyMiddlewareOptions }
+export { handleUpgrades, type ProxyMiddlewareOptions }
 
 /** A Koa middleware with its proxy. */
-export type KoaProxy = Middleware & {
-  readonly proxy: Proxy
-  /** Handles WebSockets: `server.on('upgrade', middleware.upgrade)`. Mount paths do not apply: it sees the whole path. */
-  readonly upgrade: Proxy['ws']
-}
+export type KoaProxy = Middleware & { readonly proxy: Proxy }
 
 /**
  * For Koa 2 and 3: `app.use(proxyMiddleware({ target: 'http://127.0.0.1:3001' }))`. If a route matches, the middleware
  * responds in place of Koa (`ctx.respond = false`) and resolves when the response has ended; otherwise it calls the next
  * one. If a parser has read the body, it is sent from `ctx.request.body` or `.rawBody`. With `passErrors`, failures are
- * thrown, and Koa responds. The application must close `middleware.proxy`.
+ * thrown, and Koa responds. WebSockets pass through the application too: `handleUpgrades(server, app.callback())`. The application must
+ * close `middleware.proxy`.
  */
 export function proxyMiddleware(options: ProxyMiddlewareOptions): KoaProxy {
   const { proxy, handle } = proxyOf(options)
@@ -37,5 +34,5 @@ export function proxyMiddleware(options: ProxyMiddlewareOptions): KoaProxy {
     })
     if (!isHandled) await next()
   }
-  return Object.assign(middleware, { proxy, upgrade: proxy.ws })
+  return Object.assign(middleware, { proxy })
 }

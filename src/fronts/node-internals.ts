@@ -101,15 +101,21 @@ export function onSocketAssigned(res: ServerResponse, listener: () => void): voi
 }
 
 /**
- * Creates a response of ours on a connection that node has handed over; the connection ends with it. The constructor and
- * `assignSocket()` have types but no documentation (lib/_http_server.js). Without them, or if another response is being written:
- * throws.
+ * Creates a response of ours for a connection that node has handed over, which ends with it. It is held until {@link sendOn}. The
+ * constructor has types but no documentation (lib/_http_server.js). Without it: throws.
  */
-export function responseOn(socket: Socket, req: IncomingMessage): ServerResponse {
+export function responseFor(req: IncomingMessage): ServerResponse {
   const res = new ServerResponse(req)
   closeAfter(res)
-  res.assignSocket(socket)
   return res
+}
+
+/**
+ * Gives a connection to a response of {@link responseFor}. `assignSocket()` has types but no documentation (lib/_http_server.js).
+ * Without it, or if another response is being written: throws.
+ */
+export function sendOn(socket: Socket, res: ServerResponse): void {
+  res.assignSocket(socket)
 }
 
 /**

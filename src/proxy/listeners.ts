@@ -85,6 +85,6 @@ function attachWithFallback(requests: Requests, behind: http.Server, fallback: h
   })
   behind.on('upgrade', (req, socket, head) => {
     if (requests.match(req) === null && fallback.emit('upgrade', req, socket, head)) return
-    requests.upgrade(req, socket, head, undefined, serve)
+    requests.upgrade(req, socket, head, null, serve)
   })
 }

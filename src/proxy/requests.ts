@@ -1,17 +1,20 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { ExchangeCall } from '../exchange/call.ts'
 import type { Core } from '../exchange/services.ts'
 import type { Route } from '../exchange/snapshot.ts'
-import { attachUpgrades } from '../fronts/node/attach.ts'
+import { takeFromApplication, type UpgradeConnection } from '../fronts/node/app-upgrades.ts'
 import { receivedHost } from '../fronts/node/received-headers.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/node/upgrade.ts'
+import { attachUpgrades, returnUpgrade, takeUpgrade } from '../fronts/node/upgrade-listeners.ts'
 import { serveWeb, type WebCall } from '../fronts/node/web.ts'
 import { peerLookup } from '../fronts/peer.ts'
 import { destroyGuarded } from '../fronts/tcp.ts'
+import type { ProxyError } from '../model/errors.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { ProxyGroups } from './assemble.ts'
 import { isOverrides, resolveOverrides } from './overrides.ts'
-import type { CallOverrides, HttpServer, Middleware, MiddlewareOptions, Proxy } from './types.ts'
+import type { HttpServer, Middleware, MiddlewareOptions, Proxy } from './types.ts'
 
 /** Receives requests and upgrades from node:http servers: the application's, and those of the proxy's own listeners. */
 export class Requests {
@@ -29,6 +32,8 @@ export class Requests {
   }
 
   readonly web: Proxy['web'] = (req, res, overrides) => {
+    const upgrade = takeFromApplication(req)
+    if (upgrade !== null) return this.ws(req, upgrade.socket, upgrade.head, overrides && givingBack(overrides, upgrade))
     try {
       const call = isOverrides(overrides)
         ? { ...resolveOverrides(this.#core, this.#groups, overrides, 'web'), body: overrides.body }
@@ -40,21 +45,36 @@ export class Requests {
     }
   }
 
-  readonly ws: Proxy['ws'] = (req, socket, head, overrides) =>
-    this.upgrade(req, socket, head, overrides, (request, response) => this.web(request, response, overrides))
+  readonly ws: Proxy['ws'] = (req, socket, head, overrides) => {
+    try {
+      const call = isOverrides(overrides) ? resolveOverrides(this.#core, this.#groups, overrides, 'ws') : null
+      this.upgrade(req, socket, head, call, (request, response) => this.web(request, response, overrides))
+    } catch (error) {
+      this.#logFault(error)
+      destroyGuarded(socket)
+    }
+  }
 
   /** Serves an upgrade request. Never throws. @param ordinary serves a request whose upgrade is ignored. */
   upgrade(
     req: IncomingMessage,
     socket: Duplex,
     head: Buffer,
-    overrides: CallOverrides | undefined,
+    call: ExchangeCall | null,
     ordinary: OrdinaryHandler,
   ): void {
     try {
+      if (!takeUpgrade(req)) return this.#standAside(req)
+      const onError = call?.onError
+      const own = onError && {
+        ...call,
+        onError(error: ProxyError) {
+          returnUpgrade(req)
+          return onError(error)
+        },
+      }
       this.#upgrades ??= createUpgrades(this.#core)
-      const call = isOverrides(overrides) ? resolveOverrides(this.#core, this.#groups, overrides, 'ws') : null
-      this.#upgrades.serve(this.peerOf(req.socket), req, socket, head, call, ordinary)
+      this.#upgrades.serve(this.peerOf(req.socket), req, socket, head, own ?? call, ordinary)
     } catch (error) {
       this.#logFault(error)
       destroyGuarded(socket)
@@ -74,9 +94,10 @@ export class Requests {
     if (server.listenerCount('request') === 0) server.on('request', this.web).on('checkContinue', this.web)
     attachUpgrades(
       server,
+      this.#core.services.clock,
       (req) => this.match(req) !== null,
       (req, socket, head) =>
-        this.upgrade(req, socket, head, undefined, (request, response) => server.emit('request', request, response)),
+        this.upgrade(req, socket, head, null, (request, response) => server.emit('request', request, response)),
     )
   }
 
@@ -85,8 +106,16 @@ export class Requests {
       const route = this.match(req)
       if (route === null) return next()
       const call: WebCall = { routeFor: () => route, context: { req, res }, ...(passErrors && { onError: next }) }
+      const upgrade = takeFromApplication(req)
+      if (upgrade !== null) return this.upgrade(req, upgrade.socket, upgrade.head, givingBack(call, upgrade), this.web)
       serveWeb(this.#core, this.peerOf(req.socket), req, res, call)
     }
+  }
+
+  /** Two responses to one upgrade would reach the client as invalid frames. */
+  #standAside({ url }: IncomingMessage): void {
+    const message = `the upgrade of ${url} has been taken by another proxy: several listen to the 'upgrade' events of one server`
+    this.#core.services.logger.warn({ target: url }, `${message}; give each of them paths of its own`)
   }
 
   /** Asks WebSockets to close. */
@@ -102,5 +131,21 @@ export class Requests {
   /** Logs an error of the proxy itself, or of code that an application has wrapped around its request or response. */
   #logFault(error: unknown): void {
     this.#core.services.logger.error({ err: error }, `a request could not be carried: ${describeError(error)}`)
+  }
+}
+
+/** For an upgrade that an application has got: after a failure the application responds. */
+function givingBack<Call extends { readonly onError?: ((error: ProxyError) => void) | undefined }>(
+  call: Call,
+  upgrade: UpgradeConnection,
+): Call {
+  const { onError } = call
+  if (typeof onError !== 'function') return call
+  return {
+    ...call,
+    onError(error: ProxyError) {
+      upgrade.giveBack()
+      return onError(error)
+    },
   }
 }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import express5, { type ErrorRequestHandler, type RequestHandler } from 'express'
 import { WebSocket } from 'ws'
-import { type ExpressProxy, proxyMiddleware } from '../../src/adapters/express.ts'
+import { type ExpressProxy, handleUpgrades, proxyMiddleware } from '../../src/adapters/express.ts'
 import { createProxy, ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -18,6 +18,16 @@ const express4: typeof express5 = createRequire(import.meta.url)('express4')
 
 /** Reads the body and keeps nothing, as parsers of multipart forms do. */
 const consumeFirst: RequestHandler = (req, _res, next) => void consume(req).then(() => next())
+
+/** How an upgrade is refused: the status and the body. */
+async function refusalOf(url: string): Promise<[number | undefined, string]> {
+  const socket = new WebSocket(url)
+  socket.on('error', () => {})
+  const [, response] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage]
+  const body = await consume(response)
+  socket.terminate()
+  return [response.statusCode, body]
+}
 
 for (const [name, express] of [
   ['Express 5', express5],
@@ -256,19 +266,33 @@ for (const [name, express] of [
     assert.deepEqual(heard, ['data: 1\n\n', 'data: 2\n\n'])
   })
 
-  test(`${name}: WebSocket in one line`, async () => {
-    await using backend = await echoBackend()
-    const middleware = proxyMiddleware({ target: backend.url })
-    await using front = await run(middleware, middleware)
-    front.server.on('upgrade', middleware.upgrade)
-    const socket = new WebSocket(`${front.wsUrl}/chat`)
-    const heard = queue<string>()
-    socket.on('message', (message) => heard.push(String(message)))
-    await once(socket, 'open')
-    socket.send('hello')
-    assert.equal(await heard.next(), '/chat: hello')
-    socket.close()
-    await once(socket, 'close')
+  test(`${name}: WebSockets are mounted as requests are, behind the same guards`, async () => {
+    await using one = await echoBackend()
+    await using other = await echoBackend()
+    const proxy = createProxy({
+      groups: { one: { target: one.url }, other: { target: other.url } },
+      routes: [{ group: 'one' }],
+    })
+    const app = express()
+    app.set('env', 'test')
+    app.use('/api', (req, res, next) => void (req.query.key === '1' ? next() : res.status(401).send('a key, please')))
+    app.use('/api/one', (req, res) => proxy.web(req, res, { group: 'one' }))
+    app.use('/api/other', (req, res) => proxy.web(req, res, { group: 'other' }))
+    await using front = await serve(app as RequestListener, proxy)
+    handleUpgrades(front.server, app as RequestListener)
+    for (const path of ['one/chat', 'other/chat']) {
+      const socket = new WebSocket(`${front.wsUrl}/api/${path}?key=1`)
+      const heard = queue<string>()
+      socket.on('message', (message) => heard.push(String(message)))
+      await once(socket, 'open')
+      socket.send(path)
+      assert.equal(await heard.next(), `/chat?key=1: ${path}`)
+      socket.close()
+      await once(socket, 'close')
+    }
+    assert.deepEqual(await refusalOf(`${front.wsUrl}/api/one/chat`), [401, 'a key, please'])
+    assert.equal((await refusalOf(`${front.wsUrl}/chat`))[0], 404)
+    assert.equal(proxy.stats().exchanges, 2)
   })
 
   test(`${name}: an existing proxy can be used in several places`, async () => {
@@ -277,7 +301,6 @@ for (const [name, express] of [
     const one = proxyMiddleware({ proxy })
     const other = proxyMiddleware({ proxy, passErrors: true })
     assert.equal(one.proxy, proxy)
-    assert.equal(other.upgrade, proxy.ws)
     const app = express()
     app.use('/a', one)
     app.use('/b', other)

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { test } from 'node:test'
 import Koa, { type Middleware } from 'koa'
 import { WebSocket } from 'ws'
-import { type KoaProxy, proxyMiddleware } from '../../src/adapters/koa.ts'
+import { handleUpgrades, type KoaProxy, proxyMiddleware } from '../../src/adapters/koa.ts'
 import { createProxy, ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -278,12 +279,19 @@ test('Koa: a response is passed on as it arrives', async () => {
   assert.deepEqual(heard, ['data: 1\n\n', 'data: 2\n\n'])
 })
 
-test('Koa: WebSocket in one line', async () => {
+test('Koa: WebSocket through the application', async () => {
   await using backend = await echoBackend()
   const proxy = proxyMiddleware({ target: backend.url })
-  await using front = await run(proxy)
-  front.server.on('upgrade', proxy.upgrade)
-  const socket = new WebSocket(`${front.wsUrl}/chat`)
+  const app = new Koa()
+  app.use(mount('/api', proxy))
+  await using front = await serve(app.callback(), proxy.proxy)
+  handleUpgrades(front.server, app.callback())
+  const refused = new WebSocket(`${front.wsUrl}/chat`)
+  refused.on('error', () => {})
+  const [, response] = (await once(refused, 'unexpected-response')) as [unknown, IncomingMessage]
+  assert.equal(response.statusCode, 404)
+  refused.terminate()
+  const socket = new WebSocket(`${front.wsUrl}/api/chat`)
   const heard = queue<string>()
   socket.on('message', (message) => heard.push(String(message)))
   await once(socket, 'open')
@@ -298,7 +306,6 @@ test('Koa: an existing proxy can be used', async () => {
   const proxy = createProxy({ target: backend.url })
   const middleware = proxyMiddleware({ proxy })
   assert.equal(middleware.proxy, proxy)
-  assert.equal(middleware.upgrade, proxy.ws)
   await using front = await run(middleware)
   assert.equal(await (await fetch(`${front.url}/x`)).text(), 'GET /x')
   assert.equal(proxy.stats().exchanges, 1)

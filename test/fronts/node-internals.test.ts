@@ -26,8 +26,9 @@ import {
   readAsStream,
   readInto,
   requestBeingRead,
-  responseOn,
+  responseFor,
   resumeReading,
+  sendOn,
   setHalfOpen,
   tcpOf,
   watchConnections,
@@ -265,14 +266,15 @@ for (const isMissing of [false, true]) {
   })
 }
 
-test('responseOn: a response on a connection that node has handed over', async () => {
+test('responseFor, sendOn: a response on a connection that node has handed over', async () => {
   await using served = await serve(
     () => {},
     (server) =>
       server.on('upgrade', (req, socket) => {
-        const res = responseOn(socket as Socket, req)
+        const res = responseFor(req)
+        sendOn(socket as Socket, res)
         assert.equal(currentResponse(socket), res)
-        assert.throws(() => responseOn(socket as Socket, req), { code: 'ERR_HTTP_SOCKET_ASSIGNED' })
+        assert.throws(() => sendOn(socket as Socket, responseFor(req)), { code: 'ERR_HTTP_SOCKET_ASSIGNED' })
         res.writeHead(403, { 'Content-Length': 2 }).on('finish', () => socket.end())
         res.end('no')
       }),

@@ -9,7 +9,7 @@ import {
   rewriteCookies,
   rewriteLocation,
 } from 'heddle'
-import { proxyMiddleware } from 'heddle/express'
+import { handleUpgrades, proxyMiddleware } from 'heddle/express'
 import { createProxyMiddleware, fixRequestBody, responseInterceptor } from 'heddle/middleware'
 
 /*
@@ -264,7 +264,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     own({ app, server, target }) {
       const api = proxyMiddleware({ target })
       app.use(api)
-      server.on('upgrade', api.upgrade)
+      handleUpgrades(server, app)
     },
     dropIn({ app, target }) {
       app.use(createProxyMiddleware({ target, ws: true }))

@@ -3,8 +3,8 @@ import net, { type AddressInfo, type Socket } from 'node:net'
 import { resolveOptions } from '../../src/config/resolve.ts'
 import type { Core } from '../../src/exchange/services.ts'
 import { createListener } from '../../src/fronts/listen.ts'
-import { attachUpgrades } from '../../src/fronts/node/attach.ts'
 import { createUpgrades } from '../../src/fronts/node/upgrade.ts'
+import { attachUpgrades } from '../../src/fronts/node/upgrade-listeners.ts'
 import { serveWeb } from '../../src/fronts/node/web.ts'
 import { peerLookup } from '../../src/fronts/peer.ts'
 import { createSocketServer, type SocketServer, type SocketServerSettings } from '../../src/fronts/socket/server.ts'
@@ -58,6 +58,7 @@ export async function runSocketServer(
   const upgrades = createUpgrades(core)
   attachUpgrades(
     behind,
+    core.services.clock,
     () => true,
     (req, socket, head) => upgrades.serve(peerOf(req.socket), req, socket, head, null, web),
   )

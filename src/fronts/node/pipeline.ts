@@ -1,6 +1,15 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { currentResponse, keepPaused, onSocketAssigned, pauseReading, resumeReading } from '../node-internals.ts'
+import type { Duplex } from 'node:stream'
+import {
+  currentResponse,
+  emitDrain,
+  keepPaused,
+  onSocketAssigned,
+  pauseReading,
+  resumeReading,
+} from '../node-internals.ts'
 
 /** Requests that may wait on a connection before reading stops. Up to then reading continues, so that a disconnect is noticed. */
 const MAX_WAITING = 16
@@ -31,6 +40,22 @@ export function waitForTurn(socket: Socket, res: ServerResponse, waiting: Waitin
   const marked = socket as Marked
   marked[LINE] ??= new Line(socket)
   marked[LINE].add(res, waiting)
+}
+
+/**
+ * Calls `serve` when the response before an upgrade in its pipeline is finished.
+ * @param stream stands for the socket if the upgrade has a body.
+ */
+export function afterEarlierResponse(socket: Socket, stream: Duplex, serve: () => void): void {
+  const earlier = currentResponse(socket)
+  if (!earlier) return serve()
+  const onDrain = (): void => emitDrain(earlier)
+  stream.on('drain', onDrain)
+  const onTurn = AsyncResource.bind(() => {
+    stream.off('drain', onDrain)
+    afterEarlierResponse(socket, stream, serve)
+  })
+  earlier.once('close', onTurn)
 }
 
 /** The waiting requests of one connection. */

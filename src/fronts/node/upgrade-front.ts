@@ -9,15 +9,13 @@ import type { HeaderList } from '../../model/exchange-view.ts'
 import type { ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 import type { Clock } from '../../runtime/clock.ts'
-import { emitDrain, needsDrain, responseOn } from '../node-internals.ts'
+import { emitDrain, needsDrain, responseFor, sendOn } from '../node-internals.ts'
 import { destroyGuarded } from '../tcp.ts'
 import { Tunnel } from '../tunnel/tunnel.ts'
+import { linger } from './linger.ts'
 
 /** Bytes that a client may send before it has its response; after that reading stops. */
 const MAX_EARLY_BYTES = 65_536
-
-/** How long a finished connection may wait for the other end to notice and close, ms. */
-const LINGER_MS = 2_000
 
 /**
  * The client's side of an exchange that asks for an upgrade: a tunnel, or a last ordinary response. The stream is a socket, or
@@ -130,13 +128,14 @@ export class UpgradeFront implements Front {
   /** Creates the last response on this connection. */
   #begin(): ServerResponse {
     const stream = this.#stream
-    const res = responseOn(stream as Socket, this.#req)
+    const res = responseFor(this.#req)
+    sendOn(stream as Socket, res)
     this.#res = res
     res.on('error', ignore).on(
       'finish',
       this.#guarded(() => {
         this.#events?.onClientDone()
-        this.#linger()
+        linger(stream, this.#clock)
       }),
     )
     stream.on(
@@ -205,18 +204,6 @@ export class UpgradeFront implements Front {
     if (this.#tunnel === null) this.#guarded(() => this.#onClientClose())()
     else this.#tunnelEvents?.onTunnelClosed()
     this.abort()
-  }
-
-  /**
-   * Reads and drops further bytes: closing with unread bytes would take the response away from the client (RFC 9112 section 9.6).
-   */
-  #linger(): void {
-    const stream = this.#stream
-    stream.end()
-    stream.on(
-      'close',
-      this.#clock.schedule(LINGER_MS, () => stream.destroy()),
-    )
   }
 }
 

@@ -3,7 +3,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ExchangeCall } from '../../exchange/call.ts'
 import { Exchange } from '../../exchange/exchange.ts'
-import type { Core, Services } from '../../exchange/services.ts'
+import type { Core } from '../../exchange/services.ts'
 import { isLine, isPlainObject } from '../../headers/edits.ts'
 import { fieldValue, fieldValues, isToken, removeField } from '../../http1/fields.ts'
 import { ProxyError } from '../../model/errors.ts'
@@ -11,10 +11,10 @@ import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
 import { callEach } from '../../runtime/callbacks.ts'
 import { describeError } from '../../runtime/describe-error.ts'
-import { currentResponse, emitDrain } from '../node-internals.ts'
 import { destroyGuarded } from '../tcp.ts'
 import { respondToClientError } from './client-error.ts'
 import { isEnding } from './front.ts'
+import { afterEarlierResponse } from './pipeline.ts'
 import { receivedHeaders } from './received-headers.ts'
 import { UpgradeFront } from './upgrade-front.ts'
 
@@ -51,24 +51,12 @@ export function createUpgrades(core: Core): Upgrades {
       // node has removed its own handlers. If the request has a body, node passes a stream that stands for the socket.
       given.on('error', ignore)
       if (given !== req.socket) req.socket.on('error', ignore)
-      begin(...args)
+      afterEarlierResponse(req.socket, given, () => guarded(given, () => begin(...args)))
     })
   }
 
   function begin(...args: Parameters<Upgrades['serve']>): void {
     const [peer, req, given, head, call, ordinary] = args
-    const earlier = currentResponse(req.socket)
-    if (earlier) {
-      // The previous response in the pipeline is not finished.
-      const onDrain = (): void => emitDrain(earlier)
-      const onTurn = AsyncResource.bind(() => {
-        given.off('drain', onDrain)
-        guarded(given, () => begin(...args))
-      })
-      given.on('drain', onDrain)
-      earlier.once('close', onTurn)
-      return
-    }
     if (isEnding(req.socket)) return
     const protocols = protocolsOf(req)
     if (hasBody(req)) {
@@ -77,7 +65,10 @@ export function createUpgrades(core: Core): Upgrades {
       const fault = new ProxyError('ERR_PROXY_BAD_REQUEST', 'an upgrade with a body cannot be passed on')
       carry(peer, req, req.socket, head, { ...call, fault }, protocols)
     } else if (protocols.length > 0) carry(peer, req, given, head, call, protocols)
-    else serveOrdinary(services, req, given, head, ordinary)
+    else
+      serveOrdinary(req, given, head, ordinary).on('clientError', (error, client) =>
+        respondToClientError(services, error, client),
+      )
   }
 
   function carry(
@@ -147,14 +138,13 @@ function hasBody({ rawHeaders }: IncomingMessage): boolean {
   )
 }
 
-/** Gives the connection to a parser of its own, without the wish to upgrade; the connection ends after the response. */
-function serveOrdinary(
-  services: Services,
+/** Gives the connection to a server of its own, without the wish to upgrade; the connection ends after the response. */
+export function serveOrdinary(
   req: IncomingMessage,
   socket: Duplex,
   head: Buffer,
   handler: OrdinaryHandler,
-): void {
+): http.Server {
   const { method = 'GET', url, httpVersionMinor, rawHeaders } = req
   const dropped = new Set(['upgrade', 'http2-settings', 'connection'])
   // The values that the application may have changed are restored after the parser: the exchange judges them.
@@ -172,10 +162,9 @@ function serveOrdinary(
   const handle = AsyncResource.bind((again: IncomingMessage, res: ServerResponse) =>
     handler(Object.assign(again, { method, url, headers: ordinaryHeaders(req, again) }), res),
   )
-  http
-    .createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, handle)
-    .on('clientError', (error, client) => respondToClientError(services, error, client))
-    .emit('connection', socket)
+  const server = http.createServer({ noDelay: true, maxHeaderSize: text.length * 2, insecureHTTPParser: false }, handle)
+  server.emit('connection', socket)
+  return server
 }
 
 /** The headers of `req`, as the application has left them, with the Connection header of `again`. */

@@ -1,0 +1,148 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '../../runtime/clock.ts'
+import { emitDrain, responseFor, sendOn } from '../node-internals.ts'
+import { isEnding } from './front.ts'
+import { linger } from './linger.ts'
+import { afterEarlierResponse } from './pipeline.ts'
+import { protocolsOf, serveOrdinary } from './upgrade.ts'
+import { afterOthers, hasOthers, isTaken, listenToUpgrades, type Server, takeUpgrade } from './upgrade-listeners.ts'
+
+/** Bytes that a client may send before it has its response; after that reading stops. */
+const MAX_EARLY_BYTES = 65_536
+
+/** Key on a request that an application gets for an upgrade. Shared with other copies of this package. */
+const UPGRADE = Symbol.for('heddle.application-upgrade')
+
+/** The connection of an upgrade, as node's 'upgrade' event gives it. */
+export interface UpgradeConnection {
+  readonly socket: Duplex
+  readonly head: Buffer
+  /** Lets the application respond after all. */
+  giveBack(): void
+}
+
+/**
+ * Runs the upgrades (WebSockets) of `server` through `app`, as node runs its requests: a middleware of a proxy that gets one carries
+ * it, under the mount path and behind the guards (sessions, authentication) of ordinary requests. What the application responds itself,
+ * such as its 401 or 404, is sent, and ends the connection. If `server` has 'upgrade' listeners of others (such as `ws` or socket.io), the
+ * application's response waits until they have kept silent for 10 s.
+ * @param app what node's 'request' event calls: an Express application, `app.callback()` of Koa.
+ * @returns `server`.
+ */
+export function handleUpgrades<S extends Server>(
+  server: S,
+  app: (req: IncomingMessage, res: ServerResponse) => unknown,
+  clock: Clock = systemClock,
+): S {
+  listenToUpgrades(
+    server,
+    () => true,
+    (req, socket, head) => {
+      // Node has removed its own handlers.
+      socket.on('error', ignore)
+      const serve = (): void => {
+        if (socket.destroyed || isEnding(req.socket) || isTaken(req)) return
+        if (protocolsOf(req).length === 0) serveOrdinary(req, socket, head, app)
+        else new ApplicationUpgrade(server, req, socket, head, clock).run(app)
+      }
+      // What other proxies take at once is not for the application.
+      process.nextTick(() => afterEarlierResponse(req.socket, socket, serve))
+    },
+  )
+  return server
+}
+
+/**
+ * The upgrade that a request stands for, taken from the application, whose response is then not sent.
+ * @returns `null` if there is none, or the application has begun to respond.
+ */
+export function takeFromApplication(req: IncomingMessage): UpgradeConnection | null {
+  return (req as { [UPGRADE]?: ApplicationUpgrade })[UPGRADE]?.take() ?? null
+}
+
+/** One upgrade on its way through an application. */
+class ApplicationUpgrade implements UpgradeConnection {
+  readonly socket: Duplex
+  readonly #server: Server
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  readonly #clock: Clock
+  #early: Buffer[]
+  #earlyBytes = 0
+  #state: 'open' | 'taken' | 'responding' = 'open'
+  readonly #onEarly = (chunk: Buffer): void => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes >= MAX_EARLY_BYTES) this.socket.pause()
+  }
+  /** A client that ends its side before it has its response has gone. node's server treats it the same way. */
+  readonly #onEnd = (): void => void this.socket.destroy()
+
+  constructor(server: Server, req: IncomingMessage, socket: Duplex, head: Buffer, clock: Clock) {
+    this.socket = socket
+    this.#server = server
+    this.#req = req
+    this.#clock = clock
+    this.#early = [head]
+    const res = responseFor(req)
+    this.#res = res
+    const { writeHead } = res
+    res.writeHead = (...args: unknown[]) => {
+      this.#respond()
+      return Reflect.apply(writeHead, res, args)
+    }
+    socket.once('close', () => {
+      // Otherwise node does it.
+      if (res.socket === null) res.emit('close')
+    })
+  }
+
+  run(app: Parameters<typeof handleUpgrades>[1]): void {
+    ;(this.#req as { [UPGRADE]?: ApplicationUpgrade })[UPGRADE] = this
+    // The end of the connection is noticed only while reading. Others may want to read themselves.
+    if (!hasOthers(this.#server)) this.socket.on('data', this.#onEarly).on('end', this.#onEnd)
+    app(this.#req, this.#res)
+  }
+
+  get head(): Buffer {
+    return Buffer.concat(this.#early)
+  }
+
+  take(): UpgradeConnection | null {
+    if (this.#state !== 'open') return null
+    this.#state = 'taken'
+    // For logs of the application: it does not learn of a refusal.
+    this.#res.statusCode = 101
+    this.socket.pause().off('data', this.#onEarly).off('end', this.#onEnd)
+    return this
+  }
+
+  giveBack(): void {
+    this.#state = 'open'
+    this.#res.statusCode = 200
+  }
+
+  /** The application begins to respond. Until it has the connection, its response is held. */
+  #respond(): void {
+    if (this.#state !== 'open') return
+    this.#state = 'responding'
+    afterOthers(this.#server, this.#req, this.socket, this.#clock, (isFree) => {
+      if (isFree && takeUpgrade(this.#req)) this.#send()
+    })
+  }
+
+  #send(): void {
+    const { socket } = this
+    const res = this.#res
+    res.on('error', ignore).on('finish', () => linger(socket, this.#clock))
+    socket.on('drain', () => emitDrain(res))
+    // Drop the client's bytes, but keep reading: its end must be noticed.
+    socket.off('data', this.#onEarly).off('end', this.#onEnd).resume()
+    this.#early = []
+    sendOn(socket as Socket, res)
+  }
+}
+
+function ignore(): void {}

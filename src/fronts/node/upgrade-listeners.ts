@@ -1,0 +1,134 @@
+import type http from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type https from 'node:https'
+import type { Duplex } from 'node:stream'
+import type { Clock } from '../../runtime/clock.ts'
+import { filterUpgrades } from '../node-internals.ts'
+import { endAfter, isUpgradeNotTaken } from './front.ts'
+import { protocolsOf } from './upgrade.ts'
+
+/**
+ * How several listeners share the upgrades of one server. node calls all of them for each upgrade, whoever responds. Ours know each
+ * other by a key, and mark what they take. Of others we know nothing but what they do with the connection.
+ */
+
+/** Any of node's HTTP/1.1 servers. */
+export type Server = http.Server | https.Server
+
+/** A listener of 'upgrade' events. */
+export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void
+
+/** Key on our listeners: whether the listener would respond to a request. Shared with other copies of this package. */
+const TAKES = Symbol.for('heddle.takes-upgrade')
+/** Key on a request whose upgrade a proxy has taken. Shared with other copies of this package. */
+const TAKEN = Symbol.for('heddle.upgrade-taken')
+
+type OurListener = UpgradeListener & { readonly [TAKES]: (req: IncomingMessage) => boolean }
+type Marked = IncomingMessage & { [TAKEN]?: boolean }
+
+/** How long the listeners of others may keep silent about an upgrade that no proxy takes, ms. */
+export const OTHERS_MS = 10_000
+
+/** Listens to the upgrades of `server` as one of ours. @param takes whether `serve` will respond to a request. */
+export function listenToUpgrades(
+  server: Server,
+  takes: (req: IncomingMessage) => boolean,
+  serve: UpgradeListener,
+): void {
+  const listener: OurListener = Object.assign<UpgradeListener, Pick<OurListener, typeof TAKES>>(serve, {
+    [TAKES]: takes,
+  })
+  server.on('upgrade', listener)
+  keepOrdinary(server)
+}
+
+/**
+ * Serves the upgrades of `server` that `takes` accepts, and leaves the others to its other listeners. If nobody responds to an
+ * upgrade, the first proxy does: otherwise its client would wait for ever.
+ */
+export function attachUpgrades(
+  server: Server,
+  clock: Clock,
+  takes: (req: IncomingMessage) => boolean,
+  serve: UpgradeListener,
+): void {
+  const listener: UpgradeListener = (req, socket, head) => {
+    if (takes(req)) return serve(req, socket, head)
+    const ours = oursOf(server)
+    if (ours[0] !== listener || ours.some((one) => one[TAKES](req))) return
+    afterOthers(server, req, socket, clock, (isFree) => {
+      if (isFree) serve(req, socket, head)
+    })
+  }
+  listenToUpgrades(server, takes, listener)
+}
+
+/**
+ * Calls `then` when the server's listeners that are not ours had the time to respond to an upgrade: at once if there are none.
+ * `isFree`: nobody has.
+ */
+export function afterOthers(
+  server: Server,
+  req: IncomingMessage,
+  socket: Duplex,
+  clock: Clock,
+  then: (isFree: boolean) => void,
+): void {
+  if (!hasOthers(server)) return then(!isTaken(req))
+  const before = bytesWritten(socket)
+  // Node has removed its own handler: without one, a reset would end the process.
+  socket.on('error', ignore)
+  clock.schedule(OTHERS_MS, () => {
+    const isUsed =
+      bytesWritten(socket) !== before || socket.listenerCount('data') + socket.listenerCount('readable') > 0
+    then(!isTaken(req) && !isUsed && socket.writable)
+  })
+}
+
+/** Whether `server` has 'upgrade' listeners that are not ours. */
+export function hasOthers(server: Server): boolean {
+  return oursOf(server).length < server.listenerCount('upgrade')
+}
+
+/** Marks the upgrade as taken. @returns whether nobody had taken it. */
+export function takeUpgrade(req: Marked): boolean {
+  if (req[TAKEN] === true) return false
+  req[TAKEN] = true
+  return true
+}
+
+/** Whether a proxy has taken the upgrade. */
+export function isTaken(req: Marked): boolean {
+  return req[TAKEN] === true
+}
+
+/** Ends {@link takeUpgrade}: the application responds itself, or asks another proxy. */
+export function returnUpgrade(req: Marked): void {
+  req[TAKEN] = false
+}
+
+function oursOf(server: Server): OurListener[] {
+  return (server.listeners('upgrade') as UpgradeListener[]).filter((one): one is OurListener => TAKES in one)
+}
+
+/** What an application uses as a socket may not count. */
+function bytesWritten(socket: Duplex & { readonly bytesWritten?: number }): number {
+  return socket.bytesWritten ?? 0
+}
+
+/**
+ * From 22.21 and 24.9 on, node asks whether to switch. A request that is not switched then stays an ordinary request from the
+ * start, with its body. The connection ends with its response, even if the application gives the response.
+ */
+function keepOrdinary(server: Server): void {
+  if (!filterUpgrades(server, (req) => protocolsOf(req).length > 0)) return
+  const end = (req: IncomingMessage, res: ServerResponse): void => {
+    if (isUpgradeNotTaken(req)) endAfter(req, res)
+  }
+  for (const event of ['request', 'checkContinue']) {
+    // A first 'checkContinue' listener would stop node from sending 100 by itself.
+    if (server.listenerCount(event) > 0) server.prependListener(event, end)
+  }
+}
+
+function ignore(): void {}
