@@ -1,38 +1,17 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { withOptionTables } from './tools/option-tables.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url))
 
 function markdownFiles(): string[] {
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' }).map((name) => join('docs', name))
   const kit = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md']
   return [...kit, ...docs].filter((name) => name.endsWith('.md'))
 }
-
-test('the configuration files in the documents are right', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'heddle-docs-'))
-  try {
-    let count = 0
-    for (const name of ['README.md', 'docs/configuration.md']) {
-      for (const [, text] of readFileSync(join(ROOT, name), 'utf8').matchAll(/```json\n([\s\S]*?)```/g)) {
-        const file = join(folder, `${count++}.json`)
-        writeFileSync(file, text as string)
-        const { status, stderr } = spawnSync(process.execPath, [MAIN, 'check', file], { encoding: 'utf8' })
-        assert.equal(status, 0, `${name}: ${stderr}`)
-      }
-    }
-    assert.equal(count, 2)
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-})
 
 test('the option tables are those of the schema', () => {
   const text = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8')
@@ -41,68 +20,6 @@ test('the option tables are those of the schema', () => {
     text === withOptionTables(text),
     'docs/configuration.md is out of date; `npm run docs` makes its tables anew',
   )
-})
-
-test('the example of CONTRIBUTING.md is the one that is tested', () => {
-  const snippets = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)
-  // The example has files of its own, in a folder of its own: only what its imports are relative to is another.
-  const name = (line: string) => line.replace(/^(import .* from ')(?:.*\/)(.*)$/, '$1$2')
-  const lines = (text: string) => text.split('\n').map(name).sort()
-  const files = ['fill-up.ts', 'fill-up.test.ts'].map((file) =>
-    readFileSync(join(ROOT, 'test/contributing', file), 'utf8'),
-  )
-  assert.deepEqual(
-    Array.from(snippets, ([, text = '']) => lines(text)),
-    files.map(lines),
-  )
-})
-
-test('the snippets of docs/contracts.md are those that are compiled', () => {
-  const compiled = readFileSync(join(ROOT, 'test/snippets/contracts.ts'), 'utf8')
-  const snippets = readFileSync(join(ROOT, 'docs/contracts.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)
-  let count = 0
-  for (const [, snippet = ''] of snippets) {
-    assert.ok(compiled.includes(snippet), `test/snippets/contracts.ts has not:\n${snippet}`)
-    count++
-  }
-  assert.ok(count >= 10, `${count} snippets`)
-})
-
-test('the interceptors of docs/interceptors.md are those of the example that runs', () => {
-  const example = readFileSync(join(ROOT, 'examples/interceptors.ts'), 'utf8')
-  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
-  const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
-  const interceptors = snippets.filter((snippet) => snippet.includes(': Interceptor = {'))
-  assert.equal(interceptors.length, 5)
-  for (const snippet of interceptors) assert.ok(example.includes(snippet), snippet)
-})
-
-test('the changes of bodies in docs/interceptors.md are those of the example that runs', () => {
-  const example = readFileSync(join(ROOT, 'examples/interceptors-bodies.ts'), 'utf8')
-  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
-  const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
-  const shown = snippets.filter((snippet) => /^const \w+ = (?:responseBody|bufferedBody)\(/.test(snippet))
-  assert.equal(shown.length, 2)
-  for (const snippet of shown) assert.ok(example.includes(snippet), snippet)
-})
-
-test('the built-in interceptors of docs/interceptors.md are those of the example that runs', () => {
-  const example = readFileSync(join(ROOT, 'examples/interceptors-rewrites.ts'), 'utf8')
-  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
-  const snippets = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
-  const builtIn = /^const \w+ = (?:rewriteLocation|rewriteCookies|followRedirects|errorPage)\(/
-  const shown = snippets.filter((snippet) => builtIn.test(snippet))
-  assert.equal(shown.length, 5)
-  for (const snippet of shown) assert.ok(example.includes(snippet), snippet)
-})
-
-test('the guards of docs/interceptors.md are those of the example that runs', () => {
-  const example = readFileSync(join(ROOT, 'examples/interceptors-guards.ts'), 'utf8')
-  const text = readFileSync(join(ROOT, 'docs/interceptors.md'), 'utf8')
-  const section = /^## Guards\n(.*?)^## /ms.exec(text)?.[1] ?? ''
-  const snippets = Array.from(section.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
-  assert.equal(snippets.length, 5)
-  for (const snippet of snippets) assert.ok(example.includes(snippet), snippet)
 })
 
 test('every script that CONTRIBUTING.md names exists', () => {
@@ -124,21 +41,31 @@ test('links between the documents lead somewhere', () => {
   }
 })
 
-test('what the documents import from heddle exists', async () => {
-  let count = 0
+test('links to headings lead to one', () => {
   for (const name of markdownFiles()) {
-    const imports = readFileSync(join(ROOT, name), 'utf8').matchAll(/^import \{([^}]*)\} from '(heddle[^']*)'/gm)
-    for (const [line, names = '', path = ''] of imports) {
-      const exported = (await import(path)) as object
-      const values = names.split(',').map((one) => one.trim())
-      for (const value of values.filter((one) => one !== '' && !one.startsWith('type '))) {
-        assert.ok(value in exported, `${name}: ${line} (${value})`)
-        count++
-      }
+    for (const [link, target = '', anchor = ''] of readFileSync(join(ROOT, name), 'utf8').matchAll(
+      /\]\((?!https?:)([^)#\s]*)#([^)]+)\)/g,
+    )) {
+      const file = target === '' ? name : join(dirname(name), target)
+      assert.ok(anchorsOf(file).includes(anchor), `${name}: ${link}`)
     }
   }
-  assert.ok(count > 10, `${count} names`)
 })
+
+/** As GitHub and npm make them of headings; those that come again have a number. */
+function anchorsOf(file: string): string[] {
+  const seen = new Map<string, number>()
+  const text = readFileSync(join(ROOT, file), 'utf8').replace(/^```[\s\S]*?^```$/gm, '')
+  return Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading = '']) => {
+    const plain = heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-')
+    const count = seen.get(plain) ?? 0
+    seen.set(plain, count + 1)
+    return count === 0 ? plain : `${plain}-${count}`
+  })
+}
 
 test('"Life of a request" names the files that exist, and every file of src/exchange', () => {
   const { text } = lifeOfARequest()
@@ -195,6 +122,12 @@ function lifeOfARequest(): { text: string; graph: string; steps: { step: string;
   const steps = items.map((item) => ({ step: item.replace(/^(\d)\. \*\*(\w+)\*\*.*$/s, '$1 $2'), text: item }))
   return { text, graph, steps }
 }
+
+test('every export of heddle/testing is explained', async () => {
+  const text = readFileSync(join(ROOT, 'docs/testing.md'), 'utf8')
+  const missing = Object.keys(await import('heddle/testing')).filter((name) => !text.includes(`\`${name}`))
+  assert.deepEqual(missing, [])
+})
 
 test('every error code is explained', () => {
   const table = readFileSync(join(ROOT, 'docs/events-and-errors.md'), 'utf8')

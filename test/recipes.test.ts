@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import http, { type RequestListener } from 'node:http'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import express from 'express'
 import session from 'express-session'
 import { WebSocket, WebSocketServer } from 'ws'
 import { type Given, recipes } from './snippets/recipes.ts'
+import { blocksOf } from './support/blocks.ts'
 import { certificate, key } from './support/certificates.ts'
 import { listening } from './support/running-proxy.ts'
 
@@ -148,6 +147,13 @@ const CHECKS: Readonly<Record<string, Check>> = {
       assert.equal(await get('/', init), '200 POST / {"a":1,"tenant":"a"}')
     },
   },
+  'A body that a parser has read': {
+    async run({ get }) {
+      const post = (type: string, body: string) => get('/', { method: 'POST', headers: { 'content-type': type }, body })
+      assert.equal(await post('application/json', '{ "a": 1.0 }'), '200 POST / { "a": 1.0 }')
+      assert.equal(await post('application/x-www-form-urlencoded', 'a[b]=1&a[b]=2'), '200 POST / a[b]=1&a[b]=2')
+    },
+  },
   'Follow redirects': {
     target(req, res) {
       if (req.url === '/there') res.end('arrived')
@@ -238,21 +244,10 @@ async function servesWith(servers: http.Server[], check: Check, apply: (given: G
   })
 }
 
-test('docs/recipes.md has the recipes that run', () => {
-  const root = fileURLToPath(new URL('../../', import.meta.url))
-  const dedent = (text: string) => text.replace(/^ +/gm, '')
-  const source = dedent(readFileSync(join(root, 'test/snippets/recipes.ts'), 'utf8'))
-  const document = readFileSync(join(root, 'docs/recipes.md'), 'utf8')
-  const sections = document.split(/^## /m).slice(1)
+test('docs/recipes.md has the recipes that run, each in both ways', () => {
+  const blocks = blocksOf('docs/recipes.md').filter(({ language }) => language === 'ts')
   assert.deepEqual(
-    sections.map((section) => section.split('\n', 1)[0]),
-    Object.keys(recipes),
+    blocks.map(({ section }) => section),
+    Object.keys(recipes).flatMap((name) => [name, name]),
   )
-  for (const section of sections) {
-    const snippets = Array.from(section.matchAll(/```ts\n([\s\S]*?)```/g), ([, snippet = '']) => snippet)
-    assert.equal(snippets.length, 2, section)
-    for (const snippet of snippets) {
-      assert.ok(source.includes(dedent(snippet)), `test/snippets/recipes.ts has not:\n${snippet}`)
-    }
-  }
 })

@@ -17,7 +17,7 @@ import {
 } from '../../src/index.ts'
 import { balancerSuite, loggerSuite, poolSuite } from '../../src/testing/index.ts'
 
-// The snippets of docs/contracts.md, so that the compiler checks them: test/docs.test.ts compares the two. Nothing runs this file.
+// The snippets of docs/contracts.md, so that the compiler checks them: test/documents.test.ts looks for them. Nothing runs this file.
 
 declare const backends: string[]
 declare const shifts: Set<string>

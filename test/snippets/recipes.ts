@@ -1,4 +1,4 @@
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import express, { type Express, type Request } from 'express'
 import {
   bufferedBody,
@@ -228,6 +228,19 @@ export const recipes: Readonly<Record<string, Recipe>> = {
         fixRequestBody(proxyReq, req)
       }
       app.use(express.json(), createProxyMiddleware<Request>({ target, on: { proxyReq } }))
+    },
+  },
+
+  'A body that a parser has read': {
+    own({ app, target }) {
+      const keep = (req: IncomingMessage, _res: unknown, rawBody: Buffer): void => void Object.assign(req, { rawBody })
+      app.use(express.json({ verify: keep }), express.urlencoded({ extended: true, verify: keep }))
+      app.use(proxyMiddleware({ target }))
+    },
+    dropIn({ app, target }) {
+      const keep = (req: IncomingMessage, _res: unknown, rawBody: Buffer): void => void Object.assign(req, { rawBody })
+      app.use(express.json({ verify: keep }), express.urlencoded({ extended: true, verify: keep }))
+      app.use(createProxyMiddleware({ target }))
     },
   },
 

@@ -16,11 +16,11 @@ export interface Script {
   exit(): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>
 }
 
-/** Runs node in the package's folder with `PORT=0`. */
-export function startScript(t: TestContext, args: readonly string[]): Script {
+/** Runs node with `PORT=0`, by default in the package's folder. */
+export function startScript(t: TestContext, args: readonly string[], cwd = PACKAGE_ROOT): Script {
   const { NODE_TEST_CONTEXT: _, NODE_OPTIONS: __, ...env } = process.env
   const child = spawn(process.execPath, args, {
-    cwd: PACKAGE_ROOT,
+    cwd,
     env: { ...env, PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -41,7 +41,7 @@ export function startScript(t: TestContext, args: readonly string[]): Script {
     child,
     async url() {
       for (;;) {
-        const found = /^listening on (http:\/\/127\.0\.0\.1:\d+)$/m.exec(stdout)?.[1]
+        const found = /^listening on (https?:\/\/(?:127\.0\.0\.1|localhost):\d+)$/m.exec(stdout)?.[1]
         if (found !== undefined) return found
         const code = await Promise.race([once(child.stdout, 'data').then(() => undefined), closed])
         if (code !== undefined) throw new Error(`ended with ${code} before it listened: ${stdout}${stderr}`)

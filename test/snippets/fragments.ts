@@ -1,0 +1,79 @@
+import { openSync } from 'node:fs'
+import type { Express } from 'express'
+import {
+  type BodySource,
+  compress,
+  createProxy,
+  type ExchangeView,
+  type Handler as HandlerOfHeddle,
+  type Interceptor as InterceptorOfHeddle,
+  type Logger,
+  lineWriter,
+  type ProxyOptions,
+  type RequestHead,
+  type ResponseSink,
+  serveModule,
+  workerThreads,
+} from 'heddle'
+import { handleUpgrades, proxyMiddleware } from 'heddle/express'
+
+/*
+ * Fragments of the documents that no other file has, so that the compiler checks them: test/documents.test.ts looks for each. Nothing
+ * runs this file.
+ */
+
+declare const backends: string[]
+declare const auth: InterceptorOfHeddle
+declare const timing: InterceptorOfHeddle
+declare const logger: Logger
+
+export async function accessLogInAFile(): Promise<void> {
+  const log = lineWriter(openSync('access.log', 'a'))
+  const proxy = createProxy({ backends, accessLog: { format: 'json', write: log.write } })
+  await proxy.close()
+  await log.close()
+}
+
+export async function update({ groups = {}, routes = [] }: ProxyOptions): Promise<void> {
+  const proxy = createProxy({ backends })
+  const { version, plan, applied, drained } = proxy.update({ groups, routes, timeouts: { headers: 10_000 } })
+  console.log(version, plan.groups.added, plan.backends.removed, plan.restart)
+  await applied // every thread has the new options
+  await drained // nothing runs any more at backends that are gone
+}
+
+createProxy({ backends, routes: [{ path: '/private', interceptors: [auth, timing] }] })
+createProxy({ backends, routes: [{ interceptors: [compress()] }] })
+
+type Handler = (exchange: ExchangeView, request: RequestHead, body: BodySource | null, sink: ResponseSink) => void
+interface Interceptor {
+  readonly name: string
+  wrap(next: Handler): Handler // which may be async
+}
+/** The two are those of the package. */
+export const contract: (ours: Interceptor, handler: Handler) => [InterceptorOfHeddle, HandlerOfHeddle] = (
+  ours,
+  handler,
+) => [ours, handler]
+
+export function upgrades(app: Express, target: string): void {
+  app.use('/api', proxyMiddleware({ target }))
+  handleUpgrades(app.listen(8080), app)
+}
+
+export async function threads(): Promise<void> {
+  const proxy = createProxy({
+    backends: ['http://127.0.0.1:3001', 'http://127.0.0.1:3002'],
+    balancer: 'least-connections',
+    executor: workerThreads({ threads: 4 }), // or 'auto', or { min: 1, max: 4 }
+  })
+  await proxy.listen(8080)
+}
+
+export async function modules(): Promise<void> {
+  // main.js
+  const running = await serveModule(new URL('./server.js', import.meta.url), { listen: 8080, threads: 4, logger })
+  await running.setBackends(backends) // in every thread
+  await running.reload()
+  await running.close()
+}
