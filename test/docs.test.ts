@@ -41,6 +41,13 @@ test('links between the documents lead somewhere', () => {
   }
 })
 
+test('files that the documents name exist', () => {
+  for (const name of markdownFiles().filter((one) => !/^CHANGELOG|^CONTRIBUTING|decisions/.test(one))) {
+    const named = readFileSync(join(ROOT, name), 'utf8').matchAll(/`((?:test|examples|docs)\/[\w./-]+\.\w+)`/g)
+    for (const [, path = ''] of named) assert.ok(existsSync(join(ROOT, path)), `${name}: ${path}`)
+  }
+})
+
 test('links to headings lead to one', () => {
   for (const name of markdownFiles()) {
     for (const [link, target = '', anchor = ''] of readFileSync(join(ROOT, name), 'utf8').matchAll(
@@ -121,6 +128,30 @@ function lifeOfARequest(): { text: string; graph: string; steps: { step: string;
   const items = text.split(/^(?=\d\. \*\*)/m).slice(1)
   const steps = items.map((item) => ({ step: item.replace(/^(\d)\. \*\*(\w+)\*\*.*$/s, '$1 $2'), text: item }))
   return { text, graph, steps }
+}
+
+for (const [name, file] of [
+  ['ExchangeRecord', 'src/model/record.ts'],
+  ['ExchangeView', 'src/model/exchange-view.ts'],
+] as const) {
+  test(`docs/events-and-errors.md has every field of ${name}, with its type`, () => {
+    const document = readFileSync(join(ROOT, 'docs/events-and-errors.md'), 'utf8')
+    const [, table = ''] = new RegExp(`^<!-- fields: ${name} -->\\n(.*?)^$`, 'ms').exec(document) ?? []
+    const rows = Array.from(
+      table.matchAll(/^\| `(\w+)` \| `(.+?)` \|(?: .*?)? \| \S.* \|$/gm),
+      ([, field, type = '']) => `${field}: ${type.replaceAll('\\|', '|')}`,
+    )
+    assert.deepEqual(rows, fieldsOf(readFileSync(join(ROOT, file), 'utf8'), name))
+  })
+}
+
+/** `name: type` of each property and method of an interface, as it is written. */
+function fieldsOf(source: string, name: string): string[] {
+  const [, body = ''] = new RegExp(`^export interface ${name} \\{\\n(.*?)^\\}`, 'ms').exec(source) ?? []
+  return Array.from(
+    body.matchAll(/^ {2}(?:readonly )?(\w+)(\([^)]*\))?\??: (.+)$/gm),
+    ([, field, parameters, type]) => `${field}: ${parameters === undefined ? '' : `${parameters} => `}${type}`,
+  )
 }
 
 test('every export of heddle/testing is explained', async () => {

@@ -1,6 +1,7 @@
 // Packs the package as npm would publish it, and checks the tarball: what is in it, its types, its exports.
 import { execFileSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
+import { posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -9,12 +10,15 @@ const run = (command, ...args) =>
 
 const [{ filename, files }] = JSON.parse(run('npm', 'pack', '--json', '--ignore-scripts'))
 try {
-  const allowed = /^(dist\/src\/.+\.(js|d\.ts)|dist\/schema\.json|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/
-  const unwanted = files.map((file) => file.path).filter((path) => !allowed.test(path))
+  const paths = files.map((file) => file.path)
+  const allowed =
+    /^(dist\/src\/.+\.(js|d\.ts)|dist\/schema\.json|package\.json|LICENSE|[A-Z]+\.md|docs\/.+\.(md|svg)|examples\/.+\.(ts|md))$/
+  const unwanted = paths.filter((path) => !allowed.test(path))
   if (unwanted.length > 0) throw new Error(`not for users: ${unwanted.join(', ')}`)
   for (const needed of ['dist/src/index.js', 'dist/src/cli/main.js', 'dist/schema.json', 'LICENSE', 'README.md']) {
-    if (!files.some((file) => file.path === needed)) throw new Error(`${needed} is missing from the package`)
+    if (!paths.includes(needed)) throw new Error(`${needed} is missing from the package`)
   }
+  for (const link of brokenLinks(paths)) throw new Error(`${link}: it leads out of the package`)
   process.stdout.write(run('npx', 'publint', 'run', filename, '--strict'))
   // The package has ES modules only; Node >= 22.12 can `require` them (test/package.test.ts).
   process.stdout.write(run('npx', 'attw', filename, '--profile', 'esm-only'))
@@ -22,3 +26,18 @@ try {
   rmSync(`${root}/${filename}`, { force: true })
 }
 console.log(`${files.length} files in the package`)
+
+/** Links of the documents to files, or folders, that the package does not have. */
+function brokenLinks(paths) {
+  return paths
+    .filter((path) => path.endsWith('.md'))
+    .flatMap((path) => {
+      const text = readFileSync(`${root}/${path}`, 'utf8')
+      const targets = Array.from(text.matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g), ([, target]) => target)
+      const missing = targets.filter((target) => {
+        const to = posix.join(posix.dirname(path), target)
+        return !paths.some((one) => one === to || one.startsWith(`${to}/`))
+      })
+      return missing.map((target) => `${path}: ${target}`)
+    })
+}

@@ -68,6 +68,16 @@ test('error: a callback hears of it, and listeners do not', async () => {
   assert.equal(await (await fetch(front.url)).text(), 'ECONNREFUSED')
 })
 
+test('error: a callback does not hear of a response that breaks off, and listeners do', async () => {
+  await using backend = await mockBackend(resetMidBody)
+  await using front = await served({ target: backend.url }, (proxy, req, res) =>
+    proxy.web(req, res, {}, () => assert.fail('the callback was told')),
+  )
+  const failed = nextEvent(front.proxy, 'error')
+  await assert.rejects(fetch(front.url).then((response) => response.text()))
+  assert.equal(codeOf((await failed)[0] as Error), 'ECONNRESET')
+})
+
 test('error: without anybody who listens the client gets our response, and the log a line', async () => {
   const { url } = await deadPort()
   await using front = await served({ target: url })
