@@ -18,10 +18,12 @@ export { headerView } from './headers/view.ts'
 export * from './health-checks/index.ts'
 export * from './interceptors/index.ts'
 export {
+  type ConsoleLoggerOptions,
   consoleLogger,
   type LineStream,
   type LineWriter,
   type LineWriterOptions,
+  type LogStream,
   lineWriter,
   silentLogger,
 } from './loggers/index.ts'

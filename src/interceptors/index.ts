@@ -1,4 +1,5 @@
 export { type AddressesOptions, addresses } from './addresses.ts'
+export type { Coding } from './bodies/encoders.ts'
 export { type BufferedBodyOptions, bufferedBody, type EditedBody } from './buffered-body.ts'
 export { type CompressOptions, compress } from './compress.ts'
 export { type CorsOptions, cors } from './cors.ts'

@@ -24,7 +24,7 @@ export interface RunningThreads extends AsyncDisposable {
   /** Statistics of each thread that is alive. */
   threads(): readonly ThreadStats[]
   /**
-   * Like {@link import('../proxy/types.ts').Proxy.setBackends}, in every thread, and in threads that start later. Rejects if a
+   * Like `proxy.setBackends()`, in every thread, and in threads that start later. Rejects if a
    * thread fails: no proxy of the module has such a group, or the backends are invalid. Later threads are then not changed.
    * @param group Default: the unnamed one.
    * @param proxy name of the proxy, or the index among those without a name. Default: all proxies that have such a group.

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
+import { install } from '../tools/install.js'
 import { measureScenario } from './measure.js'
 import { measureMicro, microTable } from './micro.js'
 import { readOptions, timesOf, USAGE } from './options.js'
-import { installPeers } from './peers.js'
+import { circumstances, merged, savedRecord, saveRecord } from './results.js'
 import { SCENARIOS, subjectsIn, yardsticksOf } from './scenarios.js'
 import { withBackends } from './start.js'
 import { SUBJECTS } from './subjects.js'
@@ -22,21 +23,27 @@ async function bench(options) {
   const tools = new Set(wanted.flatMap(([, subjects]) => subjects.map(({ tool }) => tool)).filter(isMissing))
   for (const tool of tools) console.log(`${tool} is not installed, so there is no row for it: ${INSTALL}`)
   const plan = wanted.map(([name, subjects]) => [name, subjects.filter(({ tool }) => !tools.has(tool))])
-  if (plan.some(([, subjects]) => subjects.some(({ isPeer }) => isPeer))) installPeers()
+  if (plan.some(([, subjects]) => subjects.some(({ isPeer }) => isPeer))) install(new URL('.', import.meta.url))
 
   console.log(`Node.js ${process.version}\n`)
   const results = []
   for (const [name, subjects] of plan) {
     results.push(await measure(name, subjects, options))
     // After each: what an interrupted run has measured is kept.
-    if (options.isWriting) writeDocument(results, [])
+    if (options.isWriting) write({ results, micro: null })
   }
   if (options.hasMicro) {
     const micro = await measureMicro(options.signal)
     console.log(`micro: our own functions alone\n\n${microTable(micro)}\n`)
-    if (options.isWriting) writeDocument(results, micro)
+    if (options.isWriting) write({ results: [], micro: { rows: micro, ...circumstances('micro') } })
   }
   return results.some(({ rows }) => rows.some(isBad)) ? 1 : 0
+}
+
+function write(measured) {
+  const record = merged(savedRecord(), measured)
+  saveRecord(record)
+  writeDocument(record)
 }
 
 async function measure(name, subjects, options) {
@@ -50,7 +57,7 @@ async function measure(name, subjects, options) {
     )
     const rows = await measureScenario(scenario, subjects, backends, { ...times, signal: options.signal })
     console.log(`${table(rows, scenario, yardsticksOf(name))}\n`)
-    return { name, rows, backend: backends[0].version }
+    return { name, backend: backends[0].version, rows, times, ...circumstances(name) }
   })
 }
 
@@ -64,6 +71,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(name, () => int
 try {
   const options = readOptions(process.argv.slice(2))
   if (options.isHelp) console.log(USAGE)
+  else if (options.isRendering) writeDocument(savedRecord())
   else process.exitCode = await bench({ ...options, signal: interrupted.signal })
 } catch (error) {
   console.error(`bench: ${interrupted.signal.aborted ? 'interrupted' : error.message}`)

@@ -18,7 +18,7 @@ import type { Filter, NextFunction, Options, RequestHandler } from './types.ts'
  * Creates a middleware that proxies requests, with the API of http-proxy-middleware 4 and 3. Names and arguments of version 2 are
  * accepted, with a deprecation warning. It has one proxy, with connections that are kept; the proxy ends with the last server that
  * has used the middleware.
- * @throws {@link HttpProxyMiddlewareError} without `target` and `router`, and for an invalid `pathFilter` or `pathRewrite`.
+ * @throws HttpProxyMiddlewareError without `target` and `router`, and for an invalid `pathFilter` or `pathRewrite`.
  */
 export function createProxyMiddleware<
   TReq extends IncomingMessage = IncomingMessage,
