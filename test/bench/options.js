@@ -16,7 +16,8 @@ export const USAGE = `Usage: npm run bench -- [SCENARIO... | micro | all] [optio
   --rounds N      measurements per subject, in alternation; medians are shown (${defaults('rounds')})
   --starts N      all of that so many times, each with processes of its own (${defaults('starts')})
   --subjects A,B  only these, or 'all' (${SUBJECTS.map(({ file }) => file).join(', ')})
-  --write         write tables and chart to docs/benchmarks.md and docs/benchmarks.svg`
+  --write         write tables and chart to docs/benchmarks.md and docs/benchmarks.svg, and all rounds to test/bench/results.json
+  --render        write tables and chart again from that file, and measure nothing`
 
 /** The command line as checked values. Throws an Error with one clear line on anything else. */
 export function readOptions(args) {
@@ -30,6 +31,7 @@ export function readOptions(args) {
       starts: { type: 'string' },
       subjects: { type: 'string' },
       write: { type: 'boolean', default: false },
+      render: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
@@ -47,6 +49,7 @@ export function readOptions(args) {
     },
     subjects: chosenSubjects(values.subjects ?? (isAll ? 'all' : undefined)),
     isWriting: values.write,
+    isRendering: values.render,
     isHelp: values.help,
   }
 }

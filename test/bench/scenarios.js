@@ -9,27 +9,50 @@ function scenario(title, changes = {}) {
  * What is asked of every subject. The names are the arguments of `npm run bench -- NAME...`.
  * - `load`: who asks: wrk, or a script in loads/. `backend`: who answers, when it is not backends.js.
  * - `path`, `connections`, `isTls`; `bodyBytes`: of each posted body, or message; `perSecond`: where the load has a rate.
+ * - `meaning`: what it stands for in practice, one sentence, for docs/benchmarks.md.
  * - `figure`: what is compared (figures.js); `unit`: what is counted.
  * - `subjects`: they alone take part; `extra`: they take part as well. `yardsticks`: whom the ratios are to.
  * - `times`: how long and how often it is measured, where that differs: see options.js.
  */
 export const SCENARIOS = {
-  hello: scenario('GET, a JSON answer of 115 bytes, 64 connections'),
-  hello512: scenario('GET, a JSON answer of 115 bytes, 512 connections', { connections: 512 }),
-  '16k': scenario('GET, an answer of 16 KiB, 64 connections', { path: '/16k' }),
-  '1m': scenario('GET, an answer of 1 MiB, 64 connections', { path: '/1m' }),
-  post16k: scenario('POST of 16 KiB, a small answer, 64 connections', { path: '/post', bodyBytes: 16_384 }),
-  chunked: scenario('GET, an answer of 16 KiB in chunks of 2 KiB, 64 connections', { path: '/chunked' }),
+  hello: scenario('GET, a JSON answer of 115 bytes, 64 connections', {
+    meaning:
+      'Small API responses: nearly all of the cost is per request, so this ratio says how many cores an API gateway needs.',
+  }),
+  hello512: scenario('GET, a JSON answer of 115 bytes, 512 connections', {
+    connections: 512,
+    meaning: 'The same from many clients at once: what busy hours cost.',
+  }),
+  '16k': scenario('GET, an answer of 16 KiB, 64 connections', {
+    path: '/16k',
+    meaning: 'Web pages and longer API responses: copying begins to count beside the work per request.',
+  }),
+  '1m': scenario('GET, an answer of 1 MiB, 64 connections', {
+    path: '/1m',
+    meaning: 'Downloads and images: the kernel copies bytes for most of the time, so proxies differ less.',
+  }),
+  post16k: scenario('POST of 16 KiB, a small answer, 64 connections', {
+    path: '/post',
+    bodyBytes: 16_384,
+    meaning: 'Forms and uploads: the body goes through the proxy in the other direction.',
+  }),
+  chunked: scenario('GET, an answer of 16 KiB in chunks of 2 KiB, 64 connections', {
+    path: '/chunked',
+    meaning:
+      'Responses of unknown length, as server-side rendering and event streams send them: each chunk is work of its own.',
+  }),
   websocket: scenario('WebSocket, an echo of 64 bytes, 64 connections', {
     load: 'websocket',
     backend: './websocket-backend.js',
     bodyBytes: 64,
     unit: 'message',
+    meaning: 'Chats and live updates: after the handshake a proxy passes bytes on, and has little left to save.',
   }),
   connections: scenario('1,000 new connections a second, each for one GET', {
     load: 'connections',
     perSecond: 1000,
     unit: 'connection',
+    meaning: 'Clients that do not keep connections, such as scripts, health checks and old load balancers.',
   }),
   idle: scenario('10,000 idle connections, each of which has carried one request', {
     load: 'idle',
@@ -37,11 +60,16 @@ export const SCENARIOS = {
     figure: 'memory',
     unit: 'connection',
     extra: ['node-http', 'node-net'],
+    meaning: 'Memory of clients that stay connected and wait: it bounds how many a process can hold.',
   }),
-  tls: scenario('GET over TLS 1.3, a JSON answer of 115 bytes, 64 connections', { isTls: true }),
+  tls: scenario('GET over TLS 1.3, a JSON answer of 115 bytes, 64 connections', {
+    isTls: true,
+    meaning: 'The first scenario with TLS to the clients, ended by the proxy: encryption adds the same cost to all.',
+  }),
   threads: scenario('GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads', {
     subjects: ['heddle-1-thread', 'heddle-2-threads', 'haproxy', 'haproxy-2-threads'],
     yardsticks: ['heddle-1-thread', 'haproxy'],
+    meaning: 'What a second thread costs for each request: near 1, two threads serve twice the load on two free cores.',
     // A difference of a few per cent is asked for, and processes differ by as much from one start to the next. The warm-up
     // lasts until V8 has let the young generation of both threads grow, which takes each of two twice as long as one alone:
     // before, they collect it twice as often (17 seconds of this load, by --trace-gc; one thread: 4).

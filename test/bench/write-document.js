@@ -6,11 +6,11 @@ import { SCENARIOS } from './scenarios.js'
 
 const FOLDER = new URL('../../docs/', import.meta.url)
 
-/** Writes docs/benchmarks.md and its chart. `results` are `{ name, rows, backend }`, one for each scenario; `micro` see micro.js. */
-export function writeDocument(results, micro) {
-  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ')
+/** Writes docs/benchmarks.md and its chart from a record of results.js. */
+export function writeDocument(record) {
+  const { results } = record
   if (results.length > 0) writeFileSync(new URL('benchmarks.svg', FOLDER), chart(results.map(panelOf)))
-  writeFileSync(new URL('benchmarks.md', FOLDER), document(results, micro, { command, date: new Date() }))
+  writeFileSync(new URL('benchmarks.md', FOLDER), document(record))
   console.log('Written to docs/benchmarks.md\n')
 }
 
