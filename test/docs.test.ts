@@ -21,7 +21,7 @@ test('the configuration files in the documents are right', () => {
   const folder = mkdtempSync(join(tmpdir(), 'heddle-docs-'))
   try {
     let count = 0
-    for (const name of ['README.md', 'docs/configuration.md']) {
+    for (const name of ['README.md', 'docs/configuration.md', 'docs/sticky-sessions.md']) {
       for (const [, text] of readFileSync(join(ROOT, name), 'utf8').matchAll(/```json\n([\s\S]*?)```/g)) {
         const file = join(folder, `${count++}.json`)
         writeFileSync(file, text as string)
@@ -29,7 +29,7 @@ test('the configuration files in the documents are right', () => {
         assert.equal(status, 0, `${name}: ${stderr}`)
       }
     }
-    assert.equal(count, 2)
+    assert.equal(count, 3)
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -67,6 +67,14 @@ test('the snippets of docs/contracts.md are those that are compiled', () => {
     count++
   }
   assert.ok(count >= 10, `${count} snippets`)
+})
+
+test('the affinity of docs/sticky-sessions.md is the one that keeps sessions of socket.io', () => {
+  const dedent = (text: string) => text.replace(/^ +/gm, '')
+  const text = readFileSync(join(ROOT, 'docs/sticky-sessions.md'), 'utf8')
+  const [, snippet = ''] = /```ts\n([\s\S]*?)```/.exec(text) ?? []
+  assert.match(snippet, /const sticky: Affinity/)
+  assert.ok(dedent(readFileSync(join(ROOT, 'test/snippets/sticky-sessions.ts'), 'utf8')).includes(dedent(snippet)))
 })
 
 test('the interceptors of docs/interceptors.md are those of the example that runs', () => {
