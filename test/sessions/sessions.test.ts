@@ -58,7 +58,8 @@ test('an affinity by sid loses no session if a backend is added or drained, and 
   proxy.drain(first ?? '')
   assert.deepEqual((await askAll(sessions)).lost, [])
   const later = await openSessions(stage, 100)
-  assert.deepEqual(namesOf(later), ['b', 'c', 'd'])
+  // The new backend has the fewest pending polls, and may get them all.
+  assert.deepEqual([namesOf(later).includes('a'), namesOf(later).includes('d')], [false, true])
 
   await proxy.setBackends([...others, added.url])
   const { kept, lost } = await askAll([...sessions, ...later])
