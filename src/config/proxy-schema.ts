@@ -91,6 +91,7 @@ const HINTS = new Map([
   ['router', 'is unknown; here it is routes and groups'],
   ['timeout', 'is unknown; here it is timeouts: { idle, total }'],
   ['proxyTimeout', 'is unknown; here it is timeouts: { headers, idle }'],
+  ['retries', 'is unknown; here it is retry: { maxRetries }'],
   ['ws', 'is unknown; connect proxy.ws to the upgrade event, or use proxy.attach(server)'],
 ])
 
