@@ -50,6 +50,7 @@ const proxy = createProxy({
     { path: '/down/in-code', group: 'down', interceptors: [pagesInCode] },
     { group: 'shop', interceptors: [pages, moved] },
   ],
+  logger: 'silent', // the failures of /down are wanted here
 })
 const { url } = await proxy.listen({ port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' })
 console.log(`listening on ${url}`)

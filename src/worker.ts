@@ -34,7 +34,7 @@ function post(message: FromThread): void {
 async function openServer(): Promise<http.Server | SocketServer> {
   const { job, tls } = start
   if ('options' in job) {
-    createProxy({ ...(job.options as ProxyOptions), logger: job.isLogging ? outbox.logger : 'silent' })
+    createProxy({ ...(job.options as ProxyOptions), logger: outbox.loggerOf(job.logs) })
     return (localProxies[0] as LocalProxy).createServer({ ...(tls !== null && { tls }) })
   }
   const module = (await import(job.entry)) as { default?: unknown }

@@ -62,7 +62,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   config: [...PURE, ...BUILT_INS, ...POOLS],
   proxy: ALL,
   adapters: ['index.ts'],
-  compat: ['index.ts'],
+  // The limit of log lines is the engine's.
+  compat: ['index.ts', 'runtime'],
   cli: ['index.ts'],
   // How a connection is reset is one rule for mock backends, too.
   testing: [...BASE, 'fronts'],

@@ -15,9 +15,9 @@ export interface ConsistentHashOptions {
   by?: HashBy
   /**
    * How many requests a backend may have pending, in percent of its fair share of all pending requests; the excess goes
-   * to other backends. Default 150, minimum 100. 0 disables the bound: a key then stays with its backend while that is
-   * available, and a hot key can overload it. At low load the bound is a single request, so concurrent requests with one
-   * key spread. Use 0 if sessions live in one backend's memory. Needs `onStart` and `onEnd` to be called.
+   * to other backends. Minimum 100; 150 suits caches. Default 0: no bound, so a key stays with its backend while that is
+   * available, and a hot key can overload it. Danger: a bound breaks sessions in the memory of one backend. At low load it is
+   * a single request, so two concurrent requests with one key go to two backends. Needs `onStart` and `onEnd` to be called.
    */
   boundedLoad?: number
   /**
@@ -41,7 +41,7 @@ interface Members {
 }
 
 /** The defaults of {@link ConsistentHashOptions}. */
-export const CONSISTENT_HASH_DEFAULTS = Object.freeze({ by: 'client-address', boundedLoad: 150, pointsPerWeight: 160 })
+export const CONSISTENT_HASH_DEFAULTS = Object.freeze({ by: 'client-address', boundedLoad: 0, pointsPerWeight: 160 })
 
 const NO_BACKENDS: readonly Backend[] = []
 const NO_POSITIONS: readonly number[] = []
@@ -56,7 +56,7 @@ const MAX_JUMPS = 32
  * joins or leaves, only its own share of the keys moves. While a backend is unavailable, its keys go to the next on the
  * ring and return later. {@link powerOfTwo} balances exchanges without a key.
  *
- * Loads are bounded (Mirrokni, Thorup, Zadimoghaddam 2016): a backend takes no more than `boundedLoad` percent of its
+ * `boundedLoad` bounds loads (Mirrokni, Thorup, Zadimoghaddam 2016): a backend takes no more than that percentage of its
  * fair share. The excess jumps to positions that follow from the key alone (Chen, Coleman, Shrivastava 2021), not to
  * the next backend on the ring, which would overflow in turn.
  */

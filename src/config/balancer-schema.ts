@@ -42,7 +42,7 @@ const hashByPart = v.lazy((input) => {
 })
 const hashBy = codeOr((input) => typeof input === 'function', v.function(), hashByPart)
 
-const BOUND = wording('0 (no bound), or a percentage from 100 to 10000', CONSISTENT_HASH_DEFAULTS.boundedLoad)
+const BOUND = wording('0 (no bound), or a percentage from 100 to 10000', 150)
 const bound = v.pipe(v.number(BOUND), v.minValue(100, BOUND), v.maxValue(10_000, BOUND))
 const noBound = v.literal(0)
 const boundedLoad = v.lazy((input) => {
@@ -77,7 +77,7 @@ const BUILT_INS: Readonly<Record<BalancerName, BuiltIn>> = {
         CONSISTENT_HASH_DEFAULTS.by,
       ),
       boundedLoad: defaultsTo(
-        'Limit of the pending exchanges of a backend, percent of its fair share; the rest goes to other backends. 0: no limit.',
+        'Limit of the pending exchanges of a backend, percent of its fair share; the rest goes to other backends. 0: no limit. 150 keeps a hot key from overloading one of several caches; any limit breaks sessions in memory.',
         boundedLoad,
         CONSISTENT_HASH_DEFAULTS.boundedLoad,
       ),

@@ -38,29 +38,54 @@ const byName = v.lazy((input) => {
 
 const withOptions = v.looseObject({ name: byName }, wording(ALLOWED, EXAMPLE))
 
-const named = v.lazy((input) => {
+const byNameOrOptions = v.lazy((input) => {
   if (input === undefined) return v.union([byName, withOptions], wording(ALLOWED, EXAMPLE))
   return v.pipe(
     isPlainObject(input) ? withOptions : byName,
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return
-      try {
-        make(dataset.value as Named, systemClock)
-      } catch (error) {
-        const { name } =
-          typeof dataset.value === 'string' ? { name: dataset.value } : (dataset.value as { name: string })
-        const allowed = `the options of ${camelCase(name)}() in docs/interceptors.md`
-        addIssue({
-          message: wording(
-            allowed,
-            { ...EXAMPLES[name as InterceptorName], name },
-            `is wrong: ${describeError(error)}`,
-          ),
-        })
+      const { name, ...options } = named(dataset.value as Named)
+      const allowed = `the options of ${camelCase(name)}() in docs/interceptors.md`
+      for (const fault of faultsIn(name, options)) {
+        addIssue({ message: wording(allowed, { ...EXAMPLES[name], name }, `is wrong: ${fault}`) })
       }
     }),
   )
 })
+
+type Options = Readonly<Record<string, unknown>>
+
+/**
+ * The messages of all mistakes. The built-in throws at the first one; the options that cause it are then replaced by those of the
+ * example, or left out, and it is asked again.
+ */
+function faultsIn(name: InterceptorName, options: Options): string[] {
+  const faults: string[] = []
+  const example: Options = { ...EXAMPLES[name] }
+  let left = options
+  for (let fault = faultIn(name, left); fault !== null; fault = faultIn(name, left)) {
+    faults.push(fault)
+    const replaced = (keys: readonly string[]): Options => {
+      const kept = Object.entries(left).filter(([key]) => !keys.includes(key))
+      return Object.fromEntries([...kept, ...Object.entries(example).filter(([key]) => keys.includes(key))])
+    }
+    const wrong = Object.keys(left).filter(
+      (key) => left[key] !== example[key] && faultIn(name, replaced([key])) !== fault,
+    )
+    if (wrong.length === 0) break
+    left = replaced(wrong)
+  }
+  return faults
+}
+
+function faultIn(name: InterceptorName, options: Options): string | null {
+  try {
+    BUILT_INS[name](options as never, systemClock)
+    return null
+  } catch (error) {
+    return describeError(error)
+  }
+}
 
 /** Correct options, by name. */
 const EXAMPLES: Readonly<Record<InterceptorName, object>> = {
@@ -78,13 +103,17 @@ function camelCase(name: string): string {
   return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
 }
 
-type Named = InterceptorName | { readonly name: InterceptorName }
+type Named = InterceptorName | { readonly name: InterceptorName; readonly [option: string]: unknown }
+
+function named(wanted: Named): Exclude<Named, string> {
+  return typeof wanted === 'string' ? { name: wanted } : wanted
+}
 
 /** An interceptor: by name, by name with options, or the application's own. */
 export const interceptor = codeOr(
   (input) => hasMethodOf(input, ['wrap']),
   contract<Interceptor>('an Interceptor', ['wrap'], EXAMPLE),
-  named,
+  byNameOrOptions,
 )
 
 /** Creates the interceptor, unless it is the application's own. */
@@ -93,6 +122,6 @@ export function buildInterceptor(wanted: v.InferOutput<typeof interceptor>, cloc
 }
 
 function make(wanted: Named, clock: Clock): Interceptor {
-  const { name, ...options } = typeof wanted === 'string' ? { name: wanted } : wanted
+  const { name, ...options } = named(wanted)
   return BUILT_INS[name](options as never, clock)
 }

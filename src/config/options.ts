@@ -239,8 +239,12 @@ export interface ProxyOptions extends GroupOptions {
   routes?: RouteOptions[]
   /** How routes read paths. */
   routing?: RoutingOptions
-  /** Diagnostics: a pino-shaped logger, `console`, or `'silent'` (default) or `'console'`. */
-  logger?: Logger | Console | 'silent' | 'console'
+  /**
+   * Diagnostics: a pino-shaped logger, `console`, or a word. `'warnings'` (default): warnings and errors on standard error, by
+   * `consoleLogger({ level: 'warn' })`; so are failed requests, up to ten a second of a kind. `'console'`: information too.
+   * `'silent'`: nothing, for unit tests.
+   */
+  logger?: Logger | Console | 'warnings' | 'console' | 'silent'
   /** One line for each exchange on standard output, or to `write`. Default `off`. */
   accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void }
   /** Notified of everything that happens; see the contract. Default: none. */

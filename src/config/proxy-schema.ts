@@ -70,7 +70,7 @@ const accessLog = codeOr(
 const logger = codeOr(
   isObject,
   contract<Logger | Console>('a logger', ['info', 'warn', 'error'], 'console'),
-  word(['silent', 'console'], ' or a logger'),
+  word(['warnings', 'console', 'silent'], ' or a logger'),
 )
 
 const observer = v.custom<Observer>(
@@ -91,6 +91,7 @@ const HINTS = new Map([
   ['router', 'is unknown; here it is routes and groups'],
   ['timeout', 'is unknown; here it is timeouts: { idle, total }'],
   ['proxyTimeout', 'is unknown; here it is timeouts: { headers, idle }'],
+  ['retries', 'is unknown; here it is retry: { maxRetries }'],
   ['ws', 'is unknown; connect proxy.ws to the upgrade event, or use proxy.attach(server)'],
 ])
 
@@ -130,7 +131,11 @@ export const proxySchema = closed(
       ),
       { encodedSlashes: 'refuse' },
     ),
-    logger: withDefault('Where diagnostics go.', logger, 'silent'),
+    logger: withDefault(
+      'Where diagnostics go: `warnings` writes warnings and errors to standard error, `console` information too, `silent` nothing.',
+      logger,
+      'warnings',
+    ),
     accessLog: withDefault('One line for each exchange, on standard output or to `write`.', accessLog, 'off'),
     observers: optional(
       'Observers of your own, notified of everything that happens.',

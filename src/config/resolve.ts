@@ -178,6 +178,7 @@ function hostPattern(host: string): string {
 
 function resolveLogger(input: CheckedOptions['logger']): Logger {
   if (input === 'silent') return silentLogger()
+  if (input === 'warnings') return consoleLogger({ level: 'warn' })
   return input === 'console' ? consoleLogger() : toLogger(input)
 }
 

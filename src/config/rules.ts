@@ -218,7 +218,10 @@ export function nearest(name: string, names: readonly string[]): string | null {
     .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)
   const best = ranked[0]
-  return best !== undefined && best.distance <= Math.max(1, Math.floor(name.length / 3)) ? best.candidate : null
+  if (best !== undefined && best.distance <= Math.max(1, Math.floor(name.length / 3))) return best.candidate
+  // `failures` for `consecutiveFailures`.
+  const longer = names.filter((candidate) => name.length > 3 && candidate.toLowerCase().includes(name.toLowerCase()))
+  return longer.length === 1 ? (longer[0] ?? null) : null
 }
 
 /** The number of letters to insert, delete or replace (Levenshtein). */

@@ -1,5 +1,6 @@
 import type { Lease, ResponseSink } from '../contracts/pool.ts'
 import type { Group } from '../groups/group.ts'
+import { whyNone } from '../groups/why-none.ts'
 import type { Backend } from '../model/backend.ts'
 import { hookError, ProxyError } from '../model/errors.ts'
 import type { RequestHead } from '../model/message.ts'
@@ -129,14 +130,10 @@ export class Attempts {
     try {
       backend = group.take(this.#tried, exchange)
     } catch (error) {
-      return hookError(`balancer ${group.balancer.name}`, error)
+      return hookError(`balancer ${group.balancer.name}`, error, null, 'pick')
     }
     if (backend === null) {
-      const why =
-        group.backends.length === 0
-          ? `group ${group.name} has no backends: add some with setBackends(), or call proxy.web with a target`
-          : `no backend of group ${group.name} is available`
-      return new ProxyError('ERR_PROXY_NO_BACKEND', why)
+      return new ProxyError('ERR_PROXY_NO_BACKEND', whyNone(group))
     }
     // Reading the clock (80 ns) is not worth it for the first attempt: only interceptors take noticeable time before it.
     const isFirst = exchange.attempts === 0 && this.#repicks === 0

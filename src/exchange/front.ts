@@ -17,7 +17,7 @@ export interface Front {
   readonly peer: Peer
   /** The async context in which hooks of the exchange run; `null`: any. */
   readonly scope: AsyncResource | null
-  /** The request's body has been read to its end, or there is none. */
+  /** The request's body has arrived to its end, or there is none. `false` if a front cannot know. */
   readonly isRequestComplete: boolean
   /** The connection ends after this exchange. The front may set it from the start; the exchange may set it before it responds. */
   isLast: boolean

@@ -60,10 +60,10 @@ export function textResponse(status: number, text: string, more: Readonly<Header
 
 /**
  * Decides whether the connection ends after the proxy's own response. It ends if the proxy is closing, if the client still uploads
- * (it may stop), or if its request was not understood, because the bytes after it could be misread as well.
+ * (it may stop), if its body is not wanted, or if its request was not understood, because the bytes after it could be misread as well.
  */
 export function decideLast({ front, services }: Exchange, status: number): void {
-  const isSuspect = status === 400 || status === 414 || status === 431
+  const isSuspect = status === 400 || status === 413 || status === 414 || status === 431
   if (isSuspect || services.activity.isClosing || !front.isRequestComplete) front.isLast = true
 }
 

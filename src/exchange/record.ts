@@ -20,7 +20,7 @@ export function recordExchange(exchange: Exchange, outcome: OutcomeKind, error: 
 }
 
 function noteError(exchange: Exchange, error: ProxyError): void {
-  const { logger, observers, refusals } = exchange.services
+  const { failures, observers } = exchange.services
   const fields = {
     exchange: exchange.id,
     code: error.code,
@@ -33,11 +33,7 @@ function noteError(exchange: Exchange, error: ProxyError): void {
     target: exchange.target,
     ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
   }
-  // A client that goes away is normal.
-  if (error.code === 'ERR_PROXY_CLIENT_GONE') logger.debug(fields, error.message)
-  else if (error.side === 'client' || error.code === 'ERR_PROXY_NO_ROUTE') refusals.tell(fields, error.message)
-  else if (error.code === 'ERR_PROXY_HOOK') logger.error({ ...fields, err: error.cause }, error.message)
-  else logger.warn(fields, error.message)
+  failures.tell(error, error.code === 'ERR_PROXY_HOOK' ? { ...fields, err: error.cause } : fields)
   if (observers.has('onError')) observers.notify('onError', error, exchange)
 }
 

@@ -1,42 +1,5 @@
-import type { Logger } from '../contracts/logger.ts'
 import type { ProxyError } from '../model/errors.ts'
-import type { Clock } from '../runtime/clock.ts'
 import type { Services } from './services.ts'
-
-/** Maximum lines at `info` per second. Clients must not be able to fill a disk. */
-const LINES_PER_SECOND = 10
-
-/** Logs client errors: at `info` up to a limited rate, the rest at `debug`. */
-export class RefusalLog {
-  readonly #clock: Clock
-  readonly #logger: Logger
-  #since = Number.NEGATIVE_INFINITY
-  #lines = 0
-  #skipped = 0
-
-  constructor(clock: Clock, logger: Logger) {
-    this.#clock = clock
-    this.#logger = logger
-  }
-
-  /** Logs one client error. A line at `info` says how many were `skipped` before it. */
-  tell(fields: object, message: string): void {
-    const now = this.#clock.now()
-    if (now - this.#since >= 1000) {
-      this.#since = now
-      this.#lines = 0
-    }
-    if (this.#lines >= LINES_PER_SECOND) {
-      this.#skipped++
-      this.#logger.debug(fields, message)
-      return
-    }
-    this.#lines++
-    const skipped = this.#skipped
-    this.#skipped = 0
-    this.#logger.info(skipped === 0 ? fields : { ...fields, skipped }, message)
-  }
-}
 
 /** The first line of a request that was not read to its end. */
 export interface RequestLine {
@@ -101,7 +64,7 @@ export function recordRefusal(services: Services, refusal: Refusal): void {
 export function tellRefusal(services: Services, error: ProxyError, clientAddress: string): void {
   const { code, status, cause } = error
   const causeCode = (cause as NodeJS.ErrnoException | undefined)?.code
-  services.refusals.tell({ code, status, client: clientAddress, cause: causeCode }, error.message)
+  services.failures.tell(error, { code, status, client: clientAddress, cause: causeCode })
   if (services.observers.has('onError')) services.observers.notify('onError', error, null)
 }
 

@@ -2,7 +2,7 @@ import type { Logger } from '../contracts/logger.ts'
 import type { Observer, ObserverHook } from '../contracts/observer.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Deadlines } from '../runtime/deadlines.ts'
-import type { RefusalLog } from './refusals.ts'
+import type { FailureLog } from './failure-log.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** The parts of a proxy that live as long as it does. */
@@ -13,8 +13,8 @@ export interface Services {
   readonly deadlines: Deadlines
   readonly observers: Notifier
   readonly logger: Logger
-  /** Log of client errors, limited in rate. */
-  readonly refusals: RefusalLog
+  /** Log of failed requests, limited in rate. */
+  readonly failures: FailureLog
   readonly activity: Activity
 }
 

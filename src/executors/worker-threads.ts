@@ -22,14 +22,14 @@ export function workerThreads(options: WorkerThreadsOptions = {}): Executor {
           'workerThreads: nothing to serve; pass it to createProxy({ executor }), or run your own module with serveModule()',
         )
       }
-      const { memory, listen, options, isLogging, namespace, changes, logger, observer } = job
+      const { memory, listen, options, logs, namespace, changes, logger, observer } = job
       if (memories.has(memory)) {
         const message = 'the threads of a proxy listen on one address; create another proxy for another address'
         throw new ProxyError('ERR_PROXY_THREADS', message)
       }
       memories.add(memory)
       try {
-        const work = { options, isLogging }
+        const work = { options, logs }
         const drainTimeoutMs = settings.drainTimeoutMs ?? job.drainTimeoutMs
         return await startThreads(
           { listen, work, namespace, memory, drainTimeoutMs, changes, logger, observer },

@@ -28,7 +28,7 @@ export function toLogger(value: Logger | ConsoleLike): Logger {
   const logger = value as unknown as Partial<Record<string, unknown>> | null | undefined
   for (const level of ['info', 'warn', 'error']) {
     if (typeof logger?.[level] !== 'function') {
-      throw new TypeError(`a logger needs ${level}(); use pino(), console, 'console' or 'silent'`)
+      throw new TypeError(`a logger needs ${level}(); use pino(), console, 'warnings', 'console' or 'silent'`)
     }
   }
   const report = reportOnce()

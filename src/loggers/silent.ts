@@ -1,6 +1,6 @@
 import type { Logger } from '../contracts/logger.ts'
 
-/** Logs nothing: the default of a library. */
+/** Logs nothing, for unit tests. */
 export function silentLogger(): Logger {
   return { debug: nothing, info: nothing, warn: nothing, error: nothing }
 }

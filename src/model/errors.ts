@@ -24,39 +24,191 @@ interface Fault {
   readonly status: number
   /** Default of {@link ProxyError.blamesBackend}. */
   readonly blames: boolean
+  /** {@link ProxyError.hint}. */
+  readonly hint: string
 }
 
 /** Every way in which an exchange can fail, in one table. */
 export const FAULTS = {
-  ERR_PROXY_BAD_REQUEST: { side: 'client', phase: 'accept', status: 400, blames: false },
-  ERR_PROXY_TARGET_TOO_LONG: { side: 'client', phase: 'accept', status: 414, blames: false },
-  ERR_PROXY_HEAD_TOO_LARGE: { side: 'client', phase: 'accept', status: 431, blames: false },
-  ERR_PROXY_BODY_TOO_LARGE: { side: 'client', phase: 'request', status: 413, blames: false },
-  ERR_PROXY_CLIENT_TIMEOUT: { side: 'client', phase: 'request', status: 408, blames: false },
-  ERR_PROXY_CONNECTION_LIMIT: { side: 'client', phase: 'accept', status: 503, blames: false },
-  ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false },
-  ERR_PROXY_NO_ROUTE: { side: 'proxy', phase: 'route', status: 404, blames: false },
-  ERR_PROXY_INTERCEPT_TIMEOUT: { side: 'proxy', phase: 'intercept', status: 504, blames: false },
-  ERR_PROXY_AUTH_UNAVAILABLE: { side: 'proxy', phase: 'intercept', status: 503, blames: false },
-  ERR_PROXY_NO_BACKEND: { side: 'proxy', phase: 'pick', status: 503, blames: false },
-  ERR_PROXY_POOL_FULL: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
-  ERR_PROXY_ACQUIRE_TIMEOUT: { side: 'backend', phase: 'acquire', status: 504, blames: false },
-  ERR_PROXY_SHORTAGE: { side: 'proxy', phase: 'connect', status: 503, blames: false },
-  ERR_PROXY_CLOSED: { side: 'proxy', phase: 'acquire', status: 503, blames: false },
-  ERR_PROXY_CONNECT: { side: 'backend', phase: 'connect', status: 502, blames: true },
-  ERR_PROXY_CONNECT_TIMEOUT: { side: 'backend', phase: 'connect', status: 504, blames: true },
-  ERR_PROXY_TLS: { side: 'backend', phase: 'connect', status: 502, blames: true },
-  ERR_PROXY_RESET: { side: 'backend', phase: 'headers', status: 502, blames: true },
-  ERR_PROXY_HEADERS_TIMEOUT: { side: 'backend', phase: 'headers', status: 504, blames: true },
-  ERR_PROXY_BAD_RESPONSE: { side: 'backend', phase: 'headers', status: 502, blames: true },
-  ERR_PROXY_IDLE_TIMEOUT: { side: 'backend', phase: 'body', status: 504, blames: false },
-  ERR_PROXY_TOTAL_TIMEOUT: { side: 'backend', phase: 'headers', status: 504, blames: false },
-  ERR_PROXY_TRUNCATED: { side: 'backend', phase: 'body', status: 502, blames: true },
-  ERR_PROXY_BODY_CONSUMED: { side: 'proxy', phase: 'request', status: 500, blames: false },
-  ERR_PROXY_UPGRADE: { side: 'backend', phase: 'upgrade', status: 502, blames: true },
-  ERR_PROXY_UPGRADE_IDLE_TIMEOUT: { side: 'backend', phase: 'upgrade', status: 504, blames: false },
-  ERR_PROXY_THREADS: { side: 'proxy', phase: 'listen', status: 503, blames: false },
-  ERR_PROXY_HOOK: { side: 'proxy', phase: 'accept', status: 500, blames: false },
+  ERR_PROXY_BAD_REQUEST: { side: 'client', phase: 'accept', status: 400, blames: false, hint: 'fix the client' },
+  ERR_PROXY_TARGET_TOO_LONG: {
+    side: 'client',
+    phase: 'accept',
+    status: 414,
+    blames: false,
+    hint: 'raise limits.maxTargetBytes, or send long queries in a body',
+  },
+  ERR_PROXY_HEAD_TOO_LARGE: {
+    side: 'client',
+    phase: 'accept',
+    status: 431,
+    blames: false,
+    hint: 'raise limits.maxHeadBytes or limits.maxHeaders, or shrink cookies',
+  },
+  ERR_PROXY_BODY_TOO_LARGE: {
+    side: 'client',
+    phase: 'request',
+    status: 413,
+    blames: false,
+    hint: 'raise limits.maxBodyBytes, or refuse the client',
+  },
+  ERR_PROXY_CLIENT_TIMEOUT: {
+    side: 'client',
+    phase: 'request',
+    status: 408,
+    blames: false,
+    hint: 'for slow clients raise timeouts.idle, or lower limits.minBodyBytesPerSecond or limits.minReadBytesPerSecond',
+  },
+  ERR_PROXY_CONNECTION_LIMIT: {
+    side: 'client',
+    phase: 'accept',
+    status: 503,
+    blames: false,
+    hint: 'raise limits.maxConnections, or find out who opens so many connections',
+  },
+  ERR_PROXY_CLIENT_GONE: { side: 'client', phase: 'body', status: 499, blames: false, hint: 'nothing' },
+  ERR_PROXY_NO_ROUTE: {
+    side: 'proxy',
+    phase: 'route',
+    status: 404,
+    blames: false,
+    hint: 'add a route, or a middleware after the proxy',
+  },
+  ERR_PROXY_INTERCEPT_TIMEOUT: {
+    side: 'proxy',
+    phase: 'intercept',
+    status: 504,
+    blames: false,
+    hint: 'find out what the interceptors of the route wait for, or raise timeouts.intercept',
+  },
+  ERR_PROXY_AUTH_UNAVAILABLE: {
+    side: 'proxy',
+    phase: 'intercept',
+    status: 503,
+    blames: false,
+    hint: 'check that the service or the key set that the message names can be reached from here',
+  },
+  ERR_PROXY_NO_BACKEND: {
+    side: 'proxy',
+    phase: 'pick',
+    status: 503,
+    blames: false,
+    hint: 'find out why each backend is out: eject and unhealthy events, and its status in proxy.stats()',
+  },
+  ERR_PROXY_POOL_FULL: {
+    side: 'proxy',
+    phase: 'acquire',
+    status: 503,
+    blames: false,
+    hint: 'add backends, or raise pool.maxConnections or pool.maxWaiting',
+  },
+  ERR_PROXY_ACQUIRE_TIMEOUT: {
+    side: 'backend',
+    phase: 'acquire',
+    status: 504,
+    blames: false,
+    hint: 'raise pool.maxConnections if streams stay open; else the backends are too slow for the load',
+  },
+  ERR_PROXY_SHORTAGE: {
+    side: 'proxy',
+    phase: 'connect',
+    status: 503,
+    blames: false,
+    hint: 'raise the limit of open files (ulimit -n), or lower the load',
+  },
+  ERR_PROXY_CLOSED: {
+    side: 'proxy',
+    phase: 'acquire',
+    status: 503,
+    blames: false,
+    hint: 'send requests elsewhere before proxy.close(), or create a new proxy',
+  },
+  ERR_PROXY_CONNECT: {
+    side: 'backend',
+    phase: 'connect',
+    status: 502,
+    blames: true,
+    hint: 'check that the backend runs, and that its URL is right',
+  },
+  ERR_PROXY_CONNECT_TIMEOUT: {
+    side: 'backend',
+    phase: 'connect',
+    status: 504,
+    blames: true,
+    hint: 'look for a firewall, an overloaded host, or a backend without TLS, or raise timeouts.connect',
+  },
+  ERR_PROXY_TLS: {
+    side: 'backend',
+    phase: 'connect',
+    status: 502,
+    blames: true,
+    hint: 'give tls.ca or tls.servername of the backend, or fix its certificate',
+  },
+  ERR_PROXY_RESET: { side: 'backend', phase: 'headers', status: 502, blames: true, hint: "see the backend's log" },
+  ERR_PROXY_HEADERS_TIMEOUT: {
+    side: 'backend',
+    phase: 'headers',
+    status: 504,
+    blames: true,
+    hint: 'see why the backend is slow, or raise timeouts.headers',
+  },
+  ERR_PROXY_BAD_RESPONSE: {
+    side: 'backend',
+    phase: 'headers',
+    status: 502,
+    blames: true,
+    hint: 'fix the backend; see docs/http-conformance.md',
+  },
+  ERR_PROXY_IDLE_TIMEOUT: {
+    side: 'backend',
+    phase: 'body',
+    status: 504,
+    blames: false,
+    hint: 'raise timeouts.idle, or let the backend send something (SSE comments)',
+  },
+  ERR_PROXY_TOTAL_TIMEOUT: {
+    side: 'backend',
+    phase: 'headers',
+    status: 504,
+    blames: false,
+    hint: 'see what takes the time (the attempts of the record), or raise timeouts.total',
+  },
+  ERR_PROXY_TRUNCATED: { side: 'backend', phase: 'body', status: 502, blames: true, hint: "see the backend's log" },
+  ERR_PROXY_BODY_CONSUMED: {
+    side: 'proxy',
+    phase: 'request',
+    status: 500,
+    blames: false,
+    hint: 'mount the proxy before body parsers, keep req.rawBody, or pass { body }; in an interceptor read body.isReplayable first',
+  },
+  ERR_PROXY_UPGRADE: {
+    side: 'backend',
+    phase: 'upgrade',
+    status: 502,
+    blames: true,
+    hint: "fix the backend: it must switch to the protocol of the request's Upgrade header",
+  },
+  ERR_PROXY_UPGRADE_IDLE_TIMEOUT: {
+    side: 'backend',
+    phase: 'upgrade',
+    status: 504,
+    blames: false,
+    hint: 'send pings, or raise timeouts.upgradeIdle',
+  },
+  ERR_PROXY_THREADS: {
+    side: 'proxy',
+    phase: 'listen',
+    status: 503,
+    blames: false,
+    hint: 'fix what the message names as the last reason; threads that still serve continue',
+  },
+  ERR_PROXY_HOOK: {
+    side: 'proxy',
+    phase: 'accept',
+    status: 500,
+    blames: false,
+    hint: 'fix the function that the message names; cause has what it threw',
+  },
 } as const satisfies Record<string, Fault>
 
 const NO_HEADERS = Object.freeze({})
@@ -102,6 +254,11 @@ export class ProxyError extends Error {
   readonly blamesBackend: boolean
   /** Headers for a response with {@link status}; frameworks add them to theirs. */
   readonly headers: Readonly<Record<string, string>>
+
+  /** What to do about errors of this {@link code}, in a few words. Log lines have it too. */
+  get hint(): string {
+    return FAULTS[this.code].hint
+  }
 
   constructor(code: ProxyErrorCode, message: string, details: ProxyErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })

@@ -1,6 +1,6 @@
 import { resolveTarget } from '../config/backends.ts'
 import type { ResolvedGroup, ResolvedOptions } from '../config/options.ts'
-import { RefusalLog } from '../exchange/refusals.ts'
+import { FailureLog } from '../exchange/failure-log.ts'
 import { Activity, type Core, type Services } from '../exchange/services.ts'
 import type { Destination } from '../exchange/snapshot.ts'
 import { Groups } from '../groups/registry.ts'
@@ -54,7 +54,7 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
     deadlines,
     observers,
     logger,
-    refusals: new RefusalLog(clock, logger),
+    failures: new FailureLog(clock, logger),
     activity: new Activity(context.counters),
   }
   return {

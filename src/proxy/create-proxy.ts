@@ -30,12 +30,18 @@ function threadedWork(
   const names = Array.from(groups.values()).reduce((sum, { backends }) => sum + backends.length + 1, 0)
   return {
     options: { ...threadOptions(options), accessLog: accessLog.format },
-    isLogging: (options.logger ?? 'silent') !== 'silent',
+    logs: logsOf(options.logger),
     // Each thread has only this proxy, and so derives the same namespace.
     namespace: name === '' ? namespaceOf(0) : name,
     // One more, because the calling thread shares it too.
     memory: SharedStateMemory.allocate(executor.maxThreads + 1, names),
   }
+}
+
+/** The lines that threads send to the logger. */
+function logsOf(logger: ProxyOptions['logger'] = 'warnings'): ThreadedWork['logs'] {
+  if (logger === 'silent') return 'none'
+  return logger === 'warnings' ? 'warnings' : 'all'
 }
 
 /** The context of the thread that creates the proxy, if other threads serve it. */

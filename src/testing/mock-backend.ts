@@ -197,12 +197,30 @@ export async function deadPort(): Promise<{ readonly port: number; readonly url:
   const server = net.createServer().unref()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const accepted = new Promise<net.Socket>((resolve) => server.once('connection', resolve))
-  const near = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const to = (server.address() as AddressInfo).port
+  let near = await connectFrom(somePort(), to)
+  while (near === null) near = await connectFrom(somePort(), to)
   const far = await accepted
   for (const socket of [near, far]) socket.on('error', ignore).unref()
   server.close()
   const port = far.remotePort as number
   return { port, url: `http://127.0.0.1:${port}` }
+}
+
+/**
+ * A port that the system gives to no client by itself (Linux begins with 32768, others later). A client that connects to its
+ * own port is connected, to itself: with a port of that range, one in 28,000 connections to it would not be refused.
+ */
+function somePort(): number {
+  return 10_000 + Math.floor(Math.random() * 22_000)
+}
+
+/** Connects on loopback from a local port; `null` if that is in use. */
+function connectFrom(localPort: number, port: number): Promise<net.Socket | null> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ host: '127.0.0.1', port, localPort })
+    socket.once('connect', () => resolve(socket)).once('error', () => resolve(null))
+  })
 }
 
 /** The default script: responds with the method and path. */

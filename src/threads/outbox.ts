@@ -1,10 +1,16 @@
 import { inspect } from 'node:util'
 import type { Logger } from '../contracts/logger.ts'
 import type { PlainEvent } from './bridge.ts'
-import type { Batch, LogEntry } from './protocol.ts'
+import type { Batch, LogEntry, ThreadedWork } from './protocol.ts'
 
 /** How long messages are collected, ms. Under load a batch serves a few hundred requests. */
 const BATCH_MS = 20
+
+const SENT: Readonly<Record<ThreadedWork['logs'], readonly (keyof Logger)[]>> = {
+  none: [],
+  warnings: ['warn', 'error'],
+  all: ['debug', 'info', 'warn', 'error'],
+}
 
 /** Sends a thread's log lines and events to the main thread in batches. */
 export class Outbox {
@@ -18,12 +24,11 @@ export class Outbox {
     this.#post = post
   }
 
-  /** Sends diagnostics to the logger of the main thread. */
-  readonly logger: Logger = {
-    debug: (fields, message) => this.#log('debug', fields, message),
-    info: (fields, message) => this.#log('info', fields, message),
-    warn: (fields, message) => this.#log('warn', fields, message),
-    error: (fields, message) => this.#log('error', fields, message),
+  /** Sends diagnostics to the logger of the main thread. Lines that it would drop are not sent. */
+  loggerOf(logs: ThreadedWork['logs']): Logger {
+    const at = (level: keyof Logger): Logger['info'] =>
+      SENT[logs].includes(level) ? (fields, message) => this.#log(level, fields, message) : nothing
+    return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
   }
 
   /** Sends a line of the access log. */
@@ -67,3 +72,5 @@ function cloneable(fields: object): object {
     return Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, inspect(value)]))
   }
 }
+
+function nothing(): void {}

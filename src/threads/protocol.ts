@@ -34,8 +34,8 @@ export interface ThreadedJob extends Job, ThreadedWork {
 /** The part of a job that is the same for every `listen()` of a proxy. */
 export interface ThreadedWork {
   readonly options: PlainOptions
-  /** `false`: the threads' diagnostics are not needed. */
-  readonly isLogging: boolean
+  /** Which diagnostics of the threads the logger writes. */
+  readonly logs: 'none' | 'warnings' | 'all'
   /** Namespace of the proxy, the same in every thread; see `nextContext()`. */
   readonly namespace: string
   /** Has room for the calling thread and {@link import('../contracts/executor.ts').Executor.maxThreads} others. */
@@ -116,7 +116,7 @@ export interface ThreadStart {
   readonly slot: number
   readonly memory: SharedArrayBuffer
   /** Options for `createProxy()`, or the URL of a module that serves. */
-  readonly job: Pick<ThreadedWork, 'options' | 'isLogging'> | { readonly entry: string }
+  readonly job: Pick<ThreadedWork, 'options' | 'logs'> | { readonly entry: string }
   /** Where to listen, on a shared port; `null`: connections come by message. */
   readonly listen: ListenOptions | null
   /** The thread waits for the listening socket of another thread. It listens itself only if none comes. */

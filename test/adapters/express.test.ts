@@ -47,7 +47,7 @@ for (const [name, express] of [
 
   test(`${name}: the mount path is not sent to the backend, its own base path is`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: `${backend.url}/base` })
+    const middleware = proxyMiddleware({ logger: 'silent', target: `${backend.url}/base` })
     const router = express.Router()
     router.use('/v1', middleware)
     const app = express()
@@ -66,7 +66,11 @@ for (const [name, express] of [
 
   test(`${name}: the mount path is not sent with an absolute target either, nor where the application rewrites`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url, routes: [{ path: '/users' }, { path: '/new' }] })
+    const middleware = proxyMiddleware({
+      logger: 'silent',
+      target: backend.url,
+      routes: [{ path: '/users' }, { path: '/new' }],
+    })
     const app = express()
     app.use('/api', middleware)
     app.use('/old', (req, res, next) => {
@@ -89,7 +93,11 @@ for (const [name, express] of [
 
   test(`${name}: an unmatched request goes to the next middleware, unchanged`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
+    const middleware = proxyMiddleware({
+      logger: 'silent',
+      target: backend.url,
+      routes: [{ path: '/api', method: 'POST' }],
+    })
     const application: RequestHandler = (req, res) => {
       res.send(`application: ${req.url} ${String(req.body)}`)
     }
@@ -103,7 +111,7 @@ for (const [name, express] of [
 
   test(`${name}: before body parsers a body passes through as it is`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, middleware, express.json())
     const headers = { 'content-type': 'application/json' }
     await fetch(front.url, { method: 'POST', headers, body: '{ "a" : 1.0 }' })
@@ -123,7 +131,7 @@ for (const [name, express] of [
   ] as const) {
     test(`${name}: after a body parser the body is sent from memory (${parser})`, async () => {
       await using backend = await mockBackend()
-      const middleware = proxyMiddleware({ target: backend.url })
+      const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
       await using front = await run(middleware, handler, middleware)
       const response = await fetch(front.url, { method: 'POST', headers: { 'content-type': type }, body: sent })
       assert.equal(response.status, 200)
@@ -136,7 +144,7 @@ for (const [name, express] of [
 
   test(`${name}: bytes kept in rawBody by "verify" are sent exactly`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     const parser = express.json({ verify: (req, _res, bytes) => Object.assign(req, { rawBody: bytes }) })
     await using front = await run(middleware, parser, middleware)
     const headers = { 'content-type': 'application/json' }
@@ -146,7 +154,7 @@ for (const [name, express] of [
 
   test(`${name}: a decompressed body loses its Content-Encoding`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, express.json(), middleware)
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' }
     await fetch(front.url, { method: 'POST', headers, body: gzipSync('{"a":1}') })
@@ -157,7 +165,7 @@ for (const [name, express] of [
 
   test(`${name}: requests without a body pass the parsers`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, express.json(), express.urlencoded({ extended: true }), middleware)
     assert.equal(await (await fetch(`${front.url}/x`)).text(), 'GET /x')
     assert.equal(await (await fetch(`${front.url}/x`, { method: 'POST' })).text(), 'POST /x')
@@ -166,7 +174,7 @@ for (const [name, express] of [
 
   test(`${name}: a consumed body is a clear error at once`, async () => {
     await using backend = await mockBackend()
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, consumeFirst, middleware)
     const response = await fetch(front.url, MULTIPART)
     assert.equal(response.status, 500)
@@ -176,7 +184,7 @@ for (const [name, express] of [
   })
 
   test(`${name}: without passErrors the proxy responds to failures`, async () => {
-    const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false })
+    const middleware = proxyMiddleware({ logger: 'silent', target: (await deadPort()).url, retry: false })
     const seen: unknown[] = []
     const onError: ErrorRequestHandler = (error, _req, res, _next) => {
       seen.push(error)
@@ -190,7 +198,12 @@ for (const [name, express] of [
   })
 
   test(`${name}: with passErrors failures go to the error handler`, async () => {
-    const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
+    const middleware = proxyMiddleware({
+      logger: 'silent',
+      target: (await deadPort()).url,
+      retry: false,
+      passErrors: true,
+    })
     const onError: ErrorRequestHandler = (error, _req, res, _next) => {
       assert.ok(error instanceof ProxyError)
       res.status(error.status).json({ code: error.code })
@@ -205,7 +218,12 @@ for (const [name, express] of [
   })
 
   test(`${name}: with passErrors and no handler Express responds to failures`, async () => {
-    const middleware = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
+    const middleware = proxyMiddleware({
+      logger: 'silent',
+      target: (await deadPort()).url,
+      retry: false,
+      passErrors: true,
+    })
     await using front = await run(middleware, middleware)
     assert.equal((await fetch(front.url)).status, 502)
   })
@@ -215,7 +233,7 @@ for (const [name, express] of [
       headers: ['X-Both', 'backend', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'],
       body: 'x',
     })
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     const earlier: RequestHandler = (_req, res, next) => {
       res.setHeader('X-Earlier', ['1', '2'])
       res.setHeader('x-both', 'application')
@@ -235,7 +253,7 @@ for (const [name, express] of [
 
   test(`${name}: a disconnected client closes the backend's connection`, async () => {
     await using backend = await mockBackend(neverAnswer)
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, middleware)
     const abort = new AbortController()
     const response = fetch(front.url, { signal: abort.signal })
@@ -255,7 +273,7 @@ for (const [name, express] of [
       reply.chunk('data: 2\n\n')
       reply.end()
     })
-    const middleware = proxyMiddleware({ target: backend.url })
+    const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, middleware)
     const response = await fetch(front.url)
     const heard: string[] = []

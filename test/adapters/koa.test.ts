@@ -48,7 +48,7 @@ function mount(prefix: string, middleware: Middleware): Middleware {
 
 test('Koa: the mount path is not sent to the backend, its own base path is', async () => {
   await using backend = await mockBackend()
-  const proxy = proxyMiddleware({ target: `${backend.url}/base` })
+  const proxy = proxyMiddleware({ logger: 'silent', target: `${backend.url}/base` })
   await using front = await run(proxy, [mount('/api', mount('/v1', proxy)), mount('/plain', proxy)])
   for (const [path, sent] of [
     ['/plain', '/base/'],
@@ -61,7 +61,7 @@ test('Koa: the mount path is not sent to the backend, its own base path is', asy
 
 test('Koa: an unmatched request goes to the next middleware', async () => {
   await using backend = await mockBackend()
-  const proxy = proxyMiddleware({ target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url, routes: [{ path: '/api', method: 'POST' }] })
   let calls = 0
   const application: Middleware = async (ctx) => {
     calls++
@@ -77,7 +77,7 @@ test('Koa: an unmatched request goes to the next middleware', async () => {
 
 test('Koa: before body parsers a body passes through as it is', async () => {
   await using backend = await mockBackend()
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   await using front = await run(proxy)
   await fetch(front.url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{ "a" : 1.0 }' })
   assert.equal((await backend.nextRequest()).bodyText, '{ "a" : 1.0 }')
@@ -98,7 +98,7 @@ for (const [name, type, sent, parse, received] of [
 ] as const satisfies readonly [string, string, string, Parameters<typeof parser>[0], string][]) {
   test(`Koa: after a body parser the body is sent from memory (${name})`, async () => {
     await using backend = await mockBackend()
-    const proxy = proxyMiddleware({ target: backend.url })
+    const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(proxy, [parser(parse), proxy])
     const response = await fetch(front.url, { method: 'POST', headers: { 'content-type': type }, body: sent })
     assert.equal(response.status, 200)
@@ -110,7 +110,7 @@ for (const [name, type, sent, parse, received] of [
 
 test('Koa: requests without a body pass the parsers', async () => {
   await using backend = await mockBackend()
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   await using front = await run(proxy, [parser((text) => ({ body: text })), proxy])
   assert.equal(await (await fetch(`${front.url}/x`)).text(), 'GET /x')
   assert.equal(await (await fetch(`${front.url}/x`, { method: 'POST' })).text(), 'POST /x')
@@ -118,7 +118,7 @@ test('Koa: requests without a body pass the parsers', async () => {
 
 test('Koa: a consumed body is a clear error at once', async () => {
   await using backend = await mockBackend()
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   await using front = await run(proxy, [parser(() => ({ body: { a: '1' } })), proxy])
   const response = await fetch(front.url, MULTIPART)
   assert.equal(response.status, 500)
@@ -128,7 +128,7 @@ test('Koa: a consumed body is a clear error at once', async () => {
 
 test('Koa: without passErrors the proxy responds to failures', async () => {
   const errors: unknown[] = []
-  const proxy = proxyMiddleware({ target: (await deadPort()).url, retry: false })
+  const proxy = proxyMiddleware({ logger: 'silent', target: (await deadPort()).url, retry: false })
   await using front = await run(proxy, [proxy], errors)
   const response = await fetch(front.url)
   assert.equal(response.status, 502)
@@ -138,7 +138,7 @@ test('Koa: without passErrors the proxy responds to failures', async () => {
 
 test('Koa: with passErrors failures are thrown, and Koa responds', async () => {
   const errors: unknown[] = []
-  const proxy = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
+  const proxy = proxyMiddleware({ logger: 'silent', target: (await deadPort()).url, retry: false, passErrors: true })
   await using front = await run(proxy, [parser(() => ({ body: { a: '1' } })), proxy], errors)
   const response = await fetch(front.url)
   assert.deepEqual([response.status, await response.text()], [502, 'Bad Gateway'])
@@ -149,7 +149,7 @@ test('Koa: with passErrors failures are thrown, and Koa responds', async () => {
 })
 
 test('Koa: with passErrors an earlier middleware can handle the failure', async () => {
-  const proxy = proxyMiddleware({ target: (await deadPort()).url, retry: false, passErrors: true })
+  const proxy = proxyMiddleware({ logger: 'silent', target: (await deadPort()).url, retry: false, passErrors: true })
   const rescue: Middleware = async (ctx, next) => {
     try {
       await next()
@@ -166,7 +166,7 @@ test('Koa: with passErrors an earlier middleware can handle the failure', async 
 
 test('Koa: headers of earlier middleware survive unless the backend sets them', async () => {
   await using backend = await mockBackend({ headers: ['X-Both', 'backend'], body: 'x' })
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   const earlier: Middleware = async (ctx, next) => {
     ctx.set('X-Earlier', '1')
     ctx.set('x-both', 'application')
@@ -190,7 +190,7 @@ test('Koa: code after "await next()" runs after the response, with its status', 
     reply.chunk('last')
     reply.end()
   })
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   const after = gate<{ status: number; wasWritten: boolean }>()
   let isAfter = false
   const log: Middleware = async (ctx, next) => {
@@ -213,7 +213,7 @@ test('Koa: code after "await next()" runs after the response, with its status', 
 
 test('Koa: an earlier middleware that does not wait does not end the response', async () => {
   await using backend = await mockBackend({ body: 'x' })
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   await using front = await run(proxy, [(_ctx, next) => void next(), proxy])
   const response = await fetch(front.url)
   assert.deepEqual([response.status, await response.text()], [200, 'x'])
@@ -221,7 +221,7 @@ test('Koa: an earlier middleware that does not wait does not end the response', 
 
 test('Koa: a disconnected client aborts the backend and ends the middleware', async () => {
   await using backend = await mockBackend(neverAnswer)
-  const proxy = proxyMiddleware({ target: backend.url, passErrors: true })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url, passErrors: true })
   const after = gate()
   const log: Middleware = async (_ctx, next) => {
     await next()
@@ -240,7 +240,7 @@ test('Koa: a disconnected client aborts the backend and ends the middleware', as
 
 test('Koa: a client that disconnects early ends the middleware too', async () => {
   await using backend = await mockBackend()
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   const arrived = gate()
   const after = gate()
   const slow: Middleware = async (ctx, next) => {
@@ -268,7 +268,7 @@ test('Koa: a response is passed on as it arrives', async () => {
     reply.chunk('data: 2\n\n')
     reply.end()
   })
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   await using front = await run(proxy)
   const response = await fetch(front.url)
   const heard: string[] = []
@@ -281,7 +281,7 @@ test('Koa: a response is passed on as it arrives', async () => {
 
 test('Koa: WebSocket through the application', async () => {
   await using backend = await echoBackend()
-  const proxy = proxyMiddleware({ target: backend.url })
+  const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   const app = new Koa()
   app.use(mount('/api', proxy))
   await using front = await serve(app.callback(), proxy.proxy)

@@ -66,12 +66,12 @@ test('the owner of a key does not depend on earlier backends', () => {
 
 test('a retry goes where the key would go without the tried backend', () => {
   const all = equalBackends(6)
-  const balancer = make({ boundedLoad: 0 })
+  const balancer = make()
   balancer.onChange?.(all)
   for (const key of KEYS.slice(0, 200)) {
     const first = pick(balancer, all, key)
     const left = without(all, first)
-    assert.equal(pick(balancer, left, key), pick(make({ boundedLoad: 0 }), left, key))
+    assert.equal(pick(balancer, left, key), pick(make(), left, key))
     assert.equal(pick(balancer, all, key), first)
   }
 })
@@ -108,9 +108,9 @@ test('no backend takes more than the factor of its fair share', () => {
   }
 })
 
-test('without a bound a hot key stays where it is', () => {
+test('without a bound, the default, a hot key stays where it is', () => {
   const candidates = equalBackends(5)
-  const balancer = make({ boundedLoad: 0 })
+  const balancer = make()
   const owner = pick(balancer, candidates, 'hot')
   for (let each = 0; each < 1000; each++) {
     assert.equal(pick(balancer, candidates, 'hot'), owner)
@@ -120,7 +120,7 @@ test('without a bound a hot key stays where it is', () => {
 
 test('with a bound a key stays while its backend has room', () => {
   const candidates = equalBackends(5)
-  const balancer = make()
+  const balancer = make({ boundedLoad: 150 })
   const owner = pick(balancer, candidates, 'hot')
   for (const backend of candidates) setPending(backend, 10)
   setPending(owner, 15) // 55 pending, the next is the 56th: 84 slots, 17 for each
@@ -133,15 +133,12 @@ test('with a bound a key stays while its backend has room', () => {
 
 test('the overflow of a key goes to one backend, that of many keys spreads', () => {
   const all = equalBackends(10)
-  const balancer = make()
+  const balancer = make({ boundedLoad: 150 })
   const full = pick(balancer, all, 'hot')
   setPending(full, 100)
   const candidates = candidatesOf(all)
-  const fresh = make()
-  const overflowing = KEYS.filter((key) => pick(make({ boundedLoad: 0 }), candidatesOf(all), key) === full).slice(
-    0,
-    200,
-  )
+  const fresh = make({ boundedLoad: 150 })
+  const overflowing = KEYS.filter((key) => pick(make(), candidatesOf(all), key) === full).slice(0, 200)
   const heirs = overflowing.map((key) => pick(fresh, candidates, key))
   assert.ok(overflowing.length > 50)
   for (const [index, key] of overflowing.entries()) assert.equal(pick(fresh, candidates, key), heirs[index])
@@ -157,16 +154,17 @@ test('the target of an overflow survives the removal of another backend', () => 
   const full = all.slice(0, 5)
   for (const backend of full) setPending(backend, 100)
   for (const key of KEYS.slice(0, 100)) {
-    const heir = pick(make(), all, key)
+    const heir = pick(make({ boundedLoad: 150 }), all, key)
     assert.ok(!full.includes(heir))
-    for (const gone of all.slice(5)) if (gone !== heir) assert.equal(pick(make(), without(all, gone), key), heir)
+    for (const gone of all.slice(5))
+      if (gone !== heir) assert.equal(pick(make({ boundedLoad: 150 }), without(all, gone), key), heir)
   }
 })
 
 test('the bound counts the new request as well', () => {
   const candidates = equalBackends(5)
   for (const backend of candidates) setPending(backend, 1)
-  const unbounded = make({ boundedLoad: 0 })
+  const unbounded = make()
   const tight = make({ boundedLoad: 100 })
   for (const key of KEYS.slice(0, 50)) assert.equal(pick(tight, candidates, key), pick(unbounded, candidates, key))
 })
@@ -180,7 +178,7 @@ test('rounding adds no slots: 9 by weights 0.7, 0.1, 0.1 are 7, 1 and 1', () => 
 
 test('requests of this thread widen the bound at once', () => {
   const candidates = equalBackends(100)
-  const balancer = make()
+  const balancer = make({ boundedLoad: 150 })
   const before = KEYS.slice(0, 20).map((key) => pick(balancer, candidates, key))
   for (const backend of candidates) for (let each = 0; each < 10; each++) start(balancer, backend)
   assert.deepEqual(

@@ -135,6 +135,24 @@ test('mistakes are told with their path', () => {
   assert.match(faultsOf([{ name: 'error-page', html: 7 }])[0]?.message ?? '', /html is 7/)
 })
 
+test('all mistakes of a named interceptor are reported at once', () => {
+  const messages = (interceptor: object) => faultsOf([interceptor]).map(({ message }) => message)
+  const [status, html, unknown, ...more] = messages({
+    name: 'error-page',
+    htm: '',
+    statuses: [1],
+    html: 7,
+    jsn: {},
+  }).sort()
+  assert.match(status ?? '', /html is 7/)
+  assert.match(html ?? '', /statuses/)
+  assert.match(unknown ?? '', /there is no option htm, jsn/)
+  assert.deepEqual(more, [])
+  // An option that is required is not reported as missing because its value is wrong.
+  assert.equal(messages({ name: 'forward-auth', url: 7, cacheMs: -1, requestHeaders: ['a b'] }).length, 3)
+  assert.equal(messages({ name: 'cors' }).length, 1)
+})
+
 test('every example of a named interceptor is right', () => {
   for (const name of NAMES) {
     const [fault] = faultsOf([{ name, wrong: 1 }])

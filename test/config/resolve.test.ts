@@ -336,6 +336,8 @@ test('the error is a TypeError with a code and a complete message', () => {
 test('unknown options are faults with a suggestion, also toString', () => {
   const unknown: [key: string, message: RegExp][] = [
     ['routs', /did you mean routes\?/],
+    ['retries', /here it is retry: \{ maxRetries \}/],
+    ['proxies', /did you mean trustedProxies\?/],
     ['timeout', /timeouts: \{ idle, total \}/],
     ['changeOrigin', /hostHeader: 'backend'/],
     ['toString', /is unknown/],

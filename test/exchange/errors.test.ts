@@ -266,7 +266,7 @@ test('listeners that throw are logged and change nothing', async () => {
 
 test('with no listener for error nothing crashes', async () => {
   const { url } = await deadPort()
-  await using proxy = createProxy({ target: url })
+  await using proxy = createProxy({ logger: 'silent', target: url })
   const { url: front, port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
   assert.equal((await fetch(front)).status, 502)
   await converse(port, 'nonsense\r\n\r\n')

@@ -31,6 +31,7 @@ async function application(options: ProxyOptions, seen: Seen) {
   }
   const balancer = firstAvailable()
   const proxy = createProxy({
+    logger: 'silent',
     drainTimeoutMs: 100,
     healthCheck: false,
     balancer: {

@@ -318,7 +318,7 @@ test('a pool of the application is asked for upgrades, and bounds them', async (
       }
     },
   }
-  await using proxy = createProxy({ target: backend.url, pool, retry: false, drainTimeoutMs: 10 })
+  await using proxy = createProxy({ logger: 'silent', target: backend.url, pool, retry: false, drainTimeoutMs: 10 })
   const server = http.createServer()
   proxy.attach(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

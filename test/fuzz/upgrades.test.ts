@@ -35,7 +35,12 @@ test('whatever a backend answers to an upgrade ends that exchange only, with one
   process.on('uncaughtException', onThrown).on('unhandledRejection', onThrown)
   t.after(() => process.off('uncaughtException', onThrown).off('unhandledRejection', onThrown))
 
-  const proxy = createProxy({ target: 'http://backend.test', pool: { maxConnections: 1000 }, drainTimeoutMs: 10 })
+  const proxy = createProxy({
+    logger: 'silent',
+    target: 'http://backend.test',
+    pool: { maxConnections: 1000 },
+    drainTimeoutMs: 10,
+  })
   const server = http.createServer()
   proxy.attach(server)
   const records = new Map<number, number>()

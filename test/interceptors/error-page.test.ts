@@ -281,7 +281,7 @@ for (const { name, run } of FRONTS) {
 
 test('middleware of Express gets the page, and its error handler nothing', async () => {
   const dead = await deadPort()
-  await using proxy = createProxy(through(dead, [errorPage({ html: PAGE })]))
+  await using proxy = createProxy({ ...through(dead, [errorPage({ html: PAGE })]), logger: 'silent' })
   const app = express()
   app.use('/api', proxy.middleware({ passErrors: true }))
   let errors = 0

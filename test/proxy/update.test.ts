@@ -231,7 +231,7 @@ test('what cannot be changes nothing and says why', async () => {
 })
 
 test('a proxy that is closed cannot be updated', async () => {
-  const proxy = createProxy({ target: 'http://127.0.0.1:1' })
+  const proxy = createProxy({ logger: 'silent', target: 'http://127.0.0.1:1' })
   const closed = proxy.close()
   assert.throws(
     () => proxy.update({ target: 'http://127.0.0.1:2' }),
@@ -322,7 +322,12 @@ describe('policies', () => {
 
   test('a target override is carried by the newest limits', async () => {
     await using silent = await mockBackend(() => {})
-    const proxy = createProxy({ target: silent.url, retry: false, timeouts: { headers: 60_000, total: 300 } })
+    const proxy = createProxy({
+      logger: 'silent',
+      target: silent.url,
+      retry: false,
+      timeouts: { headers: 60_000, total: 300 },
+    })
     const server = http.createServer((req, res) => proxy.web(req, res, { target: silent.url }))
     const url = `http://127.0.0.1:${await listening(server)}`
     assert.match(await text(url), /ERR_PROXY_TOTAL_TIMEOUT/)

@@ -99,7 +99,7 @@ const slowConnections: Observer = {
 }
 createProxy({ backends, observers: [slowConnections] })
 
-createProxy({ backends, logger: pino() }) // or console, or 'console'; 'silent' by default
+createProxy({ backends, logger: pino() }) // or console, 'console', 'silent'; by default 'warnings'
 
 const logged: Executor = {
   name: 'logged',

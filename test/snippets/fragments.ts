@@ -1,6 +1,7 @@
 import { openSync } from 'node:fs'
 import type { Express } from 'express'
 import {
+  type Affinity,
   type BodySource,
   compress,
   createProxy,
@@ -76,4 +77,24 @@ export async function modules(): Promise<void> {
   await running.setBackends(backends) // in every thread
   await running.reload()
   await running.close()
+}
+
+export function sticky(
+  io: { engine: { generateId: () => string } },
+  name: string,
+  sessionOf: (target: string) => string | undefined,
+  sticky: Affinity,
+  learnSession: InterceptorOfHeddle,
+): unknown {
+  const proxy = createProxy({ backends, affinity: sticky, routes: [{ interceptors: [learnSession] }] })
+  io.engine.generateId = () => `${name}-${crypto.randomUUID()}` // in each server of socket.io
+
+  const byName: Affinity = {
+    name: 'session',
+    onLost: 'refuse',
+    // The backends have the names as their ids.
+    find: (exchange, backends) => backends.find(({ id }) => sessionOf(exchange.target)?.startsWith(`${id}-`)) ?? null,
+    bind() {},
+  }
+  return [proxy, byName]
 }

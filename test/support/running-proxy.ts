@@ -108,7 +108,8 @@ export async function listening(server: HttpServer): Promise<number> {
 }
 
 function makeProxy(options: ProxyOptions): Proxy {
-  return createProxy({ drainTimeoutMs: 100, ...options })
+  // The failures of a test are expected, and its log lines would bury those of a test that fails.
+  return createProxy({ drainTimeoutMs: 100, logger: 'silent', ...options })
 }
 
 function watch(proxy: Proxy, port: number, close: () => Promise<void>): RunningProxy {

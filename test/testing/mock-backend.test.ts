@@ -450,6 +450,14 @@ test('a dead port refuses connections', async () => {
   assert.equal((await converse(port, GET)).error, 'ECONNREFUSED')
 })
 
+test('a dead port is not one of those that the system gives to clients', async () => {
+  // A client that gets the port to which it connects is connected, to itself.
+  for (let i = 0; i < 20; i++) {
+    const { port } = await deadPort()
+    assert.ok(port >= 10_000 && port < 32_768, `${port}`)
+  }
+})
+
 test('a port in use rejects', async () => {
   await using backend = await mockBackend()
   const options: MockBackendOptions = { port: backend.port }

@@ -29,7 +29,7 @@ import {
 const skip = await without()
 
 function threaded(options: ProxyOptions): ReturnType<typeof createProxy> {
-  return createProxy({ executor: workerThreads({ threads: 2 }), drainTimeoutMs: 100, ...options })
+  return createProxy({ logger: 'silent', executor: workerThreads({ threads: 2 }), drainTimeoutMs: 100, ...options })
 }
 
 test('setBackends() reaches every thread in order, and later threads', {

@@ -21,6 +21,7 @@ const skip = await without()
 test('events of an exchange are the same with and without threads', { skip }, async () => {
   await using backend = await mockBackend({ status: 201, body: 'ok' })
   await using proxy = createProxy({
+    logger: 'silent',
     backends: [{ url: backend.url, id: 'one' }],
     executor: workerThreads({ threads: 2 }),
   })
@@ -51,6 +52,7 @@ test('records and access log lines have the number of their thread', {
   await using backend = await mockBackend()
   const lines = queue<string>()
   await using proxy = createProxy({
+    logger: 'silent',
     target: backend.url,
     executor: workerThreads({ threads: 2 }),
     accessLog: { format: 'json', write: lines.push },
@@ -118,7 +120,7 @@ test('truncated responses and failed connections are events as well', {
   skip,
 }, async () => {
   await using backend = await mockBackend(cutMidBody)
-  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }) })
+  await using proxy = createProxy({ logger: 'silent', target: backend.url, executor: workerThreads({ threads: 1 }) })
   const errors = queue<ProxyError>()
   const records = queue<ExchangeRecord>()
   proxy.on('error', errors.push).on('finish', (_exchange, record) => records.push(record))
@@ -137,7 +139,7 @@ test('listeners may change; only events with listeners are sent', { skip }, asyn
     return emit.call(this, event, message)
   })
   await using backend = await mockBackend()
-  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 1 }) })
+  await using proxy = createProxy({ logger: 'silent', target: backend.url, executor: workerThreads({ threads: 1 }) })
   const { url } = await proxy.listen(LOOPBACK)
   const all = queue<string>()
   const first: string[] = []
@@ -163,6 +165,7 @@ test('retries and upgrades are events, also of later threads', { skip }, async (
   const dead = await deadPort()
   await using good = await webSocketBackend()
   await using proxy = createProxy({
+    logger: 'silent',
     backends: [
       { url: dead.url, id: 'dead' },
       { url: good.url, id: 'good' },
@@ -194,6 +197,7 @@ test('an event names its backend even if it has been removed', { skip }, async (
   await using backend = await mockBackend()
   await using other = await mockBackend()
   await using proxy = createProxy({
+    logger: 'silent',
     backends: [{ url: backend.url, id: 'gone' }],
     executor: workerThreads({ threads: 1 }),
   })
@@ -225,6 +229,7 @@ test('pool stats are summed over all threads, by group', { skip }, async (t) => 
   await using one = await mockBackend()
   await using two = await mockBackend()
   await using proxy = createProxy({
+    logger: 'silent',
     groups: { one: { backends: [{ url: one.url, id: 'a' }] }, two: { backends: [{ url: two.url, id: 'b' }] } },
     routes: [
       { path: '/one', group: 'one' },

@@ -130,6 +130,7 @@ test('pending counts of a dead thread are removed, its exchanges are kept', {
   const workers = watchWorkers(t)
   await using backend = await mockBackend([...Array(40).fill({ body: 'ok' })])
   await using proxy = createProxy({
+    logger: 'silent',
     target: backend.url,
     executor: workerThreads({ threads: 2 }),
     drainTimeoutMs: 100,

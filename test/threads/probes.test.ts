@@ -15,6 +15,7 @@ test('threads: one thread probes for all, and its results hold in each', { skip 
   await using sick = await mockBackend(sickly)
   await using well = await mockBackend({ body: 'well' })
   await using proxy = createProxy({
+    logger: 'silent',
     backends: [sick.url, well.url],
     healthCheck: { probe: { path: '/healthz', intervalMs: 1e6 } },
     executor: workerThreads({ threads: 2, spread: 'kernel' }),
@@ -37,6 +38,7 @@ test('threads: if the main thread is busy, another one probes and reports', {
   await using backend = await mockBackend()
   backend.use([{ status: 200 }, { status: 500 }])
   await using proxy = createProxy({
+    logger: 'silent',
     backends: [{ url: backend.url, id: 'sick' }],
     healthCheck: { probe: { path: '/healthz', intervalMs: 1e6, timeoutMs: 1e6, fall: 1 } },
     executor: workerThreads({ threads: 1, spread: 'kernel' }),

@@ -72,6 +72,7 @@ test('threads that get the interceptors as data rewrite, follow and make pages o
   await using backend = await talkative()
   const dead = await deadPort()
   await using proxy = createProxy({
+    logger: 'silent',
     groups: { app: { target: backend.url }, dead: { target: dead.url, retry: false } },
     routes: [
       {

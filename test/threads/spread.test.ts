@@ -67,7 +67,11 @@ test('with port 0 all threads share one port', {
   skip: withoutReuse,
 }, async () => {
   await using backend = await mockBackend()
-  await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2, spread: 'kernel' }) })
+  await using proxy = createProxy({
+    logger: 'silent',
+    target: backend.url,
+    executor: workerThreads({ threads: 2, spread: 'kernel' }),
+  })
   const { port, url } = await proxy.listen(LOOPBACK)
   assert.ok(port > 0)
   // The kernel draws by the client's port: a hundred draws leave one of two out with a chance of 10 to the -30.
@@ -78,6 +82,7 @@ test('with port 0 all threads share one port', {
 test('least-loaded: open connections are spread evenly', { skip: withoutTransfer }, async () => {
   await using backend = await mockBackend()
   await using proxy = createProxy({
+    logger: 'silent',
     target: backend.url,
     executor: workerThreads({ threads: 3, spread: 'least-loaded' }),
     drainTimeoutMs: 100,
@@ -106,6 +111,7 @@ test('least-loaded: bodies, keep-alive and a graceful end work', {
 }, async () => {
   await using backend = await mockBackend(async (request, reply) => reply.send({ body: await request.body() }))
   await using proxy = createProxy({
+    logger: 'silent',
     target: backend.url,
     executor: workerThreads({ threads: 2, spread: 'least-loaded' }),
   })
@@ -158,8 +164,8 @@ test('least-loaded: reloads run one by one, and truncate no request', {
 
 test('a port that another program listens on with SO_REUSEPORT is taken', { skip: withoutThreads }, async () => {
   await using backend = await mockBackend()
-  await using first = createProxy({ target: backend.url, executor: executor() })
-  await using second = createProxy({ target: backend.url, executor: executor() })
+  await using first = createProxy({ logger: 'silent', target: backend.url, executor: executor() })
+  await using second = createProxy({ logger: 'silent', target: backend.url, executor: executor() })
   const { port } = await first.listen(LOOPBACK)
   await assert.rejects(second.listen({ port, host: '127.0.0.1' }), (error: NodeJS.ErrnoException) => {
     assert.equal(error.code, 'EADDRINUSE')
@@ -174,18 +180,18 @@ test('a port that another program listens on with SO_REUSEPORT is taken', { skip
 test('a port of an ordinary server is taken', { skip: withoutThreads }, async () => {
   const server = http.createServer()
   const port = await listening(server)
-  await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
+  await using proxy = createProxy({ logger: 'silent', target: 'http://127.0.0.1:1', executor: executor() })
   await assert.rejects(proxy.listen({ port, host: '127.0.0.1' }), { code: 'EADDRINUSE' })
   server.close()
 })
 
 test('a foreign host address fails as without threads', { skip: withoutThreads }, async () => {
-  await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
+  await using proxy = createProxy({ logger: 'silent', target: 'http://127.0.0.1:1', executor: executor() })
   await assert.rejects(proxy.listen({ port: 0, host: '192.0.2.1' }), { code: 'EADDRNOTAVAIL' })
 })
 
 test('a proxy with threads listens on one address', { skip: withoutThreads }, async () => {
-  await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
+  await using proxy = createProxy({ logger: 'silent', target: 'http://127.0.0.1:1', executor: executor() })
   const [first, second] = await Promise.allSettled([proxy.listen(LOOPBACK), proxy.listen(LOOPBACK)])
   assert.equal(first.status, 'fulfilled')
   assert.equal(second.status === 'rejected' && second.reason.code, 'ERR_PROXY_THREADS')
@@ -193,19 +199,19 @@ test('a proxy with threads listens on one address', { skip: withoutThreads }, as
 })
 
 test('a unix socket cannot be shared', async () => {
-  await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
+  await using proxy = createProxy({ logger: 'silent', target: 'http://127.0.0.1:1', executor: executor() })
   await assert.rejects(proxy.listen({ path: '/tmp/none.sock' }), /threads cannot share a unix socket; listen on a port/)
 })
 
 test('a fallback server cannot be shared either', async () => {
-  await using proxy = createProxy({ target: 'http://127.0.0.1:1', executor: executor() })
+  await using proxy = createProxy({ logger: 'silent', target: 'http://127.0.0.1:1', executor: executor() })
   const listens = proxy.listen({ ...LOOPBACK, fallback: http.createServer() })
   await assert.rejects(listens, /a fallback server belongs to this thread; with threads, each thread needs its own/)
 })
 
 test('without a host it listens on all addresses', { skip: withoutThreads }, async () => {
   await using backend = await mockBackend()
-  await using proxy = createProxy({ target: backend.url, executor: executor() })
+  await using proxy = createProxy({ logger: 'silent', target: backend.url, executor: executor() })
   const address: ListenAddress = await proxy.listen(0)
   assert.equal(address.url, `http://localhost:${address.port}`)
   assert.ok(net.isIP(address.host) > 0)

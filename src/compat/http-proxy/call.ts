@@ -9,6 +9,7 @@ import { backendOf, sentPath, wholePath } from './path.ts'
 import { optionEdits } from './request-headers.ts'
 import type { Destination, Targets } from './target.ts'
 import type { NormalizedServerOptions, ProxyTargetUrl } from './types.ts'
+import type { Unheard } from './unheard.ts'
 
 /** The listeners of a `ProxyServer`, and where faults go that they do not hear of. */
 export interface Listeners {
@@ -22,6 +23,7 @@ export interface Listeners {
 
 /** What a call needs of its `ProxyServer`. */
 export interface Owner extends Listeners {
+  readonly unheard: Unheard
   readonly targets: Targets
   readonly engines: Engines
   readonly delegate: Delegate
@@ -160,7 +162,7 @@ export abstract class Call<Client extends ServerResponse | Duplex> {
     this.hasFailed = true
     this.#tellRequest('error', error)
     if (this.tell(error, target)) return this.settle()
-    this.owner.logger.error({ err: error }, `a request failed, and nobody listens to 'error': ${error.message}`)
+    this.owner.unheard("a request failed, and nobody listens to 'error'", error)
     this.#reject(error)
     // Only who waits for the promise hears of it; for all others it is no unhandled rejection.
     this.ended.catch(ignore)

@@ -20,6 +20,7 @@ import { ProxyResponse } from './proxy-response.ts'
 import { respondWith } from './respond.ts'
 import { Targets } from './target.ts'
 import type { ErrorCallback, NormalizedServerOptions, ProxyServerEvents, ServerOptions } from './types.ts'
+import { unheardTo } from './unheard.ts'
 import { WebCall } from './web-call.ts'
 import { WsCall } from './ws-call.ts'
 
@@ -191,7 +192,13 @@ function ownerOf(server: EventEmitter, logger: Logger): Owner {
       }
     },
   }
-  return { ...listeners, targets: new Targets(), engines: new Engines(logger), delegate: new Delegate(listeners) }
+  return {
+    ...listeners,
+    unheard: unheardTo(logger),
+    targets: new Targets(),
+    engines: new Engines(logger),
+    delegate: new Delegate(listeners),
+  }
 }
 
 /** A path that has lost its first slash, to a rewrite of the application. */

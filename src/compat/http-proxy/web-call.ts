@@ -103,9 +103,7 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
 
   /** The client's own response does not depend on the copy. */
   #onForwardFailed(error: Error, forward: ProxyTargetUrl): void {
-    if (!this.tell(error, forward)) {
-      this.owner.logger.error({ err: error }, `a copy could not be sent to 'forward': ${error.message}`)
-    }
+    if (!this.tell(error, forward)) this.owner.unheard("a copy could not be sent to 'forward'", error)
   }
 
   tapBody(body: BodySource | null): BodySource | null {

@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { consoleLogger } from '../../index.ts'
 import type { ProxyTargetDetailed } from '../http-proxy/index.ts'
+import { unheardTo } from '../http-proxy/unheard.ts'
 import type { Plugin } from './types.ts'
 
 const CODES = 'https://nodejs.org/api/errors.html#errors_common_system_errors'
@@ -22,6 +24,15 @@ export const loggerPlugin: Plugin = (proxyServer, { logger }) => {
   })
   proxyServer.on('open', (socket) => logger.info('[HPM] Client connected: %o', socket.address()))
   proxyServer.on('close', (_res, socket) => logger.info('[HPM] Client disconnected: %o', socket.address()))
+}
+
+/** Writes failures to standard error, one line each: for a middleware whose application hears of none. */
+export const unheardPlugin: Plugin = (proxyServer) => {
+  const unheard = unheardTo(consoleLogger({ level: 'error' }))
+  proxyServer.on('error', (error, req) => {
+    const what = req === undefined ? 'a request' : `${req.method} ${originalUrl(req)}`
+    unheard(`${what} failed, and there is neither on.error nor a logger`, error)
+  })
 }
 
 /** The URL with the mount path of Express and its kind. */

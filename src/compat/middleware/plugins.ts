@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorResponsePlugin } from './error-response.ts'
-import { loggerPlugin } from './log-events.ts'
+import { loggerPlugin, unheardPlugin } from './log-events.ts'
 import { proxyEventsPlugin } from './proxy-events.ts'
 import type { Options, Plugin } from './types.ts'
 
@@ -21,8 +21,9 @@ export const debugProxyErrorsPlugin: Plugin = (proxyServer) => {
 export function pluginsOf<TReq extends IncomingMessage, TRes extends ServerResponse>(
   options: Options<TReq, TRes>,
 ): readonly Plugin<TReq, TRes>[] {
-  const { ejectPlugins = false, on, plugins = [] } = options
+  const { ejectPlugins = false, logger, on, plugins = [] } = options
   const own: unknown[] = ejectPlugins ? [] : [debugProxyErrorsPlugin, proxyEventsPlugin, loggerPlugin]
   if (!ejectPlugins && on?.error === undefined) own.push(errorResponsePlugin)
+  if (!ejectPlugins && on?.error === undefined && logger === undefined && plugins.length === 0) own.push(unheardPlugin)
   return [...own, ...plugins] as Plugin<TReq, TRes>[]
 }

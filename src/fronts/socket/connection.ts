@@ -89,6 +89,8 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   #body: SocketBody | null = null
   /** Bytes of the body that are still to come, if its length is known. */
   #left = 0
+  /** Bytes after the head that is being read. 0 at other times: then they are held. */
+  #unreadBytes = 0
   #chunks: ChunkedDecoder | null = null
   #held: Buffer | null = null
   #isPaused = false
@@ -129,7 +131,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   }
 
   get isRequestComplete(): boolean {
-    return this.#body === null
+    return this.#body === null || (this.#chunks === null && this.#left <= (this.#held?.length ?? this.#unreadBytes))
   }
 
   date(): string {
@@ -318,7 +320,9 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#body = body
     const exchange = new Exchange(core, front, sent, body, null)
     front.connect(exchange.events)
+    this.#unreadBytes = to - from - length
     exchange.begin(found)
+    this.#unreadBytes = 0
     return length
   }
 

@@ -48,14 +48,16 @@ same('on: the events of a request, in their order', async (api) => {
 same('errors: 504 for a backend that is not there or resets, with the text of the original', async (api) => {
   await using resetting = await mockBackend(resetOnRequest)
   for (const target of [(await deadPort()).url, resetting.url]) {
-    await using front = await served(app(api.createProxyMiddleware({ target })))
+    await using front = await served(app(api.createProxyMiddleware({ target, logger: recordingLogger() })))
     const { host } = new URL(front.url)
     assert.equal(await get(`${front.url}/a`), `504 Error occurred while trying to proxy: ${host}/a`)
   }
 })
 
 same('errors: markup in the URL is escaped', async (api) => {
-  await using front = await served(app(api.createProxyMiddleware({ target: (await deadPort()).url })))
+  await using front = await served(
+    app(api.createProxyMiddleware({ target: (await deadPort()).url, logger: recordingLogger() })),
+  )
   const response = await new Promise<string>((resolve) => {
     http.get({ port: front.port, path: '/<b>', headers: { host: 'x' }, agent: false }, async (res) => {
       let text = ''
@@ -209,7 +211,7 @@ test('a promise of on.error that rejects is logged, and responded to', async () 
 
 test('a response that is cut short is seen as such', async () => {
   await using target = await mockBackend(resetMidBody)
-  await using front = await served(app(createProxyMiddleware({ target: target.url })))
+  await using front = await served(app(createProxyMiddleware({ target: target.url, logger: recordingLogger() })))
   await assert.rejects(get(front.url))
 })
 

@@ -10,6 +10,7 @@ const signed: Transform = {
   request: (request) => request.headers.set('X-Signed', 'by a hook'),
 }
 const api = createProxy({
+  logger: 'silent',
   backends: searchParams.getAll('backend').map((url, index) => ({ url, id: `b${index}` })),
   balancer: { name: 'first', pick: ([first]) => first },
   routes: [{ path: '/api', stripPrefix: '/api', transforms: [signed] }],
@@ -17,6 +18,7 @@ const api = createProxy({
   retry: false,
 })
 const pages = createProxy({
+  logger: 'silent',
   target: searchParams.get('pages') ?? 'http://127.0.0.1:1',
   accessLog: { format: 'common', write: () => {} },
 })

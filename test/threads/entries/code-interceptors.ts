@@ -18,6 +18,7 @@ const secret = searchParams.get('secret') ?? ''
 const token = jwt({ issuer: 'test', audience: 'test', secret, claimsToHeaders: { sub: 'X-User' } })
 const whole = bufferedBody({ edit: (body) => `${body} in thread ${thread}` })
 const proxy = createProxy({
+  logger: 'silent',
   target: searchParams.get('backend') ?? '',
   routes: [
     { path: '/hook', interceptors: [hook, whole] },

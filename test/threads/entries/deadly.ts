@@ -4,6 +4,7 @@ import { workerData } from 'node:worker_threads'
 import { createProxy } from '../../../src/index.ts'
 
 const proxy = createProxy({
+  logger: 'silent',
   target: new URL(import.meta.url).searchParams.get('backend') ?? 'http://127.0.0.1:1',
   accessLog: 'json',
   healthCheck: { probe: { path: '/probe', host: `thread-${workerData.heddle.thread}`, intervalMs: 1e6 } },

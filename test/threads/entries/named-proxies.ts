@@ -9,6 +9,7 @@ const { thread } = workerData.heddle
 
 function make(name: string): Proxy {
   return createProxy({
+    logger: 'silent',
     name: searchParams.has('same') ? 'left' : name,
     backends: searchParams.getAll('backend').map((url, index) => ({ url, id: `b${index}` })),
     balancer: 'first-available',

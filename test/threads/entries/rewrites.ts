@@ -10,6 +10,7 @@ const interceptors = [
   rewriteCookies({ domain: 'public.test', path: { '/': '/api' }, sameSite: 'lax' }),
 ]
 const proxy = createProxy({
+  logger: 'silent',
   groups: {
     app: { backends: searchParams.getAll('backend'), balancer: 'round-robin', healthCheck: false },
     dead: { backends: [searchParams.get('dead') ?? ''], retry: false },

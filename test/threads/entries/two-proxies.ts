@@ -8,6 +8,7 @@ const backend = new URL(import.meta.url).searchParams.get('backend') ?? ''
 function proxyOf(group: string): Proxy {
   const backends = [{ url: backend, id: 'first' }]
   return createProxy({
+    logger: 'silent',
     groups: { [group]: { backends }, both: { backends } },
     routes: [
       { path: `/${group}/both`, group: 'both' },
