@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse as parseYaml } from 'yaml'
 import { type Block, blocksOf, documents, hasLines } from './support/blocks.ts'
+import { certificate, key } from './support/certificates.ts'
 import { PACKAGE_ROOT } from './support/script.ts'
 
 /*
@@ -27,7 +28,7 @@ const CHECKS: Readonly<Record<string, ((block: Block) => void) | null>> = {
   js: isCompiled,
   ts: isCompiled,
   json: (block) => isConfiguration(block, JSON.parse(block.text)),
-  yaml: (block) => void parseYaml(block.text, { strict: true, uniqueKeys: true }),
+  yaml: (block) => isConfiguration(block, parseYaml(block.text, { strict: true, uniqueKeys: true })),
   sh(block) {
     const { status, stderr } = spawnSync('bash', ['-n'], { input: block.text, encoding: 'utf8' })
     assert.equal(status, 0, `${block.where}: ${stderr}`)
@@ -76,12 +77,17 @@ function isCompiled(block: Block): void {
 
 const KEYS_OF_CONFIGURATIONS = ['$schema', 'backends', 'target', 'groups', 'routes']
 
+/** The files in `certs/` that configurations name. */
+const PEM_FILES = { 'site.pem': certificate, 'site-key.pem': key, 'internal-ca.pem': certificate }
+
 function isConfiguration(block: Block, value: object): void {
   if (!KEYS_OF_CONFIGURATIONS.some((key) => key in value)) return
   const folder = mkdtempSync(join(tmpdir(), 'heddle-docs-'))
   try {
-    const file = join(folder, 'heddle.config.json')
+    const file = join(folder, `heddle.config.${block.language}`)
     writeFileSync(file, block.text)
+    mkdirSync(join(folder, 'certs'))
+    for (const [name, text] of Object.entries(PEM_FILES)) writeFileSync(join(folder, 'certs', name), text)
     const { status, stderr } = spawnSync(process.execPath, [MAIN, 'check', file], { encoding: 'utf8' })
     assert.equal(status, 0, `${block.where}: ${stderr}`)
   } finally {

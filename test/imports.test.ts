@@ -64,7 +64,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   adapters: ['index.ts'],
   // The limit of log lines is the engine's.
   compat: ['index.ts', 'runtime'],
-  cli: ['index.ts'],
+  // What was probably meant, by a name or a backend's address, is one rule for options, flags and commands.
+  cli: ['index.ts', 'runtime', 'model'],
   // How a connection is reset is one rule for mock backends, too.
   testing: [...BASE, 'fronts'],
   'index.ts': ALL,
@@ -81,6 +82,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   eventemitter3: ['observers'],
   valibot: ['config'],
   picomatch: ['compat'],
+  yaml: ['cli/config-document.ts'],
   // Sockets and servers: of pools and fronts, and of
   'node:net': [
     ...POOLS,
@@ -104,7 +106,8 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
   'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],
   'node:fs/promises': ['cli'],
-  'node:crypto': ['interceptors', 'adapters/jwt-options.ts'],
+  // The command checks certificates and keys.
+  'node:crypto': ['interceptors', 'adapters/jwt-options.ts', 'cli/pem-files.ts'],
   // It loads jose if `jwt()` is called.
   'node:module': ['adapters/load-jose.ts'],
   'node:diagnostics_channel': ['observers'],

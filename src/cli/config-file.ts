@@ -1,15 +1,38 @@
 import { access, readFile } from 'node:fs/promises'
-import { extname, join, resolve } from 'node:path'
+import { dirname, extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { CommandError } from './command-error.ts'
+import { type ConfigDocument, readDocument, type Syntax } from './config-document.ts'
 
-const NAMES = ['heddle.config.json', 'heddle.config.js', 'heddle.config.mjs', 'heddle.config.ts']
+/** How a configuration file is written. */
+export type Format = Syntax | 'module'
+
+/** The formats, by extension. */
+const FORMATS: Readonly<Record<string, Format>> = {
+  '.json': 'json',
+  '.jsonc': 'json',
+  '.yaml': 'yaml',
+  '.yml': 'yaml',
+  '.js': 'module',
+  '.mjs': 'module',
+  '.cjs': 'module',
+  '.ts': 'module',
+  '.mts': 'module',
+}
+
+/** The names that are looked for. */
+const NAMES = ['json', 'jsonc', 'yaml', 'yml', 'js', 'mjs', 'ts'].map((extension) => `heddle.config.${extension}`)
 
 /** The content of a configuration file, unchecked. */
 export interface ConfigFile {
   /** Path as the user typed it, or the name of the file that was found. */
   readonly name: string
+  /** The folder that it is in: paths in it are relative to that. */
+  readonly folder: string
+  readonly format: Format
   readonly content: Readonly<Record<string, unknown>>
+  /** Finds options in the file. `null` for a module. */
+  readonly positionOf: ConfigDocument['positionOf'] | null
 }
 
 /**
@@ -20,17 +43,25 @@ export interface ConfigFile {
 export async function readConfigFile(named: string | undefined, directory: string): Promise<ConfigFile | null> {
   const name = named ?? (await discover(directory))
   if (name === null) return null
-  const content = await load(name, resolve(directory, name))
+  const path = resolve(directory, name)
+  const format = formatOf(name)
+  const text = await read(name, path)
+  const { content, positionOf } =
+    format === 'module' ? { content: await load(name, path), positionOf: null } : await parse(name, text, format)
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    throw new CommandError(2, `${name} holds no configuration: ${EXPECTED[kindOf(name)]}`)
+    throw new CommandError(2, `${name} holds no configuration: ${EXPECTED[format]}`)
   }
-  return { name, content: { ...content } }
+  return { name, folder: dirname(path), format, content: { ...content }, positionOf }
 }
 
-type Kind = 'data' | 'module'
+/** Whether `name` has the extension of a configuration file. */
+export function isConfigFileName(name: string): boolean {
+  return Object.hasOwn(FORMATS, extname(name))
+}
 
-const EXPECTED: Readonly<Record<Kind, string>> = {
-  data: 'it must be an object, such as { "backends": ["http://127.0.0.1:3000"] }',
+const EXPECTED: Readonly<Record<Format, string>> = {
+  json: 'it must be an object, such as { "backends": ["http://127.0.0.1:3000"] }',
+  yaml: 'it must have options by name, such as backends: ["http://127.0.0.1:3000"]',
   module: "its default export must be an object, such as export default { backends: ['http://127.0.0.1:3000'] }",
 }
 
@@ -43,43 +74,37 @@ async function discover(directory: string): Promise<string | null> {
   return found[0] ?? null
 }
 
-async function load(name: string, path: string): Promise<unknown> {
-  const text = await read(name, path)
-  if (kindOf(name) === 'data') return parseJson(name, text)
-  if (extname(name) === '.ts' && !canStripTypes()) {
-    throw new CommandError(
-      2,
-      `${name}: this Node (${process.version}) cannot read TypeScript; use Node 22.18 or later, or .mjs`,
-    )
-  }
-  try {
-    const module: { default?: unknown } = await import(pathToFileURL(path).href)
-    return await module.default
-  } catch (cause) {
-    throw new CommandError(2, `${name} cannot be loaded: ${messageOf(cause)}`, { cause })
-  }
-}
-
-function kindOf(name: string): Kind {
-  const extension = extname(name)
-  if (extension === '.json') return 'data'
-  if (['.js', '.mjs', '.cjs', '.ts', '.mts'].includes(extension)) return 'module'
-  throw new CommandError(2, `${name}: a configuration file ends in .json, .js, .mjs or .ts`)
+function formatOf(name: string): Format {
+  const format = isConfigFileName(name) ? FORMATS[extname(name)] : undefined
+  if (format !== undefined) return format
+  throw new CommandError(2, `${name}: a configuration file ends in .json, .jsonc, .yaml, .yml, .js, .mjs or .ts`)
 }
 
 async function read(name: string, path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (cause) {
-    throw new CommandError(1, `cannot read ${name}: ${messageOf(cause)}`, { cause })
+    throw new CommandError(2, `cannot read ${name}: ${messageOf(cause)}`, { cause })
   }
 }
 
-function parseJson(name: string, text: string): unknown {
+async function parse(name: string, text: string, syntax: Syntax): Promise<ConfigDocument> {
+  const document = await readDocument(text, syntax)
+  if (document.faults.length === 0) return document
+  const lines = document.faults.map(({ line, column, message }) => `${name}:${line}:${column}: ${message}`)
+  throw new CommandError(2, lines.length === 1 ? (lines[0] ?? '') : ['the file has mistakes:', ...lines].join('\n  '))
+}
+
+async function load(name: string, path: string): Promise<unknown> {
+  if (/\.m?ts$/.test(name) && !canStripTypes()) {
+    const node = `this Node (${process.version}) cannot read TypeScript; use Node 22.18 or later, or .mjs`
+    throw new CommandError(2, `${name}: ${node}`)
+  }
   try {
-    return JSON.parse(text)
+    const module: { default?: unknown } = await import(pathToFileURL(path).href)
+    return await module.default
   } catch (cause) {
-    throw new CommandError(2, `${name} is not JSON: ${messageOf(cause)}`, { cause })
+    throw new CommandError(2, `${name} cannot be loaded: ${messageOf(cause)}`, { cause })
   }
 }
 
@@ -98,7 +123,7 @@ function canStripTypes(): boolean {
   return features.typescript !== undefined && features.typescript !== false
 }
 
-/** The message on one line: JSON.parse and import quote the source, including its line ends. */
+/** The message on one line: import quotes the source, including its line ends. */
 function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -6,16 +7,22 @@ import { setTimeout as wait } from 'node:timers/promises'
 export interface DemoBackend {
   readonly id: string
   readonly url: string
+  /** Stops listening and ends every connection, as a crash would. */
+  stop(): Promise<void>
+  /** Listens again, on the same port. */
+  start(): Promise<void>
   /** Ends the event streams, which do not end by themselves. */
   endStreams(): void
-  close(): Promise<void>
 }
 
 /** How much of a body `/echo` returns. */
 const MAX_ECHO_BYTES = 1_048_576
 
+/** Carries out a command to the demo. @returns what to say to the client, and what to do after that. */
+export type DemoControl = (command: string, name: string) => { readonly text: string; act?(): void }
+
 /** Starts a backend on a free port that takes `latencyMs` for each response. */
-export async function startDemoBackend(id: string, latencyMs: number): Promise<DemoBackend> {
+export async function startDemoBackend(id: string, latencyMs: number, control: DemoControl): Promise<DemoBackend> {
   const streams = new Set<ServerResponse>()
   const server = http.createServer((req, res) => {
     respond(req, res).catch(() => res.destroy())
@@ -24,13 +31,25 @@ export async function startDemoBackend(id: string, latencyMs: number): Promise<D
   async function respond(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(req.url ?? '/', 'http://demo')
     res.setHeader('x-demo-backend', id)
+    const [, command, name] = /^\/(stop|start)\/(\w+)$/.exec(pathname) ?? []
+    if (command !== undefined && name !== undefined) return obey(res, req.method === 'POST', command, name)
     if (pathname === '/events') return sendEvents(res)
     if (pathname === '/echo') return echo(req, res)
     const slow = Number(searchParams.get('ms') ?? 2000)
     await wait(pathname === '/slow' && slow >= 0 && slow <= 60_000 ? slow : latencyMs)
-    if (pathname === '/') return send(res, 200, 'text/html', page(id))
+    const isBrowser = req.headers.accept?.includes('text/html') === true
+    if (pathname === '/' && isBrowser) return send(res, 200, 'text/html', page(id))
+    if (pathname === '/') return send(res, 200, 'text/plain', `hello from ${id}\n`)
     if (pathname === '/slow') return send(res, 200, 'text/plain', `a slow response from ${id}\n`)
-    send(res, 404, 'text/plain', `${id} serves /, /slow?ms=2000, /events and /echo\n`)
+    send(res, 404, 'text/plain', `${id} serves /, /slow?ms=2000, /events, /echo, /stop/NAME and /start/NAME\n`)
+  }
+
+  function obey(res: ServerResponse, isPost: boolean, command: string, name: string): void {
+    if (!isPost) return send(res, 405, 'text/plain', 'use POST: curl -X POST ...\n')
+    const { text, act } = control(command, name)
+    // Only then: it may be this backend that stops.
+    if (act !== undefined) res.once('finish', act)
+    send(res, 200, 'text/plain', `${text}\n`)
   }
 
   function sendEvents(res: ServerResponse): void {
@@ -61,10 +80,19 @@ export async function startDemoBackend(id: string, latencyMs: number): Promise<D
     send(res, 200, 'application/json', `${JSON.stringify(received, null, 2)}\n`)
   }
 
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', resolve)
-  })
+  async function listen(port: number): Promise<void> {
+    server.listen(port, '127.0.0.1')
+    await once(server, 'listening')
+  }
+
+  async function stop(): Promise<void> {
+    if (!server.listening) return
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    server.closeAllConnections()
+    await closed
+  }
+
+  await listen(0)
   const { port } = server.address() as AddressInfo
   return {
     id,
@@ -72,11 +100,8 @@ export async function startDemoBackend(id: string, latencyMs: number): Promise<D
     endStreams() {
       for (const stream of streams) stream.end()
     },
-    async close() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeAllConnections()
-      await closed
-    },
+    stop,
+    start: () => (server.listening ? Promise.resolve() : listen(port)),
   }
 }
 

@@ -11,11 +11,39 @@ export type Format = (typeof FORMATS)[number]
 /** The defaults of the options that only the command has. */
 export const DEFAULTS = Object.freeze({ port: 8080, threads: 1, access: 'combined', level: 'info' } as const)
 
-/** Where to listen. */
-export interface Listen {
+/** The options of a configuration file that `createProxy()` does not have. */
+export interface FileOptions {
+  /** Location of the JSON Schema, for editors. */
+  $schema?: string
+  /** Where to listen. Default 8080, on all addresses. */
+  listen?: ListenInput | readonly ListenInput[]
+  /** Number of threads, `auto` (one for each CPU), or bounds between which the number follows the load. Default 1. */
+  threads?: Threads
+  /** Output of the command. */
+  log?: {
+    /** Format of the access log, on standard output. Default `combined`. */
+    access?: Format
+    /** Least severe level of the diagnostics, on standard error. Default `info`. */
+    level?: Level
+  }
+}
+
+/** Number of threads. */
+export type Threads = number | 'auto' | { readonly min: number; readonly max: number }
+
+/** One address to listen on: a port, `HOST:PORT`, or an object. */
+export type ListenInput = number | string | ListenerOptions
+
+/** An address to listen on, with its options. */
+export interface ListenerOptions {
+  /** 0: any free port. */
   readonly port: number
   /** Default: all addresses. */
   readonly host?: string
+  /** Serves `https:`. Paths of PEM files, relative to the folder of the configuration file, or PEM texts. */
+  readonly tls?: { readonly cert: string; readonly key: string }
+  /** Sends every request to the first listener with `tls`, by 308. */
+  readonly redirect?: 'https'
 }
 
 /** An option of the command that `createProxy()` does not have: its check, its wording and its JSON Schema. */
@@ -27,8 +55,44 @@ interface FileOption<T> {
   readonly schema: object
 }
 
-/** Where to listen: a port, or a string with or without a host. */
-export const listen: FileOption<Listen> = {
+/** Where to listen, as a short form: a port, or a string with or without a host. */
+export interface Address {
+  readonly port: number
+  /** Default: all addresses. */
+  readonly host?: string
+}
+
+const PORT_SCHEMA = { type: 'integer', minimum: 0, maximum: 65535 }
+const PEM_FILE = 'Path of a PEM file, relative to the folder of this file, or the PEM text itself.'
+const LISTENER_SCHEMA = {
+  anyOf: [
+    PORT_SCHEMA,
+    { type: 'string', pattern: '^(\\[[0-9A-Za-z:.%]+\\]:|[^:\\[\\]/\\s]*:)?\\d{1,5}$' },
+    {
+      type: 'object',
+      properties: {
+        port: { description: 'Port; 0: any free one.', ...PORT_SCHEMA },
+        host: { description: 'Address to listen on. Default: all.', type: 'string', minLength: 1 },
+        tls: {
+          description: 'Serves https.',
+          type: 'object',
+          properties: {
+            cert: { description: `Certificate, with its intermediate ones. ${PEM_FILE}`, type: 'string', minLength: 1 },
+            key: { description: `Private key of \`cert\`. ${PEM_FILE}`, type: 'string', minLength: 1 },
+          },
+          required: ['cert', 'key'],
+          additionalProperties: false,
+        },
+        redirect: { description: 'Sends every request to the first listener with `tls`, by 308.', const: 'https' },
+      },
+      required: ['port'],
+      additionalProperties: false,
+    },
+  ],
+}
+
+/** Where to listen. {@link import('./listeners.ts').readListeners} reads lists and objects; this reads the short form. */
+export const listen: FileOption<Address> = {
   read(value) {
     const port = portOf(value)
     if (port !== undefined) return { port }
@@ -39,20 +103,19 @@ export const listen: FileOption<Listen> = {
     if (parsed === undefined) return undefined
     return host === undefined || host === '' || host === '*' ? { port: parsed } : { port: parsed, host }
   },
-  allowed: 'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets',
+  allowed:
+    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, redirect }, or a list of these',
   example: `127.0.0.1:${DEFAULTS.port}`,
   schema: {
-    description: 'Where to listen. A port without a host means all addresses; port 0 means any free port.',
-    anyOf: [
-      { type: 'integer', minimum: 0, maximum: 65535 },
-      { type: 'string', pattern: '^(\\[[0-9A-Za-z:.%]+\\]:|[^:\\[\\]/\\s]*:)?\\d{1,5}$' },
-    ],
+    description:
+      'Where to listen. A port without a host means all addresses; port 0 means any free port. A list: on each of these addresses.',
+    anyOf: [...LISTENER_SCHEMA.anyOf, { type: 'array', items: LISTENER_SCHEMA }],
     default: DEFAULTS.port,
   },
 }
 
 /** How many threads: a number, `auto`, or bounds. */
-export const threads: FileOption<number | 'auto' | { readonly min: number; readonly max: number }> = {
+export const threads: FileOption<Threads> = {
   read(value) {
     if (value === 'auto') return value
     const count = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
@@ -119,7 +182,8 @@ export const fileProperties: Readonly<Record<string, object>> = {
   },
 }
 
-function portOf(value: unknown): number | undefined {
+/** A port as a number or in digits; `undefined` if it is none. */
+export function portOf(value: unknown): number | undefined {
   const port = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value
   return typeof port === 'number' && Number.isInteger(port) && port >= 0 && port <= 65535 ? port : undefined
 }

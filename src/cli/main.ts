@@ -4,16 +4,14 @@ import { OptionsError } from '../index.ts'
 import { type Flags, parseArguments } from './arguments.ts'
 import { CommandError } from './command-error.ts'
 import { demo } from './demo.ts'
-import { DEFAULTS, type Listen } from './file-options.ts'
-import { HELP } from './help.ts'
+import { helpOn } from './help.ts'
+import { DEFAULT_LISTENERS, type Opened, openListeners } from './open.ts'
 import { describeListen, serve } from './run.ts'
 import { readSettings } from './settings.ts'
 
-const LISTEN: Listen = { port: DEFAULTS.port }
-
 async function main(argv: readonly string[]): Promise<void> {
   const command = parseArguments(argv)
-  if (command.name === 'help') process.stdout.write(HELP)
+  if (command.name === 'help') process.stdout.write(helpOn(command.topic))
   else if (command.name === 'version') process.stdout.write(`${version()}\n`)
   else if (command.name === 'check') await check(command.flags)
   else if (command.name === 'demo' && isUnconfigured(command.flags)) await demo(command.flags)
@@ -25,22 +23,46 @@ function isUnconfigured({ backend, config }: Flags): boolean {
 }
 
 async function run(flags: Flags): Promise<void> {
-  const { proxy, listen, logger } = await readSettings(flags)
-  await serve({ proxy, logger, open: () => proxy.listen(listen ?? LISTEN) })
+  const settings = await readSettings(flags)
+  const { proxy, logger, warnings } = settings
+  for (const warning of warnings) logger.warn({}, warning)
+  const listeners = settings.listeners.length === 0 ? DEFAULT_LISTENERS : settings.listeners
+  await serve({
+    proxy,
+    logger,
+    open: () => openListeners(settings, listeners),
+    onOpen(addresses) {
+      const { groups, threads } = proxy.stats()
+      const backends = groups.reduce((sum, group) => sum + group.backends.length, 0)
+      const within = groups.length > 1 ? ` in ${counted(groups.length, 'group')}` : ''
+      const served = counted(Math.max(1, threads.length), 'thread')
+      logger.info(
+        { urls: addresses.map(({ url }) => url), backends, groups: groups.length, threads: threads.length },
+        `heddle ${version()} listening on ${listed(addresses)}; ${counted(backends, 'backend')}${within}; ${served}`,
+      )
+    },
+  })
+}
+
+function listed(addresses: Opened['addresses']): string {
+  return addresses.map(({ url, redirect }) => (redirect === true ? `${url} (redirects to https)` : url)).join(', ')
 }
 
 async function check(flags: Flags): Promise<void> {
-  const { proxy, listen, source, routes } = await readSettings(flags)
+  const { proxy, listeners, source, routes, warnings } = await readSettings(flags)
   const { groups } = proxy.stats()
   await proxy.close()
   // An empty group is valid, since the file may be generated, but worth a warning.
-  for (const { name, backends } of groups) {
-    const isEmpty = backends.length === 0
-    if (isEmpty) process.stderr.write(`heddle: warning: group ${name} has no backends: its requests get 503\n`)
-  }
+  const empty = groups.filter(({ backends }) => backends.length === 0)
+  const others = empty.map(({ name }) => `group ${name} has no backends: its requests get 503`)
+  for (const warning of [...warnings, ...others]) process.stderr.write(`heddle: warning: ${warning}\n`)
   const backends = groups.reduce((sum, group) => sum + group.backends.length, 0)
   const counts = [counted(groups.length, 'group'), counted(backends, 'backend'), counted(routes, 'route')].join(', ')
-  process.stdout.write(`ok: ${source ?? 'the flags'}: ${counts}, listening on ${describeListen(listen ?? LISTEN)}\n`)
+  const where = (listeners.length === 0 ? DEFAULT_LISTENERS : listeners).map(
+    (one) =>
+      `${describeListen(one)}${one.tls === undefined ? '' : ' (https)'}${one.redirect === undefined ? '' : ' (redirects to https)'}`,
+  )
+  process.stdout.write(`ok: ${source ?? 'the flags'}: ${counts}, listening on ${where.join(', ')}\n`)
 }
 
 function counted(count: number, noun: string): string {

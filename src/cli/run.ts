@@ -1,15 +1,16 @@
-import type { ListenAddress, Logger, Proxy } from '../index.ts'
+import type { Logger, Proxy } from '../index.ts'
 import { CommandError } from './command-error.ts'
-import type { Listen } from './file-options.ts'
+import type { Address } from './file-options.ts'
+import type { Opened } from './open.ts'
 
 /** A proxy to serve, with its hooks. */
 export interface Service {
   readonly proxy: Proxy
   readonly logger: Logger
   /** Starts to listen. Rejects if it cannot. */
-  open(): Promise<ListenAddress>
+  open(): Promise<Opened>
   /** Called when the proxy listens. */
-  onOpen?(address: ListenAddress): void
+  onOpen?(addresses: Opened['addresses']): void
   /** Called at the first signal, before the proxy closes. */
   onSignal?(): void
   /** Called when the proxy has closed, or could not listen. */
@@ -33,11 +34,12 @@ export async function serve(service: Service): Promise<void> {
       'SIGHUP is ignored: the configuration is read only at the start; restart to change it',
     )
   })
+  let opened: Opened | null = null
   try {
-    const address = await service.open()
-    service.onOpen?.(address)
+    opened = await service.open()
+    service.onOpen?.(opened.addresses)
   } catch (cause) {
-    await close(service)
+    await close(service, opened)
     throw new CommandError(1, cause instanceof Error ? cause.message : String(cause), { cause })
   }
 
@@ -48,7 +50,7 @@ export async function serve(service: Service): Promise<void> {
     const { active } = proxy.stats()
     logger.info({ signal, active }, `${signal}: shutting down with ${active} in flight; a second signal exits at once`)
     service.onSignal?.()
-    close(service).then(
+    close(service, opened).then(
       () => process.exit(0),
       (error: unknown) => {
         logger.error({ err: error }, 'the shutdown failed')
@@ -61,17 +63,17 @@ export async function serve(service: Service): Promise<void> {
     if (error.code !== 'ERR_PROXY_THREADS' || isClosing) return
     isClosing = true
     logger.error({ code: error.code }, error.message)
-    close(service).finally(() => process.exit(1))
+    close(service, opened).finally(() => process.exit(1))
   })
   process.on('SIGINT', stop).on('SIGTERM', stop)
 }
 
-async function close({ proxy, onClose }: Service): Promise<void> {
-  await proxy.close()
+async function close({ proxy, onClose }: Service, opened: Opened | null): Promise<void> {
+  await Promise.all([proxy.close(), opened?.close()])
   await onClose?.()
 }
 
 /** Where to listen, for messages. */
-export function describeListen({ host, port }: Listen): string {
+export function describeListen({ host, port }: Address): string {
   return `${host === undefined ? '*' : host.includes(':') ? `[${host}]` : host}:${port}`
 }

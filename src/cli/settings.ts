@@ -2,28 +2,37 @@ import {
   consoleLogger,
   createProxy,
   type Logger,
+  type OptionFault,
   OptionsError,
   type Proxy,
   type ProxyOptions,
   workerThreads,
 } from '../index.ts'
+import { likelyBackendUrl } from '../model/backend-url.ts'
 import type { Flags } from './arguments.ts'
 import { CommandError } from './command-error.ts'
 import { type ConfigFile, readConfigFile } from './config-file.ts'
-import { access, DEFAULTS, type Listen, level, listen, threads } from './file-options.ts'
+import { describeFaults, fault, isShown, unknown } from './fault.ts'
+import { access, DEFAULTS, type Level, level, threads } from './file-options.ts'
+import { type Listener, readListeners } from './listeners.ts'
+import { PemFiles } from './pem-files.ts'
 
 /** The settings of the command. Flags override the file, and the file overrides the defaults. */
 export interface Settings {
   /** Does not listen yet. */
   readonly proxy: Proxy
-  /** Where to listen, or `null` if neither the flags nor the file say. */
-  readonly listen: Listen | null
+  /** Where to listen; empty if neither the flags nor the file say. */
+  readonly listeners: readonly Listener[]
+  /** The options that the proxy was made with. */
+  readonly options: ProxyOptions
   /** Diagnostics of the command itself. */
   readonly logger: Logger
   /** The file's name, or `null` without a file. */
   readonly source: string | null
   /** Number of routes. 0: every request goes to the unnamed group. */
   readonly routes: number
+  /** What works, and is worth a warning. */
+  readonly warnings: readonly string[]
 }
 
 /** Changes a caller makes to the defaults of {@link readSettings}. */
@@ -35,7 +44,9 @@ export interface Overrides {
   /** Default number of threads. Default 1. */
   readonly threads?: number
   /** Default level of the diagnostics. Default `info`. */
-  readonly level?: 'info' | 'warn'
+  readonly level?: Level
+  /** Where diagnostics go. Default: standard error. */
+  readonly stream?: NonNullable<Parameters<typeof consoleLogger>[0]>['stream']
 }
 
 const NO_BACKENDS = {
@@ -46,11 +57,9 @@ const NO_BACKENDS = {
   example: ['http://127.0.0.1:3000'],
 }
 
-type Faults = OptionsError['faults'][number][]
-
 /**
  * Reads the configuration and creates the proxy from it.
- * @throws OptionsError with every mistake in flags and file at once; CommandError if there is no configuration.
+ * @throws CommandError with every mistake in flags and file at once, or if there is no configuration.
  */
 export async function readSettings(flags: Flags, overrides: Overrides = {}): Promise<Settings> {
   const file = overrides.ignoreFile === true ? null : await readConfigFile(flags.config, process.cwd())
@@ -58,12 +67,18 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
     const ways = 'give --backend URL, or --config FILE, or write a heddle.config.json; to try it out: heddle demo'
     throw new CommandError(2, `no backends: ${ways}`)
   }
-  const faults: Faults = []
-  const own = readOwn(flags, file?.content ?? {}, faults)
-  const logger = consoleLogger({ level: own.level ?? overrides.level ?? DEFAULTS.level })
-  const options = proxyOptions(flags, file, overrides.defaults)
+  const faults: OptionFault[] = []
+  const files = new PemFiles(file?.folder ?? process.cwd(), faults)
+  const own = readOwn(flags, file?.content ?? {}, files, faults)
+  const stream = overrides.stream === undefined ? {} : { stream: overrides.stream }
+  const logger = consoleLogger({ level: own.level ?? overrides.level ?? DEFAULTS.level, ...stream })
+  const options = proxyOptions(flags, withPemFiles(contentOf(file, flags), files), overrides.defaults)
   const count = own.threads ?? overrides.threads ?? DEFAULTS.threads
-  if (count !== 1) options.executor = workerThreads({ threads: count })
+  if (count !== 1) {
+    // A listener that redirects is served by the main thread.
+    const serving = own.listeners.filter(({ redirect }) => redirect === undefined)
+    options.executor = workerThreads({ threads: count, listeners: Math.max(1, serving.length) })
+  }
   options.accessLog = own.access ?? options.accessLog ?? DEFAULTS.access
   if (own.level !== undefined || options.logger === undefined) options.logger = logger
 
@@ -71,53 +86,95 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
   const proxy = tryCreate(options as ProxyOptions, flags, faults)
   if (proxy === null || faults.length > 0) {
     await proxy?.close()
-    throw new OptionsError(faults)
+    throw new CommandError(2, describeFaults(faults, file))
   }
-  const routes = Array.isArray(options.routes) ? options.routes.length : 0
-  return { proxy, listen: own.listen ?? null, logger, source: file?.name ?? null, routes }
+  return {
+    proxy,
+    listeners: own.listeners,
+    options: options as ProxyOptions,
+    logger,
+    source: file?.name ?? null,
+    routes: Array.isArray(options.routes) ? options.routes.length : 0,
+    warnings: files.warnings,
+  }
 }
 
 /** Reads the options that `createProxy()` does not have. */
-function readOwn(flags: Flags, file: ConfigFile['content'], faults: Faults) {
+function readOwn(flags: Flags, file: ConfigFile['content'], files: PemFiles, faults: OptionFault[]) {
   const log = logOf(file.log, faults)
   const read = <T>(option: { read(value: unknown): T | undefined; allowed: string; example: unknown }) => {
     return (flag: keyof Flags, path: string, inFile: unknown): T | undefined => {
       const [where, value] = flags[flag] === undefined ? [path, inFile] : [`--${flag}`, flags[flag]]
       if (value === undefined) return undefined
       const found = option.read(value)
-      if (found === undefined) faults.push(wrong(where, value, option.allowed, option.example))
+      if (found === undefined) faults.push(fault(where, isShown(value), value, option.allowed, option.example))
       return found
     }
   }
+  const [where, addresses] = flags.listen === undefined ? ['listen', file.listen] : ['--listen', flags.listen]
   return {
     threads: read(threads)('threads', 'threads', file.threads),
-    listen: read(listen)('listen', 'listen', file.listen),
+    listeners: addresses === undefined ? [] : readListeners(addresses, where, files, faults),
     access: read(access)('access-log', 'log.access', log.access),
     level: read(level)('log-level', 'log.level', log.level),
   }
 }
 
-function logOf(log: unknown, faults: Faults): Readonly<Record<string, unknown>> {
+function logOf(log: unknown, faults: OptionFault[]): Readonly<Record<string, unknown>> {
   if (log === undefined) return {}
   const example = { access: 'json', level: 'warn' }
   if (typeof log !== 'object' || log === null || Array.isArray(log)) {
-    faults.push(wrong('log', log, 'an object with access, level', example))
+    faults.push(fault('log', isShown(log), log, 'an object with access, level', example))
     return {}
   }
+  const known = ['access', 'level']
   for (const [key, value] of Object.entries(log)) {
-    if (key === 'access' || key === 'level') continue
-    faults.push({ path: `log.${key}`, message: 'is unknown', value, allowed: 'access, level', example })
+    if (!known.includes(key)) faults.push(fault(`log.${key}`, unknown(key, known), value, known.join(', '), example))
   }
   return { ...log }
 }
 
-function proxyOptions(flags: Flags, file: ConfigFile | null, defaults: ProxyOptions = {}): Record<string, unknown> {
-  const { $schema, listen, threads, log, ...fromFile } = file?.content ?? {}
-  const options: Record<string, unknown> = { ...defaults, ...fromFile }
-  if (flags.backend !== undefined) {
-    delete options.target
-    options.backends = [...flags.backend]
+/** The content with PEM in place of the paths of PEM files. */
+function withPemFiles(content: ConfigFile['content'], files: PemFiles): ConfigFile['content'] {
+  const read = (backend: unknown, path: string): unknown => {
+    if (!isRecord(backend) || !isRecord(backend.tls)) return backend
+    return { ...backend, tls: files.read(backend.tls, `${path}.tls`) }
   }
+  const ofGroup = (group: Readonly<Record<string, unknown>>, prefix: string): object => {
+    const { target, backends } = group
+    return {
+      ...group,
+      ...(target !== undefined && { target: read(target, `${prefix}target`) }),
+      ...(Array.isArray(backends) && { backends: backends.map((one, at) => read(one, `${prefix}backends[${at}]`)) }),
+    }
+  }
+  const { groups } = content
+  if (!isRecord(groups)) return ofGroup(content, '') as ConfigFile['content']
+  const named = Object.entries(groups).map(([name, group]): [string, unknown] => {
+    const path = /^[A-Za-z_$][\w$]*$/.test(name) ? `groups.${name}.` : `groups[${JSON.stringify(name)}].`
+    return [name, isRecord(group) ? ofGroup(group, path) : group]
+  })
+  return { ...ofGroup(content, ''), groups: Object.fromEntries(named) }
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The file's content, without what the flags replace. */
+function contentOf(file: ConfigFile | null, { backend }: Flags): ConfigFile['content'] {
+  const { target, backends, ...others } = file?.content ?? {}
+  return backend === undefined ? (file?.content ?? {}) : others
+}
+
+function proxyOptions(
+  flags: Flags,
+  content: ConfigFile['content'],
+  defaults: ProxyOptions = {},
+): Record<string, unknown> {
+  const { $schema, listen, threads, log, ...fromFile } = content
+  const options: Record<string, unknown> = { ...defaults, ...fromFile }
+  if (flags.backend !== undefined) options.backends = flags.backend.map((typed) => likelyBackendUrl(typed) ?? typed)
   if (flags.balancer !== undefined) options.balancer = flags.balancer
   return options
 }
@@ -129,7 +186,7 @@ function hasBackends({ backends, target, groups }: Record<string, unknown>): boo
   )
 }
 
-function tryCreate(options: ProxyOptions, flags: Flags, faults: Faults): Proxy | null {
+function tryCreate(options: ProxyOptions, flags: Flags, faults: OptionFault[]): Proxy | null {
   try {
     return createProxy(options)
   } catch (error) {
@@ -140,17 +197,18 @@ function tryCreate(options: ProxyOptions, flags: Flags, faults: Faults): Proxy |
 }
 
 /** Rewords a fault for the command: a value from a flag gets the flag's name, and the file may have more options. */
-function asTyped(fault: Faults[number], flags: Flags): Faults[number] {
+function asTyped(fault: OptionFault, flags: Flags): OptionFault {
   const { path, message, allowed } = fault
   const index = /^backends\[(\d+)\]$/.exec(path)?.[1]
   // Named by number, since the URL may contain a password.
   if (index !== undefined && flags.backend !== undefined) return { ...fault, path: `--backend #${Number(index) + 1}` }
   if (path === 'balancer' && flags.balancer !== undefined) return { ...fault, path: '--balancer' }
-  const isUnknown = /^[\w$]+$/.test(path) && message.startsWith('is unknown')
-  return isUnknown ? { ...fault, allowed: `${allowed}, listen, threads, log` } : fault
-}
-
-function wrong(path: string, value: unknown, allowed: string, example: unknown): Faults[number] {
-  const shown = typeof value === 'object' && value !== null ? 'an object' : JSON.stringify(value)
-  return { path, message: `is ${shown}`, value, allowed, example }
+  if (!/^[\w$]+$/.test(path) || !message.startsWith('is unknown')) return fault
+  // The file has more options than createProxy() knows.
+  const own = ['listen', 'threads', 'log']
+  return {
+    ...fault,
+    message: message === 'is unknown' ? unknown(path, own) : message,
+    allowed: [allowed, ...own].join(', '),
+  }
 }

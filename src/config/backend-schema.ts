@@ -27,7 +27,16 @@ const backendUrl = codeOr(
 
 const PEM = 'a certificate or key in PEM: a string that begins with -----BEGIN, or a Buffer'
 const PEM_EXAMPLE = '-----BEGIN CERTIFICATE-----\n...'
-const pem = codeOr(Buffer.isBuffer, v.custom<Buffer>(Buffer.isBuffer), v.string(wording(PEM, PEM_EXAMPLE)))
+// node ignores a `ca` that is not PEM, and every connection fails then. The value is not shown: it may be a key.
+const pem = codeOr(
+  Buffer.isBuffer,
+  v.custom<Buffer>(Buffer.isBuffer),
+  text(PEM, PEM_EXAMPLE, (value) =>
+    value.includes('-----BEGIN ')
+      ? null
+      : 'is text that is not PEM; if it is the path of a file, give readFileSync(path)',
+  ),
+)
 const pems = v.lazy((input) => {
   const several = list(pem, PEM, [PEM_EXAMPLE])
   return input === undefined ? v.union([pem, several]) : Array.isArray(input) ? several : pem

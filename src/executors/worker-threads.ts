@@ -4,18 +4,27 @@ import type { ThreadedJob } from '../threads/protocol.ts'
 import { threadSettings, type WorkerThreadsOptions } from '../threads/settings.ts'
 import { startThreads } from '../threads/supervisor.ts'
 
+/** The jobs of one proxy. */
+interface Jobs {
+  /** Blocks of slots in the shared memory that no job has. */
+  readonly free: number[]
+  readonly numbers: { last: number }
+}
+
 /**
  * Serves with several threads, for `createProxy({ executor })`; see docs/threads.md. A connection to a client and the
  * connections to its backends belong to one thread.
  * @throws TypeError for invalid options.
  */
 export function workerThreads(options: WorkerThreadsOptions = {}): Executor {
-  const settings = threadSettings(options, 'workerThreads')
-  const memories = new WeakSet<SharedArrayBuffer>()
+  const settings = threadSettings(options, 'workerThreads', ['listeners'])
+  const { listeners } = settings
+  // One more than `max`: a replacement runs beside the thread that it replaces.
+  const slots = settings.max + 1
+  const jobsOf = new WeakMap<SharedArrayBuffer, Jobs>()
   return {
     name: 'worker-threads',
-    // One more than `max`: a replacement runs beside the thread that it replaces.
-    maxThreads: settings.max + 1,
+    maxThreads: slots * listeners,
     async start(job) {
       if (!isThreaded(job)) {
         throw new TypeError(
@@ -23,20 +32,38 @@ export function workerThreads(options: WorkerThreadsOptions = {}): Executor {
         )
       }
       const { memory, listen, options, logs, namespace, changes, logger, observer } = job
-      if (memories.has(memory)) {
-        const message = 'the threads of a proxy listen on one address; create another proxy for another address'
+      const jobs = jobsOf.get(memory) ?? {
+        free: Array.from({ length: listeners }, (_, at) => at),
+        numbers: { last: 0 },
+      }
+      jobsOf.set(memory, jobs)
+      const block = jobs.free.shift()
+      if (block === undefined) {
+        const addresses = listeners === 1 ? 'one address' : `${listeners} addresses`
+        const message = `the threads of this proxy listen on ${addresses}; for another, use workerThreads({ listeners: ${listeners + 1} })`
         throw new ProxyError('ERR_PROXY_THREADS', message)
       }
-      memories.add(memory)
       try {
         const work = { options, logs }
         const drainTimeoutMs = settings.drainTimeoutMs ?? job.drainTimeoutMs
+        const { numbers } = jobs
         return await startThreads(
-          { listen, work, namespace, memory, drainTimeoutMs, changes, logger, observer },
+          {
+            listen,
+            work,
+            namespace,
+            memory,
+            offset: block * slots,
+            numbers,
+            drainTimeoutMs,
+            changes,
+            logger,
+            observer,
+          },
           settings,
         )
       } catch (error) {
-        memories.delete(memory)
+        jobs.free.unshift(block)
         throw error
       }
     },

@@ -11,6 +11,12 @@ export interface BackendUrl {
 
 const UNIX = /^http\+unix:\/\/(\/[^:]+)(?::(\/[^\s?#\\]*))?$/
 
+/** The URL that is probably meant by `localhost:3001`, `[::1]:3001/path`, `:3001` or `3001`; `null` for any other text. */
+export function likelyBackendUrl(text: string): string | null {
+  const [, host, rest] = /^(?:([\w.-]+|\[[\da-f:.]+\])?:)?(\d{1,5}(?:\/\S*)?)$/i.exec(text) ?? []
+  return rest === undefined ? null : `http://${host || 'localhost'}:${rest}`
+}
+
 /** @throws TypeError if `text` is not a backend URL. */
 export function parseBackendUrl(text: string): BackendUrl {
   const url = URL.parse(text)
@@ -19,8 +25,11 @@ export function parseBackendUrl(text: string): BackendUrl {
     return { url, socketPath: decodeURIComponent(unix[1]), basePath: trimSlash(resolveDotSegments(unix[2] ?? '')) }
   }
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    const likely = likelyBackendUrl(text)
     throw new TypeError(
-      `${JSON.stringify(text)} is not a backend URL; use http://host:port, https://host:port or http+unix:///path/to.sock`,
+      likely === null
+        ? `${JSON.stringify(text)} is not a backend URL; use http://host:port, https://host:port or http+unix:///path/to.sock`
+        : `${JSON.stringify(text)} is not a backend URL: it has no http:// or https://; did you mean ${likely}?`,
     )
   }
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {

@@ -52,7 +52,8 @@ export class Serving {
     this.#running.add(started)
     this.updateSubscriptions()
     const { address } = started
-    assembled.core.services.logger.info(
+    // The caller has the address, and may print it.
+    assembled.core.services.logger.debug(
       { url: address.url, host: address.host, port: address.port },
       `listening on ${address.url || address.host}`,
     )

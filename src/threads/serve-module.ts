@@ -9,7 +9,7 @@ import { threadSettings, type WorkerThreadsOptions } from './settings.ts'
 import { startThreads } from './supervisor.ts'
 
 /** Options of {@link serveModule}. */
-export interface ServeModuleOptions extends WorkerThreadsOptions {
+export interface ServeModuleOptions extends Omit<WorkerThreadsOptions, 'listeners'> {
   /** Where the threads listen: a port, or options. */
   listen: number | Omit<ListenOptions, 'fallback' | 'path'>
   /** Diagnostics about the threads. The module sets up the loggers of its proxies. Default: none. */

@@ -8,6 +8,11 @@ import type { Spread } from './spread.ts'
 export interface WorkerThreadsOptions {
   /** A number, `auto` (default: one for each CPU), or bounds between which the number follows the load. */
   threads?: number | 'auto' | { min: number; max: number }
+  /**
+   * How many addresses the proxy will listen on, at most: a `proxy.listen()` for each. Each address has `threads` threads of its
+   * own; all of them share the state of the backends. Default 1.
+   */
+  listeners?: number
   /** How connections are spread over the threads. Default: `kernel` if it works, else `least-loaded`. */
   spread?: Spread
   /** When threads are added and retired, between `min` and `max`. */
@@ -31,6 +36,7 @@ export interface WorkerThreadsOptions {
 export interface ThreadSettings {
   readonly min: number
   readonly max: number
+  readonly listeners: number
   readonly spread: Spread | undefined
   readonly scale: ScaleOptions
   readonly maxCrashes: number
@@ -41,7 +47,9 @@ export interface ThreadSettings {
   readonly clock: Clock
 }
 
-/** Most threads of one executor. */
+/** Most addresses of one executor. */
+const MOST_LISTENERS = 64
+/** Most threads of one address. */
 const MOST_THREADS = 1024
 const START_TIMEOUT_MS = 60_000
 
@@ -73,7 +81,14 @@ export function threadSettings(
   caller: string,
   others: readonly string[] = [],
 ): ThreadSettings {
-  const { threads = 'auto', maxCrashes = 5, startTimeoutMs = START_TIMEOUT_MS, drainTimeoutMs, spread } = options
+  const {
+    threads = 'auto',
+    listeners = 1,
+    maxCrashes = 5,
+    startTimeoutMs = START_TIMEOUT_MS,
+    drainTimeoutMs,
+    spread,
+  } = options
   const wrong = (name: string, value: unknown, allowed: string): TypeError =>
     new TypeError(`${caller}: ${name} is ${JSON.stringify(value)}; allowed: ${allowed}`)
 
@@ -84,6 +99,9 @@ export function threadSettings(
     if (!Number.isInteger(count) || count < 1 || count > MOST_THREADS || min > max) {
       throw wrong('threads', threads, `a whole number from 1 to ${MOST_THREADS}, 'auto', or { min, max }`)
     }
+  }
+  if (!Number.isInteger(listeners) || listeners < 1 || listeners > MOST_LISTENERS) {
+    throw wrong('listeners', listeners, `a whole number from 1 to ${MOST_LISTENERS}`)
   }
   if (!(maxCrashes >= 1)) throw wrong('maxCrashes', maxCrashes, '1 or more')
   if (!(startTimeoutMs > 0)) throw wrong('startTimeoutMs', startTimeoutMs, 'ms, more than 0')
@@ -105,6 +123,7 @@ export function threadSettings(
   return {
     min,
     max,
+    listeners,
     spread,
     scale: { ...scale },
     maxCrashes,

@@ -21,6 +21,10 @@ export interface SupervisedJob {
   readonly namespace: string
   /** Shared memory. Default: new memory. */
   readonly memory?: SharedArrayBuffer
+  /** Slots of the memory that other jobs have. Default 0. */
+  readonly offset?: number
+  /** The last number that a thread of the proxy got, shared by its jobs. Default: numbers of their own. */
+  readonly numbers?: { last: number }
   /** Earlier changes. */
   readonly changes?: Iterable<ThreadsChange>
   /** How long a retiring thread may finish its exchanges, ms. */
@@ -50,7 +54,7 @@ export class ThreadSet {
   readonly #buffer: SharedArrayBuffer
   readonly #memory: SharedStateMemory
   readonly #freeSlots: number[]
-  #lastThread = 0
+  readonly #numbers: { last: number }
 
   /** @param most largest number of threads alive at one time. */
   constructor(job: SupervisedJob, settings: LifeSettings, owner: ThreadOwner, most: number) {
@@ -59,7 +63,9 @@ export class ThreadSet {
     this.#owner = owner
     this.#buffer = job.memory ?? SharedStateMemory.allocate(most + 1, MODULE_BACKENDS)
     this.#memory = new SharedStateMemory(this.#buffer, 0)
-    this.#freeSlots = Array.from({ length: most }, (_, index) => most - index)
+    const { offset = 0, numbers = { last: 0 } } = job
+    this.#numbers = numbers
+    this.#freeSlots = Array.from({ length: most }, (_, index) => offset + most - index)
     for (const slot of this.#freeSlots) ThreadCounters.reserve(this.#memory, slot, job.namespace)
   }
 
@@ -68,7 +74,7 @@ export class ThreadSet {
     if (slot === undefined) throw new Error('no free slot for another thread')
     const { work, namespace, listen, drainTimeoutMs } = this.#job
     const start: ThreadStart = {
-      thread: ++this.#lastThread,
+      thread: ++this.#numbers.last,
       slot,
       memory: this.#buffer,
       job: work,

@@ -31,7 +31,10 @@ export function start(t: TestContext, args: readonly string[], cwd = directory(t
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
   })
-  const closed = once(child, 'close')
+  let hasEnded = false
+  const closed = once(child, 'close').finally(() => {
+    hasEnded = true
+  })
   t.after(async () => {
     child.kill('SIGKILL')
     await closed
@@ -41,7 +44,7 @@ export function start(t: TestContext, args: readonly string[], cwd = directory(t
     for (;;) {
       const found = pattern.exec(stdout) ?? pattern.exec(stderr)
       if (found !== null) return found
-      if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode} before ${pattern}: ${stdout}${stderr}`)
+      if (hasEnded) throw new Error(`ended with ${child.exitCode} before ${pattern}: ${stdout}${stderr}`)
       await Promise.race([once(child.stdout, 'data'), once(child.stderr, 'data'), closed])
     }
   }
@@ -50,7 +53,7 @@ export function start(t: TestContext, args: readonly string[], cwd = directory(t
     stdout: () => stdout,
     stderr: () => stderr,
     output,
-    url: async () => (await output(/listening on (http:\/\/[\w.:[\]]+)/))[1] ?? '',
+    url: async () => (await output(/listening on (https?:\/\/[\w.:[\]]+)/))[1] ?? '',
     async exit() {
       const [code] = await closed
       return { code, stdout, stderr }

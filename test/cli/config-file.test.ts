@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { directory, run } from './command.ts'
 
@@ -40,14 +41,14 @@ test('an invalid configuration: every mistake, exit code 2, no start', async (t)
     assert.equal(code, 2)
     assert.equal(stdout, '')
     assert.match(stderr, /^heddle: 5 options are wrong:\n/)
-    for (const path of [
-      'backends[0].weight is -1',
-      'routes[0].group is',
-      'listn is unknown',
-      'listen is "x"',
-      'log.lvl',
+    for (const line of [
+      '1:54: backends[0].weight is -1',
+      '1:78: routes[0].group is',
+      '1:87: listn is unknown; did you mean listen?',
+      '1:106: listen is "x"',
+      '1:117: log.lvl is unknown',
     ]) {
-      assert.ok(stderr.includes(`\n  ${path}`), path)
+      assert.ok(stderr.includes(`\n  heddle.config.json:${line}`), line)
     }
     assert.match(stderr, /allowed: backends, .*, listen, threads, log\n/)
     assert.doesNotMatch(stderr, / at .*\.js/)
@@ -90,30 +91,176 @@ test('two files in the directory are rejected', async (t) => {
   assert.equal(code, 2)
 })
 
-test('an unreadable or invalid file is reported in one line', async (t) => {
+test('an unreadable or invalid file is reported in one line, exit code 2', async (t) => {
   const cwd = directory(t, {
     'broken.json': '{\n  "target"\n  "listen": 1\n}',
+    'twice.json': '{\n  "target": "http://a",\n  "target": "http://b"\n}',
+    'bare.json': '{ "target": http }',
+    'open.json': '{ "target": "http://a"',
     'list.json': '[]',
+    'twice.yaml': 'target: http://a\ntarget: http://b\n',
+    'tab.yaml': 'log:\n\taccess: off\n',
+    'two.yaml': 'target: http://a\n---\ntarget: http://b\n',
+    'alias.yaml': 'target: *nobody\n',
+    'text.yaml': 'hello\n',
     'throws.mjs': "throw new Error('not today')",
     'empty.mjs': 'export const target = 1',
-    'x.yaml': 'target: x',
+    'x.toml': 'target = 1',
   })
-  const cases: [file: string, code: number, message: RegExp][] = [
-    ['none.json', 1, /^heddle: cannot read none\.json: ENOENT.*\n$/],
-    ['.', 1, /^heddle: cannot read \.: EISDIR.*\n$/],
-    ['broken.json', 2, /^heddle: broken\.json is not JSON: .*\n$/],
-    ['list.json', 2, /^heddle: list\.json holds no configuration: it must be an object.*\n$/],
-    ['throws.mjs', 2, /^heddle: throws\.mjs cannot be loaded: not today\n$/],
-    ['empty.mjs', 2, /^heddle: empty\.mjs holds no configuration: its default export must be an object.*\n$/],
-    ['x.yaml', 2, /^heddle: x\.yaml: a configuration file ends in .*\n$/],
+  const cases: [file: string, message: RegExp][] = [
+    ['none.json', /^heddle: cannot read none\.json: ENOENT.*\n$/],
+    ['folder.json', /^heddle: cannot read folder\.json: EISDIR.*\n$/],
+    ['broken.json', /^heddle: the file has mistakes:\n {2}broken\.json:3:3: Missing , .*\n {2}broken\.json:3:3: .*\n$/],
+    ['twice.json', /^heddle: twice\.json:3:3: this name is given twice\n$/],
+    ['bare.json', /^heddle: bare\.json:1:13: Unresolved plain scalar "http"\n$/],
+    ['open.json', /^heddle: open\.json:1:23: .*must end with a \}\n$/],
+    ['list.json', /^heddle: list\.json holds no configuration: it must be an object.*\n$/],
+    ['twice.yaml', /^heddle: twice\.yaml:2:1: this name is given twice\n$/],
+    ['tab.yaml', /^heddle: tab\.yaml:2:1: YAML is indented by spaces, not by tabs\n$/],
+    ['two.yaml', /^heddle: two\.yaml:2:1: a configuration file has one document.*\n$/],
+    ['alias.yaml', /^heddle: alias\.yaml:1:1: Unresolved alias .*: nobody\n$/],
+    ['text.yaml', /^heddle: text\.yaml holds no configuration: it must have options by name.*\n$/],
+    ['throws.mjs', /^heddle: throws\.mjs cannot be loaded: not today\n$/],
+    ['empty.mjs', /^heddle: empty\.mjs holds no configuration: its default export must be an object.*\n$/],
+    ['x.toml', /^heddle: x\.toml: a configuration file ends in .*\n$/],
   ]
-  await Promise.all(
-    cases.map(async ([file, code, message]) => {
-      const result = await run(t, ['--config', file], cwd)
-      assert.match(result.stderr, message)
-      assert.equal(result.code, code)
-    }),
+  mkdirSync(join(cwd, 'folder.json'))
+  for (const [file, message] of cases) {
+    const result = await run(t, ['--config', file], cwd)
+    assert.match(result.stderr, message)
+    assert.equal(result.code, 2, file)
+  }
+})
+
+test('YAML, and JSON with comments, tabs and commas at the end, are read', async (t) => {
+  const files = {
+    'heddle.config.yaml': `# comment\nbackends:\n  - &b { url: '${target}' }\nlisten: [127.0.0.1:8080, 8081]\n`,
+    'heddle.config.yml': `target: ${target}\nlisten: [127.0.0.1:8080, 8081]\n`,
+    'heddle.config.jsonc': `{\n\t// one\n\t"target": "${target}", /* two\n*/ "listen": ["127.0.0.1:8080", 8081],\n}`,
+    'heddle.config.json': `{ "target": "${target}", // "x": 1\n "listen": ["127.0.0.1:8080", 8081] }`,
+  }
+  for (const [name, content] of Object.entries(files)) {
+    const { stdout, stderr } = await run(t, ['check'], directory(t, { [name]: content }))
+    assert.equal(stderr, '')
+    assert.equal(stdout, `ok: ${name}: 1 group, 1 backend, 0 routes, listening on 127.0.0.1:8080, *:8081\n`)
+  }
+})
+
+test('each mistake has its place in YAML, through anchors as well', async (t) => {
+  const yaml = `backends:
+  - url: ${target}
+    tls: &tls { sni: a }
+  - url: http://b
+    weight: heavy
+groups:
+  "a b": { target: { url: http://c, tls: *tls }, balancer: bst }
+`
+  const { code, stderr } = await run(t, ['check', 'x.yaml'], directory(t, { 'x.yaml': yaml }))
+  assert.equal(code, 2)
+  for (const line of [
+    '3:17: backends[0].tls.sni is unknown',
+    "5:13: backends[1].weight is 'heavy'",
+    '7:3: groups["a b"] is not a valid name',
+    `7:60: groups["a b"].balancer is 'bst'`,
+  ]) {
+    assert.ok(stderr.includes(`\n  x.yaml:${line}`), `${line} in ${stderr}`)
+  }
+  assert.match(stderr, /example: groups: \{ "api": /)
+})
+
+test('a mistake in a module has its path only', async (t) => {
+  const cwd = directory(t, { 'x.mjs': `export default { target: { url: '${target}', weight: -1 } }` })
+  const { stderr } = await run(t, ['check', 'x.mjs'], cwd)
+  assert.equal(
+    stderr,
+    `heddle: One option is wrong:
+  x.mjs: target.weight is -1
+    allowed: a number from 0 to 1000000
+    example: weight: 2
+`,
   )
+})
+
+test('what is allowed is printed once for all mistakes of a kind', async (t) => {
+  const backend = (port: number, weight: number) => ({ url: `http://127.0.0.1:${port}`, weight })
+  const cwd = directory(t, { 'x.json': json({ backends: [backend(1, -1), backend(2, -2), backend(3, 1e9)] }) })
+  const { stderr } = await run(t, ['check', 'x.json'], cwd)
+  assert.match(
+    stderr,
+    /^heddle: 3 options are wrong:\n(?: {2}x\.json:1:\d+: backends\[\d\]\.weight is .*\n){3} {4}allowed: .*\n {4}example: "weight": 2\n$/,
+  )
+})
+
+// One wrong option on each line.
+const WRONG = {
+  'wrong.json': `{
+"backends": [
+"ftp://x",
+{
+"url": "http://127.0.0.1:1",
+"weight": -1,
+"tls": {
+"rejectUnauthorized": "no"
+}
+}
+],
+"balancer": "bst",
+"timeouts": {
+"connect": -1
+},
+"retry": 5,
+"limits": {
+"maxHeaders": "many"
+},
+"trustedProxies": "everybody",
+"threads": 0,
+"listen": "nowhere",
+"log": {
+"level": "loud"
+}
+}`,
+  'wrong.yaml': `backends:
+  - "${target}"
+balancer: bst
+timeouts:
+  connect: -1
+groups:
+  api:
+    backends: 7
+routes:
+  - path: 5
+threads: 0
+listen: nowhere
+`,
+}
+
+for (const [name, text] of Object.entries(WRONG)) {
+  test(`examples can be pasted into the file (${name})`, async (t) => {
+    const cwd = directory(t, { [name]: text })
+    const { stderr } = await run(t, ['check', name], cwd)
+    const lines = text.split('\n')
+    const faults = [...stderr.matchAll(/^ {2}\S+?:(\d+):\d+: .*\n {4}allowed: .*\n {4}example: (.*)$/gm)]
+    assert.equal(`heddle: ${faults.length} options are wrong:`, stderr.split('\n')[0])
+    for (const [, number, example] of faults) {
+      const at = Number(number) - 1
+      const line = lines[at] ?? ''
+      lines[at] = `${/^\s*(?:- )?/.exec(line)?.[0]}${example}${line.endsWith(',') ? ',' : ''}`
+    }
+    const pasted = lines.join('\n')
+    const { code, stderr: left } = await run(t, ['check', name], directory(t, { [name]: pasted }))
+    assert.equal(code, 0, `${left}\n${pasted}`)
+  })
+}
+
+test('a file of data cannot hold code, and says what can', async (t) => {
+  const cwd = directory(t, { 'x.json': json({ target, executor: {}, observers: [1], clock: 1 }) })
+  const { stderr } = await run(t, ['check', 'x.json'], cwd)
+  assert.match(stderr, /x\.json:1:\d+: executor can only be given by code\n {4}allowed: threads, in its place\n/)
+  assert.match(
+    stderr,
+    /clock can only be given by code\n {4}allowed: an object with functions, in a heddle\.config\.mjs\n/,
+  )
+  assert.doesNotMatch(stderr, /example/)
 })
 
 test('flags override the file', async (t) => {

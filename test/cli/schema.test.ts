@@ -25,6 +25,8 @@ test('the schema has defaults for time limits, except inherited ones', (t) => {
   assert.ok(properties.routes?.items?.properties?.timeouts?.properties?.connect?.description)
 })
 
+const LISTENER = { port: 443, host: '::', tls: { cert: 'site.pem', key: 'site-key.pem' } }
+
 test('the schema accepts valid configurations', (t) => {
   const schema = writeSchema(directory(t))
   const right = [
@@ -56,6 +58,9 @@ test('the schema accepts valid configurations', (t) => {
     },
   ]
   for (const config of right) assert.deepEqual(faults(schema, config), [])
+  for (const listen of [0, '127.0.0.1:80', { port: 80 }, { port: 80, redirect: 'https' }, [80, LISTENER]]) {
+    assert.deepEqual(faults(schema, { target: 'http://a', listen }), [], JSON.stringify(listen))
+  }
 })
 
 test('the schema rejects invalid ones, with the path', (t) => {
@@ -75,6 +80,11 @@ test('the schema rejects invalid ones, with the path', (t) => {
     [{ retry: true }, '/retry'],
     [{ listen: 99_999 }, '/listen'],
     [{ listen: 'here' }, '/listen'],
+    [{ listen: { host: 'a' } }, '/listen'],
+    [{ listen: { port: 80, prot: 1 } }, '/listen'],
+    [{ listen: { port: 80, redirect: 'http' } }, '/listen'],
+    [{ listen: { port: 443, tls: { cert: 'a.pem' } } }, '/listen'],
+    [{ listen: [80, 'here'] }, '/listen'],
     [{ threads: 0 }, '/threads'],
     [{ log: { level: 'loud' } }, '/log/level'],
     [{ clock: {} }, '/clock'],

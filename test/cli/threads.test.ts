@@ -72,8 +72,11 @@ test('a policy as code cannot be sent to threads: exit code 2', async (t) => {
   for (const args of [[], ['check']]) {
     const { code, stderr } = await run(t, args, cwd)
     assert.equal(code, 2)
-    assert.match(stderr, /^heddle: One option is wrong:\n {2}balancer is an object with functions and cannot be sent/)
-    assert.match(stderr, /serveModule\(new URL\(/)
+    assert.match(
+      stderr,
+      /^heddle: One option is wrong:\n {2}heddle\.config\.mjs: balancer is an object with functions and cannot be sent/,
+    )
+    assert.match(stderr, /example: serveModule\(new URL\(/)
   }
 })
 

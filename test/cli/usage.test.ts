@@ -3,11 +3,14 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { run } from './command.ts'
 
+const TOPICS = ['file', 'listen', 'demo', 'check', 'output', 'signals']
+
 test('--help names every flag and command', async (t) => {
   const { code, stdout, stderr } = await run(t, ['--help'])
   assert.equal(code, 0)
   assert.equal(stderr, '')
   for (const word of [
+    '--help',
     '--config',
     '--listen',
     '--backend',
@@ -21,17 +24,48 @@ test('--help names every flag and command', async (t) => {
   }
   assert.match(stdout, /heddle demo/)
   assert.match(stdout, /heddle check/)
-  assert.ok(stdout.split('\n').every((line) => line.length <= 100))
 })
 
-test('--version prints the version of the package', async (t) => {
+test('every help fits a terminal of 24 lines and 80 columns', async (t) => {
+  for (const args of [['--help'], ...TOPICS.map((topic) => ['help', topic])]) {
+    const { code, stdout } = await run(t, args)
+    assert.equal(code, 0)
+    const lines = stdout.trimEnd().split('\n')
+    assert.ok(lines.length > 1 && lines.length <= 24, args.join(' '))
+    for (const line of lines) assert.ok(line.length <= 80, line)
+  }
+})
+
+test('help is a command, a flag, and a flag of each command', async (t) => {
+  const [flag, short, word, topic, ofCommand] = await Promise.all(
+    [['--help'], ['-h'], ['help'], ['help', 'check'], ['check', '--help']].map((args) => run(t, args)),
+  )
+  assert.deepEqual(short, flag)
+  assert.deepEqual(word, flag)
+  assert.match(topic?.stdout ?? '', /^heddle check \[FILE\]\n/)
+  assert.deepEqual(ofCommand, topic)
+  for (const name of TOPICS) assert.ok(flag?.stdout.includes(name), name)
+})
+
+test('version prints the version of the package, as a command and as a flag', async (t) => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
-  assert.deepEqual(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+  for (const word of ['version', '--version', '-v']) {
+    assert.deepEqual(await run(t, [word]), { code: 0, stdout: `${version}\n`, stderr: '' })
+  }
 })
 
 test('a wrong command line is one line on standard error, and exit code 2', async (t) => {
   const wrong: [args: string[], message: RegExp][] = [
-    [['--nope'], /^heddle: Unknown option '--nope'; see heddle --help\n$/],
+    [['--nope'], /^heddle: unknown flag --nope; see heddle --help\n$/],
+    [['-x'], /^heddle: unknown flag -x; see heddle --help\n$/],
+    [['--bakend', 'x'], /^heddle: unknown flag --bakend; did you mean --backend\?; see heddle --help\n$/],
+    [['--no-threads'], /^heddle: unknown flag --no-threads; .*\n$/],
+    [['chek'], /^heddle: unknown command chek; did you mean check\?; see heddle --help\n$/],
+    [['my.yaml'], /^heddle: unknown command my\.yaml; did you mean --config my\.yaml\?; see heddle --help\n$/],
+    [['localhost:1'], /^heddle: unknown command localhost:1; did you mean --backend localhost:1\?; see .*\n$/],
+    [['help', 'lisen'], /^heddle: no help about lisen; did you mean listen\?; topics: file, .*\n$/],
+    [['help', 'file', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
+    [['version', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
     [['--listen'], /^heddle: Option .*--listen.* argument missing; see heddle --help\n$/],
     [['serve'], /^heddle: unknown command serve; see heddle --help\n$/],
     [['demo', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
@@ -58,7 +92,10 @@ test('every wrong flag is reported at once, by its name', async (t) => {
   assert.match(stderr, /^heddle: 5 options are wrong:\n/)
   for (const line of [/--backend #2 is invalid/, /--balancer is 'best'/, /--listen is "99999"/])
     assert.match(stderr, line)
-  assert.match(stderr, /--access-log is "apache"\n {4}allowed: off, common, combined, json\n/)
+  assert.match(
+    stderr,
+    /--access-log is "apache"\n {4}allowed: off, common, combined, json\n {4}example: --access-log json\n/,
+  )
   assert.match(stderr, /--log-level is "loud"/)
   assert.doesNotMatch(stderr, /hunter2/)
 })
@@ -67,4 +104,11 @@ test('threads are a number or auto', async (t) => {
   const { code, stderr } = await run(t, ['--backend', 'http://127.0.0.1:1', '--threads', 'many'])
   assert.equal(code, 2)
   assert.match(stderr, /--threads is "many"/)
+})
+
+test('a flag that is given twice adds an address or a backend', async (t) => {
+  const flags = ['-l', '127.0.0.1:1', '-l', '2', '-b', 'localhost:3001', '-b', ':3002', '-b', '3003/base']
+  const { stdout, stderr } = await run(t, ['check', ...flags])
+  assert.equal(stderr, '')
+  assert.equal(stdout, 'ok: the flags: 1 group, 3 backends, 0 routes, listening on 127.0.0.1:1, *:2\n')
 })

@@ -80,6 +80,44 @@ test('a target alone is enough, with every default', () => {
   assert.equal(options.clock, systemClock)
 })
 
+const PEM = '-----BEGIN CERTIFICATE-----\n...'
+
+test('text that is not PEM is refused as a certificate or key, and not shown', () => {
+  // node takes it, and then every connection fails.
+  const tls = { ca: ['./ca.pem', PEM], cert: './cert.pem', key: 'hunter2' }
+  assert.throws(
+    () => resolveOptions({ backends: [{ url: 'https://a', tls }] }),
+    (error: OptionsError) => {
+      assert.deepEqual(
+        error.faults.map(({ path }) => path),
+        ['backends[0].tls.ca[0]', 'backends[0].tls.cert', 'backends[0].tls.key'],
+      )
+      assert.match(
+        error.message,
+        /tls\.cert is text that is not PEM; if it is the path of a file, give readFileSync\(path\)/,
+      )
+      assert.doesNotMatch(error.message, /hunter2/)
+      return true
+    },
+  )
+})
+
+test('a backend without http:// is refused with the URL that is probably meant', () => {
+  for (const [typed, meant] of [
+    ['localhost:3001', 'http://localhost:3001'],
+    [':3001', 'http://localhost:3001'],
+    ['3001', 'http://localhost:3001'],
+    ['10.0.0.1:80/base', 'http://10.0.0.1:80/base'],
+    ['[::1]:80', 'http://[::1]:80'],
+  ]) {
+    assert.throws(
+      () => resolveOptions({ backends: [typed ?? ''] }),
+      (error: Error) => error.message.includes(`did you mean ${meant}?`),
+      typed,
+    )
+  }
+})
+
 test('backends may be strings, URLs and objects', () => {
   const metadata = { zone: 'a' }
   const key = Buffer.from('key')
@@ -93,7 +131,7 @@ test('backends may be strings, URLs and objects', () => {
         id: 'd',
         weight: 0.5,
         metadata,
-        tls: { key, ca: ['x', key], rejectUnauthorized: false },
+        tls: { key, ca: [PEM, key], rejectUnauthorized: false },
       },
     ],
   })
@@ -102,7 +140,7 @@ test('backends may be strings, URLs and objects', () => {
     { url: 'http://a' },
     { url: 'https://b/base' },
     { url: 'http+unix:///run/c.sock' },
-    { url: 'https://d/', id: 'd', weight: 0.5, metadata, tls: { key, ca: ['x', key], rejectUnauthorized: false } },
+    { url: 'https://d/', id: 'd', weight: 0.5, metadata, tls: { key, ca: [PEM, key], rejectUnauthorized: false } },
   ])
   assert.equal(backends[3]?.metadata, metadata)
   assert.equal(backends[3]?.tls?.key, key)

@@ -195,7 +195,30 @@ test('a proxy with threads listens on one address', { skip: withoutThreads }, as
   const [first, second] = await Promise.allSettled([proxy.listen(LOOPBACK), proxy.listen(LOOPBACK)])
   assert.equal(first.status, 'fulfilled')
   assert.equal(second.status === 'rejected' && second.reason.code, 'ERR_PROXY_THREADS')
+  assert.match(String(second.status === 'rejected' && second.reason), /use workerThreads\(\{ listeners: 2 \}\)/)
   assert.equal(proxy.stats().threads.length, 1)
+})
+
+test('with listeners, each address has threads of its own, and state is shared', { skip: withoutThreads }, async () => {
+  await using backend = await mockBackend()
+  const threads = workerThreads({ threads: 2, listeners: 2 })
+  await using proxy = createProxy({ target: backend.url, executor: threads })
+  // An address that cannot be had leaves room for another one.
+  await assert.rejects(proxy.listen({ port: 0, host: '192.0.2.1' }), { code: 'EADDRNOTAVAIL' })
+  const addresses = [await proxy.listen(LOOPBACK), await proxy.listen(LOOPBACK)]
+  await assert.rejects(proxy.listen(LOOPBACK), /listen on 2 addresses; .* listeners: 3/)
+  for (const { url } of addresses) assert.equal((await get(url)).status, 200)
+  const ids = proxy.stats().threads.map(({ thread }) => thread)
+  assert.equal(new Set(ids).size, 4)
+  assert.equal(proxy.stats().exchanges, 2)
+  // Out of the balance in the threads of both.
+  const id = proxy.stats().groups[0]?.backends[0]?.id ?? ''
+  proxy.disable(id)
+  for (const { url } of addresses) assert.equal((await get(url)).status, 503)
+  proxy.enable(id)
+  await proxy.reload()
+  for (const { url } of addresses) assert.equal((await get(url)).status, 200)
+  for (const wrong of [0, 1.5, 65]) assert.throws(() => workerThreads({ listeners: wrong }), /listeners is .*; allowed/)
 })
 
 test('a unix socket cannot be shared', async () => {

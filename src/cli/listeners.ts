@@ -1,0 +1,106 @@
+import type { OptionFault } from '../index.ts'
+import { fault, isShown, unknown } from './fault.ts'
+import { type Address, listen, portOf } from './file-options.ts'
+import type { PemFiles, TlsSettings } from './pem-files.ts'
+
+/** An address to listen on, checked. */
+export interface Listener extends Address {
+  readonly tls?: TlsSettings
+  /** Sends every request to the first listener with `tls`. */
+  readonly redirect?: 'https'
+}
+
+const KEYS = ['port', 'host', 'tls', 'redirect']
+const TLS_KEYS = ['cert', 'key']
+const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
+
+/**
+ * Reads the option `listen`: one address or a list of them.
+ * @param path of the option, or the name of the flag.
+ * @param faults gets what is wrong.
+ */
+export function readListeners(value: unknown, path: string, files: PemFiles, faults: OptionFault[]): Listener[] {
+  const isList = Array.isArray(value)
+  const all: unknown[] = isList ? value : [value]
+  if (all.length === 0) faults.push(fault(path, 'is an empty list', value, listen.allowed, listen.example))
+  // A flag has no index.
+  const pathAt = (index: number): string => (isList && !path.startsWith('--') ? `${path}[${index}]` : path)
+  const read = all.map((each, index) => readListener(each, pathAt(index), files, faults))
+  const known = read.filter((each) => each !== null)
+  for (const [index, each] of read.entries()) {
+    if (each === null) continue
+    const same = read.slice(0, index).findIndex((other) => other !== null && isSameAddress(each, other))
+    if (same >= 0) {
+      const message = `is the same address as ${pathAt(same)}`
+      faults.push(fault(pathAt(index), message, all[index], listen.allowed, listen.example))
+    }
+  }
+  const redirects = known.some(({ redirect }) => redirect !== undefined)
+  // With a fault in it, a listener with TLS is not among the known ones.
+  if (redirects && known.length === all.length && !known.some(({ tls }) => tls !== undefined)) {
+    const message = 'redirects to https, but no listener has tls'
+    const example = [
+      { port: 443, tls: TLS_EXAMPLE },
+      { port: 80, redirect: 'https' },
+    ]
+    faults.push(fault(path, message, value, 'a list in which another listener has tls', example))
+  }
+  return known
+}
+
+function readListener(value: unknown, path: string, files: PemFiles, faults: OptionFault[]): Listener | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    const address = listen.read(value)
+    if (address === undefined) faults.push(fault(path, isShown(value), value, listen.allowed, listen.example))
+    return address ?? null
+  }
+  const before = faults.length
+  const { port, host, tls, redirect } = value as Record<string, unknown>
+  refuseUnknown(value, KEYS, path, faults)
+  const number = portOf(port)
+  if (number === undefined) {
+    const message = port === undefined ? 'is missing' : isShown(port)
+    faults.push(fault(`${path}.port`, message, port, 'a port from 0 (any free one) to 65535', 8443))
+  }
+  if (host !== undefined && (typeof host !== 'string' || host === '')) {
+    faults.push(fault(`${path}.host`, isShown(host), host, 'an address of this machine', '127.0.0.1'))
+  }
+  if (redirect !== undefined && redirect !== 'https') {
+    faults.push(fault(`${path}.redirect`, isShown(redirect), redirect, "'https'", 'https'))
+  }
+  if (redirect !== undefined && tls !== undefined) {
+    const allowed = 'tls, or redirect, but not both'
+    faults.push(fault(`${path}.redirect`, 'is set beside tls', redirect, allowed, 'https'))
+  }
+  const settings = tls === undefined ? undefined : readTls(tls, `${path}.tls`, files, faults)
+  if (faults.length > before || number === undefined) return null
+  return {
+    port: number,
+    ...(typeof host === 'string' && host !== '*' && { host }),
+    ...(settings !== undefined && { tls: settings }),
+    ...(redirect === 'https' && { redirect }),
+  }
+}
+
+function readTls(tls: unknown, path: string, files: PemFiles, faults: OptionFault[]): TlsSettings | undefined {
+  if (typeof tls !== 'object' || tls === null || Array.isArray(tls)) {
+    faults.push(fault(path, isShown(tls), tls, 'an object with cert, key', TLS_EXAMPLE))
+    return undefined
+  }
+  refuseUnknown(tls, TLS_KEYS, path, faults)
+  const { cert, key } = tls as Record<string, unknown>
+  if (cert !== undefined || key !== undefined) return files.read({ cert, key }, path)
+  faults.push(fault(path, 'has neither cert nor key', tls, 'an object with cert, key', TLS_EXAMPLE))
+  return undefined
+}
+
+function isSameAddress(one: Address, other: Address): boolean {
+  return one.port !== 0 && one.port === other.port && one.host === other.host
+}
+
+function refuseUnknown(value: object, known: readonly string[], path: string, faults: OptionFault[]): void {
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue
+    faults.push(fault(`${path}.${key}`, unknown(key, known), undefined, known.join(', '), null))
+  }
+}

@@ -1,0 +1,30 @@
+import { createProxy, type ExchangeView, type Proxy, type ProxyOptions, requestHook } from '../index.ts'
+
+/**
+ * A proxy without backends that sends every request to the same host and path by https. It has the limits, the access log and the
+ * graceful close of the proxy beside it.
+ * @param port of the https listener.
+ */
+export function redirectToHttps(port: number, { accessLog, logger, limits, drainTimeoutMs }: ProxyOptions): Proxy {
+  return createProxy({
+    backends: [],
+    routes: [{ interceptors: [requestHook((_request, exchange) => redirection(exchange, port))] }],
+    ...(accessLog !== undefined && { accessLog }),
+    ...(logger !== undefined && { logger }),
+    ...(limits !== undefined && { limits }),
+    ...(drainTimeoutMs !== undefined && { drainTimeoutMs }),
+  })
+}
+
+/** A name, or an address with or without brackets. */
+const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/i
+
+/** 308 keeps method and body, where clients make a GET of a POST after 301. Without a host there is nowhere to send the client. */
+function redirection({ host, path }: ExchangeView, port: number): Response {
+  const name = host.replace(/:\d*$/, '')
+  const location = `https://${name}${port === 443 ? '' : `:${port}`}${path}`
+  if (!HOST.test(name) || !path.startsWith('/')) {
+    return new Response('400 Bad Request\n', { status: 400, headers: { 'content-type': 'text/plain; charset=utf-8' } })
+  }
+  return new Response(null, { status: 308, headers: { location } })
+}
