@@ -10,6 +10,8 @@ export interface Listener extends Address {
   readonly redirect?: 'https'
 }
 
+/** Most addresses, as `workerThreads()` allows. */
+const MOST = 64
 const KEYS = ['port', 'host', 'tls', 'redirect']
 const TLS_KEYS = ['cert', 'key']
 const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
@@ -23,6 +25,10 @@ export function readListeners(value: unknown, path: string, files: PemFiles, fau
   const isList = Array.isArray(value)
   const all: unknown[] = isList ? value : [value]
   if (all.length === 0) faults.push(fault(path, 'is an empty list', value, listen.allowed, listen.example))
+  if (all.length > MOST) {
+    faults.push(fault(path, `has ${all.length} addresses`, value, `at most ${MOST} addresses`, listen.example))
+    return []
+  }
   // A flag has no index.
   const pathAt = (index: number): string => (isList && !path.startsWith('--') ? `${path}[${index}]` : path)
   const read = all.map((each, index) => readListener(each, pathAt(index), files, faults))

@@ -70,7 +70,10 @@ const BACKEND_ENTRIES = {
     'TLS settings of an https: backend.',
     closed(
       {
-        ca: optional('Certificate authorities to trust in place of the built-in ones.', pems),
+        ca: optional(
+          'Certificate authorities to trust in place of the built-in ones. In the configuration file PEM, or the path of a PEM file; so for `cert` and `key`.',
+          pems,
+        ),
         cert: optional('Client certificate to identify the proxy with.', pem),
         key: optional('Private key of `cert`.', pem),
         servername: optional("Server name to ask for (SNI) and to verify. By default the URL's host.", name),

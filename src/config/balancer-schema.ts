@@ -12,8 +12,9 @@ import {
 import { PEAK_EWMA_DEFAULTS } from '../balancers/peak-ewma.ts'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { nearest } from '../runtime/nearest.ts'
 import type { BalancerName } from './options.ts'
-import { closed, codeOr, contract, defaultsTo, hasMethodOf, isPlainObject, nearest, whole, wording } from './rules.ts'
+import { closed, codeOr, contract, defaultsTo, hasMethodOf, isPlainObject, whole, wording } from './rules.ts'
 
 /** The proxy passes these to every built-in. */
 interface Chance {

@@ -1,7 +1,8 @@
 import { Backend, type BackendInit } from '../model/backend.ts'
+import { nearest } from '../runtime/nearest.ts'
 import { EXAMPLE_URL } from './backend-schema.ts'
 import { type OptionFault, show } from './options-error.ts'
-import { isPlainObject, nearest, pathOf } from './rules.ts'
+import { isPlainObject, pathOf } from './rules.ts'
 
 /** Key of the unnamed group in `ResolvedOptions.groups`. */
 export const UNNAMED = 'default'

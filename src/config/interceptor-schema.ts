@@ -12,8 +12,9 @@ import {
 } from '../interceptors/index.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
+import { nearest } from '../runtime/nearest.ts'
 import type { InterceptorName } from './options.ts'
-import { codeOr, contract, hasMethodOf, isPlainObject, nearest, wording } from './rules.ts'
+import { codeOr, contract, hasMethodOf, isPlainObject, wording } from './rules.ts'
 
 /** The built-ins that data can describe. Each checks its own options, which code gives it, too. */
 const BUILT_INS: Readonly<Record<InterceptorName, (options: never, clock: Clock) => Interceptor>> = {

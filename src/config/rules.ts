@@ -2,8 +2,6 @@ import * as v from 'valibot'
 import { nearest } from '../runtime/nearest.ts'
 import { type OptionFault, show } from './options-error.ts'
 
-export { nearest }
-
 /**
  * The building blocks of the schema. Each has its own wording (allowed values, a correct example) for faults and documents.
  * If the getter of a `lazy` schema gets `undefined`, the JSON Schema or the documents are being generated: it then returns

@@ -214,6 +214,8 @@ listen:
     (await run(t, ['check', 'x.yaml'], lonely)).stderr,
     /x\.yaml:2:9: listen redirects to https, but no listener has tls\n/,
   )
+  const many = directory(t, { 'm.json': JSON.stringify({ target: 'http://a', threads: 2, listen: Array(65).fill(0) }) })
+  assert.match((await run(t, ['check', 'm.json'], many)).stderr, /m\.json:1:\d+: listen has 65 addresses\n/)
   assert.match((await run(t, ['check', 'e.yaml'], lonely)).stderr, /e\.yaml:2:9: listen is an empty list\n/)
 })
 
