@@ -14,18 +14,20 @@ export const DEFAULTS = Object.freeze({ port: 8080, threads: 1, access: 'combine
 /** The options of a configuration file that `createProxy()` does not have. */
 export interface FileOptions {
   /** Location of the JSON Schema, for editors. */
-  $schema?: string
+  $schema?: string | undefined
   /** Where to listen. Default 8080, on all addresses. */
-  listen?: ListenInput | readonly ListenInput[]
+  listen?: ListenInput | readonly ListenInput[] | undefined
   /** Number of threads, `auto` (one for each CPU), or bounds between which the number follows the load. Default 1. */
-  threads?: Threads
+  threads?: Threads | undefined
   /** Output of the command. */
-  log?: {
-    /** Format of the access log, on standard output. Default `combined`. */
-    access?: Format
-    /** Least severe level of the diagnostics, on standard error. Default `info`. */
-    level?: Level
-  }
+  log?:
+    | {
+        /** Format of the access log, on standard output. Default `combined`. */
+        access?: Format | undefined
+        /** Least severe level of the diagnostics, on standard error. Default `info`. */
+        level?: Level | undefined
+      }
+    | undefined
 }
 
 /** Number of threads. */
@@ -39,11 +41,11 @@ export interface ListenerOptions {
   /** 0: any free port. */
   readonly port: number
   /** Default: all addresses. */
-  readonly host?: string
+  readonly host?: string | undefined
   /** Serves `https:`. Paths of PEM files, relative to the folder of the configuration file, or PEM texts. */
-  readonly tls?: { readonly cert: string; readonly key: string }
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined
   /** Sends every request to the first listener with `tls`, by 308. */
-  readonly redirect?: 'https'
+  readonly redirect?: 'https' | undefined
 }
 
 /** An option of the command that `createProxy()` does not have: its check, its wording and its JSON Schema. */

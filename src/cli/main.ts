@@ -37,7 +37,7 @@ async function run(flags: Flags): Promise<void> {
       const within = groups.length > 1 ? ` in ${counted(groups.length, 'group')}` : ''
       const served = counted(Math.max(1, threads.length), 'thread')
       logger.info(
-        { urls: addresses.map(({ url }) => url), backends, groups: groups.length, threads: threads.length },
+        {},
         `heddle ${version()} listening on ${listed(addresses)}; ${counted(backends, 'backend')}${within}; ${served}`,
       )
     },

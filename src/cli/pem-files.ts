@@ -13,7 +13,7 @@ export interface TlsSettings {
 
 type Kind = 'cert' | 'key' | 'ca'
 
-const ALLOWED = 'the path of a PEM file, relative to the folder of the configuration file, or PEM text (-----BEGIN ...)'
+const ALLOWED = 'the path of a PEM file, relative to the configuration file, or PEM text'
 const EXAMPLES: Readonly<Record<Kind, string>> = {
   cert: 'certs/site.pem',
   key: 'certs/site-key.pem',

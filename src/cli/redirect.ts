@@ -16,14 +16,14 @@ export function redirectToHttps(port: number, { accessLog, logger, limits, drain
   })
 }
 
-/** A name, or an address with or without brackets. */
-const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/i
-
-/** 308 keeps method and body, where clients make a GET of a POST after 301. Without a host there is nowhere to send the client. */
+/**
+ * 308 keeps method and body, where clients make a GET of a POST after 301. Without a host there is nowhere to send the client; a host
+ * that is not valid was refused before.
+ */
 function redirection({ host, path }: ExchangeView, port: number): Response {
   const name = host.replace(/:\d*$/, '')
   const location = `https://${name}${port === 443 ? '' : `:${port}`}${path}`
-  if (!HOST.test(name) || !path.startsWith('/')) {
+  if (name === '' || !path.startsWith('/')) {
     return new Response('400 Bad Request\n', { status: 400, headers: { 'content-type': 'text/plain; charset=utf-8' } })
   }
   return new Response(null, { status: 308, headers: { location } })

@@ -159,6 +159,7 @@ groups:
   assert.equal(code, 2)
   for (const line of [
     '3:17: backends[0].tls.sni is unknown',
+    '3:17: groups["a b"].target.tls.sni is unknown',
     "5:13: backends[1].weight is 'heavy'",
     '7:3: groups["a b"] is not a valid name',
     `7:60: groups["a b"].balancer is 'bst'`,

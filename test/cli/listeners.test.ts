@@ -160,7 +160,7 @@ test('a redirect without a usable host is a 400', async (t) => {
     assert.match(text, /^HTTP\/1\.[01] 400 /, head)
     assert.doesNotMatch(text, /location/i)
   }
-  // Its requests are in the access log, and it closes with the proxy.
+  // Its requests are in the access log.
   heddle.child.kill('SIGTERM')
   const { code, stdout } = await heddle.exit()
   assert.equal(code, 0)
