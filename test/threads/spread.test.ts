@@ -202,7 +202,7 @@ test('a proxy with threads listens on one address', { skip: withoutThreads }, as
 test('with listeners, each address has threads of its own, and state is shared', { skip: withoutThreads }, async () => {
   await using backend = await mockBackend()
   const threads = workerThreads({ threads: 2, listeners: 2 })
-  await using proxy = createProxy({ target: backend.url, executor: threads })
+  await using proxy = createProxy({ target: backend.url, executor: threads, logger: 'silent' })
   // An address that cannot be had leaves room for another one.
   await assert.rejects(proxy.listen({ port: 0, host: '192.0.2.1' }), { code: 'EADDRNOTAVAIL' })
   const addresses = [await proxy.listen(LOOPBACK), await proxy.listen(LOOPBACK)]
