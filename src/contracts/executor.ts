@@ -4,21 +4,26 @@ import type { PoolStats } from './pool.ts'
 
 /** The address to listen on, and the options of the listener. */
 export interface ListenOptions {
-  /** 0 for any free port. */
-  readonly port?: number
+  /** A number, or its digits; 0 for any free port. Needed unless there is a `path`. */
+  readonly port?: number | string | undefined
   /** Default: all addresses. */
-  readonly host?: string
+  readonly host?: string | undefined
   /** Path of a unix socket, instead of a port. A socket file on which no process listens any more is replaced. */
-  readonly path?: string
+  readonly path?: string | undefined
   /**
    * Number of connections that may wait to be accepted, a whole number from 1. Beyond it, a client's connection waits a second or
    * more. The system lowers it to its own limit (Linux: `net.core.somaxconn`). Default 4096.
    */
-  readonly backlog?: number
+  readonly backlog?: number | undefined
   /** Serves TLS (`https:`): the certificate, its key, and other options of node's `tls.createServer()`. */
-  readonly tls?: TlsOptions
+  readonly tls?: TlsOptions | undefined
   /** An application's server that gets every request that no route matches. It must not listen by itself. */
-  readonly fallback?: Server
+  readonly fallback?: Server | undefined
+}
+
+/** {@link ListenOptions}, checked: the port is a number. */
+export interface CheckedListenOptions extends ListenOptions {
+  readonly port?: number | undefined
 }
 
 /** The address on which a proxy listens. */
@@ -41,9 +46,9 @@ export interface Executor {
 
 /** Work for an {@link Executor}. A proxy's job has more properties, which the threads of `workerThreads()` need: pass it on unchanged. */
 export interface Job {
-  readonly listen: ListenOptions
+  readonly listen: CheckedListenOptions
   /** Serves in the calling thread. */
-  serve(listen: ListenOptions): Promise<Running>
+  serve(listen: CheckedListenOptions): Promise<Running>
 }
 
 /** A started {@link Job}. One of `workerThreads()` has more properties, which the proxy needs: return it unchanged. */

@@ -2,7 +2,7 @@ import http from 'node:http'
 import type net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import tls from 'node:tls'
-import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ListenAddress } from '../contracts/executor.ts'
 import { type KnownRequest, type RequestLine, recordRefusal } from '../exchange/refusals.ts'
 import type { Core, Services } from '../exchange/services.ts'
 import { ProxyError } from '../model/errors.ts'
@@ -74,22 +74,6 @@ function limitConnections(server: http.Server, max: number, { logger }: Services
   })
 }
 
-const LISTEN_OPTIONS = ['port', 'host', 'path', 'backlog', 'tls', 'fallback']
-
-/** Returns the argument of `proxy.listen()` as options. @throws TypeError if it is invalid: it would listen on any free port. */
-export function listenOptions(where: number | ListenOptions): ListenOptions {
-  const allowed = `a port, such as 8080, or an object of ${LISTEN_OPTIONS.join(', ')}`
-  if (typeof where === 'number') return { port: where }
-  if (typeof where !== 'object' || where === null) {
-    const given = typeof where === 'string' ? JSON.stringify(where) : String(where)
-    throw new TypeError(`listen: it was given ${given}; allowed: ${allowed}`)
-  }
-  for (const key of Object.keys(where)) {
-    if (!LISTEN_OPTIONS.includes(key)) throw new TypeError(`listen: ${key} is unknown; allowed: ${allowed}`)
-  }
-  return where
-}
-
 /** Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`. node's own default is 511. */
 const BACKLOG = 4096
 
@@ -97,11 +81,12 @@ const BACKLOG = 4096
  * Listens. Rejects with a message that says how to fix the problem. First removes a unix socket on which nobody listens any more.
  * @param sharesPort other threads listen on the same port (SO_REUSEPORT).
  */
-export async function listen(server: net.Server, options: ListenOptions, sharesPort = false): Promise<ListenAddress> {
+export async function listen(
+  server: net.Server,
+  options: CheckedListenOptions,
+  sharesPort = false,
+): Promise<ListenAddress> {
   const { path, backlog = BACKLOG } = options
-  if (!Number.isInteger(backlog) || backlog < 1) {
-    throw new TypeError(`listen: backlog is ${JSON.stringify(backlog)}; allowed: a whole number, 1 or more`)
-  }
   const where =
     path === undefined
       ? { port: options.port ?? 0, host: options.host, backlog, ...(sharesPort && { reusePort: true }) }
@@ -144,14 +129,14 @@ function opened(server: net.Server, where: net.ListenOptions): Promise<void> {
   })
 }
 
-function listenError(error: NodeJS.ErrnoException, options: ListenOptions, hint: string): Error {
+function listenError(error: NodeJS.ErrnoException, options: CheckedListenOptions, hint: string): Error {
   const where = options.path ?? `${options.host ?? '*'}:${options.port ?? 0}`
   const message = `cannot listen on ${where}: ${describeError(error)}${hint === '' ? '' : `; ${hint}`}`
   return Object.assign(new Error(message, { cause: error }), { code: error.code })
 }
 
 /** How to fix the error; empty if only the system knows. */
-function hintOf({ code }: NodeJS.ErrnoException, { path, port = 0 }: ListenOptions): string {
+function hintOf({ code }: NodeJS.ErrnoException, { path, port = 0 }: CheckedListenOptions): string {
   const what = path === undefined ? 'port' : 'path'
   if (code === 'EADDRINUSE') return `another process listens there: stop it or choose another ${what}`
   if (code !== 'EACCES' && code !== 'EPERM') return ''

@@ -1,7 +1,7 @@
 import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { SecureContextOptions } from 'node:tls'
-import type { ListenOptions, Running } from '../contracts/executor.ts'
+import type { CheckedListenOptions, Running } from '../contracts/executor.ts'
 import type { Core } from '../exchange/services.ts'
 import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from '../fronts/listen.ts'
 import { retireServer, stopAccepting } from '../fronts/retire.ts'
@@ -22,7 +22,7 @@ export class Listeners {
   }
 
   /** Creates a server that does not listen yet. */
-  open({ tls, fallback }: ListenOptions): SocketServer {
+  open({ tls, fallback }: CheckedListenOptions): SocketServer {
     const behind = createListener(this.#core)
     if (fallback === undefined) this.#requests.attach(behind)
     else attachWithFallback(this.#requests, behind, fallback)
@@ -36,7 +36,7 @@ export class Listeners {
   }
 
   /** Creates a server and listens, in this thread. Rejects if it cannot listen. */
-  async serve(options: ListenOptions): Promise<Running> {
+  async serve(options: CheckedListenOptions): Promise<Running> {
     const server = this.open(options)
     const address = await listen(server, options)
     const drainTimeoutMs = this.#drainTimeoutMs

@@ -1,6 +1,14 @@
 import tls, { type SecureContextOptions } from 'node:tls'
-import type { Executor, Job, ListenAddress, ListenOptions, Running, ThreadStats } from '../contracts/executor.ts'
-import { listenOptions } from '../fronts/listen.ts'
+import type {
+  CheckedListenOptions,
+  Executor,
+  Job,
+  ListenAddress,
+  ListenOptions,
+  Running,
+  ThreadStats,
+} from '../contracts/executor.ts'
+import { listenOptions } from '../fronts/listen-options.ts'
 import { ProxyError } from '../model/errors.ts'
 import { assertCloneable } from '../runtime/cloneable.ts'
 import { emitForwarded, FORWARDED } from '../threads/bridge.ts'
@@ -42,7 +50,7 @@ export class Serving {
     return this.#deps.work !== null
   }
 
-  async listen(where: number | ListenOptions): Promise<ListenAddress> {
+  async listen(where: number | string | ListenOptions): Promise<ListenAddress> {
     const { executor, assembled } = this.#deps
     if (this.isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
     const starting = executor.start(this.#job(listenOptions(where)))
@@ -104,7 +112,7 @@ export class Serving {
     }
   }
 
-  #job(listen: ListenOptions): Job | ThreadedJob {
+  #job(listen: CheckedListenOptions): Job | ThreadedJob {
     const { work, drainTimeoutMs, assembled, listeners } = this.#deps
     const job: Job = { listen, serve: (options) => listeners.serve(options) }
     if (work === null) return job

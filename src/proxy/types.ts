@@ -141,8 +141,11 @@ export interface Proxy extends AsyncDisposable {
    * `Expect: 100-continue` is forwarded too). Upgrades that no route matches are left to the server's other listeners.
    */
   attach(server: HttpServer): Proxy
-  /** Listens with the proxy's own server. Resolves with the address. Rejects if it cannot listen. */
-  listen(where: number | ListenOptions): Promise<ListenAddress>
+  /**
+   * Listens with the proxy's own server. Resolves with the address. Rejects if it cannot listen, and with a TypeError for anything
+   * but a port, the digits of one (such as `process.env.PORT`), or options.
+   */
+  listen(where: number | string | ListenOptions): Promise<ListenAddress>
   /** Creates a connect-style middleware. A request that no route matches goes to the next middleware. */
   middleware(options?: MiddlewareOptions): Middleware
   on<E extends keyof ProxyEvents>(event: E, listener: ProxyEvents[E]): Proxy

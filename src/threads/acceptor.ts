@@ -1,5 +1,5 @@
 import net from 'node:net'
-import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ListenAddress } from '../contracts/executor.ts'
 import { listen as listenOn } from '../fronts/listen.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import type { Thread } from './handle.ts'
@@ -20,7 +20,7 @@ export class Acceptor {
     )
   }
 
-  listen(options: ListenOptions): Promise<ListenAddress> {
+  listen(options: CheckedListenOptions): Promise<ListenAddress> {
     return listenOn(this.#server, options)
   }
 

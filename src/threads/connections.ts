@@ -1,14 +1,14 @@
 import type net from 'node:net'
 import type { Socket } from 'node:net'
 import type { MessagePort } from 'node:worker_threads'
-import type { ListenAddress, ListenOptions } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ListenAddress } from '../contracts/executor.ts'
 import { listen } from '../fronts/listen.ts'
 import type { HandedOver } from './protocol.ts'
 
 /** The connections of a thread's server, counted in shared memory for the main thread, and its listening sockets. */
 export class ThreadConnections {
   readonly #server: net.Server
-  readonly #listen: ListenOptions | null
+  readonly #listen: CheckedListenOptions | null
   readonly #counters: Float64Array
   /** The servers that accept connections: the thread's own, and those adopted from earlier threads. */
   readonly #listeners: net.Server[] = []
@@ -17,7 +17,7 @@ export class ThreadConnections {
    * @param listen `null`: the acceptor hands connections to this thread, and counts them.
    * @param counters of the thread's slot: connections opened, connections closed, listening sockets.
    */
-  constructor(server: net.Server, listen: ListenOptions | null, counters: Float64Array) {
+  constructor(server: net.Server, listen: CheckedListenOptions | null, counters: Float64Array) {
     this.#server = server
     this.#listen = listen
     this.#counters = counters
@@ -36,7 +36,7 @@ export class ThreadConnections {
 
   /** Starts to listen, on a port shared with other threads. */
   async listen(): Promise<ListenAddress> {
-    const address = await listen(this.#server, this.#listen as ListenOptions, true)
+    const address = await listen(this.#server, this.#listen as CheckedListenOptions, true)
     this.#addListener(this.#server)
     return address
   }

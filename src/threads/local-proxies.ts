@@ -1,4 +1,4 @@
-import type { ListenOptions, ThreadPool } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ThreadPool } from '../contracts/executor.ts'
 import type { SocketServer } from '../fronts/socket/server.ts'
 import type { ForwardedEvent, PlainEvent } from './bridge.ts'
 import { namespaceOf, type ThreadsChange } from './protocol.ts'
@@ -8,7 +8,7 @@ export interface LocalProxy {
   /** See `ThreadContext`. */
   readonly namespace: string
   /** Creates a server that does not listen yet. */
-  createServer(listen: ListenOptions): SocketServer
+  createServer(listen: CheckedListenOptions): SocketServer
   pools(): ThreadPool[]
   /** From now on each response announces the end of its connection, and WebSockets are asked to close. */
   goAway(): void

@@ -2,9 +2,9 @@ import type { Server, Socket } from 'node:net'
 import type { SecureContextOptions, TlsOptions } from 'node:tls'
 import type { MessagePort } from 'node:worker_threads'
 import type {
+  CheckedListenOptions,
   Job,
   ListenAddress,
-  ListenOptions,
   Running,
   ThreadChange,
   ThreadPool,
@@ -118,7 +118,7 @@ export interface ThreadStart {
   /** Options for `createProxy()`, or the URL of a module that serves. */
   readonly job: Pick<ThreadedWork, 'options' | 'logs'> | { readonly entry: string }
   /** Where to listen, on a shared port; `null`: connections come by message. */
-  readonly listen: ListenOptions | null
+  readonly listen: CheckedListenOptions | null
   /** The thread waits for the listening socket of another thread. It listens itself only if none comes. */
   readonly adopts: boolean
   /** Certificate to listen with, for a proxy created from options. */

@@ -2,7 +2,7 @@ import { isAbsolute } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
-import { listenOptions } from '../fronts/listen.ts'
+import { listenOptions } from '../fronts/listen-options.ts'
 import type { BackendInit } from '../model/backend.ts'
 import { namespaceOf, type ThreadObserver } from './protocol.ts'
 import { threadSettings, type WorkerThreadsOptions } from './settings.ts'
@@ -10,8 +10,8 @@ import { startThreads } from './supervisor.ts'
 
 /** Options of {@link serveModule}. */
 export interface ServeModuleOptions extends Omit<WorkerThreadsOptions, 'listeners'> {
-  /** Where the threads listen: a port, or options. */
-  listen: number | Omit<ListenOptions, 'fallback' | 'path'>
+  /** Where the threads listen: a port, its digits, or options. TLS is the module's: it exports a node:https server. */
+  listen: number | string | Pick<ListenOptions, 'port' | 'host' | 'backlog'>
   /** Diagnostics about the threads. The module sets up the loggers of its proxies. Default: none. */
   logger?: Logger
   /** Observes the threads. An error that it throws is logged. */
@@ -54,7 +54,7 @@ export async function serveModule(url: string | URL, options: ServeModuleOptions
   const settings = threadSettings(options, 'serveModule', ['listen', 'logger', 'observer'])
   const threads = await startThreads(
     {
-      listen: listenOptions(listen),
+      listen: listenOptions(listen, ['port', 'host', 'backlog']),
       work: { entry: moduleUrl(url) },
       namespace: namespaceOf(0),
       drainTimeoutMs: settings.drainTimeoutMs ?? DRAIN_TIMEOUT_MS,

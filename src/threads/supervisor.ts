@@ -1,5 +1,5 @@
 import net from 'node:net'
-import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ListenAddress, ThreadStats } from '../contracts/executor.ts'
 import { listen as listenOn } from '../fronts/listen.ts'
 import { LONGEST_MS } from '../runtime/clock.ts'
 import { assertCloneable } from '../runtime/cloneable.ts'
@@ -42,7 +42,7 @@ export async function startThreads(job: SupervisedJob, settings: ThreadSettings)
 
 /** Starts, replaces, scales and ends the threads of a job. */
 class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
-  readonly #listen: ListenOptions
+  readonly #listen: CheckedListenOptions
   readonly #settings: ThreadSettings
   readonly #reports: ThreadReports
   readonly #threads: ThreadSet
@@ -239,11 +239,11 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
     await ended
   }
 
-  #listenOptions(): ListenOptions | null {
+  #listenOptions(): CheckedListenOptions | null {
     return this.#acceptor === null ? this.#listenOn(this.address.port) : null
   }
 
-  #listenOn(port: number): ListenOptions {
+  #listenOn(port: number): CheckedListenOptions {
     const { host, backlog } = this.#listen
     return { port, ...(host !== undefined && { host }), ...(backlog !== undefined && { backlog }) }
   }
@@ -284,7 +284,7 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
 
 function ignore(): void {}
 
-async function assertFree(listen: ListenOptions): Promise<void> {
+async function assertFree(listen: CheckedListenOptions): Promise<void> {
   const server = net.createServer()
   await listenOn(server, listen)
   await new Promise((resolve) => server.close(resolve))

@@ -1,4 +1,4 @@
-import type { ListenOptions } from '../contracts/executor.ts'
+import type { CheckedListenOptions } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import { SharedStateMemory } from '../runtime/state-memory.ts'
 import type { ForwardedEvent } from './bridge.ts'
@@ -14,7 +14,7 @@ export const REPORT_MS = 500
 
 /** A job for the threads of a supervisor. */
 export interface SupervisedJob {
-  readonly listen: ListenOptions
+  readonly listen: CheckedListenOptions
   /** What each thread runs. */
   readonly work: ThreadStart['job']
   /** Namespace of the first proxy that each thread will create. */
@@ -38,7 +38,7 @@ export interface StartOptions {
   /** Why it is started, for messages. */
   readonly reason: string
   /** Where to listen; `null`: connections come by message. */
-  readonly listen: ListenOptions | null
+  readonly listen: CheckedListenOptions | null
   /** Another thread hands it a listening socket when it serves. */
   readonly adopts: boolean
   readonly subscriptions: readonly ForwardedEvent[]

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
-import { createProxy, type ListenOptions, workerThreads } from '../../src/index.ts'
+import { createProxy, workerThreads } from '../../src/index.ts'
 import { without } from '../threads/threaded.ts'
 
 const TARGET = { target: 'http://127.0.0.1:1', drainTimeoutMs: 50 }
@@ -79,23 +79,52 @@ for (const [name, options, expected] of [
   })
 }
 
-test('what is no place to listen is refused, and not taken for any free port', async () => {
+test('a port may be given by its digits, as in an environment variable', async () => {
   await using proxy = createProxy(TARGET)
-  for (const [where, message] of [
-    ['8080', /^listen: it was given "8080"; allowed: a port, such as 8080, or an object of port, host, /],
-    [undefined, /^listen: it was given undefined; /],
-    [{ prot: 8080 }, /^listen: prot is unknown; allowed: /],
-  ] as const) {
-    await assert.rejects(proxy.listen(where as never), { name: 'TypeError', message })
+  // The port that the system has for us, so that no other program has it.
+  const { port } = await proxy.listen(HERE)
+  await proxy.close()
+  for (const where of [`${port}`, { port: `${port}`, host: '127.0.0.1', backlog: undefined }]) {
+    await using next = createProxy(TARGET)
+    assert.equal((await next.listen(where)).port, port)
   }
 })
 
-test('a backlog that cannot be is refused', async () => {
+test('what is no place to listen is refused by name, and not taken for any free port', async () => {
   await using proxy = createProxy(TARGET)
-  for (const backlog of [0, -1, 1.5, Number.NaN, '511']) {
-    await assert.rejects(proxy.listen({ ...HERE, backlog } as ListenOptions), {
-      name: 'TypeError',
-      message: /^listen: backlog is .*; allowed: a whole number, 1 or more$/,
-    })
+  const ports = 'allowed: a whole number from 0 \\(any free port\\) to 65535$'
+  const wrong: [where: unknown, message: string][] = [
+    ['localhost:80', "^listen: it is 'localhost:80'; allowed: a port, such as 8080, or an object of port, host, "],
+    ['', "^listen: it is ''; allowed: a port"],
+    ['65536', "^listen: it is '65536'; allowed: a port"],
+    [' 80', "^listen: it is ' 80'; allowed: a port"],
+    [-1, '^listen: it is -1; allowed: a port'],
+    [80.5, '^listen: it is 80.5; allowed: a port'],
+    [Number.NaN, '^listen: it is NaN; allowed: a port'],
+    [undefined, '^listen: it is undefined; allowed: '],
+    [null, '^listen: it is null; allowed: '],
+    [true, '^listen: it is true; allowed: '],
+    [[8080], '^listen: it is an object; allowed: '],
+    [{}, '^listen: port is missing; give a whole number from 0 .*, or a path$'],
+    [{ port: undefined }, '^listen: port is missing; give '],
+    [{ host: '127.0.0.1' }, '^listen: port is missing; give '],
+    [{ prot: 8080 }, '^listen: prot is unknown; allowed: port, host, path, backlog, tls, fallback$'],
+    [{ port: 65_536 }, `^listen: port is 65536; ${ports}`],
+    [{ port: '80 ' }, `^listen: port is '80 '; ${ports}`],
+    [{ port: null }, `^listen: port is null; ${ports}`],
+    [{ port: 0, host: '' }, "^listen: host is ''; allowed: a name or an address, such as '127.0.0.1'$"],
+    [{ port: 0, host: 1 }, '^listen: host is 1; allowed: a name or an address'],
+    [{ path: '' }, "^listen: path is ''; allowed: the path of a unix socket$"],
+    [{ path: '/tmp/x.sock', port: 0 }, '^listen: port and path are both given; give one$'],
+    [{ port: 0, tls: true }, "^listen: tls is true; allowed: options of node's tls.createServer\\(\\), such as "],
+    [{ port: 0, fallback: {} }, '^listen: fallback is an object; allowed: a node:http server$'],
+    [{ port: 0, fallback: () => {} }, '^listen: fallback is .*; allowed: a node:http server$'],
+    ...[0, -1, 1.5, Number.NaN, '511'].map((backlog): [unknown, string] => [
+      { ...HERE, backlog },
+      '^listen: backlog is .*; allowed: a whole number, 1 or more$',
+    ]),
+  ]
+  for (const [where, message] of wrong) {
+    await assert.rejects(proxy.listen(where as never), { name: 'TypeError', message: new RegExp(message) })
   }
 })

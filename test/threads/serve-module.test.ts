@@ -254,7 +254,9 @@ test('serveModule() rejects invalid options by name', async () => {
     [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; allowed: listen, logger, observer, threads/],
     [{ listen: 0, entry: 'server.js' }, /^serveModule: entry is unknown/],
     [{ listen: 0, threads: 0 }, /^serveModule: threads is 0; allowed: a whole number/],
-    [{ listen: '8080' }, /^listen: it was given "8080"; allowed: a port/],
+    [{ listen: 'localhost:8080' }, /^listen: it is 'localhost:8080'; allowed: a port/],
+    [{ listen: {} }, /^listen: port is missing; give a whole number from 0 \(any free port\) to 65535$/],
+    [{ listen: { port: 0, tls: {} } }, /^listen: tls is unknown; allowed: port, host, backlog$/],
     [{ listen: { prot: 8080 } }, /^listen: prot is unknown/],
   ]
   for (const [options, message] of wrong) {

@@ -1,0 +1,70 @@
+import { inspect } from 'node:util'
+import type { CheckedListenOptions, ListenOptions } from '../contracts/executor.ts'
+
+/** The option's check, and what it allows. */
+type Rule = readonly [allowed: string, isAllowed: (value: unknown) => boolean]
+
+const PORT = 'a whole number from 0 (any free port) to 65535'
+
+const RULES: Readonly<Record<keyof ListenOptions, Rule>> = {
+  port: [PORT, (value) => portOf(value) !== null],
+  host: ["a name or an address, such as '127.0.0.1'", isText],
+  path: ['the path of a unix socket', isText],
+  backlog: ['a whole number, 1 or more', (value) => Number.isSafeInteger(value) && (value as number) >= 1],
+  tls: ["options of node's tls.createServer(), such as { key, cert }", isObject],
+  fallback: ['a node:http server', (value) => isObject(value) && typeof value.listenerCount === 'function'],
+}
+
+/**
+ * Returns the place to listen as options. The port is a number, and nothing is `undefined`.
+ * @param where a port, its digits, or options.
+ * @param names the options that are allowed here.
+ * @throws TypeError if it is invalid. Node itself would often listen on any free port then.
+ */
+export function listenOptions(
+  where: number | string | ListenOptions,
+  names: readonly (keyof ListenOptions)[] = Object.keys(RULES) as (keyof ListenOptions)[],
+): CheckedListenOptions {
+  const allowed = `a port, such as 8080, or an object of ${names.join(', ')}`
+  if (typeof where === 'number' || typeof where === 'string') {
+    const port = portOf(where)
+    if (port === null) throw new TypeError(`listen: it is ${shown(where)}; allowed: ${allowed}. A port is ${PORT}`)
+    return { port }
+  }
+  if (!isObject(where)) throw new TypeError(`listen: it is ${shown(where)}; allowed: ${allowed}`)
+  const checked: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(where)) {
+    if (!names.includes(key as keyof ListenOptions)) {
+      throw new TypeError(`listen: ${key} is unknown; allowed: ${names.join(', ')}`)
+    }
+    if (value === undefined) continue
+    const [what, isAllowed] = RULES[key as keyof ListenOptions]
+    if (!isAllowed(value)) throw new TypeError(`listen: ${key} is ${shown(value)}; allowed: ${what}`)
+    checked[key] = key === 'port' ? portOf(value) : value
+  }
+  const { port, path } = checked
+  if (port === undefined && path === undefined) {
+    const other = names.includes('path') ? ', or a path' : ''
+    throw new TypeError(`listen: port is missing; give ${PORT}${other}`)
+  }
+  if (port !== undefined && path !== undefined) throw new TypeError('listen: port and path are both given; give one')
+  return checked
+}
+
+function portOf(value: unknown): number | null {
+  const port = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
+  return Number.isInteger(port) && (port as number) >= 0 && (port as number) <= 65_535 ? (port as number) : null
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A short form of a value: a server or a certificate is not printed. */
+function shown(value: unknown): string {
+  return typeof value === 'object' && value !== null ? 'an object' : inspect(value, { maxStringLength: 100 })
+}
