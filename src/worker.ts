@@ -18,6 +18,9 @@ import { changeLocalProxies, type LocalProxy, localProxies, parentChannel } from
 import { Outbox } from './threads/outbox.ts'
 import { type FromThread, slotName, type ThreadStart, type ThreadsChange, type ToThread } from './threads/protocol.ts'
 
+/** Node's exit code of a module whose top-level await never settles. */
+const UNSETTLED = 13
+
 const port = parentPort
 if (port === null || threadStart === undefined)
   throw new Error('only workerThreads() and serveModule() can run this module')
@@ -117,9 +120,15 @@ async function serve(): Promise<void> {
 
 // Flushes even if the thread ends by an uncaught error or `process.exit()`.
 process.once('exit', outbox.flush)
-try {
-  await serve()
-} catch (error) {
+// No top-level await: a bundle in CommonJS could not have it. With one, node itself would set this exit code.
+process.once('beforeExit', setUnsettled)
+serve().then(() => process.off('beforeExit', setUnsettled), onFailed)
+
+function setUnsettled(): void {
+  process.exitCode = UNSETTLED
+}
+
+function onFailed(error: unknown): void {
   const { message, code, stack } = (error instanceof Error ? error : new Error(String(error))) as NodeJS.ErrnoException
   post({ type: 'failed', message, code, stack })
   parent.close()

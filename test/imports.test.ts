@@ -104,7 +104,12 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   'node:https': [...POOLS, ...FRONTS, 'health-checks', 'interceptors/auth-service.ts', 'worker.ts'],
   'node:worker_threads': ['threads', 'worker.ts'],
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
-  'node:fs': ['cli', 'fronts/stale-socket.ts', 'loggers/line-writer.ts'],
+  'node:fs': [
+    'cli',
+    'fronts/stale-socket.ts',
+    'loggers/line-writer.ts',
+    'threads/worker-module.ts', // is the worker's file there?
+  ],
   'node:fs/promises': ['cli'],
   // The command checks certificates and keys.
   'node:crypto': ['interceptors', 'adapters/jwt-options.ts', 'cli/pem-files.ts'],

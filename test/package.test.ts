@@ -4,15 +4,51 @@ import { test } from 'node:test'
 
 const require = createRequire(import.meta.url)
 
-test('the package and its sub-paths can be imported and required', async () => {
-  for (const path of ['heddle', 'heddle/express', 'heddle/jwt', 'heddle/koa', 'heddle/middleware', 'heddle/testing']) {
-    const imported = await import(path)
-    const required = require(path)
-    assert.deepEqual(Object.keys(required).sort(), Object.keys(imported).sort(), path)
-    assert.ok(Object.keys(imported).length > 0, path)
+const { exports, typesVersions } = require('heddle/package.json') as {
+  exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+  typesVersions: { '*': Readonly<Record<string, readonly string[]>> }
+}
+const paths = Object.keys(exports).filter((path) => typeof exports[path] !== 'string')
+
+test('import and require of the package and its sub-paths get the same objects', async () => {
+  // Threads run the worker, and nobody else can.
+  for (const path of paths.filter((name) => name !== './worker')) {
+    const name = path.replace('.', 'heddle')
+    const imported = (await import(name)) as Readonly<Record<string, unknown>>
+    const required = require(name) as Readonly<Record<string, unknown>>
+    assert.deepEqual(Object.keys(required).sort(), Object.keys(imported).sort(), name)
+    assert.ok(Object.keys(imported).length > 0, name)
+    for (const key of Object.keys(imported)) assert.equal(required[key], imported[key], `${name}: ${key}`)
   }
-  const { createProxy } = require('heddle') as typeof import('../src/index.ts')
-  assert.equal(typeof createProxy, 'function')
+})
+
+test('the CommonJS build, for loaders that cannot require an ES module, has the same exports', () => {
+  for (const path of paths.filter((name) => name !== './worker')) {
+    const name = path.replace('.', 'heddle')
+    const { require: file } = exports[path] as Readonly<Record<string, string>>
+    const built = require(`../../${file}`) as object
+    assert.equal(Object.getOwnPropertyDescriptor(built, '__esModule')?.value, true, name)
+    assert.deepEqual(Object.keys(built).sort(), Object.keys(require(name) as object).sort(), name)
+  }
+})
+
+test('every sub-path has both builds, in the order that keeps Node to one, and types for moduleResolution node10', () => {
+  for (const path of paths) {
+    const modules = (exports[path] as Readonly<Record<string, string>>).default ?? ''
+    const commonjs = modules.replace('/src/', '/cjs/')
+    assert.deepEqual(
+      Object.entries(exports[path] ?? {}),
+      [
+        ['module-sync', modules],
+        ['require', commonjs],
+        ['default', modules],
+      ],
+      path,
+    )
+    if (path === '.') continue
+    assert.deepEqual(typesVersions['*'][path.slice(2)], [commonjs.replace(/\.js$/, '.d.ts')], path)
+  }
+  assert.equal(Object.keys(typesVersions['*']).length, paths.length - 1)
 })
 
 test('the JSON Schema of the configuration file is exported', () => {

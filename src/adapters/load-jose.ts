@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import type * as Jose from 'jose'
 
 /**
@@ -6,8 +7,10 @@ import type * as Jose from 'jose'
  * @throws Error if it cannot be loaded.
  */
 export function loadJose(): typeof Jose {
+  // A bundle in CommonJS has no URL of its own.
+  const here: string | undefined = import.meta.url
   try {
-    return createRequire(import.meta.url)('jose') as typeof Jose
+    return createRequire(here ?? join(process.cwd(), 'index.js'))('jose') as typeof Jose
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
     if (code !== 'MODULE_NOT_FOUND') throw new Error(`jwt: the package jose cannot be loaded: ${message}`, { cause })

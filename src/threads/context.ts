@@ -1,6 +1,6 @@
 import { workerData } from 'node:worker_threads'
 import { PrivateStateMemory, SharedStateMemory, type StateMemory } from '../runtime/state-memory.ts'
-import { parentChannel } from './local-proxies.ts'
+import { parentChannel, threadProxies } from './local-proxies.ts'
 import { countersName, namespaceOf, type ThreadStart } from './protocol.ts'
 
 /** The thread that a proxy is created in. */
@@ -20,7 +20,6 @@ export interface ThreadContext {
 /** How this thread was started; `undefined` if not by an executor. */
 export const threadStart = (workerData as { heddle?: ThreadStart } | null)?.heddle
 const memory = threadStart === undefined ? null : new SharedStateMemory(threadStart.memory, threadStart.slot)
-let unnamed = 0
 
 /**
  * The context of the next proxy. In a thread of an executor it shares its state with its siblings in other threads: the
@@ -32,7 +31,7 @@ export function nextContext(name = ''): ThreadContext {
     const counters = memory.counters()
     return { namespace: '', memory, counters, thread: 0, clearsState: true, writeLine: null }
   }
-  const namespace = name === '' ? namespaceOf(unnamed++) : name
+  const namespace = name === '' ? namespaceOf(threadProxies.unnamed++) : name
   const counters = memory.counters(countersName(threadStart.slot, namespace))
   counters.fill(0)
   const writeLine = (line: string): void => parentChannel.writeLine(line)

@@ -8,14 +8,14 @@ import type { Batch, FromThread, ThreadStart, ThreadsChange, ToThread } from './
 import type { ThreadSettings } from './settings.ts'
 import { ThreadCounters } from './thread-counters.ts'
 
-/** The module that every thread runs. A URL, so that this file does not import the composition root. */
-const WORKER_MODULE = new URL('../worker.js', import.meta.url)
-
 /** How much longer than `drainTimeoutMs` a thread may take to end before it is terminated, ms. */
 const TERMINATE_MARGIN_MS = 1000
 
 /** Settings for the start and the end of a thread. */
-export type LifeSettings = Pick<ThreadSettings, 'clock' | 'startTimeoutMs' | 'resourceLimits'>
+export interface LifeSettings extends Pick<ThreadSettings, 'clock' | 'startTimeoutMs' | 'resourceLimits'> {
+  /** What each thread runs. */
+  readonly workerModule: URL
+}
 
 /** Callbacks of a {@link Thread}. */
 export interface ThreadOwner {
@@ -71,7 +71,7 @@ export class Thread {
     this.#drainTimeoutMs = start.drainTimeoutMs
     this.#owner = owner
     this.counters = new ThreadCounters(memory, start.slot, namespace)
-    this.#worker = new Worker(WORKER_MODULE, {
+    this.#worker = new Worker(settings.workerModule, {
       name: `heddle ${start.thread}`,
       workerData: { heddle: start },
       resourceLimits: settings.resourceLimits,
@@ -100,7 +100,7 @@ export class Thread {
         .on('exit', (code) => {
           this.#cancelStart()
           const isExpected = this.#wasTerminated || (this.wasRetired && code === 0)
-          if (!isExpected) this.fault ??= new Error(`it ended with code ${code}${hintOf(code)}`)
+          if (!isExpected) this.fault ??= new Error(`it ended with code ${code}${this.#hintOf(code)}`)
           this.state = 'ended'
           for (const acknowledge of this.#acknowledged.values()) acknowledge(null)
           this.#acknowledged.clear()
@@ -220,6 +220,13 @@ export class Thread {
     return Object.assign(new Error(`thread ${this.id} could not start: ${why}`, { cause: fault }), code && { code })
   }
 
+  /** Explains an exit code; for 13, see "Exit codes" in node's documentation. */
+  #hintOf(code: number): string {
+    if (code === 13) return ': a top-level await of its module never settles'
+    const isSilent = code === 0 && this.state === 'starting'
+    return isSilent ? `: ${this.#settings.workerModule} does not import 'heddle/worker'` : ''
+  }
+
   #terminate(): void {
     this.#wasTerminated = true
     void this.#worker.terminate()
@@ -228,11 +235,6 @@ export class Thread {
   #post(message: ToThread): void {
     this.#worker.postMessage(message)
   }
-}
-
-/** Explains node's exit codes (see "Exit codes" in its documentation). */
-function hintOf(code: number): string {
-  return code === 13 ? ': a top-level await of its module never settles' : ''
 }
 
 /** Restores an error of another thread. */

@@ -23,11 +23,23 @@ export interface LocalProxy {
   change(change: ThreadsChange, isNew: boolean): boolean
 }
 
-/** The proxies that were created in this thread of an executor, in order. */
-export const localProxies: LocalProxy[] = []
+const PROXIES = Symbol.for('heddle.thread-proxies')
 
-/** The way from the proxies of this thread to the main thread. */
-export const parentChannel: { writeLine: (line: string) => void } = { writeLine() {} }
+/** What all copies of this package in a thread have in common: bundles of `heddle/worker` and of a module may have one each. */
+interface ThreadProxies {
+  /** The proxies that were created in this thread of an executor, in order. */
+  readonly localProxies: LocalProxy[]
+  /** The number of those without a name. */
+  unnamed: number
+  /** The way from the proxies of this thread to the main thread. */
+  readonly parentChannel: { writeLine: (line: string) => void }
+}
+
+const shared = globalThis as { [PROXIES]?: ThreadProxies }
+shared[PROXIES] ??= { localProxies: [], unnamed: 0, parentChannel: { writeLine() {} } }
+
+export const threadProxies: ThreadProxies = shared[PROXIES]
+export const { localProxies, parentChannel } = threadProxies
 
 /**
  * Applies a change to each proxy that it concerns.

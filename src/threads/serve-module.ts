@@ -1,5 +1,3 @@
-import { isAbsolute } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import { listenOptions } from '../fronts/listen-options.ts'
@@ -7,6 +5,7 @@ import type { BackendInit } from '../model/backend.ts'
 import { namespaceOf, type ThreadObserver } from './protocol.ts'
 import { threadSettings, type WorkerThreadsOptions } from './settings.ts'
 import { startThreads } from './supervisor.ts'
+import { moduleUrl } from './worker-module.ts'
 
 /** Options of {@link serveModule}. */
 export interface ServeModuleOptions extends Omit<WorkerThreadsOptions, 'listeners'> {
@@ -71,10 +70,4 @@ export async function serveModule(url: string | URL, options: ServeModuleOptions
     close: () => threads.close(),
     [Symbol.asyncDispose]: () => threads.close(),
   }
-}
-
-/** The URL of a path; a URL stays as it is. A drive letter is not a scheme. */
-function moduleUrl(url: string | URL): string {
-  const isPath = typeof url === 'string' && (isAbsolute(url) || !URL.canParse(url))
-  return isPath ? pathToFileURL(url).href : String(url)
 }

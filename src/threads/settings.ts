@@ -28,6 +28,11 @@ export interface WorkerThreadsOptions {
   drainTimeoutMs?: number
   /** Memory limits of each thread; see node's `resourceLimits`. */
   resourceLimits?: ResourceLimits
+  /**
+   * The module that each thread runs, as a URL or a path relative to the current folder: a file that does nothing but import
+   * `heddle/worker`, or that was bundled from it. Needed only in a bundle, where heddle's own file is not found. Default: heddle's own.
+   */
+  module?: string | URL
   /** Time, for tests. Default: the machine's. */
   clock?: Clock
 }
@@ -44,6 +49,8 @@ export interface ThreadSettings {
   /** `undefined`: the proxy's own. */
   readonly drainTimeoutMs: number | undefined
   readonly resourceLimits: ResourceLimits
+  /** `undefined`: our own. */
+  readonly module: string | URL | undefined
   readonly clock: Clock
 }
 
@@ -61,6 +68,7 @@ const KEYS: readonly (keyof WorkerThreadsOptions)[] = [
   'startTimeoutMs',
   'drainTimeoutMs',
   'resourceLimits',
+  'module',
   'clock',
 ]
 
@@ -88,6 +96,7 @@ export function threadSettings(
     startTimeoutMs = START_TIMEOUT_MS,
     drainTimeoutMs,
     spread,
+    module,
   } = options
   const wrong = (name: string, value: unknown, allowed: string): TypeError =>
     new TypeError(`${caller}: ${name} is ${JSON.stringify(value)}; allowed: ${allowed}`)
@@ -111,6 +120,9 @@ export function threadSettings(
   if (spread !== undefined && spread !== 'kernel' && spread !== 'least-loaded') {
     throw wrong('spread', spread, "'kernel', 'least-loaded'")
   }
+  if (module !== undefined && !(module instanceof URL) && (typeof module !== 'string' || module === '')) {
+    throw wrong('module', module, "the URL or the path of a file that imports 'heddle/worker'")
+  }
   const { scale = {} } = options
   const scaleKeys = Object.keys(SCALE_DEFAULTS) as (keyof ScaleOptions)[]
   refuseUnknown(scale, scaleKeys, `${caller}: scale.`)
@@ -130,6 +142,7 @@ export function threadSettings(
     startTimeoutMs,
     drainTimeoutMs,
     resourceLimits: options.resourceLimits ?? {},
+    module,
     clock: options.clock ?? systemClock,
   }
 }

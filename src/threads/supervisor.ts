@@ -15,6 +15,7 @@ import { ThreadReports } from './reports.ts'
 import type { ThreadSettings } from './settings.ts'
 import { canHandOverListeners, chooseSpread } from './spread.ts'
 import { type SupervisedJob, ThreadSet } from './thread-set.ts'
+import { workerModule } from './worker-module.ts'
 
 /** Starts the threads of a job. Rejects if one of them cannot start. */
 export async function startThreads(job: SupervisedJob, settings: ThreadSettings): Promise<ServingThreads> {
@@ -27,8 +28,9 @@ export async function startThreads(job: SupervisedJob, settings: ThreadSettings)
     throw new Error('threads cannot share a unix socket; listen on a port, or use one thread')
   }
   assertCloneable('listen.tls', job.listen.tls)
+  const module = workerModule(settings.module)
   const spread = await chooseSpread(settings.spread)
-  const supervisor = new Supervisor(job, settings)
+  const supervisor = new Supervisor(job, settings, module)
   try {
     if (spread === 'kernel') await supervisor.listenInThreads()
     else await supervisor.listenHere()
@@ -66,12 +68,12 @@ class Supervisor implements ServingThreads, ThreadOwner, ReplacementsOwner {
   /** Keeps the process alive like a listening server, even while a dead thread waits for its replacement. */
   #keepAlive: NodeJS.Timeout | null = null
 
-  constructor(job: SupervisedJob, settings: ThreadSettings) {
+  constructor(job: SupervisedJob, settings: ThreadSettings, workerModule: URL) {
     this.#listen = job.listen
     this.#settings = settings
     this.#reports = new ThreadReports(job.logger, job.observer)
     // One more than `max`: a replacement runs beside the thread that it replaces.
-    this.#threads = new ThreadSet(job, settings, this, settings.max + 1)
+    this.#threads = new ThreadSet(job, { ...settings, workerModule }, this, settings.max + 1)
     this.#wanted = settings.min
     this.#changes = new ChangeHistory(job.changes)
     this.#replacements = new Replacements(settings, this)
