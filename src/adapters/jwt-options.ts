@@ -11,47 +11,47 @@ export interface JwtOptions {
   /** The `aud` of tokens, or a list of which they must have one. `false` accepts tokens that were issued for other services. */
   audience: string | readonly string[] | false
   /** URL of a JSON Web Key Set, `https://` or `http://`. It is loaded when the first token comes, and again as the keys get old. */
-  jwksUrl?: string | URL
+  jwksUrl?: string | URL | undefined
   /** Public keys: PEM (a key or a certificate), or JSON (RFC 7517); or a JSON Web Key Set. */
-  keys?: readonly (string | Jwk)[] | { readonly keys: readonly Jwk[] }
+  keys?: readonly (string | Jwk)[] | { readonly keys: readonly Jwk[] } | undefined
   /** The secret of HS256, HS384 or HS512: at least 32, 48 or 64 bytes. Text is used as UTF-8. */
-  secret?: string | Uint8Array
+  secret?: string | Uint8Array | undefined
   /**
    * Algorithms of tokens. Default: with `secret` HS256; else RS256 to RS512, PS256 to PS512, ES256 to ES512 and EdDSA, as the key
    * allows. Those of secrets and those of public keys cannot be mixed, and `none` is never accepted.
    */
-  algorithms?: readonly string[]
+  algorithms?: readonly string[] | undefined
   /** Header that carries the token: in `Authorization` after `Bearer`, in any other the token alone. Default `Authorization`. */
-  header?: string
+  header?: string | undefined
   /** Name of a cookie that carries the token if the header does not. Default: none. */
-  cookie?: string
+  cookie?: string | undefined
   /**
    * Claims to tell the backend, and the header for each: `{ sub: 'X-User' }`. What clients send by these names is always removed.
    * Characters other than printable ASCII, and `%`, are percent-encoded; the members of a list are joined by commas (a comma in a
    * member is encoded). Anything else is JSON. Default: none.
    */
-  claimsToHeaders?: Readonly<Record<string, string>>
+  claimsToHeaders?: Readonly<Record<string, string>> | undefined
   /** Claims that a token must have, besides those that are checked. Default `['exp']`. */
-  requiredClaims?: readonly string[]
+  requiredClaims?: readonly string[] | undefined
   /** How much the clocks may differ when `exp` and `nbf` are checked, s. Default 0. */
-  clockToleranceSeconds?: number
+  clockToleranceSeconds?: number | undefined
   /** The `realm` of `WWW-Authenticate`. Default `api`. */
-  realm?: string
+  realm?: string | undefined
   /** How long to remember that a token is good, ms; never beyond its `exp`. Default 300,000. 0: each request is verified. */
-  cacheMs?: number
+  cacheMs?: number | undefined
   /** How many tokens to remember. Default 10,000. */
-  maxCached?: number
+  maxCached?: number | undefined
   /**
    * After this time a JSON Web Key Set is loaded again, in the background; after twice the time requests wait for it. So a key that is
    * withdrawn is refused, with all tokens that it has signed, within twice the time. ms, default 300,000.
    */
-  jwksMaxAgeMs?: number
+  jwksMaxAgeMs?: number | undefined
   /** How long keys may be used beyond `jwksMaxAgeMs` if they cannot be loaded again, ms. Default 3,600,000. */
-  jwksMaxStaleMs?: number
+  jwksMaxStaleMs?: number | undefined
   /** Time limit for loading keys, ms. Default 3000. */
-  jwksTimeoutMs?: number
+  jwksTimeoutMs?: number | undefined
   /** Called with the reason for which a token was refused, for a log. Clients are not told. */
-  onRefused?: (reason: Error, exchange: ExchangeView) => void | Promise<void>
+  onRefused?: ((reason: Error, exchange: ExchangeView) => void | Promise<void>) | undefined
 }
 
 /** The defaults of {@link JwtOptions}. */
@@ -77,9 +77,10 @@ const SECRET: ReadonlyMap<string, number> = new Map([
 ])
 const MIN_RSA_BITS = 2048
 
+type Simple = Exclude<keyof JwtOptions, 'jwksUrl' | 'keys' | 'secret' | 'cookie' | 'onRefused'>
+
 /** Checked options, with defaults. */
-export interface ResolvedJwtOptions
-  extends Required<Omit<JwtOptions, 'jwksUrl' | 'keys' | 'secret' | 'cookie' | 'onRefused'>> {
+export interface ResolvedJwtOptions extends Required<{ [Key in Simple]: Exclude<JwtOptions[Key], undefined> }> {
   readonly source: { readonly url: URL } | { readonly keys: readonly Jwk[] } | { readonly secret: Uint8Array }
   readonly cookie: string | null
   readonly onRefused: JwtOptions['onRefused']

@@ -12,21 +12,21 @@ import { totalWeight } from './sampling/weights.ts'
 /** Options of {@link consistentHash}. */
 export interface ConsistentHashOptions {
   /** The key of an exchange. Default `client-address`. */
-  by?: HashBy
+  by?: HashBy | undefined
   /**
    * How many requests a backend may have pending, in percent of its fair share of all pending requests; the excess goes
    * to other backends. Minimum 100; 150 suits caches. Default 0: no bound, so a key stays with its backend while that is
    * available, and a hot key can overload it. Danger: a bound breaks sessions in the memory of one backend. At low load it is
    * a single request, so two concurrent requests with one key go to two backends. Needs `onStart` and `onEnd` to be called.
    */
-  boundedLoad?: number
+  boundedLoad?: number | undefined
   /**
    * Points on the ring for each unit of weight. Default 160: shares are then accurate to about 10 %. Use more for weights
    * far below 1, fewer for weights far above. A change moves most keys.
    */
-  pointsPerWeight?: number
+  pointsPerWeight?: number | undefined
   /** A number in [0, 1), for exchanges without a key. Default `Math.random`. */
-  random?: () => number
+  random?: (() => number) | undefined
 }
 
 /** The candidates on a ring, and their load. */

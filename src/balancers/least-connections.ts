@@ -8,7 +8,7 @@ import { redraw } from './sampling/redraw.ts'
 /** Options of {@link leastConnections}. */
 export interface LeastConnectionsOptions {
   /** A number in [0, 1). Default `Math.random`. */
-  random?: () => number
+  random?: (() => number) | undefined
 }
 
 /** Up to this number of candidates a pick reads each backend's own count. Above, it reads a {@link PendingMirror}. */

@@ -10,18 +10,18 @@ export interface PeakEwmaOptions {
    * Assumed response time of a backend before its first response, ms. Default 10. If far too high, new backends get few
    * requests.
    */
-  defaultRttMs?: number
+  defaultRttMs?: number | undefined
   /** Time after which 37 % of the old average are left, ms. Default 10000. */
-  decayMs?: number
+  decayMs?: number | undefined
   /**
    * Least response time that a failure counts as, ms. Default 5000. If too low, a backend that fails fast looks like
    * the best.
    */
-  penaltyMs?: number
+  penaltyMs?: number | undefined
   /** A number in [0, 1). Default `Math.random`. */
-  random?: () => number
+  random?: (() => number) | undefined
   /** Monotonic time, ms. Default `performance.now`. Threads that share their backends' state must share its origin. */
-  now?: () => number
+  now?: (() => number) | undefined
 }
 
 /** The defaults of {@link PeakEwmaOptions}, ms. `defaultRttMs` is as in Envoy. */

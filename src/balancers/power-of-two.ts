@@ -5,7 +5,7 @@ import { redraw } from './sampling/redraw.ts'
 /** Options of {@link powerOfTwo}. */
 export interface PowerOfTwoOptions {
   /** A number in [0, 1). Default `Math.random`. */
-  random?: () => number
+  random?: (() => number) | undefined
 }
 
 /**

@@ -6,7 +6,7 @@ import { redraw } from './sampling/redraw.ts'
 /** Options of {@link random}. */
 export interface RandomOptions {
   /** A number in [0, 1). Default `Math.random`. */
-  random?: () => number
+  random?: (() => number) | undefined
 }
 
 /**

@@ -10,7 +10,7 @@ import { haveEqualWeights } from './sampling/weights.ts'
 /** Options of {@link roundRobin}. */
 export interface RoundRobinOptions {
   /** A number in [0, 1), for the start of the rotation. Default `Math.random`. */
-  random?: () => number
+  random?: (() => number) | undefined
 }
 
 /** nginx's algorithm looks at every candidate in each pick: above this number it takes too long. */

@@ -6,6 +6,7 @@ import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import { EJECTION_DEFAULTS, PROBE_DEFAULTS, type ProbeOptions } from '../health-checks/index.ts'
 import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
 import { RETRY_DEFAULTS } from '../retry-policies/index.ts'
+import type { Complete } from '../runtime/complete.ts'
 import { backend, EXAMPLE_URL } from './backend-schema.ts'
 import { balancer, DEFAULT_BALANCER } from './balancer-schema.ts'
 import {
@@ -73,7 +74,7 @@ const pool = codeOr(
 const status = whole('', 100, 599, 503)
 const PATH = /^\/[\x21\x22\x24-\x7e]*$/
 /** The explicit type keeps the inferred type of all options below TypeScript's size limit. */
-const probe: Schema<Required<ProbeOptions>> = closed(
+const probe: Schema<Complete<ProbeOptions>> = closed(
   {
     path: withDefault(
       'Path that a probe requests.',
@@ -89,7 +90,7 @@ const probe: Schema<Required<ProbeOptions>> = closed(
     statuses: withDefault(
       'Statuses that pass. By default 200 to 399.',
       list(status, 'a list of statuses', [200, 204]),
-      PROBE_DEFAULTS.statuses,
+      [...PROBE_DEFAULTS.statuses],
     ),
     intervalMs: withDefault(
       'Time from the end of one probe to the next, ms, plus a random tenth at most.',
@@ -127,7 +128,7 @@ const healthCheck = policyOr(
       statuses: withDefault(
         'Statuses of responses that count as failures. Danger: a client that can cause one of them can have healthy backends ejected.',
         list(status, 'a list of statuses', [502, 503, 504]),
-        EJECTION_DEFAULTS.statuses,
+        [...EJECTION_DEFAULTS.statuses],
       ),
       baseMs: withDefault(
         'Length of the first ejection, ms; each one in a row is twice as long.',

@@ -118,7 +118,7 @@ export const interceptor = codeOr(
 )
 
 /** Creates the interceptor, unless it is the application's own. */
-export function buildInterceptor(wanted: v.InferOutput<typeof interceptor>, clock: Clock): Interceptor {
+export function buildInterceptor(wanted: Interceptor | Named, clock: Clock): Interceptor {
   return typeof wanted === 'object' && 'wrap' in wanted ? (wanted as Interceptor) : make(wanted as Named, clock)
 }
 

@@ -1,3 +1,4 @@
+import type { ConsistentHashOptions, PeakEwmaOptions } from '../balancers/index.ts'
 import type { Affinity } from '../contracts/affinity.ts'
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Executor } from '../contracts/executor.ts'
@@ -9,12 +10,23 @@ import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Transform } from '../contracts/transform.ts'
 import type { EjectionOptions, ProbeOptions } from '../health-checks/index.ts'
+import type {
+  AddressesOptions,
+  CompressOptions,
+  CorsOptions,
+  ErrorPageOptions,
+  FollowRedirectsOptions,
+  ForwardAuthOptions,
+  RewriteCookiesOptions,
+  RewriteLocationOptions,
+} from '../interceptors/index.ts'
 import type { BackendInit } from '../model/backend.ts'
 import type { Timeouts } from '../model/exchange-view.ts'
 import type { Limits } from '../model/limits.ts'
 import type { PoolOptions } from '../pools/http1/pool.ts'
 import type { RetryOptions } from '../retry-policies/index.ts'
 import type { Clock } from '../runtime/clock.ts'
+import type { Complete } from '../runtime/complete.ts'
 import type { HeaderChanges } from '../transforms/index.ts'
 
 // The options of a built-in are declared next to it.
@@ -23,26 +35,26 @@ export type { EjectionOptions, HeaderChanges, PoolOptions, ProbeOptions, RetryOp
 /** Time limits in ms, by phase. `0` disables a limit. */
 export interface TimeoutOptions {
   /** To establish a connection to a backend, TLS included. Default 5000. */
-  connect?: number
+  connect?: number | undefined
   /** To wait for a free connection if the backend has as many as the pool allows. Default 3000. */
-  acquire?: number
+  acquire?: number | undefined
   /** From sending the request to the first byte of the response head. Default 30000. */
-  headers?: number
+  headers?: number | undefined
   /** Without a byte of body in either direction, on either side. Default 60000. */
-  idle?: number
+  idle?: number | undefined
   /** For the whole exchange, all attempts and waits included. Default 0: off, since it would end long downloads. */
-  total?: number
+  total?: number | undefined
   /** Without a byte in either direction on an upgraded connection (WebSocket). Default 0: off. */
-  upgradeIdle?: number
+  upgradeIdle?: number | undefined
   /** For the interceptors of a route, until they respond or send the request on. Default 10000. */
-  intercept?: number
+  intercept?: number | undefined
 }
 
-/** A built-in balancer by name, with its options, for configuration files. */
-export interface NamedBalancer {
-  name: BalancerName
-  [option: string]: unknown
-}
+/** A built-in balancer by name, with its options, for configuration files. The proxy provides time and chance. */
+export type NamedBalancer =
+  | { name: BalancerName }
+  | ({ name: 'peak-ewma' } & Omit<PeakEwmaOptions, 'random' | 'now'>)
+  | ({ name: 'consistent-hash' } & Omit<ConsistentHashOptions, 'random'>)
 
 /** The built-in balancers. */
 export type BalancerName =
@@ -66,78 +78,83 @@ export type InterceptorName =
   | 'rewrite-location'
 
 /** A built-in interceptor by name, with its options, for configuration files. */
-export interface NamedInterceptor {
-  name: InterceptorName
-  [option: string]: unknown
-}
+export type NamedInterceptor =
+  | ({ name: 'addresses' } & AddressesOptions)
+  | ({ name: 'compress' } & CompressOptions)
+  | ({ name: 'cors' } & CorsOptions)
+  | ({ name: 'error-page' } & ErrorPageOptions)
+  | ({ name: 'follow-redirects' } & FollowRedirectsOptions)
+  | ({ name: 'forward-auth' } & ForwardAuthOptions)
+  | ({ name: 'rewrite-cookies' } & RewriteCookiesOptions)
+  | ({ name: 'rewrite-location' } & RewriteLocationOptions)
 
 /** The built-in health check: it ejects backends whose requests fail, and probes backends if `probe` is set. */
 export interface HealthCheckOptions extends EjectionOptions {
   /** Probes each backend at intervals. Default: no probes. */
-  probe?: ProbeOptions
+  probe?: ProbeOptions | undefined
 }
 
 /** A set of backends and how to treat them. */
 export interface GroupOptions {
   /** The servers that share the load. With an empty list requests get 503 until `setBackends()` adds some. */
-  backends?: (string | URL | BackendInit)[]
+  backends?: readonly (string | URL | BackendInit)[] | undefined
   /** Shorthand for a single backend. */
-  target?: string | URL | BackendInit
+  target?: string | URL | BackendInit | undefined
   /**
    * Picks the backend of each request: a balancer, a built-in's name, or `{ name, ...options }`. Default
    * `power-of-two`.
    */
-  balancer?: Balancer | BalancerName | NamedBalancer
+  balancer?: Balancer | BalancerName | NamedBalancer | undefined
   /** Keeps a client with its backend (sticky sessions); asked before the balancer. Default: none. */
-  affinity?: Affinity
+  affinity?: Affinity | undefined
   /** The connections to the backends: your own pool, or the bounds of the built-in one. */
-  pool?: Pool | PoolOptions
+  pool?: Pool | PoolOptions | undefined
   /** Ejection and probes: your own health check, the built-in's options, or `false`. */
-  healthCheck?: HealthCheck | HealthCheckOptions | false
+  healthCheck?: HealthCheck | HealthCheckOptions | false | undefined
   /**
    * How long a backend that was added (by `setBackends`) or has returned (from ejection, or healthy again) gets a growing share of
    * its traffic, ms; it starts at a tenth. Relative to the oldest available backend of the group, so backends that are added
    * together share evenly. Default 0: the whole share at once.
    */
-  slowStartMs?: number
+  slowStartMs?: number | undefined
   /** Your own retry policy, the built-in's options, or `false`. */
-  retry?: RetryPolicy | RetryOptions | false
+  retry?: RetryPolicy | RetryOptions | false | undefined
   /** Time limits of this group; they override the proxy's. */
-  timeouts?: TimeoutOptions
+  timeouts?: TimeoutOptions | undefined
 }
 
 /** A route: its conditions, group and changes. The longest match wins; see docs/configuration.md. */
 export interface RouteOptions {
   /** Host without a port: `example.com`, or `*.example.com` for any name below it (not itself). Default: any. */
-  host?: string
+  host?: string | undefined
   /**
    * Path prefix in whole segments: `/api` (or `/api/`) matches `/api` and `/api/x`, not `/apix`. Other spellings of a path match as
    * well: `/%61pi`, `//api`, `/x/../api`. Percent-encode characters beyond ASCII as UTF-8. Default `/`.
    */
-  path?: string
+  path?: string | undefined
   /** Match `path` as the whole path, not as a prefix. Default false. */
-  exact?: boolean
+  exact?: boolean | undefined
   /** Methods to match, in any case. Default: any. */
-  method?: string | string[]
+  method?: string | readonly string[] | undefined
   /** Name of the group that serves the request. Default: the unnamed group. */
-  group?: string
+  group?: string | undefined
   /** Prefix to remove from the path before the request is sent, in whole segments. */
-  stripPrefix?: string
+  stripPrefix?: string | undefined
   /** Prefix to put before the path, after `stripPrefix`. */
-  addPrefix?: string
+  addPrefix?: string | undefined
   /** Changes to the request's headers. */
-  requestHeaders?: HeaderChanges
+  requestHeaders?: HeaderChanges | undefined
   /** Changes to the response's headers. */
-  responseHeaders?: HeaderChanges
+  responseHeaders?: HeaderChanges | undefined
   /** Your own transforms, after the changes above. */
-  transforms?: Transform[]
+  transforms?: readonly Transform[] | undefined
   /**
    * Wrap the forwarding of a request, the first one outermost: they may wait, respond, retry, and rewrite bodies. An interceptor, a
    * built-in's name, or `{ name, ...options }`.
    */
-  interceptors?: (Interceptor | InterceptorName | NamedInterceptor)[]
+  interceptors?: readonly (Interceptor | InterceptorName | NamedInterceptor)[] | undefined
   /** Time limits of this route; they override the group's. */
-  timeouts?: TimeoutOptions
+  timeouts?: TimeoutOptions | undefined
 }
 
 /** How to read paths that routes match, or that get a prefix; see docs/configuration.md. */
@@ -148,7 +165,7 @@ export interface RoutingOptions {
    * requests that would lead out of that path get 400. `decode`: `%2F` and `%5C` become slashes, for routes and the backend; `%00`
    * gets 400. `pass`: each is an ordinary character and keeps its bytes, for backends that read it that way.
    */
-  encodedSlashes?: 'refuse' | 'decode' | 'pass'
+  encodedSlashes?: 'refuse' | 'decode' | 'pass' | undefined
 }
 
 /**
@@ -157,57 +174,57 @@ export interface RoutingOptions {
  */
 export interface LimitOptions {
   /** Target, names and values of a request head, bytes; 431 if it is larger. `listen()` only. Default 16384. */
-  maxHeadBytes?: number
+  maxHeadBytes?: number | undefined
   /** Header lines of a request; 431 if there are more. Default 100. */
-  maxHeaders?: number
+  maxHeaders?: number | undefined
   /** Request target, bytes; 414 if it is longer. Default 8192. */
-  maxTargetBytes?: number
+  maxTargetBytes?: number | undefined
   /**
    * Request body, bytes; 413 if it is larger. An announced length is checked before a backend is used. Default 0: no
    * limit.
    */
-  maxBodyBytes?: number
+  maxBodyBytes?: number | undefined
   /** How much of a request body is kept for a retry, bytes. Default 65536. */
-  replayBytes?: number
+  replayBytes?: number | undefined
   /** Open client connections; further ones are closed at once. `listen()` only, for each thread. Default 0: no limit. */
-  maxConnections?: number
+  maxConnections?: number | undefined
   /**
    * Open connections of one client address, or of the /64 network of an IPv6 address. Further ones are closed at once, with a line
    * at `debug`. Unix sockets and `trustedProxies` are exempt. `listen()` only, for each listener and thread. Default 0: no limit.
    */
-  maxConnectionsPerAddress?: number
+  maxConnectionsPerAddress?: number | undefined
   /**
    * What to do if a client ends its side of the connection (FIN) after a complete request. `respond`: it gets its responses, and
    * then the connection ends (RFC 9112 section 9.6 allows this). A client that has disconnected completely looks the same until
    * something is written to it, so its backend keeps working until then. `abort`: the client counts as gone, and its exchanges end
    * at once. `listen()` only. Default `respond`.
    */
-  halfClose?: 'respond' | 'abort'
+  halfClose?: 'respond' | 'abort' | undefined
   /** Requests that one client connection may carry; the last response announces the end. Default 0: no limit. */
-  maxRequestsPerConnection?: number
+  maxRequestsPerConnection?: number | undefined
   /**
    * Time for a complete request head to arrive, ms; 408 after it. `listen()` only. Default 60000. `0` disables the
    * limit, which also leaves slow-head attacks unchecked.
    */
-  headTimeoutMs?: number
+  headTimeoutMs?: number | undefined
   /**
    * Time for a complete request to arrive, head and body, ms; 408 after it. `listen()` only. Default 0: off, since it
    * would end long uploads; `timeouts.idle` ends stalled ones.
    */
-  requestTimeoutMs?: number
+  requestTimeoutMs?: number | undefined
   /**
    * Bytes a second of a request body that a client must send, on average while the proxy waits for it, after 5000 ms of grace;
    * 408 below. Time in which the backend does not keep up is not counted. Default 0: no limit. Kestrel's default
    * (MinRequestBodyDataRate) is 240, with the same grace.
    */
-  minBodyBytesPerSecond?: number
+  minBodyBytesPerSecond?: number | undefined
   /**
    * Bytes a second of a response that a client must read, on average while the proxy waits for it, after 5000 ms of grace. Below,
    * the response is truncated and recorded as the client's fault (`ERR_PROXY_CLIENT_TIMEOUT`). Time in which the backend does not
    * deliver is not counted. Default 0: no limit, so slow readers hold connections to backends until `timeouts.idle` or
    * `timeouts.total`. Kestrel's default (MinResponseDataRate) is 240, with the same grace.
    */
-  minReadBytesPerSecond?: number
+  minReadBytesPerSecond?: number | undefined
 }
 
 /** Forwarding headers that are accepted from every client, not only from trusted proxies. */
@@ -216,7 +233,7 @@ export interface ForwardedOptions {
    * Names among `Forwarded`, `X-Real-IP`, `X-Forwarded-*`, `X-Original-URL` and `X-Rewrite-URL`, in any case, except the four that the
    * proxy writes itself (see `xfwd`). A backend that believes them believes every client. Default: none.
    */
-  pass?: string[]
+  pass?: readonly string[] | undefined
 }
 
 /** Names of the access log formats. */
@@ -232,46 +249,46 @@ export interface ProxyOptions extends GroupOptions {
    * name share their state. Proxies without names are matched by the order of their creation, which fails if one is created only
    * under a condition. Letters, digits, `_ . -`. Default: none.
    */
-  name?: string
+  name?: string | undefined
   /** Named sets of backends for `routes`. */
-  groups?: Record<string, GroupOptions>
+  groups?: Readonly<Record<string, GroupOptions>> | undefined
   /** Which request goes to which group. Without routes every request goes to the unnamed group. */
-  routes?: RouteOptions[]
+  routes?: readonly RouteOptions[] | undefined
   /** How routes read paths. */
-  routing?: RoutingOptions
+  routing?: RoutingOptions | undefined
   /**
    * Diagnostics: a pino-shaped logger, `console`, or a word. `'warnings'` (default): warnings and errors on standard error, by
    * `consoleLogger({ level: 'warn' })`; so are failed requests, up to ten a second of a kind. `'console'`: information too.
    * `'silent'`: nothing, for unit tests.
    */
-  logger?: Logger | Console | 'warnings' | 'console' | 'silent'
+  logger?: Logger | Console | 'warnings' | 'console' | 'silent' | undefined
   /** One line for each exchange on standard output, or to `write`. Default `off`. */
-  accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void }
+  accessLog?: AccessLogFormat | { format: AccessLogFormat; write: (line: string) => void } | undefined
   /** Notified of everything that happens; see the contract. Default: none. */
-  observers?: Observer[]
+  observers?: readonly Observer[] | undefined
   /**
    * Proxies in front of this one: addresses, CIDR ranges, `loopback`, `private`, or `unix` (clients on a unix socket). Their
    * X-Forwarded-*, X-Real-IP, Forwarded, X-Original-URL and X-Rewrite-URL are believed and passed on. Default: none.
    */
-  trustedProxies?: string[]
+  trustedProxies?: readonly string[] | undefined
   /** Exceptions from what only trusted proxies may send. */
-  forwarded?: ForwardedOptions
+  forwarded?: ForwardedOptions | undefined
   /** Set X-Forwarded-For, -Proto, -Host and -Port. Default true. `false` passes on none, not even received ones. */
-  xfwd?: boolean
+  xfwd?: boolean | undefined
   /** `Host` that backends get: the client's (`client`, default) or their own (`backend`; http-proxy's `changeOrigin`). */
-  hostHeader?: 'client' | 'backend'
+  hostHeader?: 'client' | 'backend' | undefined
   /** Name of this proxy in `Via`, both ways. Default: no `Via` is added. */
-  via?: string
+  via?: string | undefined
   /** Time limits of all groups and routes that have none of their own. */
-  timeouts?: TimeoutOptions
+  timeouts?: TimeoutOptions | undefined
   /** Limits for clients. */
-  limits?: LimitOptions
+  limits?: LimitOptions | undefined
   /** How long `close()` lets exchanges and upgraded connections finish, ms. Default 10000. */
-  drainTimeoutMs?: number
+  drainTimeoutMs?: number | undefined
   /** Serves the connections of `listen()`: `inline()` (default) or `workerThreads()`. */
-  executor?: Executor
+  executor?: Executor | undefined
   /** Time and chance, for tests. Default: the machine's. */
-  clock?: Clock
+  clock?: Clock | undefined
 }
 
 /** {@link TimeoutOptions} with every default filled in. */
@@ -286,7 +303,7 @@ export interface ResolvedGroup {
   readonly balancer: Balancer
   readonly affinity: Affinity | null
   /** The user's pool, or the bounds of the built-in one. */
-  readonly pool: Pool | Readonly<Required<PoolOptions>>
+  readonly pool: Pool | Readonly<Complete<PoolOptions>>
   readonly healthCheck: HealthCheck | null
   readonly maxEjectedPercent: number
   readonly slowStartMs: number
@@ -323,7 +340,7 @@ export interface ResolvedOptions {
   readonly groups: ReadonlyMap<string, ResolvedGroup>
   /** At least one; without routes, one that matches everything. */
   readonly routes: readonly ResolvedRoute[]
-  readonly routing: Readonly<Required<RoutingOptions>>
+  readonly routing: Readonly<Complete<RoutingOptions>>
   /** Whether a route matches the path, or changes its prefix. */
   readonly looksAtPaths: boolean
   readonly logger: Logger

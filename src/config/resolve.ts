@@ -13,6 +13,7 @@ import { comparablePrefix } from '../model/prefix.ts'
 import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
 import { budgetedRetries } from '../retry-policies/index.ts'
 import { type Clock, guardedClock, systemClock } from '../runtime/clock.ts'
+import { withoutUndefined } from '../runtime/complete.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { addPrefix, requestHeaders, responseHeaders, stripPrefix } from '../transforms/index.ts'
 import { isPrefixTransform } from '../transforms/prefix.ts'
@@ -193,10 +194,4 @@ function resolveAccessLog(input: CheckedOptions['accessLog']): ResolvedOptions['
 
 function overlay(base: ResolvedTimeouts, over: CheckedTimeouts | undefined): ResolvedTimeouts {
   return Object.freeze({ ...base, ...withoutUndefined(over ?? {}) })
-}
-
-/** A copy without the properties that are `undefined`, so that they cannot hide a default. */
-function withoutUndefined<T extends object>(input: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  const kept = Object.entries(input).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> }
 }

@@ -13,7 +13,7 @@ export interface Balancer {
    * With threads: a pick that collides with one of another thread is undone and repeated, so that no two picks use the same
    * counts. Each pick then contends for one memory location. Default `false`: a count may be late by one request.
    */
-  readonly isExact?: boolean
+  readonly isExact?: boolean | undefined
   /**
    * Chooses one of `candidates`, which are available and untried by this exchange; there is at least one. Hot path: synchronous, no
    * I/O. An error, or any other return value, is ERR_PROXY_HOOK (500).

@@ -1,6 +1,7 @@
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Outcome } from '../model/outcome.ts'
+import type { Complete } from '../runtime/complete.ts'
 
 /** When to eject a backend because of failed requests. */
 export interface EjectionOptions {
@@ -8,26 +9,26 @@ export interface EjectionOptions {
    * Failures in a row that eject a backend: no connection, a reset, an invalid response, no response head in time
    * ({@link ProxyError.blamesBackend}), or one of `statuses`. Default 5.
    */
-  consecutiveFailures?: number
+  consecutiveFailures?: number | undefined
   /**
    * Statuses of a backend's responses that count as failures. Default none: a response shows that the backend works, and its
    * status often depends on the URL. Danger: a client that can cause a listed status can have healthy backends ejected. To
    * take out a backend that responds only with errors, use probes.
    */
-  statuses?: number[]
+  statuses?: readonly number[] | undefined
   /** Length of the first ejection, ms; each further one in a row is twice as long. Default 30000. */
-  baseMs?: number
+  baseMs?: number | undefined
   /** Longest ejection, ms. Default 300000. */
-  maxMs?: number
+  maxMs?: number | undefined
   /**
    * Share of the backends that may be ejected at one time, in percent of those that are healthy, not draining, and have a
    * weight over 0. Default 50; 0: none. The last available backend is never ejected.
    */
-  maxEjectedPercent?: number
+  maxEjectedPercent?: number | undefined
 }
 
 /** The defaults of {@link EjectionOptions}. */
-export const EJECTION_DEFAULTS: Readonly<Required<EjectionOptions>> = Object.freeze({
+export const EJECTION_DEFAULTS: Readonly<Complete<EjectionOptions>> = Object.freeze({
   consecutiveFailures: 5,
   statuses: [],
   baseMs: 30_000,

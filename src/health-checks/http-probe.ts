@@ -4,37 +4,38 @@ import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import { isShortage } from '../model/errors.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
+import { type Complete, complete } from '../runtime/complete.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 
 /** How to probe a backend. */
 export interface ProbeOptions {
   /** Path to request, appended to the path of the backend's URL. Default `/`. */
-  path?: string
+  path?: string | undefined
   /** `GET` or `HEAD`. Default `GET`. */
-  method?: 'GET' | 'HEAD'
+  method?: 'GET' | 'HEAD' | undefined
   /** `Host` of the request. Default: the backend's own. */
-  host?: string
+  host?: string | undefined
   /** Statuses that pass. Default: 200 to 399. */
-  statuses?: number[]
+  statuses?: readonly number[] | undefined
   /**
    * Time from the end of one probe to the next, ms; a random tenth more at most, so that probes do not synchronise.
    * Default 5000.
    */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** Time limit for the connection and the whole response, ms. Default 2000. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** Probes in a row that must pass before an unhealthy backend is healthy. Default 2. */
-  rise?: number
+  rise?: number | undefined
   /**
    * Probes in a row that must fail before a healthy backend is unhealthy. The first probe alone can mark it unhealthy.
    * Default 3.
    */
-  fall?: number
+  fall?: number | undefined
 }
 
 /** The defaults of {@link ProbeOptions}. An empty string or list stands for the default that is described there. */
-export const PROBE_DEFAULTS: Readonly<Required<ProbeOptions>> = Object.freeze({
+export const PROBE_DEFAULTS: Readonly<Complete<ProbeOptions>> = Object.freeze({
   path: '/',
   method: 'GET',
   host: '',
@@ -61,7 +62,7 @@ const STEP_MS = 100
  * Source: HAProxy's health checks (`option httpchk`, `inter`, `rise`, `fall`; a failed first check marks a server down at once).
  */
 export function httpProbe(options: ProbeOptions = {}, clock: Clock = systemClock): HealthCheck {
-  const settings = { ...PROBE_DEFAULTS, ...options }
+  const settings = complete(PROBE_DEFAULTS, options)
   return {
     name: 'http-probe',
     observe() {},
@@ -76,7 +77,7 @@ export function httpProbe(options: ProbeOptions = {}, clock: Clock = systemClock
 class Watch {
   readonly #backend: Backend
   readonly #control: HealthControl
-  readonly #settings: Required<ProbeOptions>
+  readonly #settings: Complete<ProbeOptions>
   readonly #clock: Clock
   /** Results in a row that contradict the backend's state. */
   #contradictions = 0
@@ -86,7 +87,7 @@ class Watch {
   /** Cancels the timer of the next probe, or of the current one. */
   #cancelTimer: () => void = () => {}
 
-  constructor(backend: Backend, control: HealthControl, settings: Required<ProbeOptions>, clock: Clock) {
+  constructor(backend: Backend, control: HealthControl, settings: Complete<ProbeOptions>, clock: Clock) {
     this.#backend = backend
     this.#control = control
     this.#settings = settings

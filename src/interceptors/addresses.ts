@@ -9,9 +9,9 @@ import { forbid } from './respond.ts'
  */
 export interface AddressesOptions {
   /** Only these clients pass. Default: all. */
-  allow?: readonly string[]
+  allow?: readonly string[] | undefined
   /** These clients do not pass, even if `allow` has them. Default: none. */
-  deny?: readonly string[]
+  deny?: readonly string[] | undefined
 }
 
 const NAME = 'addresses'

@@ -24,12 +24,12 @@ export interface BufferedBodyOptions {
    * Most bytes of a decoded body. A larger one is an error (502, ERR_PROXY_BAD_RESPONSE): it is neither sent unedited nor kept in
    * memory. Default 1 MiB.
    */
-  readonly maxBytes?: number
+  readonly maxBytes?: number | undefined
   /**
    * Media types of the responses to edit: `text/html`, `text/*` or `application/*+json`. No pattern with `*` matches
    * `text/event-stream`. Default: text, JSON, XML, JavaScript.
    */
-  readonly contentTypes?: readonly string[]
+  readonly contentTypes?: readonly string[] | undefined
   /**
    * Edits one body, decoded, and may change status and headers. Those that describe the old bytes are removed before the call. Text is
    * sent as UTF-8. `timeouts.intercept` limits the time of a promise.

@@ -21,16 +21,16 @@ export interface CompressOptions {
    * Content codings, the preferred one first; it decides between those to which a client gives the same weight. Default zstd (Node 22.15
    * and later), br, gzip: in the order of their CPU time.
    */
-  readonly encodings?: readonly Coding[]
+  readonly encodings?: readonly Coding[] | undefined
   /** Levels: zstd 1 to 22, br 0 to 11, gzip 1 to 9. Default zstd 3, br 4, gzip 6. */
-  readonly levels?: Readonly<Partial<Record<Coding, number>>>
+  readonly levels?: Readonly<Partial<Record<Coding, number>>> | undefined
   /** Shorter bodies are not compressed. A body of unknown length is. Default 1024. */
-  readonly minBytes?: number
+  readonly minBytes?: number | undefined
   /**
    * Media types to compress: `text/html`, `text/*` or `application/*+json`. No pattern with `*` matches `text/event-stream`. Default:
    * text, JSON, XML, JavaScript, SVG, WebAssembly.
    */
-  readonly types?: readonly string[]
+  readonly types?: readonly string[] | undefined
 }
 
 const NAME = 'compress'

@@ -18,15 +18,15 @@ export interface CorsOptions {
    */
   origins: '*' | readonly string[]
   /** Methods that pages may use, besides GET, HEAD and POST of forms. Default GET, HEAD, POST, PUT, PATCH, DELETE. */
-  methods?: readonly string[]
+  methods?: readonly string[] | undefined
   /** Request headers that pages may set, besides those of forms. `*`: whatever they ask for. Default none. */
-  headers?: '*' | readonly string[]
+  headers?: '*' | readonly string[] | undefined
   /** Response headers that pages may read, besides the basic ones. Default none. */
-  exposedHeaders?: readonly string[]
+  exposedHeaders?: readonly string[] | undefined
   /** Pages may use cookies and other credentials of the user. Not with `*` or `null` in `origins`. Default `false`. */
-  credentials?: boolean
+  credentials?: boolean | undefined
   /** How long browsers may remember the response to a preflight, s. Default 600; most browsers have a limit of their own. */
-  maxAgeSeconds?: number
+  maxAgeSeconds?: number | undefined
 }
 
 /** The defaults of {@link CorsOptions}. */

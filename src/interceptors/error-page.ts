@@ -26,21 +26,21 @@ export interface ErrorPageFailure {
 /** Options of {@link errorPage}. */
 export interface ErrorPageOptions {
   /** The page for clients that prefer HTML. */
-  html?: string
+  html?: string | undefined
   /**
    * The body for clients that prefer JSON. `true`: `{ "status", "code", "message", "id" }`. In an object of your own, strings may
    * have placeholders at any depth; a string that is only `{{status}}` or `{{id}}` becomes a number.
    */
-  json?: boolean | Readonly<Record<string, unknown>>
+  json?: boolean | Readonly<Record<string, unknown>> | undefined
   /** The text for all others. Default: a line such as `502 Bad Gateway (ERR_PROXY_CONNECT)`. */
-  text?: string
+  text?: string | undefined
   /** Statuses from 400 to 599: responses of backends with one of them are replaced as well. Default none. */
-  statuses?: readonly number[]
+  statuses?: readonly number[] | undefined
   /**
    * Makes the response, in place of `html`, `json` and `text`. Synchronous. If it throws, the client gets 500 (`ERR_PROXY_HOOK`).
    * `Cache-Control: no-store` and the headers of the error are added, unless it gives them.
    */
-  render?: (failure: ErrorPageFailure, exchange: ExchangeView) => WholeResponse
+  render?: ((failure: ErrorPageFailure, exchange: ExchangeView) => WholeResponse) | undefined
 }
 
 /** Values of the placeholders. */

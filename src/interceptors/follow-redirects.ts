@@ -13,18 +13,18 @@ import { callReplaceable } from './replaceable.ts'
 /** Options of {@link followRedirects}. */
 export interface FollowRedirectsOptions {
   /** The most redirects that are followed for one request, 1 to 100; the client gets the next one. Default 5. */
-  max?: number
+  max?: number | undefined
   /**
    * The prefix that the route removes from paths or adds to them, as in {@link RewriteLocationOptions.prefix}. It is needed to find out
    * whether the target of a redirect has the same route.
    */
-  prefix?: string | PrefixChange
+  prefix?: string | PrefixChange | undefined
   /**
    * Other servers to which redirects are followed: the name of a group for each origin, such as `{ 'https://files.internal:8443': 'files' }`.
    * The URLs of the group's backends have no path. The server gets neither cookies nor `Authorization`. Danger: a backend can have any
    * path of it fetched.
    */
-  origins?: Readonly<Record<string, string>>
+  origins?: Readonly<Record<string, string>> | undefined
 }
 
 /** The defaults of {@link FollowRedirectsOptions}. */

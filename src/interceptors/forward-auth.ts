@@ -26,27 +26,27 @@ export interface ForwardAuthOptions {
    * Headers of the service's 2xx response that the backend gets (`Remote-User`). Those that the client sends by these names are always
    * removed. Default none.
    */
-  requestHeaders?: readonly string[]
+  requestHeaders?: readonly string[] | undefined
   /** Headers of the service's 2xx response that the client gets. `Set-Cookie` is added to those of the backend. Default none. */
-  responseHeaders?: readonly string[]
+  responseHeaders?: readonly string[] | undefined
   /** Headers of the client that the service gets. Default Accept, Authorization, Cookie, User-Agent, X-Requested-With. */
-  clientHeaders?: readonly string[]
+  clientHeaders?: readonly string[] | undefined
   /** Time limit for the service, ms. Default 1000. `timeouts.intercept` bounds it too. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /**
    * How long to remember that the service has let a request pass, ms. Default 0: every request is asked for. Not remembered: refusals,
    * responses with `Cache-Control: no-store`, and those with a `Set-Cookie` for the client.
    */
-  cacheMs?: number
+  cacheMs?: number | undefined
   /**
    * What must be equal for a remembered verdict to be used. `request` (default): all that the service is told. `credentials`:
    * `clientHeaders` alone, for a service that looks at neither method nor host, path or address.
    */
-  cacheBy?: 'request' | 'credentials'
+  cacheBy?: 'request' | 'credentials' | undefined
   /** How many verdicts to remember. Default 10,000. */
-  maxCached?: number
+  maxCached?: number | undefined
   /** How to verify the certificate of an `https:` service. */
-  tls?: BackendTls
+  tls?: BackendTls | undefined
 }
 
 /** The defaults of {@link ForwardAuthOptions}. */

@@ -1,5 +1,6 @@
 import { isReserved } from '../headers/view.ts'
 import { isToken } from '../http1/fields.ts'
+import type { Complete } from '../runtime/complete.ts'
 import { describeError } from '../runtime/describe-error.ts'
 
 /** Runs `make`. @throws TypeError with the message of what it threw, after `where`. */
@@ -30,7 +31,7 @@ export function withDefaults<Options extends object, Defaults extends object>(
   options: Options,
   defaults: Defaults,
   others: readonly Exclude<keyof Options & string, keyof Defaults>[] = [],
-): Omit<Options, keyof Defaults> & Required<Pick<Options, keyof Options & keyof Defaults>> {
+): Omit<Options, keyof Defaults> & Complete<Pick<Options, keyof Options & keyof Defaults>> {
   const allowed = [...others, ...Object.keys(defaults)]
   checkKeys(name, options, allowed)
   const complete: Record<string, unknown> = Object.fromEntries(Object.entries(defaults))

@@ -8,7 +8,7 @@ import { checkKeys, isObject, optionError } from './option-checks.ts'
 /** How paths of the client differ from those of the backend. */
 export interface PrefixChange {
   /** Prefix of the backend's paths, which is removed. Default: the path of the backend's URL. */
-  readonly from?: string
+  readonly from?: string | undefined
   /** Prefix of the client's paths, which is added. */
   readonly to: string
 }

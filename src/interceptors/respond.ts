@@ -4,9 +4,9 @@ import type { HeaderList } from '../model/exchange-view.ts'
 /** A response whose body is in memory. */
 export interface WholeResponse {
   readonly status: number
-  readonly headers?: HeaderList
+  readonly headers?: HeaderList | undefined
   /** Text is sent as UTF-8. Default: empty. */
-  readonly body?: string | Buffer
+  readonly body?: string | Buffer | undefined
 }
 
 /** The response is sent as a whole: there is nothing to resume. */

@@ -18,7 +18,7 @@ export interface ResponseBodyOptions {
    * Whether to change this response. Called when its head has come; synchronous. It gets the head as the backend has sent it. Default:
    * every response with a body.
    */
-  readonly when?: (response: OutgoingResponse, exchange: ExchangeView) => boolean
+  readonly when?: ((response: OutgoingResponse, exchange: ExchangeView) => boolean) | undefined
   /**
    * Creates the stream that changes the body of one response; synchronous. It may change the status and the headers, from which those
    * that describe the old bytes are removed. Not called for HEAD. The proxy destroys the stream if the exchange ends before it.
@@ -28,7 +28,7 @@ export interface ResponseBodyOptions {
    * Decode gzip, br, deflate and zstd (Node 22.15 and later) first. The client then gets the body without a content coding. Default
    * `true`; `false` gives the stream the bytes as the backend has sent them.
    */
-  readonly decode?: boolean
+  readonly decode?: boolean | undefined
 }
 
 const NAME = 'response-body'

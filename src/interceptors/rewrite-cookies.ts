@@ -11,20 +11,20 @@ export interface RewriteCookiesOptions {
    * The domain to write in place of any other, or a table by domain, in which `*` is for all others. An empty string removes the
    * attribute: the cookie then belongs to the host that the client asked. A cookie without a domain gets none.
    */
-  domain?: string | Readonly<Record<string, string>>
+  domain?: string | Readonly<Record<string, string>> | undefined
   /**
    * The path to write in place of any other, or a table by path, in which `*` is for all others. A key also stands for the paths below
    * it, which keep their rest: `{ '/app': '/shop' }` makes `/shop/cart` of `/app/cart`; the longest key wins. An empty string removes the
    * attribute: the cookie then belongs to the folder of the path that the client asked for.
    */
-  path?: string | Readonly<Record<string, string>>
+  path?: string | Readonly<Record<string, string>> | undefined
   /**
    * `true` adds `Secure`: clients without TLS then ignore the cookie. `false` removes it, and with it `SameSite=None` and `Partitioned`,
    * because browsers ignore cookies that have them without `Secure`. Danger: the cookie may then travel unencrypted.
    */
-  secure?: boolean
+  secure?: boolean | undefined
   /** Sets `SameSite`; `'none'` also adds `Secure`, because browsers demand it. `false` removes the attribute. */
-  sameSite?: 'strict' | 'lax' | 'none' | false
+  sameSite?: 'strict' | 'lax' | 'none' | false | undefined
 }
 
 const NAME = 'rewrite-cookies'

@@ -9,16 +9,16 @@ import { wrapSink } from './wrap-sink.ts'
 /** Options of {@link rewriteLocation}. */
 export interface RewriteLocationOptions {
   /** The host, with its port unless that is the default one, such as `www.example.com`. Default: `Host` of the request. */
-  host?: string
+  host?: string | undefined
   /**
    * Default: the client's protocol, but `https` stays if the backend itself is asked over `http`: it sends clients to TLS.
    */
-  protocol?: 'http' | 'https'
+  protocol?: 'http' | 'https' | undefined
   /**
    * Prefix that the route removes from paths (`stripPrefix`), and that goes before those of the backend. If the route also adds one
    * (`addPrefix`), `{ from: '/added', to: '/removed' }`. The path of the backend's URL is removed by default.
    */
-  prefix?: string | PrefixChange
+  prefix?: string | PrefixChange | undefined
 }
 
 const NAME = 'rewrite-location'

@@ -9,12 +9,12 @@ type Level = (typeof LEVELS)[number]
 /** The part of a stream that a {@link consoleLogger} uses. */
 export interface LogStream {
   write(text: string, done?: (error?: Error | null) => void): unknown
-  readonly isTTY?: boolean
+  readonly isTTY?: boolean | undefined
   hasColors?(): boolean
   listenerCount?(event: 'error'): number
   once?(event: 'error' | 'drain', listener: () => void): unknown
   /** Bytes in the stream's buffer. */
-  readonly writableLength?: number
+  readonly writableLength?: number | undefined
 }
 
 /** Bound of the stream's buffer. Lines beyond it are dropped and counted. */
@@ -23,11 +23,11 @@ const MAX_WAITING_BYTES = 4 * 1024 * 1024
 /** Options of a {@link consoleLogger}. */
 export interface ConsoleLoggerOptions {
   /** The least severe level to write; `silent` writes nothing. Default `info`. */
-  readonly level?: Level | 'silent'
+  readonly level?: Level | 'silent' | undefined
   /** Default `process.stderr`, since the access log uses standard output. */
-  readonly stream?: LogStream
+  readonly stream?: LogStream | undefined
   /** `pretty`: lines for people. `json`: one JSON object a line. Default: `pretty` on a terminal, else `json`. */
-  readonly format?: 'pretty' | 'json'
+  readonly format?: 'pretty' | 'json' | undefined
 }
 
 /**

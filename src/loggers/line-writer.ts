@@ -14,15 +14,15 @@ export interface LineWriterOptions {
    * Size of the buffer for waiting lines, counting a character as a byte. Lines beyond it are dropped and counted.
    * Default 16 MiB.
    */
-  readonly maxBufferedBytes?: number
+  readonly maxBufferedBytes?: number | undefined
   /** Size at which a batch is written at once. Default 64 KiB. */
-  readonly batchBytes?: number
+  readonly batchBytes?: number | undefined
   /** Least time between two writes while no batch is full, ms: a write costs more than the lines in it. Default 100. */
-  readonly intervalMs?: number
+  readonly intervalMs?: number | undefined
   /** Delay before a write to a full pipe in non-blocking mode (`EAGAIN`) is retried, ms. Default 20. */
-  readonly retryMs?: number
+  readonly retryMs?: number | undefined
   /** Called for each batch that could not be written. Its lines are lost and counted. Default: none. */
-  readonly onError?: (error: Error) => void
+  readonly onError?: ((error: Error) => void) | undefined
 }
 
 /** Writes lines without ever making the caller wait. */

@@ -5,15 +5,15 @@ import { parseBackendUrl } from './backend-url.ts'
 /** How to verify a backend's certificate, and the client certificate for it. Certificates are verified by default. */
 export interface BackendTls {
   /** Certificate authorities to trust instead of the built-in ones, PEM. */
-  readonly ca?: string | Buffer | readonly (string | Buffer)[]
+  readonly ca?: string | Buffer | readonly (string | Buffer)[] | undefined
   /** The proxy's client certificate, PEM. */
-  readonly cert?: string | Buffer
+  readonly cert?: string | Buffer | undefined
   /** The key of {@link cert}, PEM. */
-  readonly key?: string | Buffer
+  readonly key?: string | Buffer | undefined
   /** Name to ask for (SNI) and to verify. Default: the host of the backend's URL. */
-  readonly servername?: string
+  readonly servername?: string | undefined
   /** `false` accepts any certificate: an attacker on the network can then read and change everything. Default `true`. */
-  readonly rejectUnauthorized?: boolean
+  readonly rejectUnauthorized?: boolean | undefined
 }
 
 /** A backend, as the application describes it. */
@@ -24,13 +24,13 @@ export interface BackendInit {
    */
   readonly url: string | URL
   /** Name in logs, events and metrics; unique in its group. Default: the URL's origin. */
-  readonly id?: string
+  readonly id?: string | undefined
   /** Share of the traffic in relation to the other backends. Default 1; 0: no new requests. */
-  readonly weight?: number
+  readonly weight?: number | undefined
   /** Data of the application; the proxy never reads it. */
-  readonly metadata?: Readonly<Record<string, unknown>>
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
   /** TLS settings for `https:`. */
-  readonly tls?: BackendTls
+  readonly tls?: BackendTls | undefined
 }
 
 /** The address and settings for a connection. Connections to equal endpoints are interchangeable. */

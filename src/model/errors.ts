@@ -220,16 +220,16 @@ export type ProxyErrorCode = keyof typeof FAULTS
 
 /** The facts that {@link ProxyError} adds to its code. */
 export interface ProxyErrorDetails {
-  readonly cause?: unknown
-  readonly backend?: Backend | null
+  readonly cause?: unknown | undefined
+  readonly backend?: Backend | null | undefined
   /** 1 for the first attempt. */
-  readonly attempt?: number
+  readonly attempt?: number | undefined
   /** Default: the code's usual phase. */
-  readonly phase?: Phase
+  readonly phase?: Phase | undefined
   /** See {@link ProxyError.blamesBackend}. Default: that of the code. */
-  readonly blamesBackend?: boolean
+  readonly blamesBackend?: boolean | undefined
   /** See {@link ProxyError.headers}. */
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
 /**

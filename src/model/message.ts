@@ -11,9 +11,9 @@ export interface RequestHead {
   /** The protocols that the client asks to switch to, as in `Upgrade`; `null` for an ordinary request. */
   readonly upgrade: string | null
   /** For an interceptor that chooses the group, by its name, while no attempt runs. Default: the group of the route, or of the call. */
-  readonly group?: string
+  readonly group?: string | undefined
   /** For an interceptor that calls `next` more than once. After it is aborted, this request ends and its sink gets no more calls. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** The head of a response. */

@@ -8,6 +8,7 @@ import type { Core } from '../exchange/services.ts'
 import type { Destination, Route } from '../exchange/snapshot.ts'
 import { hookError, ProxyError } from '../model/errors.ts'
 import type { PathReading } from '../model/path.ts'
+import { withoutUndefined } from '../runtime/complete.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { requestHeaders, responseHeaders } from '../transforms/index.ts'
 import type { ProxyGroups } from './assemble.ts'
@@ -28,7 +29,8 @@ export function resolveOverrides(
     const destination = destinationOf(groups, core, overrides)
     const transforms = transformsOf(core, overrides)
     const routeFor = (found: Route | null) => routeOf(found, destination, transforms, interceptors)
-    return { routeFor, path, hostHeader, timeouts, context, onError }
+    const times = timeouts && withoutUndefined(timeouts)
+    return { routeFor, path, hostHeader, timeouts: times, context, onError }
   } catch (error) {
     return { fault: faultOf(kind, error), context, onError: typeof onError === 'function' ? onError : undefined }
   }

@@ -21,49 +21,49 @@ export interface CallOverrides {
    * route still apply. No route needs to match. The same target keeps its connections from call to call. It has neither health checks
    * nor a balancer; pool and retries are as in the first group.
    */
-  target?: string | URL | BackendInit
+  target?: string | URL | BackendInit | undefined
   /** Sends the request to this group instead of that of the matching route. */
-  group?: string
+  group?: string | undefined
   /**
    * Path and query to send instead of those that the route makes of the request's own. Starts with `/`. A path in the URL of the
    * backend is still put before it.
    */
-  path?: string
+  path?: string | undefined
   /** Changes to the request's headers, after those of the route. */
-  headers?: HeaderChanges
+  headers?: HeaderChanges | undefined
   /** Changes to the response's headers, after those of the route. */
-  responseHeaders?: HeaderChanges
+  responseHeaders?: HeaderChanges | undefined
   /** `Host` that the backend gets. */
-  hostHeader?: 'client' | 'backend'
-  timeouts?: TimeoutOptions
+  hostHeader?: 'client' | 'backend' | undefined
+  timeouts?: TimeoutOptions | undefined
   /** Transforms after those of the route and the changes above. */
-  transforms?: Transform[]
+  transforms?: readonly Transform[] | undefined
   /** Interceptors inside those of the route. Each that is named is made anew for this call. */
-  interceptors?: RouteOptions['interceptors']
+  interceptors?: RouteOptions['interceptors'] | undefined
   /** Shown to hooks as `exchange.context`: for example `{ req, res }`. */
-  context?: unknown
+  context?: unknown | undefined
   /**
    * Handles a failure instead of the proxy's error response. Called at most once, if nothing has been sent to the client. After it,
    * the response (for `proxy.ws`, the socket) is the application's.
    */
-  onError?: (error: ProxyError) => void
+  onError?: ((error: ProxyError) => void) | undefined
 }
 
 /** {@link CallOverrides} of `proxy.web`. */
 export interface WebOverrides extends CallOverrides {
   /** Method to send instead of the request's own; not CONNECT or TRACE. */
-  method?: string
+  method?: string | undefined
   /**
    * Body to send instead of the request's own. Text is sent as UTF-8. A stream is sent in chunks, cannot be sent again by a retry, and
    * is destroyed if the exchange ends before it is read; if it fails, so does the exchange (500, or a truncated response).
    */
-  body?: Uint8Array | string | Readable
+  body?: Uint8Array | string | Readable | undefined
 }
 
 /** Options of `proxy.middleware()`. */
 export interface MiddlewareOptions {
   /** Passes failures to the framework (`next(error)`) instead of sending the proxy's error response. Default false. */
-  passErrors?: boolean
+  passErrors?: boolean | undefined
 }
 
 /** A connect-style handler: express, connect, polka, restify. */

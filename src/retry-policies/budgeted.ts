@@ -1,25 +1,26 @@
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
+import type { Complete } from '../runtime/complete.ts'
 
 /** When to retry a request that can safely be sent again. */
 export interface RetryOptions {
   /** Attempts after the first one. Default 2. */
-  maxRetries?: number
+  maxRetries?: number | undefined
   /** Retries allowed over the last ten seconds, in percent of the first attempts. Default 20. */
-  budgetPercent?: number
+  budgetPercent?: number | undefined
   /** Retries a second that are always allowed, as an average over ten seconds. Default 10. */
-  minPerSecond?: number
+  minPerSecond?: number | undefined
   /**
    * Unit of the backoff, ms. The first retry is immediate; the Nth waits a random time below (2^N - 1) units. Default
    * 25.
    */
-  baseDelayMs?: number
+  baseDelayMs?: number | undefined
   /** Longest wait, ms. Default 250. */
-  maxDelayMs?: number
+  maxDelayMs?: number | undefined
 }
 
 /** The defaults of {@link RetryOptions}. */
-export const RETRY_DEFAULTS: Readonly<Required<RetryOptions>> = Object.freeze({
+export const RETRY_DEFAULTS: Readonly<Complete<RetryOptions>> = Object.freeze({
   maxRetries: 2,
   budgetPercent: 20,
   minPerSecond: 10,

@@ -20,18 +20,18 @@ export interface BalancerDeps {
 /** The properties of a balancer beyond the contract. */
 export interface BalancerTraits {
   /** While nothing is pending, each backend gets its share by weight. Default true. */
-  readonly sharesByWeight?: boolean
+  readonly sharesByWeight?: boolean | undefined
   /** Allowed relative deviation of a share, beyond chance. Default 0; a hash ring needs about 0.3. */
-  readonly shareTolerance?: number
+  readonly shareTolerance?: number | undefined
   /** Of backends in the same state, every one is picked. Default true. */
-  readonly spreadsTies?: boolean
+  readonly spreadsTies?: boolean | undefined
   /** Under load every backend is picked sometimes, even one that has failed for a while. Default true. */
-  readonly starvesNone?: boolean
+  readonly starvesNone?: boolean | undefined
   /**
    * Exchanges with the same key go to the same backend, and only the keys of a backend that is added or removed move. Each
    * exchange of the suite has its own client address, path, `x-user` header and `user` cookie as keys. Default false.
    */
-  readonly followsKey?: boolean
+  readonly followsKey?: boolean | undefined
 }
 
 /**

@@ -16,9 +16,9 @@ export interface ManualClock extends Clock {
 /** Options of a {@link manualClock}. */
 export interface ManualClockOptions {
   /** Seed of `random()`. Default 1. */
-  readonly seed?: number
+  readonly seed?: number | undefined
   /** Initial value of `epoch()`, ms. Default 2026-01-01T00:00:00Z. */
-  readonly epochMs?: number
+  readonly epochMs?: number | undefined
 }
 
 interface Task {

@@ -6,18 +6,18 @@ import type { MockReply, MockRequest, MockScript, MockStep } from './mock-script
 /** How a mock backend listens. */
 export interface MockBackendOptions {
   /** Address to listen on, and the host of the URL. Default `127.0.0.1`. */
-  readonly host?: string
+  readonly host?: string | undefined
   /** Default 0: any free port. */
-  readonly port?: number
+  readonly port?: number | undefined
   /** Listen on a unix socket in place of a port. */
-  readonly socketPath?: string
+  readonly socketPath?: string | undefined
   /** Use TLS, with this key and certificate. */
-  readonly tls?: tls.TlsOptions
+  readonly tls?: tls.TlsOptions | undefined
   /**
    * Called with each connection, after its TLS handshake and before the first read. A test can break the connection
    * here.
    */
-  readonly onConnection?: (socket: net.Socket) => void
+  readonly onConnection?: ((socket: net.Socket) => void) | undefined
 }
 
 /** A real server for tests, on raw sockets, so that it can misbehave at the byte level. */

@@ -19,19 +19,19 @@ export interface MockPoolRequest {
 /** A response of a {@link mockPool}. */
 export interface MockPoolAnswer {
   /** 1xx heads before the response. */
-  readonly informational?: readonly { readonly status: number; readonly headers?: MockHeaders }[]
+  readonly informational?: readonly { readonly status: number; readonly headers?: MockHeaders }[] | undefined
   /** Default 200. */
-  readonly status?: number
+  readonly status?: number | undefined
   /** Default empty. */
-  readonly reason?: string
+  readonly reason?: string | undefined
   /** `Content-Length` is added, or `Transfer-Encoding: chunked` if there are `chunks`, unless the headers have either. */
-  readonly headers?: MockHeaders
-  readonly body?: string | Uint8Array
+  readonly headers?: MockHeaders | undefined
+  readonly body?: string | Uint8Array | undefined
   /** In place of `body`: pieces that arrive one after another, of unknown total length. */
-  readonly chunks?: readonly (string | Uint8Array)[]
-  readonly trailers?: MockHeaders
+  readonly chunks?: readonly (string | Uint8Array)[] | undefined
+  readonly trailers?: MockHeaders | undefined
   /** Ends the response in place of a regular end: a truncated response. */
-  readonly error?: ProxyError
+  readonly error?: ProxyError | undefined
 }
 
 /** A response, or an error in place of a response. */
@@ -45,11 +45,13 @@ export type MockPoolScript =
 /** Options of a {@link mockPool}. */
 export interface MockPoolOptions {
   /** Initial value of {@link MockPool.isReused}. Default false. */
-  readonly isReused?: boolean
+  readonly isReused?: boolean | undefined
   /** `false`: responds without reading the body, like a backend that refuses it. Default true. */
-  readonly readsBody?: boolean
+  readonly readsBody?: boolean | undefined
   /** Called at each lease. An error refuses the lease; a promise makes the exchange wait. Default: a lease at once. */
-  readonly acquire?: (backend: Backend, exchange: ExchangeView) => ProxyError | null | Promise<ProxyError | null>
+  readonly acquire?:
+    | ((backend: Backend, exchange: ExchangeView) => ProxyError | null | Promise<ProxyError | null>)
+    | undefined
 }
 
 /** An event of a {@link mockPool}. */

@@ -5,23 +5,23 @@ import type { MockHeaders } from './mock-headers.ts'
 /** The head of a response. Framing headers are added if there are none. */
 export interface MockHead {
   /** Default 200. */
-  readonly status?: number
+  readonly status?: number | undefined
   /** Default: the usual phrase of the status. */
-  readonly reason?: string
+  readonly reason?: string | undefined
   /** `Content-Length` and `Transfer-Encoding` are sent as given, correct or not. `Connection: close` is obeyed. */
-  readonly headers?: MockHeaders
+  readonly headers?: MockHeaders | undefined
   /** Delimit the body by the end of the connection. Default false, but always true for an HTTP/1.0 request. */
-  readonly untilClose?: boolean
+  readonly untilClose?: boolean | undefined
 }
 
 /** A complete response. */
 export interface MockAnswer extends MockHead {
-  readonly body?: string | Uint8Array
+  readonly body?: string | Uint8Array | undefined
   /** In place of `body`: pieces, each of which is a chunk on the wire. */
-  readonly chunks?: readonly (string | Uint8Array)[]
+  readonly chunks?: readonly (string | Uint8Array)[] | undefined
   /** Send the body in chunks. Default: true if `chunks` or `trailers` are given; otherwise with `Content-Length`. */
-  readonly chunked?: boolean
-  readonly trailers?: MockHeaders
+  readonly chunked?: boolean | undefined
+  readonly trailers?: MockHeaders | undefined
 }
 
 /** A received request. Its body is filled in while it arrives. */

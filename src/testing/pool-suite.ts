@@ -27,13 +27,13 @@ import type { SuiteRunner } from './suite-runner.ts'
 /** The abilities of a pool beyond the minimum of the contract. */
 export interface PoolTraits {
   /** Connections are reused for further requests. Default true. */
-  readonly keepsAlive?: boolean
+  readonly keepsAlive?: boolean | undefined
   /** Trailers of responses are delivered. Default true. */
-  readonly trailers?: boolean
+  readonly trailers?: boolean | undefined
   /** 1xx heads are delivered, and `expectsContinue` is honoured. Default true. */
-  readonly informational?: boolean
+  readonly informational?: boolean | undefined
   /** Creates a pool with these bounds for each backend. Without it the tests of bounds are skipped. */
-  readonly bounded?: (bounds: { maxConnections: number; maxWaiting: number }) => Pool
+  readonly bounded?: ((bounds: { maxConnections: number; maxWaiting: number }) => Pool) | undefined
 }
 
 /**

@@ -1,17 +1,19 @@
+import { type Complete, complete } from '../runtime/complete.ts'
+
 /** When to add and retire threads, by the utilization of their event loops. */
 export interface ScaleOptions {
   /** A thread is added when the utilization of every thread has stayed above this. Default 0.8. */
-  growAbove?: number
+  growAbove?: number | undefined
   /** A thread is retired when the mean utilization has stayed below this. Default 0.3. */
-  shrinkBelow?: number
+  shrinkBelow?: number | undefined
   /** How long the utilization must stay there, ms. Default 5000. */
-  forMs?: number
+  forMs?: number | undefined
   /** Least time between two changes, ms. Default 10000. */
-  coolDownMs?: number
+  coolDownMs?: number | undefined
 }
 
 /** The defaults of {@link ScaleOptions}. */
-export const SCALE_DEFAULTS: Readonly<Required<ScaleOptions>> = Object.freeze({
+export const SCALE_DEFAULTS: Readonly<Complete<ScaleOptions>> = Object.freeze({
   growAbove: 0.8,
   shrinkBelow: 0.3,
   forMs: 5000,
@@ -24,14 +26,14 @@ export const SCALE_DEFAULTS: Readonly<Required<ScaleOptions>> = Object.freeze({
  */
 export class Scaler {
   readonly #bounds: { readonly min: number; readonly max: number }
-  readonly #options: Required<ScaleOptions>
+  readonly #options: Complete<ScaleOptions>
   #busySince = Number.POSITIVE_INFINITY
   #idleSince = Number.POSITIVE_INFINITY
   #quietUntil = Number.NEGATIVE_INFINITY
 
   constructor(bounds: { readonly min: number; readonly max: number }, options: ScaleOptions) {
     this.#bounds = bounds
-    this.#options = { ...SCALE_DEFAULTS, ...options }
+    this.#options = complete(SCALE_DEFAULTS, options)
   }
 
   /** @param utilizations of the serving threads. @returns the number of threads to add (1) or retire (-1). */

@@ -12,9 +12,9 @@ export interface ServeModuleOptions extends Omit<WorkerThreadsOptions, 'listener
   /** Where the threads listen: a port, its digits, or options. TLS is the module's: it exports a node:https server. */
   listen: number | string | Pick<ListenOptions, 'port' | 'host' | 'backlog'>
   /** Diagnostics about the threads. The module sets up the loggers of its proxies. Default: none. */
-  logger?: Logger
+  logger?: Logger | undefined
   /** Observes the threads. An error that it throws is logged. */
-  observer?: ThreadObserver
+  observer?: ThreadObserver | undefined
 }
 
 /** Threads that run a module. */

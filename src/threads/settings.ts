@@ -7,34 +7,34 @@ import type { Spread } from './spread.ts'
 /** The number of threads, and how they start and end. */
 export interface WorkerThreadsOptions {
   /** A number, `auto` (default: one for each CPU), or bounds between which the number follows the load. */
-  threads?: number | 'auto' | { min: number; max: number }
+  threads?: number | 'auto' | { min: number; max: number } | undefined
   /**
    * How many addresses the proxy will listen on, at most: a `proxy.listen()` for each. Each address has `threads` threads of its
    * own; all of them share the state of the backends. Default 1.
    */
-  listeners?: number
+  listeners?: number | undefined
   /** How connections are spread over the threads. Default: `kernel` if it works, else `least-loaded`. */
-  spread?: Spread
+  spread?: Spread | undefined
   /** When threads are added and retired, between `min` and `max`. */
-  scale?: ScaleOptions
+  scale?: ScaleOptions | undefined
   /**
    * Crashes in a row, each within ten seconds of service, after which dead threads are not replaced any more. Default
    * 5.
    */
-  maxCrashes?: number
+  maxCrashes?: number | undefined
   /** Time for a thread to begin to serve, ms; after it the start has failed. Default 60000. */
-  startTimeoutMs?: number
+  startTimeoutMs?: number | undefined
   /** How long a retiring thread may finish its exchanges, ms. Default: `drainTimeoutMs` of the proxy, else 10000. */
-  drainTimeoutMs?: number
+  drainTimeoutMs?: number | undefined
   /** Memory limits of each thread; see node's `resourceLimits`. */
-  resourceLimits?: ResourceLimits
+  resourceLimits?: ResourceLimits | undefined
   /**
    * The module that each thread runs, as a URL or a path relative to the current folder: a file that does nothing but import
    * `heddle/worker`, or that was bundled from it. Needed only in a bundle, where heddle's own file is not found. Default: heddle's own.
    */
-  module?: string | URL
+  module?: string | URL | undefined
   /** Time, for tests. Default: the machine's. */
-  clock?: Clock
+  clock?: Clock | undefined
 }
 
 /** {@link WorkerThreadsOptions} with every default filled in. */

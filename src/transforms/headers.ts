@@ -7,9 +7,9 @@ import { describeError } from '../runtime/describe-error.ts'
 /** Headers to set and to remove. */
 export interface HeaderChanges {
   /** Values by name; each replaces all headers of that name. */
-  set?: Record<string, string>
+  set?: Readonly<Record<string, string>> | undefined
   /** Names to remove, before `set`. */
-  remove?: string[]
+  remove?: readonly string[] | undefined
 }
 
 /** Why a transform cannot change the header `name`, or `null` if it can. */

@@ -34,7 +34,7 @@ export type ProxyTargetFunction = (req: IncomingMessage) => ProxyTarget
 
 /** How to call `fetch`; see the README of http-proxy-3, which carries these calls. */
 export interface FetchOptions {
-  requestOptions?: RequestInit
+  requestOptions?: RequestInit | undefined
   onBeforeRequest?(
     requestOptions: RequestInit,
     req: IncomingMessage,

@@ -33,7 +33,7 @@ export function readArguments<TReq extends IncomingMessage, TRes extends ServerR
   mustBeOld = false,
 ): ReadArguments<TReq, TRes> {
   const isOptions = typeof first === 'object' && first !== null && !Array.isArray(first)
-  const given: Options<TReq, TRes> = isOptions ? first : { ...shorthand(first), ...second }
+  const given = isOptions ? (first as Options<TReq, TRes>) : { ...shorthand(first as Filter<TReq>), ...second }
   const old = [...Object.keys(EVENTS), ...LOGGING].filter(
     (name) => given[name as keyof DeprecatedOptions] !== undefined,
   )

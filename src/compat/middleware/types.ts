@@ -31,7 +31,7 @@ export interface RequestHandler<
  */
 export type Filter<TReq extends IncomingMessage = IncomingMessage> =
   | string
-  | string[]
+  | readonly string[]
   | ((pathname: string, req: TReq) => boolean | string | RegExpMatchArray | null)
 
 /** Subscribes to the events of a proxy when a middleware is made. */

@@ -5,6 +5,7 @@ import { ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
 import type { ExchangeView } from '../../model/exchange-view.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
+import { type Complete, complete } from '../../runtime/complete.ts'
 import { Deadlines, type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { UpgradeConnection, type UpgradeOwner } from '../upgrade/connection.ts'
@@ -14,22 +15,22 @@ import { type ConnectionOwner, Http1Connection } from './connection.ts'
 /** Limits of {@link http1Pool}; all are per backend. */
 export interface PoolOptions {
   /** Most connections, including upgraded ones (WebSocket). Default 256. */
-  maxConnections?: number
+  maxConnections?: number | undefined
   /** Exchanges that may wait for a connection; one more gets a 503 at once. Default 1024. */
-  maxWaiting?: number
+  maxWaiting?: number | undefined
   /**
    * How long an unused connection is kept, ms; at least one second less than the backend announces. Default 4000. 0: every
    * request gets a new connection.
    */
-  keepAliveMs?: number
+  keepAliveMs?: number | undefined
   /** Largest response head, bytes; a larger one is a bad response (502). Default 65536. */
-  maxResponseHeadBytes?: number
+  maxResponseHeadBytes?: number | undefined
   /** Most interim responses (1xx) before the final one; with one more it is a bad response (502). Default 100. */
-  maxInterimResponses?: number
+  maxInterimResponses?: number | undefined
 }
 
 /** The defaults of {@link http1Pool}. */
-export const HTTP1_POOL_DEFAULTS: Readonly<Required<PoolOptions>> = Object.freeze({
+export const HTTP1_POOL_DEFAULTS: Readonly<Complete<PoolOptions>> = Object.freeze({
   maxConnections: 256,
   maxWaiting: 1024,
   keepAliveMs: 4000,
@@ -45,11 +46,11 @@ const STRAY_MS = 50
 
 /** The parts that the proxy shares with its pools. */
 interface Http1PoolDeps {
-  clock?: Clock
-  deadlines?: Deadlines
+  clock?: Clock | undefined
+  deadlines?: Deadlines | undefined
 }
 
-interface Settings extends Required<PoolOptions> {
+interface Settings extends Complete<PoolOptions> {
   readonly clock: Clock
   readonly deadlines: Deadlines
   /**
@@ -80,8 +81,7 @@ interface Offers {
 export function http1Pool(options: PoolOptions = {}, deps: Http1PoolDeps = {}): Pool {
   const clock = deps.clock ?? systemClock
   const settings: Settings = {
-    ...HTTP1_POOL_DEFAULTS,
-    ...options,
+    ...complete(HTTP1_POOL_DEFAULTS, options),
     clock,
     deadlines: deps.deadlines ?? new Deadlines(clock),
     carry(...args) {
