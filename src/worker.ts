@@ -40,14 +40,24 @@ async function openServer(): Promise<http.Server | SocketServer> {
     createProxy({ ...(job.options as ProxyOptions), logger: outbox.loggerOf(job.logs) })
     return (localProxies[0] as LocalProxy).createServer({ ...(tls !== null && { tls }) })
   }
-  const module = (await import(job.entry)) as { default?: unknown }
-  const server: unknown = typeof module.default === 'function' ? await module.default() : await module.default
+  const exported = defaultOf((await import(job.entry)) as Exports)
+  const server: unknown = typeof exported === 'function' ? await exported() : await exported
   const isServer = server instanceof http.Server || server instanceof https.Server
   if (isServer && !server.listening) return server as http.Server
   const what = isServer
     ? 'is a server that already listens; do not call listen() in the module'
     : 'must be a node:http server that does not listen yet, or a function that returns one'
   throw new TypeError(`${job.entry}: the default export of a module for serveModule() ${what}`)
+}
+
+interface Exports {
+  readonly default?: unknown
+}
+
+/** The default export. A module that a compiler or a bundler has made CommonJS has it in what node takes for the default export. */
+function defaultOf({ default: exported }: Exports): unknown {
+  const isCompiled = typeof exported === 'object' && exported !== null && '__esModule' in exported
+  return isCompiled ? (exported as Exports).default : exported
 }
 
 function namespaces(): string[] {

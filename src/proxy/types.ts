@@ -1,6 +1,5 @@
-import type http from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type https from 'node:https'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Server as SecureServer } from 'node:https'
 import type { Duplex, Readable } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
 import type { HeaderChanges, ProxyOptions, RouteOptions, TimeoutOptions } from '../config/options.ts'
@@ -70,7 +69,7 @@ export interface MiddlewareOptions {
 export type Middleware = (req: IncomingMessage, res: ServerResponse, next: (error?: unknown) => void) => void
 
 /** Any of node's HTTP/1.1 servers. */
-export type HttpServer = http.Server | https.Server
+export type HttpServer = Server | SecureServer
 
 /** Statistics of one backend. */
 export interface BackendStats {

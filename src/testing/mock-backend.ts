@@ -1,5 +1,5 @@
-import net, { type AddressInfo } from 'node:net'
-import tls from 'node:tls'
+import * as net from 'node:net'
+import * as tls from 'node:tls'
 import { answerAfterBody, Conversation, type ConversationOwner } from './mock-conversation.ts'
 import type { MockReply, MockRequest, MockScript, MockStep } from './mock-script.ts'
 
@@ -126,7 +126,7 @@ export async function mockBackend(
       listening.listen(socketPath === undefined ? { port, host } : { path: socketPath }, resolve)
     })
     listening.on('error', ignore)
-    if (socketPath === undefined) port = (listening.address() as AddressInfo).port
+    if (socketPath === undefined) port = (listening.address() as net.AddressInfo).port
   }
 
   async function stop(): Promise<void> {
@@ -197,7 +197,7 @@ export async function deadPort(): Promise<{ readonly port: number; readonly url:
   const server = net.createServer().unref()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const accepted = new Promise<net.Socket>((resolve) => server.once('connection', resolve))
-  const to = (server.address() as AddressInfo).port
+  const to = (server.address() as net.AddressInfo).port
   let near = await connectFrom(somePort(), to)
   while (near === null) near = await connectFrom(somePort(), to)
   const far = await accepted

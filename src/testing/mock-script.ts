@@ -1,4 +1,4 @@
-import type net from 'node:net'
+import type { Socket } from 'node:net'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { MockHeaders } from './mock-headers.ts'
 
@@ -93,7 +93,7 @@ export interface MockReply {
    * Hands the paused connection to the caller, before or after `raw()` has sent a 101. The caller reads all further data and
    * the end of the connection, starting with bytes that have already arrived after the request.
    */
-  takeOver(): net.Socket
+  takeOver(): Socket
 }
 
 /** Called when a head has arrived; the body may follow. It may respond after it has returned. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { relative } from 'node:path'
-import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { WebSocket } from 'ws'
 import { serveModule } from '../../src/index.ts'
 import { deadPort, manualClock, mockBackend } from '../../src/testing/index.ts'
@@ -230,6 +232,40 @@ test('the module can be a path from the current folder', { skip }, async () => {
   assert.equal((await get(`${running.address.url}/who`)).text, '1')
 })
 
+test('the module may be CommonJS, as a compiler or a bundler writes it', { skip }, async (t) => {
+  const server = "require('node:http').createServer((req, res) => res.end('compiled'))"
+  const modules = {
+    'written.cjs': `module.exports = ${server}`,
+    'compiled.cjs': `Object.defineProperty(exports, '__esModule', { value: true }); exports.default = () => ${server}`,
+  }
+  for (const [name, text] of Object.entries(modules)) {
+    await using running = await serveModule(temporary(t, name, text), { threads: 1, listen: LOOPBACK })
+    assert.equal((await get(running.address.url)).text, 'compiled')
+  }
+})
+
+test('threads run the file that imports the worker, by its URL or its path', { skip }, async (t) => {
+  const worker = new URL('../../src/worker.js', import.meta.url).href
+  const file = temporary(t, 'worker.mjs', `globalThis.marked = true\nawait import(${JSON.stringify(worker)})`)
+  const server = 'http.createServer((req, res) => res.end(String(globalThis.marked)))'
+  const entry = temporary(t, 'server.mjs', `import http from 'node:http'\nexport default ${server}`)
+  for (const module of [pathToFileURL(file), relative(process.cwd(), file)]) {
+    await using running = await serveModule(entry, { threads: 1, listen: LOOPBACK, module })
+    assert.equal((await get(running.address.url)).text, 'true')
+  }
+})
+
+test('a file that is not there, or does not import the worker, is named', { skip }, async (t) => {
+  const idle = temporary(t, 'idle.mjs', 'export {}')
+  const wrong: [module: string, message: RegExp][] = [
+    [idle, /could not start: it ended with code 0: file:.*idle\.mjs does not import 'heddle\/worker'$/],
+    [`${idle}.js`, /could not start: Cannot find module .*idle\.mjs\.js/],
+  ]
+  for (const [module, message] of wrong) {
+    await assert.rejects(serveModule(entryOf('echo'), { threads: 1, listen: LOOPBACK, module }), { message })
+  }
+})
+
 test('a thread that is asked to end while it starts is not reported as started', { skip }, async () => {
   const log = threadLog()
   const running = await serveModule(entryOf('limited', [['limit', '9']]), {
@@ -253,6 +289,11 @@ test('serveModule() rejects invalid options by name', async () => {
     [{}, /^serveModule: listen is missing/],
     [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; allowed: listen, logger, observer, threads/],
     [{ listen: 0, entry: 'server.js' }, /^serveModule: entry is unknown/],
+    [
+      { listen: 0, module: 7 },
+      /^serveModule: module is 7; allowed: the URL or the path of a file that imports 'heddle/,
+    ],
+    [{ listen: 0, module: '' }, /^serveModule: module is ""; allowed: the URL or the path/],
     [{ listen: 0, threads: 0 }, /^serveModule: threads is 0; allowed: a whole number/],
     [{ listen: 'localhost:8080' }, /^listen: it is 'localhost:8080'; allowed: a port/],
     [{ listen: {} }, /^listen: port is missing; give a whole number from 0 \(any free port\) to 65535$/],
@@ -263,6 +304,14 @@ test('serveModule() rejects invalid options by name', async () => {
     await assert.rejects(serveModule(entryOf('echo'), options as never), { name: 'TypeError', message })
   }
 })
+
+/** A file that is removed after the test. */
+function temporary(t: TestContext, name: string, text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'heddle-threads-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, name), text)
+  return join(folder, name)
+}
 
 /** A script of its own that starts `entry`; its end is the point. */
 function script(entry: URL, options = ''): string[] {

@@ -5,8 +5,7 @@
  * failure was told to the callback or to `error` listeners, and rejects only if there are none.
  */
 import { EventEmitter } from 'node:events'
-import type http from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { consoleLogger, type Logger } from '../../index.ts'
@@ -50,7 +49,7 @@ export class ProxyServer<
   /** The call whose passes are running. */
   #running: WebCall | WsCall | null = null
   /** The server of {@link listen}; the originals have it under this name. */
-  _server: http.Server | undefined
+  _server: Server | undefined
 
   constructor(options: ServerOptions = {}) {
     // A listener that rejects must not end the process.
