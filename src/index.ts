@@ -1,5 +1,12 @@
 export * from './balancers/index.ts'
-export { defineConfig, type HeddleConfig } from './config/heddle-config.ts'
+export {
+  defineConfig,
+  type FileOptions,
+  type HeddleConfig,
+  type ListenerOptions,
+  type ListenInput,
+  type Threads,
+} from './config/heddle-config.ts'
 export type * from './config/options.ts'
 export { type OptionFault, OptionsError } from './config/options-error.ts'
 export type * from './contracts/affinity.ts'

@@ -158,6 +158,7 @@ const PROGRAMS: Readonly<Record<string, readonly Program[]>> = {
       },
     },
   ],
+  'docs/bundlers.md: Tests': [{ check: passes(/^Tests: +[1-9]\d* passed/m) }],
   'docs/recipes.md: vitest': [{ check: passes(/Tests +[1-9]\d* passed/) }],
   'docs/recipes.md: jest': [{ check: passes(/^Tests: +[1-9]\d* passed/m) }],
   'docs/recipes.md: TLS': [
@@ -181,6 +182,9 @@ const PROGRAMS: Readonly<Record<string, readonly Program[]>> = {
   'docs/testing.md: Logs': [{ check: passes() }],
   'docs/testing.md: Suites for your own policies': [{ check: passes() }],
 }
+
+/** heddle as it is here, or where test/package has installed the packed package. */
+const INSTALLED = process.env.HEDDLE_INSTALLED ?? PACKAGE_ROOT
 
 const found = new Map<string, Block[]>()
 for (const block of documents().flatMap(blocksOf)) {
@@ -207,6 +211,7 @@ for (const [name, blocks] of found) {
 const RUNNERS: Readonly<Record<string, readonly string[]>> = {
   vitest: ['node_modules/vitest/vitest.mjs', 'run', '--no-color'],
   jest: ['--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--no-color'],
+  'jest in CommonJS': ['node_modules/jest/bin/jest.js', '--no-color'],
 }
 
 async function runs(t: TestContext, block: Block, { check, ownBackends = false }: Program): Promise<void> {
@@ -221,13 +226,13 @@ async function runs(t: TestContext, block: Block, { check, ownBackends = false }
   }
   const folder = mkdtempSync(join(tmpdir(), 'heddle-program-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
-  install(folder, runner === '' ? text : `${text} from '${runner}'`)
+  install(folder, runner === '' ? text : `${text} from '${runner.split(' ', 1)}'`)
   const config = blocksOf(block.file).find(({ comment }) => comment === `config: ${runner}`)
   writeFileSync(join(folder, 'package.json'), config?.text ?? '{}')
   writeFileSync(join(folder, 'cert.pem'), certificate)
   writeFileSync(join(folder, 'key.pem'), key)
   writeFileSync(
-    join(folder, runner === '' ? 'example.mjs' : 'example.test.mjs'),
+    join(folder, runner === '' ? 'example.mjs' : runner.endsWith('CommonJS') ? 'example.test.js' : 'example.test.mjs'),
     text.replace(/\b(?:8080|8443|300\d)\b/g, (port) => String(ports.get(port))),
   )
   const script = startScript(t, RUNNERS[runner] ?? ['example.mjs'], folder)
@@ -257,10 +262,13 @@ async function backendAt(t: TestContext, name: string, port: number): Promise<vo
 
 /** Puts heddle, and the packages that `text` imports, into node_modules of the folder. */
 function install(folder: string, text: string): void {
-  const imported = Array.from(text.matchAll(/ from '((?:@[^/']+\/)?[^./'][^/']*)/g), ([, name = '']) => name)
+  const imported = Array.from(
+    text.matchAll(/(?: from |\brequire\()'((?:@[^/']+\/)?[^./'][^/']*)/g),
+    ([, name = '']) => name,
+  )
   for (const name of new Set(imported.filter((one) => !one.startsWith('node:')))) {
     const to = join(folder, 'node_modules', name)
     mkdirSync(dirname(to), { recursive: true })
-    symlinkSync(name === 'heddle' ? PACKAGE_ROOT : join(PACKAGE_ROOT, 'node_modules', name), to, 'junction')
+    symlinkSync(name === 'heddle' ? INSTALLED : join(PACKAGE_ROOT, 'node_modules', name), to, 'junction')
   }
 }

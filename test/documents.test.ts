@@ -96,7 +96,16 @@ function isConfiguration(block: Block, value: object): void {
 }
 
 test('the comments before blocks are known ones', () => {
-  const known = ['', 'test', 'test: vitest', 'test: jest', 'config: jest', 'config: production', 'config: nginx']
+  const known = [
+    '',
+    'test',
+    'test: vitest',
+    'test: jest',
+    'test: jest in CommonJS',
+    'config: jest',
+    'config: production',
+    'config: nginx',
+  ]
   for (const { where, comment } of BLOCKS) assert.ok(known.includes(comment), `${where}: <!-- ${comment} -->`)
 })
 

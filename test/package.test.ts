@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
 
@@ -55,6 +57,16 @@ test('the JSON Schema of the configuration file is exported', () => {
   const schema = require('heddle/schema.json') as { properties: Record<string, unknown> }
   assert.ok('backends' in schema.properties)
   assert.ok('listen' in schema.properties)
+})
+
+test('the declarations need no esModuleInterop', () => {
+  const folder = fileURLToPath(new URL('../cjs/', import.meta.url))
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.d.ts'))
+  const wrong = files.filter((name) =>
+    /^import (?:type )?\w+(?:,| from) .*'node:/m.test(readFileSync(folder + name, 'utf8')),
+  )
+  assert.ok(files.length > 100)
+  assert.deepEqual(wrong, [], "these have `import http from 'node:http'` in place of `import * as http` or names")
 })
 
 /** Without the mark that node and esbuild give to a module with a default export. */

@@ -1,3 +1,7 @@
+import type { FileOptions, ListenerOptions, ListenInput, Threads } from '../index.ts'
+
+export type { FileOptions, ListenerOptions, ListenInput, Threads }
+
 /** Levels of diagnostics, the most verbose first. */
 export const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
 /** One of {@link LEVELS}. */
@@ -10,43 +14,6 @@ export type Format = (typeof FORMATS)[number]
 
 /** The defaults of the options that only the command has. */
 export const DEFAULTS = Object.freeze({ port: 8080, threads: 1, access: 'combined', level: 'info' } as const)
-
-/** The options of a configuration file that `createProxy()` does not have. */
-export interface FileOptions {
-  /** Location of the JSON Schema, for editors. */
-  $schema?: string | undefined
-  /** Where to listen. Default 8080, on all addresses. */
-  listen?: ListenInput | readonly ListenInput[] | undefined
-  /** Number of threads, `auto` (one for each CPU), or bounds between which the number follows the load. Default 1. */
-  threads?: Threads | undefined
-  /** Output of the command. */
-  log?:
-    | {
-        /** Format of the access log, on standard output. Default `combined`. */
-        access?: Format | undefined
-        /** Least severe level of the diagnostics, on standard error. Default `info`. */
-        level?: Level | undefined
-      }
-    | undefined
-}
-
-/** Number of threads. */
-export type Threads = number | 'auto' | { readonly min: number; readonly max: number }
-
-/** One address to listen on: a port, `HOST:PORT`, or an object. */
-export type ListenInput = number | string | ListenerOptions
-
-/** An address to listen on, with its options. */
-export interface ListenerOptions {
-  /** 0: any free port. */
-  readonly port: number
-  /** Default: all addresses. */
-  readonly host?: string | undefined
-  /** Serves `https:`. Paths of PEM files, relative to the folder of the configuration file, or PEM texts. */
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined
-  /** Sends every request to the first listener with `tls`, by 308. */
-  readonly redirect?: 'https' | undefined
-}
 
 /** An option of the command that `createProxy()` does not have: its check, its wording and its JSON Schema. */
 interface FileOption<T> {

@@ -1,23 +1,44 @@
 import type { AccessLogFormat, ProxyOptions } from './options.ts'
 
-/** What a configuration file of the command contains: the options of `createProxy()`, and those of the command itself. */
-export interface HeddleConfig extends ProxyOptions {
+/** The options of a configuration file that `createProxy()` does not have. */
+export interface FileOptions {
   /** Location of the JSON Schema, for editors. */
   $schema?: string | undefined
-  /** Where to listen: a port, its digits, or `HOST:PORT`. A port without a host means all addresses. Default 8080. */
-  listen?: number | string | undefined
+  /** Where to listen. Default 8080, on all addresses. */
+  listen?: ListenInput | readonly ListenInput[] | undefined
   /** Number of threads, `auto` (one for each CPU), or bounds between which the number follows the load. Default 1. */
-  threads?: number | 'auto' | { readonly min: number; readonly max: number } | undefined
+  threads?: Threads | undefined
   /** Output of the command. */
   log?:
     | {
-        /** Format of the access log on standard output. Default `combined`. */
-        readonly access?: AccessLogFormat | undefined
-        /** Least severe level of the diagnostics on standard error. Default `info`. */
-        readonly level?: 'debug' | 'info' | 'warn' | 'error' | 'silent' | undefined
+        /** Format of the access log, on standard output. Default `combined`. */
+        access?: AccessLogFormat | undefined
+        /** Least severe level of the diagnostics, on standard error. Default `info`. */
+        level?: 'debug' | 'info' | 'warn' | 'error' | 'silent' | undefined
       }
     | undefined
 }
+
+/** Number of threads. */
+export type Threads = number | 'auto' | { readonly min: number; readonly max: number }
+
+/** One address to listen on: a port, `HOST:PORT`, or an object. */
+export type ListenInput = number | string | ListenerOptions
+
+/** An address to listen on, with its options. */
+export interface ListenerOptions {
+  /** 0: any free port. */
+  readonly port: number
+  /** Default: all addresses. */
+  readonly host?: string | undefined
+  /** Serves `https:`. Paths of PEM files, relative to the folder of the configuration file, or PEM texts. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined
+  /** Sends every request to the first listener with `tls`, by 308. */
+  readonly redirect?: 'https' | undefined
+}
+
+/** What a configuration file of the command contains: the options of `createProxy()`, and those of the command itself. */
+export interface HeddleConfig extends ProxyOptions, FileOptions {}
 
 /** Returns the configuration as it is; for editors and compilers, which then know its type: `export default defineConfig({ ... })`. */
 export function defineConfig(config: HeddleConfig): HeddleConfig {

@@ -104,7 +104,7 @@ function camelCase(name: string): string {
   return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
 }
 
-type Named = InterceptorName | { readonly name: InterceptorName; readonly [option: string]: unknown }
+type Named = InterceptorName | { readonly name: InterceptorName }
 
 function named(wanted: Named): Exclude<Named, string> {
   return typeof wanted === 'string' ? { name: wanted } : wanted

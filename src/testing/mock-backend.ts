@@ -37,6 +37,7 @@ export interface MockBackend extends AsyncDisposable {
   readonly scriptErrors: unknown[]
   /** Number of connections so far, including closed ones. */
   readonly connections: number
+  /** Number of connections that are open now. */
   readonly openConnections: number
   /** Waits for the first complete request that no earlier call has returned. Rejects when the backend is closed. */
   nextRequest(): Promise<MockRequest>

@@ -5,6 +5,7 @@ import { fieldLines, find, flatHeaders, hasFraming, headText, type MockHeaders }
 import { type Recorded, RequestReader } from './mock-request.ts'
 import type { MockAnswer, MockHead, MockReply, MockRequest, MockStep } from './mock-script.ts'
 
+/** Sends a response once the whole request has arrived, after `100 Continue` if it is expected. */
 export async function answerAfterBody(request: MockRequest, reply: MockReply, answer: MockAnswer): Promise<void> {
   if (request.expectsContinue) reply.continue()
   await request.body()
@@ -13,10 +14,15 @@ export async function answerAfterBody(request: MockRequest, reply: MockReply, an
 
 /** The backend of a {@link Conversation}. */
 export interface ConversationOwner {
+  /** The step for the next request. */
   nextStep(): MockStep
+  /** A head has arrived. */
   onHead(request: MockRequest): void
+  /** A request has arrived to its last byte. */
   onComplete(request: MockRequest): void
+  /** A request is malformed; the text says how. */
   onFault(fault: string): void
+  /** A handler has thrown. */
   onScriptError(error: unknown): void
 }
 

@@ -11,23 +11,28 @@ export function flatHeaders(headers: MockHeaders = []): HeaderList {
   )
 }
 
+/** The values of a header, by name in any case, in their order. */
 export function all(headers: Readonly<HeaderList>, name: string): string[] {
   const lower = name.toLowerCase()
   return headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === lower)
 }
 
+/** The first value of a header. */
 export function find(headers: Readonly<HeaderList>, name: string): string | undefined {
   return all(headers, name)[0]
 }
 
+/** Whether the headers say how long the body is. */
 export function hasFraming(headers: Readonly<HeaderList>): boolean {
   return find(headers, 'content-length') !== undefined || find(headers, 'transfer-encoding') !== undefined
 }
 
+/** A head as it is sent, with the empty line. */
 export function headText(status: number, reason: string, headers: Readonly<HeaderList>): string {
   return `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(headers)}\r\n`
 }
 
+/** The lines of headers as they are sent. */
 export function fieldLines(headers: Readonly<HeaderList>): string {
   let text = ''
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`

@@ -8,11 +8,15 @@ import { flatHeaders, type MockHeaders } from './mock-headers.ts'
 
 /** A request that a {@link mockPool} was asked to send. */
 export interface MockPoolRequest {
+  /** The backend that was picked. */
   readonly backend: Backend
+  /** The exchange that the request belongs to. */
   readonly exchange: ExchangeView
+  /** The head as a backend would get it. */
   readonly head: RequestHead
   /** Complete before the script is called; empty if there is none, or if `readsBody` is false. */
   readonly body: Buffer
+  /** Those of the request; `null` if there are none. */
   readonly trailers: HeaderList | null
 }
 
@@ -26,9 +30,11 @@ export interface MockPoolAnswer {
   readonly reason?: string | undefined
   /** `Content-Length` is added, or `Transfer-Encoding: chunked` if there are `chunks`, unless the headers have either. */
   readonly headers?: MockHeaders | undefined
+  /** The whole body. Default empty. */
   readonly body?: string | Uint8Array | undefined
   /** In place of `body`: pieces that arrive one after another, of unknown total length. */
   readonly chunks?: readonly (string | Uint8Array)[] | undefined
+  /** Trailers after the body. Default none. */
   readonly trailers?: MockHeaders | undefined
   /** Ends the response in place of a regular end: a truncated response. */
   readonly error?: ProxyError | undefined

@@ -16,11 +16,13 @@ export interface MockHead {
 
 /** A complete response. */
 export interface MockAnswer extends MockHead {
+  /** The whole body; text as UTF-8. Default empty. */
   readonly body?: string | Uint8Array | undefined
   /** In place of `body`: pieces, each of which is a chunk on the wire. */
   readonly chunks?: readonly (string | Uint8Array)[] | undefined
   /** Send the body in chunks. Default: true if `chunks` or `trailers` are given; otherwise with `Content-Length`. */
   readonly chunked?: boolean | undefined
+  /** Trailers after the body. Default none. */
   readonly trailers?: MockHeaders | undefined
 }
 
@@ -28,6 +30,7 @@ export interface MockAnswer extends MockHead {
 export interface MockRequest {
   /** Number of the connection that carried it; the first is 1. */
   readonly connection: number
+  /** As received. */
   readonly method: string
   /** Path and query as received. */
   readonly path: string
@@ -35,6 +38,7 @@ export interface MockRequest {
   readonly version: string
   /** Every byte of the head, as latin1, including the empty line. */
   readonly rawHead: string
+  /** Names and values in turn, as received. */
   readonly headers: HeaderList
   /** The body so far, without its framing. */
   readonly bodyBytes: Buffer
@@ -54,6 +58,7 @@ export interface MockRequest {
   body(): Promise<Buffer>
   /** Stops reading from the connection, to simulate a slow reader. */
   pause(): void
+  /** Reads on after {@link pause}. */
   resume(): void
 }
 
@@ -61,6 +66,7 @@ export interface MockRequest {
 export interface MockReply {
   /** Resolves when the connection has been closed, by either side. */
   readonly closed: Promise<void>
+  /** The connection has been closed, by either side. */
   readonly isClosed: boolean
   /** Sends everything in one write: head, body, trailers, end. */
   send(answer?: MockAnswer): void

@@ -2,9 +2,11 @@ import type { Logger } from '../contracts/logger.ts'
 
 /** One call of a {@link recordingLogger}. */
 export interface LogEntry {
+  /** The method that was called. */
   readonly level: 'debug' | 'info' | 'warn' | 'error'
   /** The object that was passed, not a copy. */
   readonly fields: Readonly<Record<string, unknown>>
+  /** The text that was passed. */
   readonly message: string
 }
 

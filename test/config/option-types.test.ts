@@ -253,6 +253,7 @@ describe('an option that is undefined counts as not given', () => {
   test('threads and listening', async () => {
     const threads = {
       threads: undefined,
+      listeners: undefined,
       spread: undefined,
       scale: {
         growAbove: undefined,

@@ -1,10 +1,9 @@
 // The packed package, installed by npm in projects outside the repository: `npm run test:package`.
 import assert from 'node:assert/strict'
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { checkBlocks, runnableBlocks } from './code-blocks.js'
-import { away, folderWith, node, ROOT, run, scratchProjects, start, tool, write } from './scratch.js'
+import { away, folderWith, node, ROOT, run, runWith, scratchProjects, start, tool, write } from './scratch.js'
 
 /** What fixtures/app prints. */
 const WORKS = { request: 'backend /a', upgrade: 'hello', threads: 'backend /b 2', dropIns: 'object function' }
@@ -29,6 +28,14 @@ describe('node', () => {
   test('has the CommonJS build if it cannot require ES modules', async () => {
     const folder = folderWith(today, ['app.cjs'])
     assert.deepEqual(JSON.parse(await node(folder, '--no-experimental-require-module', 'app.cjs')), WORKS)
+  })
+
+  test('finds every export', async () => {
+    const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    const names = Object.keys(exports).map((path) => path.replace('.', 'heddle'))
+    const script = `for (const name of ${JSON.stringify(names)}) require('node:fs').statSync(require.resolve(name))`
+    await node(today, '--eval', script)
+    await node(today, '--no-experimental-require-module', '--eval', script)
   })
 
   test('runs the command', async () => {
@@ -199,19 +206,27 @@ describe('examples', () => {
 })
 
 describe('documents', () => {
-  test('every code block that imports heddle compiles', async () => {
-    await checkBlocks(today)
+  test('their code compiles', async () => {
+    // Each block of the documents is in one of these files; test/documents.test.ts sees to that.
+    const snippets = readdirSync(join(ROOT, 'test/snippets'))
+    const folder = folderWith(today, [])
+    write(join(folder, 'package.json'), '{ "type": "module" }')
+    for (const name of snippets) {
+      const text = readFileSync(join(ROOT, 'test/snippets', name), 'utf8')
+      const asUsers = text.replaceAll(/'(?:..\/){2}src\/(?:testing\/)?index.ts'/g, (path) =>
+        path.includes('testing') ? "'heddle/testing'" : "'heddle'",
+      )
+      write(join(folder, name), asUsers)
+    }
+    // A module that is only augmented is not looked for.
+    snippets.push(basename(write(join(folder, 'packages.ts'), "import 'express-session'\n")))
+    const options = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', '--module', 'nodenext']
+    const tsc = join(today, 'node_modules/typescript7/bin/tsc')
+    await node(folder, tsc, ...options, '--target', 'es2022', '--types', 'node', ...snippets)
   })
 
-  for (const { name, script } of runnableBlocks()) {
-    test(`${name} runs as it stands`, async () => {
-      const folder = folderWith(today, [])
-      write(join(folder, 'block.mjs'), script)
-      const { url, stop } = start(folder, 'block.mjs')
-      const response = await fetch(`${await url}/a`)
-      assert.equal(response.status, 200)
-      await response.text()
-      await stop()
-    })
-  }
+  test('their programs run', async () => {
+    const installed = { HEDDLE_INSTALLED: join(today, 'node_modules/heddle') }
+    await runWith(installed, process.execPath, ROOT, '--test', 'dist/test/document-scripts.test.js')
+  })
 })

@@ -18,7 +18,8 @@ const ours = (name) => `${name}@${devDependencies[name]}`
 /** What a user of today has. The second one has the oldest compiler, and the types of node that it can read. */
 const PROJECTS = {
   today: [
-    ...['@types/node', '@types/express', '@types/koa', '@types/ws', 'express', 'koa', 'jose', 'pino', 'ws'].map(ours),
+    ...['express', 'express-session', 'koa', 'ws'].flatMap((name) => [ours(name), ours(`@types/${name}`)]),
+    ...['@types/node', 'jose', 'pino'].map(ours),
     ...['esbuild', 'vite', 'vitest'].map(ours),
     `typescript7@npm:typescript@${devDependencies.typescript}`,
     'typescript@5',
@@ -88,14 +89,19 @@ function npm(cwd, ...args) {
 }
 
 /** Runs a program. @returns what it has written; an error has that, too. */
-export async function run(command, cwd, ...args) {
+export function run(command, cwd, ...args) {
+  return runWith({}, command, cwd, ...args)
+}
+
+/** The same with more variables in its environment. */
+export async function runWith(variables, command, cwd, ...args) {
   try {
     const { stdout } = await execute(command, args, {
       cwd,
       encoding: 'utf8',
       maxBuffer: 1 << 26,
       timeout: 180_000,
-      env: ENV,
+      env: { ...ENV, ...variables },
     })
     return stdout
   } catch (error) {

@@ -98,3 +98,9 @@ export function sticky(
   }
   return [proxy, byName]
 }
+
+export async function bundledWorker(): Promise<void> {
+  const executor = workerThreads({ module: new URL('./worker.mjs', import.meta.url) })
+  const proxy = createProxy({ target: 'http://127.0.0.1:3001', executor })
+  await proxy.listen(8080)
+}

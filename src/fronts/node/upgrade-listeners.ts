@@ -1,6 +1,5 @@
-import type http from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type https from 'node:https'
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http'
+import type { Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../runtime/clock.ts'
 import { filterUpgrades } from '../node-internals.ts'
@@ -13,7 +12,7 @@ import { protocolsOf } from './upgrade.ts'
  */
 
 /** Any of node's HTTP/1.1 servers. */
-export type Server = http.Server | https.Server
+export type Server = HttpServer | HttpsServer
 
 /** A listener of 'upgrade' events. */
 export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void
