@@ -32,9 +32,10 @@ export class Requests {
   }
 
   readonly web: Proxy['web'] = (req, res, overrides) => {
-    const upgrade = takeFromApplication(req)
-    if (upgrade !== null) return this.ws(req, upgrade.socket, upgrade.head, overrides && givingBack(overrides, upgrade))
     try {
+      const upgrade = takeFromApplication(req)
+      if (upgrade !== null)
+        return this.ws(req, upgrade.socket, upgrade.head, overrides && givingBack(overrides, upgrade))
       const call = isOverrides(overrides)
         ? { ...resolveOverrides(this.#core, this.#groups, overrides, 'web'), body: overrides.body }
         : null

@@ -10,16 +10,30 @@ export function nearest(name: string, names: readonly string[]): string | null {
   return longer.length === 1 ? (longer[0] ?? null) : null
 }
 
-/** The number of letters to insert, delete or replace (Levenshtein). */
+/** The number of letters to insert, delete, replace, or swap with the next one (optimal string alignment). */
 function editDistance(a: string, b: string): number {
+  let before: number[] = []
   let row = Array.from({ length: b.length + 1 }, (_, column) => column)
-  for (const [line, letter] of [...a].entries()) {
-    const next = [line + 1]
+  for (let line = 1; line <= a.length; line += 1) {
+    const next = [line]
     for (let column = 1; column <= b.length; column += 1) {
-      const replaced = (row[column - 1] ?? 0) + (letter === b[column - 1] ? 0 : 1)
-      next.push(Math.min(replaced, (row[column] ?? 0) + 1, (next[column - 1] ?? 0) + 1))
+      const isSame = a[line - 1] === b[column - 1]
+      const isSwapped = line > 1 && a[line - 1] === b[column - 2] && a[line - 2] === b[column - 1]
+      next.push(
+        Math.min(
+          at(row, column - 1) + (isSame ? 0 : 1),
+          at(row, column) + 1,
+          at(next, column - 1) + 1,
+          isSwapped ? at(before, column - 2) + 1 : Number.POSITIVE_INFINITY,
+        ),
+      )
     }
+    before = row
     row = next
   }
-  return row.at(-1) ?? 0
+  return at(row, b.length)
+}
+
+function at(row: readonly number[], column: number): number {
+  return row[column] ?? Number.POSITIVE_INFINITY
 }

@@ -61,6 +61,7 @@ test('a wrong command line is one line on standard error, and exit code 2', asyn
     [['--bakend', 'x'], /^heddle: unknown flag --bakend; did you mean --backend\?; see heddle --help\n$/],
     [['--no-threads'], /^heddle: unknown flag --no-threads; .*\n$/],
     [['chek'], /^heddle: unknown command chek; did you mean check\?; see heddle --help\n$/],
+    [['chcek'], /did you mean check\?/],
     [['my.yaml'], /^heddle: unknown command my\.yaml; did you mean --config my\.yaml\?; see heddle --help\n$/],
     [['localhost:1'], /^heddle: unknown command localhost:1; did you mean --backend localhost:1\?; see .*\n$/],
     [['help', 'lisen'], /^heddle: no help about lisen; did you mean listen\?; topics: file, .*\n$/],

@@ -189,7 +189,7 @@ test('a stream that throws as a bad request is answered is destroyed, and the lo
   const parts = {
     clock: manualClock(),
     observers: { notify() {}, has: () => false },
-    refusals: { tell() {} },
+    failures: { tell() {} },
     accessLog: null,
     logger: { debug() {}, error: (_fields: object, text: string) => errors.push(text) },
   } as unknown as Services
