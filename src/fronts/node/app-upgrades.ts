@@ -7,7 +7,17 @@ import { isEnding } from './front.ts'
 import { linger } from './linger.ts'
 import { afterEarlierResponse } from './pipeline.ts'
 import { protocolsOf, serveOrdinary } from './upgrade.ts'
-import { afterOthers, hasOthers, isTaken, listenToUpgrades, type Server, takeUpgrade } from './upgrade-listeners.ts'
+import {
+  afterOthers,
+  applicationOf,
+  hasOthers,
+  holdConnection,
+  isTaken,
+  listenToUpgrades,
+  type Server,
+  takeUpgrade,
+  unlessResponded,
+} from './upgrade-listeners.ts'
 
 /** Bytes that a client may send before it has its response; after that reading stops. */
 const MAX_EARLY_BYTES = 65_536
@@ -27,29 +37,36 @@ export interface UpgradeConnection {
  * Runs the upgrades (WebSockets) of `server` through `app`, as node runs its requests: a middleware of a proxy that gets one carries
  * it, under the mount path and behind the guards (sessions, authentication) of ordinary requests. What the application responds itself,
  * such as its 401 or 404, is sent, and ends the connection. If `server` has 'upgrade' listeners of others (such as `ws` or socket.io), the
- * application's response waits until they have kept silent for 10 s.
- * @param app what node's 'request' event calls: an Express application, `app.callback()` of Koa.
+ * application's response waits until they have kept silent for 10 s; upgrades to which they respond at once never reach it. If it throws
+ * or rejects, the client gets 500, and the error is left to the process, as it is for requests. A second call with the same application
+ * does nothing.
+ * @param app what node's 'request' event calls: an Express application, `app.callback()` of Koa, `fastify.routing`.
  * @returns `server`.
+ * @throws Error if the upgrades of `server` go through another application.
  */
 export function handleUpgrades<S extends Server>(
   server: S,
   app: (req: IncomingMessage, res: ServerResponse) => unknown,
   clock: Clock = systemClock,
 ): S {
+  const before = applicationOf(server)
+  if (before === app) return server
+  if (before !== undefined) {
+    const advice = 'call it once, with the outermost application'
+    throw new Error(`handleUpgrades: the upgrades of this server go through another application already; ${advice}`)
+  }
   listenToUpgrades(
     server,
     () => true,
     (req, socket, head) => {
-      // Node has removed its own handlers.
-      socket.on('error', ignore)
       const serve = (): void => {
         if (socket.destroyed || isEnding(req.socket) || isTaken(req)) return
         if (protocolsOf(req).length === 0) serveOrdinary(req, socket, head, app)
         else new ApplicationUpgrade(server, req, socket, head, clock).run(app)
       }
-      // What other proxies take at once is not for the application.
-      process.nextTick(() => afterEarlierResponse(req.socket, socket, serve))
+      unlessResponded(socket, () => afterEarlierResponse(req.socket, socket, serve))
     },
+    app,
   )
   return server
 }
@@ -103,7 +120,18 @@ class ApplicationUpgrade implements UpgradeConnection {
     ;(this.#req as { [UPGRADE]?: ApplicationUpgrade })[UPGRADE] = this
     // The end of the connection is noticed only while reading. Others may want to read themselves.
     if (!hasOthers(this.#server)) this.socket.on('data', this.#onEarly).on('end', this.#onEnd)
-    app(this.#req, this.#res)
+    holdConnection(this.socket)
+    const onThrown = (thrown: unknown): never => {
+      if (!this.#res.headersSent) this.#res.writeHead(500).end()
+      else this.socket.destroy()
+      throw thrown
+    }
+    try {
+      const result = app(this.#req, this.#res)
+      if (result instanceof Promise) result.catch(onThrown)
+    } catch (thrown) {
+      onThrown(thrown)
+    }
   }
 
   get head(): Buffer {

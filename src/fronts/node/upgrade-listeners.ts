@@ -22,21 +22,30 @@ const TAKES = Symbol.for('heddle.takes-upgrade')
 /** Key on a request whose upgrade a proxy has taken. Shared with other copies of this package. */
 const TAKEN = Symbol.for('heddle.upgrade-taken')
 
-type OurListener = UpgradeListener & { readonly [TAKES]: (req: IncomingMessage) => boolean }
+/** Key on our listeners: the application that they run upgrades through. Shared with other copies of this package. */
+const APPLICATION = Symbol.for('heddle.runs-application')
+
+type OurListener = UpgradeListener & {
+  readonly [TAKES]: (req: IncomingMessage) => boolean
+  readonly [APPLICATION]?: unknown
+}
 type Marked = IncomingMessage & { [TAKEN]?: boolean }
 
 /** How long the listeners of others may keep silent about an upgrade that no proxy takes, ms. */
 export const OTHERS_MS = 10_000
 
-/** Listens to the upgrades of `server` as one of ours. @param takes whether `serve` will respond to a request. */
+/**
+ * Listens to the upgrades of `server` as one of ours.
+ * @param takes whether `serve` will respond to a request.
+ * @param application see {@link applicationOf}.
+ */
 export function listenToUpgrades(
   server: Server,
   takes: (req: IncomingMessage) => boolean,
   serve: UpgradeListener,
+  application?: unknown,
 ): void {
-  const listener: OurListener = Object.assign<UpgradeListener, Pick<OurListener, typeof TAKES>>(serve, {
-    [TAKES]: takes,
-  })
+  const listener: OurListener = Object.assign(serve, { [TAKES]: takes, [APPLICATION]: application })
   server.on('upgrade', listener)
   keepOrdinary(server)
 }
@@ -52,7 +61,15 @@ export function attachUpgrades(
   serve: UpgradeListener,
 ): void {
   const listener: UpgradeListener = (req, socket, head) => {
-    if (takes(req)) return serve(req, socket, head)
+    if (takes(req)) {
+      // The proxy logs that it stands aside.
+      if (!takeUpgrade(req)) return serve(req, socket, head)
+      return unlessResponded(socket, () => {
+        returnUpgrade(req)
+        holdConnection(socket)
+        serve(req, socket, head)
+      })
+    }
     const ours = oursOf(server)
     if (ours[0] !== listener || ours.some((one) => one[TAKES](req))) return
     afterOthers(server, req, socket, clock, (isFree) => {
@@ -78,10 +95,36 @@ export function afterOthers(
   // Node has removed its own handler: without one, a reset would end the process.
   socket.on('error', ignore)
   clock.schedule(OTHERS_MS, () => {
-    const isUsed =
-      bytesWritten(socket) !== before || socket.listenerCount('data') + socket.listenerCount('readable') > 0
-    then(!isTaken(req) && !isUsed && socket.writable)
+    then(!isTaken(req) && bytesWritten(socket) === before && !isInUse(socket) && socket.writable)
   })
+}
+
+/**
+ * Calls `then` after all listeners of an 'upgrade' event have been called, unless one of them has responded at once, as `ws` and
+ * socket.io do for their paths.
+ */
+export function unlessResponded(socket: Duplex, then: () => void): void {
+  // Node has removed its own handler: without one, a reset would end the process.
+  socket.on('error', ignore)
+  process.nextTick(() => {
+    if (!isInUse(socket) && !socket.writableEnded) then()
+  })
+}
+
+/**
+ * Makes a connection count as written to. engine.io (socket.io) ends each connection on which nothing has been written 1 s after an
+ * upgrade that is not for it, unless its option `destroyUpgrade` is false. Backends and guards may take longer.
+ */
+export function holdConnection(socket: Duplex): void {
+  if (bytesWritten(socket) > 0) return
+  const written = (): unknown => Reflect.get(Object.getPrototypeOf(socket), 'bytesWritten', socket)
+  if (typeof written() !== 'number') return
+  Object.defineProperty(socket, 'bytesWritten', { configurable: true, get: () => Math.max(1, Number(written() ?? 0)) })
+}
+
+/** The application that the upgrades of `server` go through; `undefined` if there is none. */
+export function applicationOf(server: Server): unknown {
+  return oursOf(server).find((one) => one[APPLICATION] !== undefined)?.[APPLICATION]
 }
 
 /** Whether `server` has 'upgrade' listeners that are not ours. */
@@ -108,6 +151,11 @@ export function returnUpgrade(req: Marked): void {
 
 function oursOf(server: Server): OurListener[] {
   return (server.listeners('upgrade') as UpgradeListener[]).filter((one): one is OurListener => TAKES in one)
+}
+
+/** Whether somebody reads the connection. Node has removed its own listeners. */
+function isInUse(socket: Duplex): boolean {
+  return socket.listenerCount('data') + socket.listenerCount('readable') > 0
 }
 
 /** What an application uses as a socket may not count. */
