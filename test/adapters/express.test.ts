@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { RequestListener } from 'node:http'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
@@ -12,22 +12,12 @@ import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { converse } from '../support/raw-client.ts'
 import { gate, queue } from '../support/running-proxy.ts'
-import { consume, echoBackend, MULTIPART, type Serving, serve } from './serving.ts'
+import { consume, echoBackend, MULTIPART, refusalOf, type Serving, serve } from './serving.ts'
 
 const express4: typeof express5 = createRequire(import.meta.url)('express4')
 
 /** Reads the body and keeps nothing, as parsers of multipart forms do. */
 const consumeFirst: RequestHandler = (req, _res, next) => void consume(req).then(() => next())
-
-/** How an upgrade is refused: the status and the body. */
-async function refusalOf(url: string): Promise<[number | undefined, string]> {
-  const socket = new WebSocket(url)
-  socket.on('error', () => {})
-  const [, response] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage]
-  const body = await consume(response)
-  socket.terminate()
-  return [response.statusCode, body]
-}
 
 for (const [name, express] of [
   ['Express 5', express5],

@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import http, { type IncomingMessage, type RequestListener } from 'node:http'
-import { WebSocketServer } from 'ws'
+import { Server } from 'socket.io'
+import { WebSocket, WebSocketServer } from 'ws'
 import type { ExchangeRecord, Proxy } from '../../src/index.ts'
 import { listening, queue } from '../support/running-proxy.ts'
 
@@ -33,13 +35,20 @@ export async function serve(listener: RequestListener, proxy: Proxy): Promise<Se
 }
 
 /** Says to every WebSocket message which path it came on. */
-export async function echoBackend(): Promise<{ readonly url: string } & AsyncDisposable> {
+export async function echoBackend(): Promise<{ readonly url: string; readonly connections: number } & AsyncDisposable> {
+  let connections = 0
   const server = http.createServer()
   const sockets = new WebSocketServer({ server })
-  sockets.on('connection', (socket, req) => socket.on('message', (text) => socket.send(`${req.url}: ${text}`)))
+  sockets.on('connection', (socket, req) => {
+    connections++
+    socket.on('message', (text) => socket.send(`${req.url}: ${text}`))
+  })
   const port = await listening(server)
   return {
     url: `http://127.0.0.1:${port}`,
+    get connections() {
+      return connections
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets.clients) socket.terminate()
       sockets.close()
@@ -60,4 +69,26 @@ export async function consume(req: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of req) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks).toString()
+}
+
+/** A server of socket.io that responds to 'say' with its name and the text. */
+export async function socketIoBackend(name: string): Promise<{ readonly url: string } & AsyncDisposable> {
+  const server = http.createServer()
+  const sockets = new Server(server)
+  sockets.on('connection', (socket) => socket.on('say', (text, reply) => reply(`${name} ${text}`)))
+  const port = await listening(server)
+  return {
+    url: `http://127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: async () => sockets.close(),
+  }
+}
+
+/** How an upgrade is refused: the status and the body. */
+export async function refusalOf(url: string): Promise<[number | undefined, string]> {
+  const socket = new WebSocket(url)
+  socket.on('error', () => {})
+  const [, response] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage]
+  const body = await consume(response)
+  socket.terminate()
+  return [response.statusCode, body]
 }
