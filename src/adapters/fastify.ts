@@ -7,6 +7,9 @@ export type { Proxy, ProxyOptions }
 /** The methods of routes in Fastify 4, which does not say which ones it supports. */
 const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
 
+const BESIDE_FASTIFY_WEBSOCKET =
+  '@fastify/websocket responds to every upgrade of its server, so that no WebSocket reaches the proxy; give it another server (its option options.server), or use ws or socket.io with a path of their own'
+
 /** Options of {@link proxyPlugin}: those of `createProxy()`, or an existing proxy, and how its routes are registered. */
 export type ProxyPluginOptions = ProxyMiddlewareOptions & {
   /** Path under which requests are proxied; Fastify's own option. It is not sent to the backend. Default: that of the scope. */
@@ -39,7 +42,12 @@ export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastif
   const { proxy, handle } = proxyOf(ofProxy(fastify, more))
   // 'onClose' comes when all connections have ended, and WebSockets do not end by themselves.
   if (more.proxy === undefined) fastify.addHook('preClose', () => proxy.close())
-  if (websocket) handleUpgrades(fastify.server, fastify.routing)
+  if (websocket) {
+    handleUpgrades(fastify.server, fastify.routing)
+    fastify.addHook('onReady', async () => {
+      if (fastify.hasDecorator('websocketServer')) fastify.log.warn(BESIDE_FASTIFY_WEBSOCKET)
+    })
+  }
   if (proxyPayloads) {
     fastify.removeAllContentTypeParsers()
     fastify.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null))

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { Writable } from 'node:stream'
 import { test } from 'node:test'
 import cors from '@fastify/cors'
+import websocket from '@fastify/websocket'
 import fastify5, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { Server } from 'socket.io'
 import { io } from 'socket.io-client'
@@ -299,4 +300,14 @@ test('a route of @fastify/cors for preflights stays its own', async () => {
   assert.equal((await fetch(`${front.url}/x`, { method: 'OPTIONS', headers })).status, 204)
   const response = await fetch(`${front.url}/x`, { headers })
   assert.equal(response.headers.get('access-control-allow-origin'), '*')
+})
+
+test('@fastify/websocket on the same server is warned of', async () => {
+  const log = logOf()
+  const app = fastify5(log.options)
+  app.register(proxyPlugin, { target: 'http://127.0.0.1:1', prefix: '/api', websocket: true })
+  await app.register(websocket)
+  await app.ready()
+  await app.close()
+  assert.match(String(log.lines[0]?.msg), /^@fastify\/websocket responds to every upgrade/)
 })
