@@ -14,8 +14,7 @@ import { proxyPlugin } from '../../src/adapters/fastify.ts'
 import { createProxy, ProxyError } from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { converse } from '../support/raw-client.ts'
-import { queue } from '../support/running-proxy.ts'
-import { consume, echoBackend, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
+import { consume, echo, echoBackend, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
 
 const fastify4: typeof fastify5 = createRequire(import.meta.url)('fastify4')
 
@@ -27,19 +26,6 @@ interface Running extends AsyncDisposable {
 async function run(app: FastifyInstance): Promise<Running> {
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   return { url, port: Number(new URL(url).port), [Symbol.asyncDispose]: async () => app.close() }
-}
-
-/** Sends and receives one message. */
-async function echo(url: string, text: string): Promise<string> {
-  const socket = new WebSocket(url)
-  const heard = queue<string>()
-  socket.on('message', (message) => heard.push(String(message)))
-  await once(socket, 'open')
-  socket.send(text)
-  const message = await heard.next()
-  socket.close()
-  await once(socket, 'close')
-  return message
 }
 
 /** Lines that Fastify logs. */

@@ -92,3 +92,16 @@ export async function refusalOf(url: string): Promise<[number | undefined, strin
   socket.terminate()
   return [response.statusCode, body]
 }
+
+/** Sends and receives one message. */
+export async function echo(url: string, text: string): Promise<string> {
+  const socket = new WebSocket(url)
+  const heard = queue<string>()
+  socket.on('message', (message) => heard.push(String(message)))
+  await once(socket, 'open')
+  socket.send(text)
+  const message = await heard.next()
+  socket.close()
+  await once(socket, 'close')
+  return message
+}

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import http, { type IncomingMessage } from 'node:http'
+import https from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { io } from 'socket.io-client'
+import { build, createLogger, createServer, type InlineConfig, type Logger, preview } from 'vite'
+import { WebSocket } from 'ws'
+import { type ProxyMiddlewareOptions, proxyPlugin } from '../../src/adapters/vite.ts'
+import { createProxy } from '../../src/index.ts'
+import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import { certificate, key } from '../support/certificates.ts'
+import { consume, echo, echoBackend, refusalOf, socketIoBackend } from './serving.ts'
+
+interface Running extends AsyncDisposable {
+  readonly port: number
+  readonly lines: readonly string[]
+  close(): Promise<void>
+}
+
+/** A page of its own, built if it is to be previewed. */
+async function root(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'heddle-vite-'))
+  await writeFile(join(path, 'index.html'), '<title>the page</title><script type="module" src="/main.js"></script>')
+  await writeFile(join(path, 'main.js'), 'export const main = 1')
+  return { path, [Symbol.asyncDispose]: async () => rm(path, { recursive: true, force: true }) }
+}
+
+function recording(lines: string[]): Logger {
+  const logger = createLogger('silent')
+  const keep = (line: string): void => void lines.push(line)
+  return { ...logger, info: keep, warn: keep, warnOnce: keep, error: keep }
+}
+
+async function run(
+  kind: 'dev' | 'preview',
+  path: string,
+  options: ProxyMiddlewareOptions[],
+  more: InlineConfig = {},
+): Promise<Running> {
+  const lines: string[] = []
+  const config: InlineConfig = {
+    root: path,
+    configFile: false,
+    customLogger: recording(lines),
+    optimizeDeps: { noDiscovery: true },
+    ...more,
+    plugins: [...options.map(proxyPlugin), more.plugins],
+    server: { port: 0, host: '127.0.0.1', watch: null, ...more.server },
+    preview: { port: 0, host: '127.0.0.1', ...more.preview },
+  }
+  if (kind === 'preview') await build({ ...config, logLevel: 'silent' })
+  const server = kind === 'dev' ? await (await createServer(config)).listen() : await preview(config)
+  const address = server.httpServer?.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  return { port: address.port, lines, close: () => server.close(), [Symbol.asyncDispose]: () => server.close() }
+}
+
+const HTML = { headers: { accept: 'text/html' } }
+
+for (const kind of ['dev', 'preview'] as const) {
+  test(`${kind}: what routes match goes to the backend, and the rest to Vite`, async () => {
+    await using page = await root()
+    await using backend = await mockBackend()
+    const routes = [{ path: '/api' }, { path: '/v1', stripPrefix: '/v1' }]
+    await using front = await run(kind, page.path, [{ target: backend.url, routes }])
+    const get = async (path: string): Promise<string> =>
+      (await fetch(`http://127.0.0.1:${front.port}${path}`, HTML)).text()
+    assert.equal(await get('/api/users?a=1'), 'GET /api/users?a=1')
+    assert.equal(await get('/v1/users'), 'GET /users')
+    assert.match(await get('/'), /the page/)
+    // The fallback of single-page applications.
+    assert.match(await get('/else'), /the page/)
+    const posted = await fetch(`http://127.0.0.1:${front.port}/api`, { method: 'POST', body: 'hello' })
+    assert.equal(posted.status, 200)
+    assert.equal(backend.requests.at(-1)?.bodyText, 'hello')
+  })
+
+  test(`${kind}: a base, a catch-all route, and Vite's check of the host`, async () => {
+    await using page = await root()
+    await using backend = await mockBackend()
+    await using front = await run(kind, page.path, [{ target: backend.url }], { base: '/app/' })
+    const url = `http://127.0.0.1:${front.port}`
+    assert.equal(await (await fetch(`${url}/app/x`, HTML)).text(), 'GET /app/x')
+    const request = http.get(`${url}/x`, { headers: { host: 'evil.test' } })
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    assert.equal(response.statusCode, 403)
+    await consume(response)
+    assert.equal(backend.requests.length, 1)
+  })
+
+  test(`${kind}: two plugins, WebSockets of both, and what nobody takes`, async () => {
+    await using page = await root()
+    await using one = await echoBackend()
+    await using other = await echoBackend()
+    await using front = await run(kind, page.path, [
+      { target: one.url, routes: [{ path: '/one', stripPrefix: '/one' }] },
+      { target: other.url, routes: [{ path: '/other' }] },
+    ])
+    const url = `ws://127.0.0.1:${front.port}`
+    assert.equal(await echo(`${url}/one/chat`, 'hello'), '/chat: hello')
+    assert.equal(await echo(`${url}/other`, 'hello'), '/other: hello')
+    assert.deepEqual([one.connections, other.connections], [1, 1])
+    if (kind === 'preview') assert.equal((await refusalOf(`${url}/else`))[0], 404)
+  })
+
+  test(`${kind}: socket.io`, async () => {
+    await using page = await root()
+    await using backend = await socketIoBackend('backend')
+    await using front = await run(kind, page.path, [{ target: backend.url, routes: [{ path: '/socket.io' }] }])
+    const client = io(`http://127.0.0.1:${front.port}`, { transports: ['websocket'] })
+    assert.equal(await client.emitWithAck('say', 'hello'), 'backend hello')
+    client.disconnect()
+  })
+
+  test(`${kind}: with https the server speaks HTTP/1.1, and the proxy with it`, async () => {
+    await using page = await root()
+    await using backend = await echoBackend()
+    await using mock = await mockBackend()
+    await using front = await run(
+      kind,
+      page.path,
+      [
+        { target: backend.url, routes: [{ path: '/ws' }] },
+        { target: mock.url, routes: [{ path: '/api' }] },
+      ],
+      { server: { https: { cert: certificate, key } } },
+    )
+    const agent = new https.Agent({ rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'] })
+    const request = https.get(`https://127.0.0.1:${front.port}/api`, { agent })
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    assert.equal(await consume(response), 'GET /api')
+    const socket = new WebSocket(`wss://127.0.0.1:${front.port}/ws`, { rejectUnauthorized: false })
+    await once(socket, 'open')
+    socket.terminate()
+    agent.destroy()
+    assert.deepEqual(
+      front.lines.filter((line) => line.includes('heddle')),
+      [],
+    )
+  })
+
+  test(`${kind}: failures are in Vite's log`, async () => {
+    await using page = await root()
+    await using front = await run(kind, page.path, [
+      { target: (await deadPort()).url, retry: false, routes: [{ path: '/api' }] },
+    ])
+    assert.equal((await fetch(`http://127.0.0.1:${front.port}/api/x`)).status, 502)
+    assert.match(front.lines.join('\n'), /\[heddle\] .*ECONNREFUSED.* \(GET \/api\/x\)/)
+  })
+
+  test(`${kind}: closing the server closes the proxy, but not one that was given`, async () => {
+    await using page = await root()
+    await using own = await mockBackend()
+    await using shared = await mockBackend()
+    const proxy = createProxy({ target: shared.url, routes: [{ path: '/given' }] })
+    await using front = await run(kind, page.path, [{ target: own.url, routes: [{ path: '/own' }] }, { proxy }])
+    for (const path of ['/own', '/given']) await (await fetch(`http://127.0.0.1:${front.port}${path}`)).text()
+    await front.close()
+    // Its idle connections end.
+    await own.untilOpenConnections(0)
+    proxy.update({ target: shared.url })
+    await proxy.close()
+  })
+}
+
+test("dev: Vite's hot reload keeps its WebSocket beside a catch-all route", async () => {
+  await using page = await root()
+  await using backend = await echoBackend()
+  await using front = await run('dev', page.path, [{ target: backend.url }])
+  const url = `ws://127.0.0.1:${front.port}`
+  const ping = new WebSocket(url, 'vite-ping')
+  await once(ping, 'open')
+  ping.terminate()
+  assert.equal(backend.connections, 0)
+  assert.equal(await echo(`${url}/chat`, 'hello'), '/chat: hello')
+})
+
+test('https that another plugin has turned on is warned of', async () => {
+  await using page = await root()
+  const secure = {
+    name: 'secure',
+    configResolved(config: { server: { https?: object } }) {
+      config.server.https = { cert: certificate, key }
+    },
+  }
+  const routes = [{ path: '/api' }]
+  await using front = await run('dev', page.path, [{ target: 'http://127.0.0.1:1', routes }], {
+    plugins: [secure as never],
+  })
+  assert.match(front.lines.join('\n'), /a plugin has turned on https/)
+})
