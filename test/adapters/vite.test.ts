@@ -10,9 +10,11 @@ import { io } from 'socket.io-client'
 import { build, createLogger, createServer, type InlineConfig, type Logger, preview } from 'vite'
 import { WebSocket } from 'ws'
 import { type ProxyMiddlewareOptions, proxyPlugin } from '../../src/adapters/vite.ts'
-import { createProxy } from '../../src/index.ts'
+import { createProxy, type Pool } from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import { mockPool } from '../../src/testing/mock-pool.ts'
 import { certificate, key } from '../support/certificates.ts'
+import { gate } from '../support/running-proxy.ts'
 import { consume, echo, echoBackend, refusalOf, socketIoBackend } from './serving.ts'
 
 interface Running extends AsyncDisposable {
@@ -57,6 +59,25 @@ async function run(
   const address = server.httpServer?.address()
   assert.ok(typeof address === 'object' && address !== null)
   return { port: address.port, lines, close: () => server.close(), [Symbol.asyncDispose]: () => server.close() }
+}
+
+/** A pool that says when it is closed. */
+function closingPool(): { readonly pool: Pool; readonly closed: Promise<void>; isClosed(): boolean } {
+  const closed = gate()
+  let isClosed = false
+  const pool = mockPool()
+  const { close } = pool
+  return {
+    pool: Object.assign(pool, {
+      close() {
+        isClosed = true
+        closed.open()
+        return close.call(pool)
+      },
+    }),
+    closed: closed.promise,
+    isClosed: () => isClosed,
+  }
 }
 
 const HTML = { headers: { accept: 'text/html' } }
@@ -154,16 +175,15 @@ for (const kind of ['dev', 'preview'] as const) {
 
   test(`${kind}: closing the server closes the proxy, but not one that was given`, async () => {
     await using page = await root()
-    await using own = await mockBackend()
-    await using shared = await mockBackend()
-    const proxy = createProxy({ target: shared.url, routes: [{ path: '/given' }] })
-    await using front = await run(kind, page.path, [{ target: own.url, routes: [{ path: '/own' }] }, { proxy }])
-    for (const path of ['/own', '/given']) await (await fetch(`http://127.0.0.1:${front.port}${path}`)).text()
+    const [own, shared] = [closingPool(), closingPool()]
+    const proxy = createProxy({ target: 'http://127.0.0.1:1', pool: shared.pool, routes: [{ path: '/given' }] })
+    const options = { target: 'http://127.0.0.1:1', pool: own.pool, routes: [{ path: '/own' }] }
+    await using front = await run(kind, page.path, [options, { proxy }])
     await front.close()
-    // Its idle connections end.
-    await own.untilOpenConnections(0)
-    proxy.update({ target: shared.url })
+    await own.closed
+    assert.equal(shared.isClosed(), false)
     await proxy.close()
+    assert.equal(shared.isClosed(), true)
   })
 }
 
