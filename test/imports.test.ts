@@ -125,8 +125,11 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
 const TYPES: Readonly<Record<string, readonly string[]>> = {
   eventemitter3: ['proxy', 'threads'],
   express: ['adapters'],
+  fastify: ['adapters'],
+  hono: ['adapters'],
   jose: ['adapters'],
   koa: ['adapters'],
+  vite: ['adapters'],
 }
 
 /** Node modules that neither read nor write anything. */

@@ -19,5 +19,6 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith('.js'))) {
 }
 
 test('imports of compiled adapters are found', () => {
-  for (const file of ['express.js', 'koa.js', 'jwt.js']) assert.ok(importsOf(file).length > 0, file)
+  for (const file of ['express.js', 'fastify.js', 'hono.js', 'koa.js', 'jwt.js', 'vite.js'])
+    assert.ok(importsOf(file).length > 0, file)
 })
