@@ -30,6 +30,18 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.equal(await text(url), 'the application\n')
     assert.equal(await text(`${url}/api/users?a=1`), 'GET /users?a=1')
   },
+  async 'fastify.js'(url) {
+    assert.equal(await text(url), 'the application\n')
+    assert.equal((await fetch(`${url}/api/users`, { headers: { connection: 'close' } })).status, 401)
+    const headers = { authorization: 'secret', connection: 'close' }
+    assert.equal(await (await fetch(`${url}/api/users`, { headers })).text(), 'GET /users')
+  },
+  async 'hono.js'(url) {
+    assert.equal(await text(url), 'the application\n')
+    const response = await fetch(`${url}/api/users`, { headers: { connection: 'close' } })
+    assert.equal(response.headers.get('access-control-allow-origin'), '*')
+    assert.equal(await response.text(), 'GET /users')
+  },
   async 'interceptors.js'(url) {
     assert.equal((await fetch(`${url}/private`)).status, 401)
     const authorized = { authorization: 'Bearer secret', connection: 'close' }

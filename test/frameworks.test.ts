@@ -70,7 +70,7 @@ for (const name of names) {
   })
 }
 
-test('NestJS on Fastify, and a gateway of its own beside the proxy', async () => {
+test('NestJS on Fastify', async () => {
   const { NestFactory } = await import('@nestjs/core')
   const { Module } = await import('@nestjs/common')
   const { FastifyAdapter } = await import('@nestjs/platform-fastify')

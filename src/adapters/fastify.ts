@@ -7,6 +7,9 @@ export type { Proxy, ProxyOptions }
 /** The methods of routes in Fastify 4, which does not say which ones it supports. */
 const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
 
+/** Default of `drainTimeoutMs`, ms. Fastify gives up after its `pluginTimeout`, 10 s, and `app.close()` then never resolves. */
+const DRAIN_MS = 8_000
+
 const BESIDE_FASTIFY_WEBSOCKET =
   '@fastify/websocket responds to every upgrade of its server, so that no WebSocket reaches the proxy; give it another server (its option options.server), or use ws or socket.io with a path of their own'
 
@@ -34,7 +37,8 @@ export type ProxyPluginOptions = ProxyMiddlewareOptions & {
  * For Fastify 4 and 5: `app.register(proxyPlugin, { prefix: '/api', target: 'http://127.0.0.1:3001' })`. Hooks of the scope apply; those
  * that change payloads (`onSend`) do not, since the response does not pass through Fastify. Headers that hooks have set are sent,
  * unless the backend sends others. A request that no route of the proxy matches gets Fastify's 404. With `passErrors`, failures go to
- * Fastify's error handler. The proxy logs to Fastify's logger, and closes with Fastify; a proxy that you have given does neither.
+ * Fastify's error handler. The proxy logs to Fastify's logger, and closes with Fastify (`drainTimeoutMs` is 8 s here: keep it below
+ * Fastify's `pluginTimeout`); a proxy that you have given does neither.
  */
 export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastify, options) => {
   const { rewritePrefix = '', preHandler = [], websocket = false, proxyPayloads = true, ...more } = options
@@ -93,7 +97,8 @@ function ofProxy(
   { prefix: _, logLevel: __, logSerializers: ___, ...options }: ProxyPluginOptions & Record<string, unknown>,
 ): ProxyMiddlewareOptions {
   if (options.proxy !== undefined) return options
-  return { ...(options as ProxyOptions), logger: options.logger ?? fastify.log }
+  const { logger = fastify.log, drainTimeoutMs = DRAIN_MS } = options
+  return { ...(options as ProxyOptions), logger, drainTimeoutMs }
 }
 
 /**

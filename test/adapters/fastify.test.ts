@@ -12,6 +12,8 @@ import { io } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { proxyPlugin } from '../../src/adapters/fastify.ts'
 import { createProxy, ProxyError } from '../../src/index.ts'
+import { manualClock } from '../../src/testing/manual-clock.ts'
+import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { converse } from '../support/raw-client.ts'
 import { consume, echo, echoBackend, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
@@ -253,6 +255,21 @@ for (const [name, fastify] of [
     assert.throws(() => other.update({ target: backend.url }), /closed/)
     given.update({ target: backend.url })
     await given.close()
+  })
+
+  test(`${name}: closing gives up on a backend that never responds before Fastify gives up on the proxy`, async () => {
+    await using backend = await mockBackend(neverAnswer)
+    const clock = manualClock()
+    const app = fastify()
+    app.register(proxyPlugin, { target: backend.url, clock })
+    const front = await run(app)
+    const response = fetch(front.url)
+    await backend.nextRequestHead()
+    const closed = app.close()
+    await new Promise(setImmediate)
+    clock.advance(8_000)
+    await closed
+    await response.catch(() => {})
   })
 
   test(`${name}: socket.io under a prefix, and one of the application's own`, async () => {

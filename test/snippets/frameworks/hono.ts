@@ -8,7 +8,7 @@ export function start({ target, port }: Given): Started {
   const app = new Hono()
   const api = proxyMiddleware({ target, routes: [{ path: '/api', stripPrefix: '/api' }] })
   app.all('/api/*', api)
-  const server = serve({ fetch: app.fetch, port }) as Server
+  const server = serve({ fetch: app.fetch, port })
   handleUpgrades(server, getRequestListener(app.fetch))
-  return { server, proxies: [api.proxy], close: () => server.close() }
+  return { server: server as Server, proxies: [api.proxy], close: () => server.close() }
 }

@@ -12,7 +12,7 @@ export async function start({ target, port, root }: Given): Promise<Started> {
       return middlewares
     },
     onListening({ server, app }) {
-      if (server && app) handleUpgrades(server as Server, app)
+      if (server && app) handleUpgrades(server, app)
     },
   }
   const compiler = webpack({
