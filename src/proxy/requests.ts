@@ -99,6 +99,7 @@ export class Requests {
       (req) => this.match(req) !== null,
       (req, socket, head) =>
         this.upgrade(req, socket, head, null, (request, response) => server.emit('request', request, response)),
+      (req) => this.#noteRefused(req),
     )
   }
 
@@ -115,8 +116,16 @@ export class Requests {
 
   /** Two responses to one upgrade would reach the client as invalid frames. */
   #standAside({ url }: IncomingMessage): void {
-    const message = `the upgrade of ${url} has been taken by another proxy: several listen to the 'upgrade' events of one server`
+    const message = `the upgrade of ${url} has been taken by another proxy, or an earlier call: one server has several for the same path`
     this.#core.services.logger.warn({ target: url }, `${message}; give each of them paths of its own`)
+  }
+
+  /** A WebSocketServer of ws with `path` refuses everything else on its server. */
+  #noteRefused({ url }: IncomingMessage): void {
+    const message = `the upgrade of ${url} has been refused by another 'upgrade' listener of the server, though a route matches it`
+    const advice =
+      'a WebSocketServer of ws with { server, path } refuses every other path: create it with { noServer: true }'
+    this.#core.services.logger.warn({ target: url }, `${message}; ${advice}`)
   }
 
   /** Asks WebSockets to close. */

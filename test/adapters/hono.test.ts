@@ -129,6 +129,10 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
       await c.req.parseBody()
       await next()
     })
+    app.use('/form-data', async (c, next) => {
+      await c.req.formData()
+      await next()
+    })
     app.use('/raw', async (c, next) => {
       await c.req.raw.text()
       await next()
@@ -145,12 +149,14 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
       ['/buffer', json, json.body],
       ['/blob', json, json.body],
       ['/form', form, 'a=1+%C3%A4&b='],
+      ['/form', MULTIPART, MULTIPART.body],
+      ['/form-data', form, 'a=1+%C3%A4&b='],
     ] as const) {
       const response = await fetch(front.url + path, init)
       assert.equal(response.status, 200, path)
       assert.equal(backend.requests.at(-1)?.bodyText, body, path)
     }
-    for (const path of ['/form', '/raw']) {
+    for (const path of ['/form-data', '/raw']) {
       const lost = await fetch(front.url + path, MULTIPART)
       assert.equal(lost.status, 500)
       assert.match(await lost.text(), /ERR_PROXY_BODY_CONSUMED/)

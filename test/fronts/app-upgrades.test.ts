@@ -173,7 +173,7 @@ describe('several listeners on one server', () => {
       assert.equal(two.connections, 0, how)
       const [line] = logger.messages('warn')
       logger.clear()
-      assert.match(String(line), /^the upgrade of \/chat has been taken by another proxy: .*paths of its own$/)
+      assert.match(String(line), /^the upgrade of \/chat has been taken by another proxy, .*paths of its own$/)
       socket.terminate()
     }
   })
@@ -234,4 +234,50 @@ describe('several listeners on one server', () => {
       sockets.close()
     })
   }
+
+  test('a client that leaves while a guard waits is noticed after 10 s beside a listener of others', async () => {
+    const clock = manualClock()
+    const [asked, closed] = [gate(), gate()]
+    await using running = await runInServer({ backends: [], clock }, () => {
+      const app: Application = (_req, res) => {
+        res.once('close', closed.open)
+        asked.open()
+      }
+      return handleUpgrades(
+        http.createServer().on('upgrade', () => {}),
+        app,
+        clock,
+      )
+    })
+    const client = rawClient(running.port)
+    client.write(upgradeRequest({ path: '/' }))
+    await asked.promise
+    client.socket.end()
+    clock.advance(10_000)
+    await closed.promise
+  })
+
+  test('a guard that takes longer than 10 s is not kept waiting beside a listener of others', async () => {
+    const clock = manualClock()
+    const [asked, guard] = [gate(), gate()]
+    await using running = await runInServer({ backends: [], clock }, () => {
+      const app: Application = async (_req, res) => {
+        asked.open()
+        await guard.promise
+        res.writeHead(401).end()
+      }
+      return handleUpgrades(
+        http.createServer().on('upgrade', () => {}),
+        app,
+        clock,
+      )
+    })
+    const client = rawClient(running.port)
+    client.write(upgradeRequest({ path: '/' }))
+    await asked.promise
+    clock.advance(10_000)
+    guard.open()
+    await client.until('HTTP/1.1 401 ')
+    client.socket.destroy()
+  })
 })

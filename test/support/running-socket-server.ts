@@ -61,6 +61,7 @@ export async function runSocketServer(
     core.services.clock,
     () => true,
     (req, socket, head) => upgrades.serve(peerOf(req.socket), req, socket, head, null, web),
+    () => {},
   )
   const handedOver: Socket[] = []
   if (own.isBare !== true) behind.on('connection', (socket: Socket) => handedOver.push(socket))

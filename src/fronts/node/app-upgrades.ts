@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
@@ -10,7 +10,6 @@ import { protocolsOf, serveOrdinary } from './upgrade.ts'
 import {
   afterOthers,
   applicationOf,
-  hasOthers,
   holdConnection,
   isTaken,
   listenToUpgrades,
@@ -88,6 +87,8 @@ class ApplicationUpgrade implements UpgradeConnection {
   readonly #clock: Clock
   #early: Buffer[]
   #earlyBytes = 0
+  /** No other listener of the server wants the connection. */
+  #isFree = false
   #state: 'open' | 'taken' | 'responding' = 'open'
   readonly #onEarly = (chunk: Buffer): void => {
     this.#early.push(chunk)
@@ -110,6 +111,11 @@ class ApplicationUpgrade implements UpgradeConnection {
       this.#respond()
       return Reflect.apply(writeHead, res, args)
     }
+    // Without a connection node would wait for one.
+    res.destroy = (error) => {
+      if (this.#state !== 'taken') socket.destroy()
+      return ServerResponse.prototype.destroy.call(res, error) as typeof res
+    }
     socket.once('close', () => {
       // Otherwise node does it.
       if (res.socket === null) res.emit('close')
@@ -118,9 +124,10 @@ class ApplicationUpgrade implements UpgradeConnection {
 
   run(app: Parameters<typeof handleUpgrades>[1]): void {
     ;(this.#req as { [UPGRADE]?: ApplicationUpgrade })[UPGRADE] = this
-    // The end of the connection is noticed only while reading. Others may want to read themselves.
-    if (!hasOthers(this.#server)) this.socket.on('data', this.#onEarly).on('end', this.#onEnd)
     holdConnection(this.socket)
+    afterOthers(this.#server, this.#req, this.socket, this.#clock, (isFree) => {
+      if (isFree) this.#onFree()
+    })
     const onThrown = (thrown: unknown): never => {
       if (!this.#res.headersSent) this.#res.writeHead(500).end()
       else this.socket.destroy()
@@ -139,7 +146,9 @@ class ApplicationUpgrade implements UpgradeConnection {
   }
 
   take(): UpgradeConnection | null {
-    if (this.#state !== 'open') return null
+    if (this.#state === 'responding') return null
+    // A second proxy logs that it stands aside.
+    if (this.#state === 'taken') return this
     this.#state = 'taken'
     // For logs of the application: it does not learn of a refusal.
     this.#res.statusCode = 101
@@ -149,19 +158,27 @@ class ApplicationUpgrade implements UpgradeConnection {
 
   giveBack(): void {
     this.#state = 'open'
+    this.#isFree = true
     this.#res.statusCode = 200
+  }
+
+  /** No other listener of the server wants the connection. */
+  #onFree(): void {
+    this.#isFree = true
+    if (this.#state === 'responding') this.#send()
+    // The end of the connection is noticed only while reading.
+    else if (this.#state === 'open') this.socket.on('data', this.#onEarly).on('end', this.#onEnd)
   }
 
   /** The application begins to respond. Until it has the connection, its response is held. */
   #respond(): void {
     if (this.#state !== 'open') return
     this.#state = 'responding'
-    afterOthers(this.#server, this.#req, this.socket, this.#clock, (isFree) => {
-      if (isFree && takeUpgrade(this.#req)) this.#send()
-    })
+    if (this.#isFree) this.#send()
   }
 
   #send(): void {
+    if (!takeUpgrade(this.#req)) return
     const { socket } = this
     const res = this.#res
     res.on('error', ignore).on('finish', () => linger(socket, this.#clock))

@@ -53,22 +53,25 @@ export function listenToUpgrades(
 /**
  * Serves the upgrades of `server` that `takes` accepts, and leaves the others to its other listeners. If nobody responds to an
  * upgrade, the first proxy does: otherwise its client would wait for ever.
+ * @param onRefused called if another listener has refused an upgrade that `takes` accepts.
  */
 export function attachUpgrades(
   server: Server,
   clock: Clock,
   takes: (req: IncomingMessage) => boolean,
   serve: UpgradeListener,
+  onRefused: (req: IncomingMessage) => void,
 ): void {
   const listener: UpgradeListener = (req, socket, head) => {
     if (takes(req)) {
       // The proxy logs that it stands aside.
       if (!takeUpgrade(req)) return serve(req, socket, head)
-      return unlessResponded(socket, () => {
+      const onFree = (): void => {
         returnUpgrade(req)
         holdConnection(socket)
         serve(req, socket, head)
-      })
+      }
+      return unlessResponded(socket, onFree, () => onRefused(req))
     }
     const ours = oursOf(server)
     if (ours[0] !== listener || ours.some((one) => one[TAKES](req))) return
@@ -102,12 +105,14 @@ export function afterOthers(
 /**
  * Calls `then` after all listeners of an 'upgrade' event have been called, unless one of them has responded at once, as `ws` and
  * socket.io do for their paths.
+ * @param onRefused called instead if one of them has ended the connection.
  */
-export function unlessResponded(socket: Duplex, then: () => void): void {
+export function unlessResponded(socket: Duplex, then: () => void, onRefused: () => void = ignore): void {
   // Node has removed its own handler: without one, a reset would end the process.
   socket.on('error', ignore)
   process.nextTick(() => {
-    if (!isInUse(socket) && !socket.writableEnded) then()
+    if (socket.writableEnded) onRefused()
+    else if (!isInUse(socket)) then()
   })
 }
 
