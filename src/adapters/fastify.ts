@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyPluginAsync, preHandlerHookHandler, RouteHandlerMethod } from 'fastify'
-import { handleUpgrades, type Proxy, type ProxyOptions } from '../index.ts'
+import { handleUpgrades, type ProxyOptions } from '../index.ts'
 import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
-export type { Proxy, ProxyOptions }
+export type { ProxyMiddlewareOptions }
 
 /** The methods of routes in Fastify 4, which does not say which ones it supports. */
 const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']

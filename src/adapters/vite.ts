@@ -12,41 +12,35 @@ export type { ProxyMiddlewareOptions }
  * does neither. With `server.middlewareMode` WebSockets are for your server: `proxy.attach(server)`.
  */
 export function proxyPlugin(options: ProxyMiddlewareOptions): Plugin {
-  const listen = (
-    { config, httpServer, middlewares }: ViteDevServer | PreviewServer,
-    https: object | undefined,
-  ): void => {
+  const listen = ({ config, httpServer, middlewares }: ViteDevServer | PreviewServer): void => {
     const { proxy, handle } = proxyOf(
       options.proxy === undefined ? { ...options, logger: options.logger ?? loggerOf(config.logger) } : options,
     )
     // The hook is called after Vite's checks, and before anything else of Vite's is added.
     middlewares.use(handle)
     if (httpServer === null) return
-    if (https !== undefined && !('ALPNCallback' in https)) config.logger.warn(HTTP2, { timestamp: true })
+    if (!speaksHttp1(httpServer)) config.logger.warn(HTTP2, { timestamp: true })
     // Vite's own listener was added before. It responds at once to what is for it, which is then left alone.
     proxy.attach(httpServer as HttpServer)
     if (options.proxy === undefined) httpServer.once('close', () => void proxy.close())
   }
-  return {
-    name: 'heddle',
-    config({ server, preview }) {
-      // `preview.https` is that of the server unless it is set.
-      return {
-        ...(server?.https && { server: { https: { ALPNCallback: http1 } } }),
-        ...(preview?.https && { preview: { https: { ALPNCallback: http1 } } }),
-      }
-    },
-    configureServer: (server) => listen(server, server.config.server.https),
-    configurePreviewServer: (server) => listen(server, server.config.preview.https),
-  }
+  return { name: 'heddle', configureServer: listen, configurePreviewServer: listen }
 }
 
 const HTTP2 =
-  '[heddle] a plugin has turned on https, and with it HTTP/2, which the proxy does not speak (400); add server: { https: {} } to the configuration, so that the server speaks HTTP/1.1'
+  '[heddle] the server speaks HTTP/2, which the proxy does not: requests to it get 400; turn off https in the configuration of Vite'
 
-/** Chooses HTTP/1.1, where Vite's server would choose HTTP/2. */
-function http1({ protocols }: { readonly protocols: string[] }): string | undefined {
-  return protocols.find((protocol) => protocol === 'http/1.1')
+/**
+ * Makes Vite's https server, which offers HTTP/2 and HTTP/1.1, offer HTTP/1.1 alone. `server.ALPNProtocols` is what lib/_tls_wrap.js gives
+ * each connection; node documents the option only. Read in 22.12.0 and 26.10.0.
+ * @returns whether the server now speaks HTTP/1.1 alone. Without that property: `false`.
+ */
+function speaksHttp1(httpServer: object): boolean {
+  const server = httpServer as { ALPNProtocols?: unknown }
+  if (!('updateSettings' in server)) return true
+  if (!(server.ALPNProtocols instanceof Uint8Array)) return false
+  server.ALPNProtocols = Buffer.from('\x08http/1.1')
+  return true
 }
 
 function loggerOf(vite: ViteLogger): Logger {

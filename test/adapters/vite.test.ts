@@ -6,6 +6,7 @@ import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import tls from 'node:tls'
 import { io } from 'socket.io-client'
 import { build, createLogger, createServer, type InlineConfig, type Logger, preview } from 'vite'
 import { WebSocket } from 'ws'
@@ -199,17 +200,19 @@ test("dev: Vite's hot reload keeps its WebSocket beside a catch-all route", asyn
   assert.equal(await echo(`${url}/chat`, 'hello'), '/chat: hello')
 })
 
-test('https that another plugin has turned on is warned of', async () => {
+test('https that another plugin has turned on', async () => {
   await using page = await root()
+  await using backend = await mockBackend()
   const secure = {
     name: 'secure',
     configResolved(config: { server: { https?: object } }) {
       config.server.https = { cert: certificate, key }
     },
   }
-  const routes = [{ path: '/api' }]
-  await using front = await run('dev', page.path, [{ target: 'http://127.0.0.1:1', routes }], {
-    plugins: [secure as never],
-  })
-  assert.match(front.lines.join('\n'), /a plugin has turned on https/)
+  const options = { target: backend.url, routes: [{ path: '/api' }] }
+  await using front = await run('dev', page.path, [options], { plugins: [secure as never] })
+  const socket = tls.connect({ port: front.port, rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'] })
+  await once(socket, 'secureConnect')
+  assert.equal(socket.alpnProtocol, 'http/1.1')
+  socket.destroy()
 })

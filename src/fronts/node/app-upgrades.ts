@@ -1,5 +1,5 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import type { Server as NetServer, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { emitDrain, responseFor, sendOn } from '../node-internals.ts'
@@ -33,35 +33,37 @@ export interface UpgradeConnection {
 }
 
 /**
- * Runs the upgrades (WebSockets) of `server` through `app`, as node runs its requests: a middleware of a proxy that gets one carries
+ * Runs the upgrades (WebSockets) of a server through `app`, as node runs its requests: a middleware of a proxy that gets one carries
  * it, under the mount path and behind the guards (sessions, authentication) of ordinary requests. What the application responds itself,
- * such as its 401 or 404, is sent, and ends the connection. If `server` has 'upgrade' listeners of others (such as `ws` or socket.io), the
+ * such as its 401 or 404, is sent, and ends the connection. If the server has 'upgrade' listeners of others (such as `ws` or socket.io), the
  * application's response waits until they have kept silent for 10 s; upgrades to which they respond at once never reach it. If it throws
  * or rejects, the client gets 500, and the error is left to the process, as it is for requests. A second call with the same application
  * does nothing.
+ * @param server any of node's HTTP servers; one of HTTP/2 has upgrades if it allows HTTP/1.1.
  * @param app what node's 'request' event calls: an Express application, `app.callback()` of Koa, `fastify.routing`.
- * @returns `server`.
- * @throws Error if the upgrades of `server` go through another application.
+ * @returns it.
+ * @throws Error if the upgrades of the server go through another application.
  */
-export function handleUpgrades<S extends Server>(
+export function handleUpgrades<S extends NetServer>(
   server: S,
   app: (req: IncomingMessage, res: ServerResponse) => unknown,
   clock: Clock = systemClock,
 ): S {
-  const before = applicationOf(server)
+  const ours = server as unknown as Server
+  const before = applicationOf(ours)
   if (before === app) return server
   if (before !== undefined) {
     const advice = 'call it once, with the outermost application'
     throw new Error(`handleUpgrades: the upgrades of this server go through another application already; ${advice}`)
   }
   listenToUpgrades(
-    server,
+    ours,
     () => true,
     (req, socket, head) => {
       const serve = (): void => {
         if (socket.destroyed || isEnding(req.socket) || isTaken(req)) return
         if (protocolsOf(req).length === 0) serveOrdinary(req, socket, head, app)
-        else new ApplicationUpgrade(server, req, socket, head, clock).run(app)
+        else new ApplicationUpgrade(ours, req, socket, head, clock).run(app)
       }
       unlessResponded(socket, () => afterEarlierResponse(req.socket, socket, serve))
     },
