@@ -30,6 +30,9 @@ export function proxyPlugin(options: ProxyMiddlewareOptions): Plugin {
 const HTTP2 =
   '[heddle] the server speaks HTTP/2, which the proxy does not: requests to it get 400; turn off https in the configuration of Vite'
 
+/** The list of protocols as TLS has it: each after its length. */
+const HTTP1_ALONE = '\x08http/1.1'
+
 /**
  * Makes Vite's https server, which offers HTTP/2 and HTTP/1.1, offer HTTP/1.1 alone. `server.ALPNProtocols` is what lib/_tls_wrap.js gives
  * each connection; node documents the option only. Read in 22.12.0 and 26.10.0.
@@ -39,7 +42,7 @@ function speaksHttp1(httpServer: object): boolean {
   const server = httpServer as { ALPNProtocols?: unknown }
   if (!('updateSettings' in server)) return true
   if (!(server.ALPNProtocols instanceof Uint8Array)) return false
-  server.ALPNProtocols = Buffer.from('\x08http/1.1')
+  server.ALPNProtocols = Buffer.from(HTTP1_ALONE)
   return true
 }
 
