@@ -10,6 +10,7 @@ test('the reference has each entry point of the package', () => {
   const written = json('test/reference/typedoc.json').entryPoints.map((path: string) =>
     path.replace(/^(?:\.\.\/)+|\.ts$/g, ''),
   )
-  assert.ok(exported.size > 5)
+  // It exports nothing: threads run it.
+  assert.ok(exported.delete('src/worker'))
   assert.deepEqual(written.sort(), [...exported].sort())
 })
