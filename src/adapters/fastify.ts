@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyPluginAsync, preHandlerHookHandler, RouteHandlerMethod } from 'fastify'
-import { handleUpgrades, type ProxyOptions } from '../index.ts'
+import { handleUpgrades, ProxyError, type ProxyOptions } from '../index.ts'
 import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
@@ -17,7 +17,7 @@ const BESIDE_FASTIFY_WEBSOCKET =
 export type ProxyPluginOptions = ProxyMiddlewareOptions & {
   /** Path under which requests are proxied; Fastify's own option. It is not sent to the backend. Default: that of the scope. */
   prefix?: string
-  /** Path that is sent instead of the prefix, such as `/v1`. Default: none. */
+  /** Path that is sent instead of the prefix, such as `/v1`. A path that could lead out of it gets 400 (`/../x`). Default: none. */
   rewritePrefix?: string
   /** Runs before a request is proxied, after the hooks of the scope. It may respond itself. */
   preHandler?: preHandlerHookHandler | preHandlerHookHandler[]
@@ -56,11 +56,17 @@ export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastif
     fastify.removeAllContentTypeParsers()
     fastify.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null))
   }
-  const mount = mountPath(fastify.prefix)
+  const mount = mountPath(fastify)
 
   const handler: RouteHandlerMethod = (request, reply) => {
     const { raw: req, body } = request
     const { url = '/' } = req
+    const rewritten = rewrittenUrl(url, mount, rewritePrefix)
+    if (rewritten === null) {
+      const message = 'the request has a path that could lead out of the prefix'
+      reply.send(new ProxyError('ERR_PROXY_BAD_REQUEST', message))
+      return
+    }
     const { rawBody } = request as { rawBody?: unknown }
     if (body !== undefined) Object.assign(req, { body })
     if (rawBody !== undefined) Object.assign(req, { rawBody })
@@ -71,7 +77,7 @@ export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastif
     let refused: { readonly error: unknown } | null = null
     const respond = (error: unknown): unknown => (error === undefined ? reply.callNotFound() : reply.send(error))
     // The engine reads the URL before it returns.
-    req.url = rewrittenUrl(url, mount, rewritePrefix)
+    req.url = rewritten
     handle(req, reply.raw, (error) => {
       if (isReturned) respond(error)
       else refused = { error }
@@ -105,15 +111,33 @@ function ofProxy(
  * Finds the path that Fastify has matched with a prefix. Not the text of the prefix: it may have parameters, and the client may have
  * encoded it, or written it in another case.
  */
-function mountPath(prefix: string): RegExp {
+function mountPath({ prefix, initialConfig }: FastifyInstance): RegExp {
   const segments = prefix.split('/').filter((segment) => segment !== '').length
-  return new RegExp(`^(https?://[^/?#]*)?(?:/+[^/?#]+){${segments}}`, 'i')
+  // The default of Fastify 4: `;` begins the query.
+  const { useSemicolonDelimiter, routerOptions } = initialConfig as RouterConfig
+  const ends = (routerOptions?.useSemicolonDelimiter ?? useSemicolonDelimiter) === true ? '/?#;' : '/?#'
+  return new RegExp(`^(https?://[^/?#]*)?(?:/+[^${ends}]+){${segments}}`, 'i')
 }
 
-function rewrittenUrl(url: string, mount: RegExp, rewritePrefix: string): string {
+interface RouterConfig {
+  readonly useSemicolonDelimiter?: boolean
+  readonly routerOptions?: { readonly useSemicolonDelimiter?: boolean }
+}
+
+/** A dot segment, as a server may read it that decodes slashes, or drops the parameters of a segment. */
+const DOT_SEGMENT = /(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/;]|%2f|%5c|%3b)/i
+
+/** @returns `null` if the path could lead out of the prefix. */
+function rewrittenUrl(url: string, mount: RegExp, rewritePrefix: string): string | null {
+  if (url === '*') return url
   const found = mount.exec(url)
-  if (found === null || url === '*') return url
+  // Fastify and we read it in different ways.
+  if (found === null) return null
   const [matched, origin = ''] = found
-  const path = rewritePrefix.replace(/\/$/, '') + url.slice(matched.length)
+  const rest = url.slice(matched.length)
+  const prefix = rewritePrefix.replace(/\/$/, '')
+  // The proxy itself confines paths below the path of a backend's URL only.
+  if (prefix !== '' && DOT_SEGMENT.test(rest.split('?', 1)[0] as string)) return null
+  const path = prefix + rest
   return origin + (path.startsWith('/') ? path : `/${path}`)
 }

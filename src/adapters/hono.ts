@@ -34,17 +34,33 @@ export function proxyMiddleware(options: ProxyMiddlewareOptions): HonoProxy {
     const isHandled = await new Promise<boolean>((resolve, reject) => {
       if (res.closed) resolve(true)
       res.once('close', () => resolve(true))
+      const { url } = req
+      // The engine reads the URL before it returns.
+      req.url = matchedUrl(url ?? '/', c.req.url)
       handle(req, res, (error) => {
         for (const name of names) res.removeHeader(name)
         if (error === undefined) resolve(false)
         else reject(error)
       })
+      req.url = url
     })
     if (!isHandled) return next()
     respondedWith(c, res.statusCode)
     return undefined
   }
   return Object.assign(middleware, { proxy })
+}
+
+/**
+ * The target for the backend. Hono resolves dot segments before it looks for a handler: with the bytes that came, `/secret/../api/x`
+ * would pass a handler of `/api/*`.
+ * @param resolved the URL as Hono has read it.
+ */
+function matchedUrl(received: string, resolved: string): string {
+  if (!/\/(?:\.|%2e){1,2}(?:\/|$)/i.test(received.split('?', 1)[0] as string)) return received
+  if (!received.startsWith('/')) return resolved
+  const { pathname, search } = new URL(resolved)
+  return pathname + search
 }
 
 /** Sets the headers that Hono would send on node's response. @returns their names. */

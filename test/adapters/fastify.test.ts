@@ -84,6 +84,34 @@ for (const [name, fastify] of [
     assert.equal(backend.requests.at(-1)?.header('host'), 'outer.example')
   })
 
+  test(`${name}: no target leads out of the prefix, or around a route of the application`, async () => {
+    await using backend = await mockBackend()
+    const app = fastify()
+    app.get('/api/admin', async (_request, reply) => reply.code(403).send())
+    app.register(proxyPlugin, { target: backend.url, prefix: '/api', rewritePrefix: '/v1' })
+    await using front = await run(app)
+    for (const target of [
+      '/api/../admin',
+      '/api/%2e%2E/admin',
+      '/api/x/..',
+      '/api/..%2fadmin',
+      '/api/x%5c..%5c../admin',
+      '/api/..;a/admin',
+      'http://outer.example?/api/secret',
+      'http://outer.example?a/api/../../secret',
+      '/api;/admin',
+      '/api/admin;a',
+    ]) {
+      const { text } = await converse(front.port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
+      assert.match(text, /^HTTP\/1\.1 (?:200|400|403|404) /, target)
+      if (!text.startsWith('HTTP/1.1 200 ')) continue
+      const path = backend.requests.at(-1)?.path ?? ''
+      assert.match(path, /^\/v1(?:[/;]|$)/, target)
+      assert.doesNotMatch(path, /\.\.|%2e|^\/v1\/admin$/i, target)
+    }
+    assert.equal(await (await fetch(`${front.url}/api/..a/b;c?d=/../e`)).text(), 'GET /v1/..a/b;c?d=/../e')
+  })
+
   test(`${name}: two proxies on one server, and the application's own routes`, async () => {
     await using one = await mockBackend({ body: 'one' })
     await using other = await mockBackend({ body: 'other' })

@@ -14,6 +14,7 @@ import { type HonoProxy, handleUpgrades, proxyMiddleware } from '../../src/adapt
 import { ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
+import { converse } from '../support/raw-client.ts'
 import { listening } from '../support/running-proxy.ts'
 import { echo, echoBackend, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
 
@@ -63,6 +64,26 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
     }
     const head = await fetch(`${front.url}/api/users`, { method: 'HEAD' })
     assert.equal(head.status, 200)
+  })
+
+  test(`${name}: the backend gets the path that Hono has matched`, async () => {
+    await using backend = await mockBackend()
+    const api = proxyMiddleware({ target: backend.url })
+    const app = new Hono().all('/api/*', api)
+    await using front = await run(app, api)
+    const port = Number(new URL(front.url).port)
+    for (const [target, path] of [
+      ['/secret/../api/x?a=/../b', '/api/x?a=/../b'],
+      ['/secret/%2e%2E/api/x', '/api/x'],
+      ['/secret/.%2e/api/./x/..', '/api/'],
+      ['http://outer.example/secret/../api/x', '/api/x'],
+      ['/api/..a/%62', '/api/..a/%62'],
+    ]) {
+      for (const upgrade of ['close', 'upgrade\r\nUpgrade: websocket']) {
+        await converse(port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: ${upgrade}\r\n\r\n`)
+        assert.equal(backend.requests.at(-1)?.path, path, target)
+      }
+    }
   })
 
   test(`${name}: headers of middleware are sent, the backend's own go first, and logs have the status`, async () => {
