@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import type { OptionFault } from '../index.ts'
 import { nearest } from '../runtime/nearest.ts'
+import { looksLikeKey, withoutPassword } from '../runtime/secrets.ts'
 import { keysOf } from './config-document.ts'
 import type { ConfigFile, Format } from './config-file.ts'
 
@@ -9,10 +10,12 @@ export function fault(path: string, message: string, value: unknown, allowed: st
   return { path, message, value, allowed, example }
 }
 
-/** A short form of a wrong value: `is "x"`. */
+/** A short form of a wrong value: `is "x"`. Secrets are hidden. */
 export function isShown(value: unknown): string {
   if (Array.isArray(value)) return 'is a list'
-  return `is ${typeof value === 'object' && value !== null ? 'an object' : JSON.stringify(value)}`
+  if (typeof value === 'object' && value !== null) return 'is an object'
+  if (typeof value === 'string' && looksLikeKey(value)) return 'is a key or a certificate'
+  return `is ${withoutPassword(JSON.stringify(value))}`
 }
 
 /** The message of an unknown name. */

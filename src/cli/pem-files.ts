@@ -1,7 +1,8 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { OptionFault } from '../index.ts'
+import { looksLikeKey } from '../runtime/secrets.ts'
 import { fault, isShown } from './fault.ts'
 
 /** TLS settings whose PEM files have been read. */
@@ -68,7 +69,12 @@ export class PemFiles {
     const file = isInline ? null : resolve(this.#folder, value)
     let pem = value
     if (file !== null) {
+      if (looksLikeKey(String(value)))
+        return wrong('is a key or a certificate, but not PEM: that begins with -----BEGIN')
       try {
+        const info = statSync(file)
+        // A pipe that nobody writes to would be read for ever.
+        if (!info.isFile() && !info.isDirectory()) return wrong(`names a pipe or a device, not a file: ${file}`)
         pem = readFileSync(file)
       } catch (error) {
         const { code = '', message } = error as NodeJS.ErrnoException

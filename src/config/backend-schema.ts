@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import { Backend } from '../model/backend.ts'
 import { describeError } from '../runtime/describe-error.ts'
-import { withoutPassword } from './options-error.ts'
+import { withoutPassword } from '../runtime/secrets.ts'
 import { closed, codeOr, defaultsTo, flag, isObject, list, optional, text, wording } from './rules.ts'
 
 /** A valid URL, for examples. */

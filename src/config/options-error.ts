@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { looksLikeKey, withoutPassword } from '../runtime/secrets.ts'
 
 /** A mistake in the options. */
 export interface OptionFault {
@@ -31,17 +32,13 @@ export class OptionsError extends TypeError {
   }
 }
 
-/** A short form of a value for messages. The content of objects and the user and password of URLs are hidden. */
+/** A short form of a value for messages. The content of objects, keys, and the user and password of URLs are hidden. */
 export function show(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list'
   if (typeof value === 'object' && value !== null) return 'an object'
+  if (typeof value === 'string' && looksLikeKey(value)) return 'a key or a certificate'
   return withoutPassword(inspect(value, { maxStringLength: 100, breakLength: Infinity }))
-}
-
-/** `text` with the user and password of every URL masked. */
-export function withoutPassword(text: string): string {
-  return text.replace(/\/\/[^/\s@]*@/g, '//***@')
 }
 
 function describe(faults: readonly OptionFault[]): string {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
 import { join } from 'node:path'
@@ -113,6 +114,28 @@ test('check names file, line, column and fault of every PEM file', async (t) => 
   }
   assert.match(stderr, /^heddle: 12 options are wrong:\n/)
   assert.equal((await run(t, ['--config', FILE], cwd)).code, 2)
+})
+
+test('check does not print a key that stands where a path belongs, nor wait for a pipe', async (t) => {
+  const base64 = key.replace(/-----.*?-----|\s/g, '')
+  const listen = [
+    { port: 1, tls: { cert: 'certs/site.pem', key: base64 } },
+    { port: 2, tls: { cert: '/dev/zero', key: `"${key}"` } },
+    { port: 3, tls: key },
+    base64,
+    { port: 5 },
+    { port: 6, tls: { cert: 'certs/site.pem', key: 'certs/pipe' } },
+  ]
+  const cwd = folder(t, { target: 'http://a', listen })
+  if (process.platform !== 'win32') execFileSync('mkfifo', [join(cwd, 'conf/certs/pipe')])
+  const { code, stderr } = await run(t, ['check', FILE], cwd)
+  assert.equal(code, 2)
+  assert.match(stderr, /listen\[0\]\.tls\.key is a key or a certificate, but not PEM: that begins with -----BEGIN\n/)
+  assert.match(stderr, /listen\[1\]\.tls\.cert names a pipe or a device, not a file: /)
+  assert.match(stderr, /listen\[2\]\.tls is a key or a certificate\n/)
+  assert.match(stderr, /listen\[3\] is a key or a certificate\n/)
+  assert.match(stderr, /listen\[5\]\.tls\.key names a pipe or a device, not a file: /)
+  for (let at = 20; at + 30 < base64.length; at += 64) assert.ok(!stderr.includes(base64.slice(at, at + 30)), stderr)
 })
 
 test('a PEM file that may not be read is a fault', {
