@@ -29,10 +29,10 @@ export async function startDemoBackend(id: string, latencyMs: number, control: D
   })
 
   async function respond(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const { pathname, searchParams } = new URL(req.url ?? '/', 'http://demo')
+    const { pathname, searchParams } = new URL(`http://demo${req.url}`)
     res.setHeader('x-demo-backend', id)
     const [, command, name] = /^\/(stop|start)\/(\w+)$/.exec(pathname) ?? []
-    if (command !== undefined && name !== undefined) return obey(res, req.method === 'POST', command, name)
+    if (command !== undefined && name !== undefined) return obey(req, res, command, name)
     if (pathname === '/events') return sendEvents(res)
     if (pathname === '/echo') return echo(req, res)
     const slow = Number(searchParams.get('ms') ?? 2000)
@@ -44,8 +44,10 @@ export async function startDemoBackend(id: string, latencyMs: number, control: D
     send(res, 404, 'text/plain', `${id} serves /, /slow?ms=2000, /events, /echo, /stop/NAME and /start/NAME\n`)
   }
 
-  function obey(res: ServerResponse, isPost: boolean, command: string, name: string): void {
-    if (!isPost) return send(res, 405, 'text/plain', 'use POST: curl -X POST ...\n')
+  function obey({ method, headers }: IncomingMessage, res: ServerResponse, command: string, name: string): void {
+    // Browsers name the page that sends a POST: any page of the web could send one here.
+    if (headers.origin !== undefined) return send(res, 403, 'text/plain', 'pages cannot do this: curl -X POST ...\n')
+    if (method !== 'POST') return send(res, 405, 'text/plain', 'use POST: curl -X POST ...\n')
     const { text, act } = control(command, name)
     // Only then: it may be this backend that stops.
     if (act !== undefined) res.once('finish', act)

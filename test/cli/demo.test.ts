@@ -75,6 +75,17 @@ test('the commands of the demo show balancing, failure and recovery', async (t) 
   assert.equal(await post('/stop/leisurely'), 'leisurely is the last one that runs\n')
 })
 
+test('a page of the web cannot stop a backend of the demo, and no path breaks one', async (t) => {
+  const heddle = start(t, ['demo', '--listen', '127.0.0.1:0'])
+  const url = await heddle.url()
+  for (const origin of ['http://example.com', 'null', url]) {
+    const response = await fetch(`${url}/stop/steady`, { method: 'POST', headers: { origin } })
+    assert.equal(response.status, 403)
+  }
+  for (let i = 0; i < 6; i += 1) assert.equal((await fetch(`${url}//`)).status, 404)
+  assert.doesNotMatch(heddle.stdout(), /steady has been stopped|is ejected/)
+})
+
 test('on a terminal the demo has a table that follows the backends', { skip: withoutTerminal }, async (t) => {
   const demo = startOnTerminal(t, 'demo --listen 127.0.0.1:0', 90, { NO_COLOR: '', FORCE_COLOR: '' })
   const [, url = ''] = await demo.shows(/listening on (http:\/\/127\.0\.0\.1:\d+)/)
