@@ -1,5 +1,5 @@
 import type { Plugin, PreviewServer, ViteDevServer, Logger as ViteLogger } from 'vite'
-import type { HttpServer, Logger } from '../index.ts'
+import { type HttpServer, handleUpgrades, type Logger } from '../index.ts'
 import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
@@ -7,8 +7,8 @@ export type { ProxyMiddlewareOptions }
 /**
  * A plugin for Vite 6 and later, in place of `server.proxy` and `preview.proxy`:
  * `plugins: [proxyPlugin({ target: 'http://127.0.0.1:3001', routes: [{ path: '/api' }] })]`. What `routes` match goes to the backend, after
- * Vite's checks (CORS, allowed hosts; in Vite 6 before these) and before its own files and its fallback to index.html; WebSockets too, except for those
- * of Vite's own hot reload. The proxy logs to Vite's logger. It is made when a server starts, and closes with it; a proxy that you have given
+ * Vite's checks (CORS, allowed hosts; in Vite 6 before these) and before its own files and its fallback to index.html; WebSockets take the
+ * same way, except for those of Vite's own hot reload. The proxy logs to Vite's logger. It is made when a server starts, and closes with it; a proxy that you have given
  * does neither. With `server.middlewareMode` WebSockets are for your server: `proxy.attach(server)`.
  */
 export function proxyPlugin(options: ProxyMiddlewareOptions): Plugin {
@@ -20,8 +20,8 @@ export function proxyPlugin(options: ProxyMiddlewareOptions): Plugin {
     middlewares.use(handle)
     if (httpServer === null) return
     if (!speaksHttp1(httpServer)) config.logger.warn(HTTP2, { timestamp: true })
-    // Vite's own listener was added before. It responds at once to what is for it, which is then left alone.
-    proxy.attach(httpServer as HttpServer)
+    // Through Vite's checks, too. Its own listener responds at once to what is for it, which is then left alone.
+    handleUpgrades(httpServer as HttpServer, middlewares)
     if (options.proxy === undefined) httpServer.once('close', () => void proxy.close())
   }
   return { name: 'heddle', configureServer: listen, configurePreviewServer: listen }
