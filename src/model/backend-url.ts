@@ -1,3 +1,4 @@
+import { withoutPassword } from '../runtime/secrets.ts'
 import { resolveDotSegments } from './path.ts'
 
 /** A parsed backend URL. */
@@ -26,10 +27,11 @@ export function parseBackendUrl(text: string): BackendUrl {
   }
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     const likely = likelyBackendUrl(text)
+    const shown = withoutPassword(JSON.stringify(text))
     throw new TypeError(
       likely === null
-        ? `${JSON.stringify(text)} is not a backend URL; use http://host:port, https://host:port or http+unix:///path/to.sock`
-        : `${JSON.stringify(text)} is not a backend URL: it has no http:// or https://; did you mean ${likely}?`,
+        ? `${shown} is not a backend URL; use http://host:port, https://host:port or http+unix:///path/to.sock`
+        : `${shown} is not a backend URL: it has no http:// or https://; did you mean ${likely}?`,
     )
   }
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {

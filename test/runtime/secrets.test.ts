@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
 import { test } from 'node:test'
-import { createProxy, type ProxyOptions } from '../../src/index.ts'
+import { createProxy, forwardAuth, type ProxyOptions } from '../../src/index.ts'
 import { looksLikeKey, withoutPassword } from '../../src/runtime/secrets.ts'
 
 const pairs = [
@@ -56,4 +56,8 @@ test('messages about options have no keys and no passwords', () => {
       ({ message }: Error) => !message.includes('s3cret') && !message.includes(String(base64).slice(20, 30)),
     )
   }
+  assert.throws(
+    () => forwardAuth({ url: 'u:s3cret@h' }),
+    ({ message }: Error) => !message.includes('s3cret'),
+  )
 })
