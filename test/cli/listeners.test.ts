@@ -194,7 +194,7 @@ listen:
   assert.equal(code, 2)
   for (const line of [
     '3:5: listen[0] is "nowhere"',
-    '4:7: listen[1].prot is unknown',
+    '4:7: listen[1].prot is unknown; did you mean port?',
     '4:5: listen[1].port is missing',
     '5:25: listen[2].host is 5',
     '5:33: listen[2].tls is "yes please"',
