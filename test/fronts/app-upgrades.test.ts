@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
-import { handleUpgrades, type ProxyOptions } from '../../src/index.ts'
+import { handleUpgrades, type Proxy, type ProxyOptions } from '../../src/index.ts'
 import { type ManualClock, manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { gate, type RunningProxy, runInServer, runProxy } from '../support/running-proxy.ts'
-import { rawBackend, upgradeRequest, webSocketBackend } from '../support/upgrade-backends.ts'
+import { gate, type RunningProxy, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { type RawUpgrade, rawBackend, upgradeRequest, webSocketBackend } from '../support/upgrade-backends.ts'
 
 type Application = (req: IncomingMessage, res: ServerResponse) => unknown
 
@@ -110,18 +111,80 @@ describe('handleUpgrades', () => {
     assert.match((await converse(running.port, upgradeRequest({ path: '/' }))).text, /^HTTP\/1\.1 503 /)
   })
 
-  test('after a failure the upgrade can be given to another backend', async () => {
-    await using backend = await webSocketBackend()
-    await using running = await runInServer(
-      { groups: { none: { backends: [] }, some: { target: backend.url } }, routes: [{ path: '/', group: 'none' }] },
-      (proxy) => {
-        const app: Application = (req, res) =>
-          proxy.web(req, res, { onError: () => proxy.web(req, res, { group: 'some' }) })
-        return handleUpgrades(http.createServer(app), app)
-      },
-    )
-    const socket = await opened(running, '/')
-    socket.terminate()
+  for (const [how, serve] of [
+    ['through an application', (_: Proxy, app: Application) => handleUpgrades(http.createServer(app), app)],
+    [
+      'by proxy.ws',
+      (proxy: Proxy) =>
+        http.createServer().on('upgrade', (req, socket, head) => {
+          const onError = (): void => proxy.ws(req, socket, head, { group: 'some' })
+          proxy.ws(req, socket, head, { onError })
+        }),
+    ],
+  ] as const) {
+    test(`after a failure the upgrade can be given to another backend, ${how}: nothing is lost, and nothing is kept`, async () => {
+      const asked = gate<RawUpgrade>()
+      await using dead = await rawBackend(asked.open)
+      await using backend = await rawBackend((upgrade) => upgrade.accept())
+      await using running = await runInServer(
+        {
+          groups: { none: { target: dead.url, retry: false }, some: { target: backend.url } },
+          routes: [{ path: '/', group: 'none' }],
+        },
+        (proxy) => {
+          const app: Application = (req, res) => {
+            const onError = (): void => {
+              // For the access log of the application.
+              assert.equal(res.statusCode, 200)
+              proxy.web(req, res, { group: 'some' })
+              assert.equal(res.statusCode, 101)
+            }
+            proxy.web(req, res, { onError })
+          }
+          return serve(proxy, app)
+        },
+      )
+      const client = rawClient(running.port)
+      client.write(`${upgradeRequest({ path: '/' })}first`)
+      const { socket } = await asked.promise
+      client.write(', second')
+      await rounds()
+      socket.destroy()
+      await client.until('101')
+      const end = 'z'.repeat(1 << 20)
+      client.write(end)
+      const carried = await backend.nextUpgrade()
+      await carried.until(end)
+      assert.equal(carried.received, `first, second${end}`)
+      // The client may end its side: a tunnel is open in each direction.
+      client.socket.end()
+      await once(carried.socket, 'end')
+      client.socket.destroy()
+    })
+  }
+
+  test('a client that leaves while the backend takes its time is noticed', async () => {
+    const asked = gate<RawUpgrade>()
+    await using backend = await rawBackend(asked.open)
+    await using running = await runThrough({ target: backend.url }, (web) => web)
+    const client = rawClient(running.port)
+    client.write(upgradeRequest({ path: '/' }))
+    const { closed } = await asked.promise
+    client.write('more')
+    client.socket.end()
+    await closed
+  })
+
+  test('of what a client sends while a guard waits, little is kept', async () => {
+    const asked = gate<Duplex>()
+    await using running = await runThrough({ backends: [] }, () => (req) => asked.open(req.socket))
+    const client = rawClient(running.port)
+    client.write(upgradeRequest({ path: '/' }))
+    const socket = await asked.promise
+    client.write('z'.repeat(8 << 20))
+    while (!socket.isPaused()) await rounds(1)
+    assert.ok((socket as Socket).bytesRead < 1 << 18)
+    client.socket.destroy()
   })
 
   test('an upgrade behind a response in its pipeline is run when that is finished', async () => {

@@ -32,7 +32,7 @@ type OurListener = UpgradeListener & {
 type Marked = IncomingMessage & { [TAKEN]?: boolean }
 
 /** How long the listeners of others may keep silent about an upgrade that no proxy takes, ms. */
-export const OTHERS_MS = 10_000
+const OTHERS_MS = 10_000
 
 /**
  * Listens to the upgrades of `server` as one of ours.
@@ -133,7 +133,7 @@ export function applicationOf(server: Server): unknown {
 }
 
 /** Whether `server` has 'upgrade' listeners that are not ours. */
-export function hasOthers(server: Server): boolean {
+function hasOthers(server: Server): boolean {
   return oursOf(server).length < server.listenerCount('upgrade')
 }
 
