@@ -128,7 +128,7 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
 
   test(`${name}: bodies stream through; those that Hono has read are sent from memory`, async () => {
     await using backend = await mockBackend()
-    const api = proxyMiddleware({ target: backend.url })
+    const api = proxyMiddleware({ target: backend.url, logger: 'silent' })
     const app = new Hono()
     app.use('/json', async (c, next) => {
       await c.req.json()
@@ -186,8 +186,8 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
 
   test(`${name}: failures: the proxy responds, or app.onError with passErrors`, async () => {
     const target = (await deadPort()).url
-    const own = proxyMiddleware({ target, retry: false })
-    const passing = proxyMiddleware({ target, retry: false, passErrors: true })
+    const own = proxyMiddleware({ target, retry: false, logger: 'silent' })
+    const passing = proxyMiddleware({ target, retry: false, passErrors: true, logger: 'silent' })
     const app = new Hono()
     app.all('/own', own)
     app.all('/passing', passing)

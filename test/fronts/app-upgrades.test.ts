@@ -163,6 +163,19 @@ describe('handleUpgrades', () => {
     })
   }
 
+  test('an application that has given its upgrade away can neither respond nor end the connection', async () => {
+    await using backend = await webSocketBackend()
+    await using running = await runThrough({ target: backend.url }, (web) => (req, res) => {
+      web(req, res)
+      res.writeHead(500).end('mine')
+      res.destroy()
+    })
+    const socket = await opened(running, '/')
+    socket.send('hello')
+    assert.equal(String(((await once(socket, 'message')) as unknown[])[0]), 'hello')
+    socket.terminate()
+  })
+
   test('a client that leaves while the backend takes its time is noticed', async () => {
     const asked = gate<RawUpgrade>()
     await using backend = await rawBackend(asked.open)
@@ -297,6 +310,49 @@ describe('several listeners on one server', () => {
       sockets.close()
     })
   }
+
+  for (const [what, act] of [
+    ['has written', (socket) => socket.write('HTTP/1.1 401 Unauthorized\r\n\r\n')],
+    ['has ended it', (socket) => socket.end()],
+    ['reads', (socket) => socket.on('data', () => {})],
+  ] as [what: string, act: (socket: Duplex) => unknown][]) {
+    test(`a connection on which a listener of others ${what} within 10 s is left to it`, async () => {
+      const clock = manualClock()
+      const given = gate<Duplex>()
+      await using running = await runInServer({ backends: [], routes: [{ path: '/ours' }], clock }, (proxy) => {
+        const server = http.createServer().on('upgrade', (_req, socket) => given.open(socket))
+        proxy.attach(server)
+        return server
+      })
+      const records: unknown[] = []
+      running.proxy.on('finish', (_, record) => records.push(record))
+      const client = rawClient(running.port)
+      client.write(upgradeRequest({ path: '/theirs' }))
+      const socket = await given.promise
+      await rounds()
+      act(socket)
+      clock.advance(10_000)
+      await rounds()
+      assert.doesNotMatch(client.text, /404/)
+      assert.deepEqual(records, [])
+      client.socket.destroy()
+    })
+  }
+
+  test('several proxies with routes of their own: one responds to what none of them takes', async () => {
+    const logger = recordingLogger()
+    await using backend = await webSocketBackend()
+    await using second = await runProxy({ target: backend.url, routes: [{ path: '/second' }], logger })
+    await using running = await runInServer({ target: backend.url, routes: [{ path: '/first' }], logger }, (proxy) => {
+      const server = http.createServer()
+      for (const one of [proxy, second.proxy]) one.attach(server)
+      return server
+    })
+    for (const path of ['/first', '/second']) (await opened(running, path)).terminate()
+    const { text } = await converse(running.port, upgradeRequest({ path: '/neither' }))
+    assert.match(text, /^HTTP\/1\.1 404 /)
+    assert.deepEqual(logger.messages('warn'), [])
+  })
 
   test('a client that leaves while a guard waits is noticed after 10 s beside a listener of others', async () => {
     const clock = manualClock()
