@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { LineLimit } from '../../src/runtime/line-limit.ts'
-import { manualClock } from '../../src/testing/index.ts'
+import { manualClock } from '../../src/testing/manual-clock.ts'
 
 test('ten lines a second of a kind, a hundred of all kinds; the next line says how many were refused', () => {
   const clock = manualClock()
