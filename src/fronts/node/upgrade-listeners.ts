@@ -73,8 +73,7 @@ export function attachUpgrades(
       }
       return unlessResponded(socket, onFree, () => onRefused(req))
     }
-    const ours = oursOf(server)
-    if (ours[0] !== listener || ours.some((one) => one[TAKES](req))) return
+    if (oursOf(server).some((one) => one[TAKES](req))) return
     afterOthers(server, req, socket, clock, (isFree) => {
       if (isFree) serve(req, socket, head)
     })
