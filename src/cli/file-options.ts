@@ -1,4 +1,5 @@
 import type { FileOptions, ListenerOptions, ListenInput, Threads } from '../index.ts'
+import { portOf } from '../runtime/port.ts'
 
 export type { FileOptions, ListenerOptions, ListenInput, Threads }
 
@@ -64,12 +65,12 @@ const LISTENER_SCHEMA = {
 export const listen: FileOption<Address> = {
   read(value) {
     const port = portOf(value)
-    if (port !== undefined) return { port }
+    if (port !== null) return { port }
     if (typeof value !== 'string') return undefined
     const [, bracketed, name, digits] = /^(?:\[([\da-fA-F:.%\w]+)\]|([^:[\]/\s]*)):(\d{1,5})$/.exec(value) ?? []
     const parsed = portOf(digits)
     const host = bracketed ?? name
-    if (parsed === undefined) return undefined
+    if (parsed === null) return undefined
     return host === undefined || host === '' || host === '*' ? { port: parsed } : { port: parsed, host }
   },
   allowed:
@@ -149,12 +150,6 @@ export const fileProperties: Readonly<Record<string, object>> = {
     properties: { access: access.schema, level: level.schema },
     additionalProperties: false,
   },
-}
-
-/** A port as a number or in digits; `undefined` if it is none. */
-export function portOf(value: unknown): number | undefined {
-  const port = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value
-  return typeof port === 'number' && Number.isInteger(port) && port >= 0 && port <= 65535 ? port : undefined
 }
 
 function isCount(value: unknown): value is number {

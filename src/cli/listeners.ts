@@ -1,6 +1,7 @@
 import type { OptionFault } from '../index.ts'
+import { portOf } from '../runtime/port.ts'
 import { fault, isShown, unknown } from './fault.ts'
-import { type Address, listen, portOf } from './file-options.ts'
+import { type Address, listen } from './file-options.ts'
 import type { PemFiles, TlsSettings } from './pem-files.ts'
 
 /** An address to listen on, checked. */
@@ -64,7 +65,7 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
   const { port, host, tls, redirect } = value as Record<string, unknown>
   refuseUnknown(value, KEYS, path, faults)
   const number = portOf(port)
-  if (number === undefined) {
+  if (number === null) {
     const message = port === undefined ? 'is missing' : isShown(port)
     faults.push(fault(`${path}.port`, message, port, 'a port from 0 (any free one) to 65535', 8443))
   }
@@ -79,7 +80,7 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     faults.push(fault(`${path}.redirect`, 'is set beside tls', redirect, allowed, 'https'))
   }
   const settings = tls === undefined ? undefined : readTls(tls, `${path}.tls`, files, faults)
-  if (faults.length > before || number === undefined) return null
+  if (faults.length > before || number === null) return null
   return {
     port: number,
     ...(typeof host === 'string' && host !== '*' && { host }),

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import type { CheckedListenOptions, ListenOptions } from '../contracts/executor.ts'
+import { portOf } from '../runtime/port.ts'
 
 /** The option's check, and what it allows. */
 type Rule = readonly [allowed: string, isAllowed: (value: unknown) => boolean]
@@ -49,11 +50,6 @@ export function listenOptions(
   }
   if (port !== undefined && path !== undefined) throw new TypeError('listen: port and path are both given; give one')
   return checked
-}
-
-function portOf(value: unknown): number | null {
-  const port = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
-  return Number.isInteger(port) && (port as number) >= 0 && (port as number) <= 65_535 ? (port as number) : null
 }
 
 function isText(value: unknown): boolean {

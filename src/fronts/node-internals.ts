@@ -4,8 +4,8 @@ import net, { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 
 /**
- * The only file that uses parts of node that its documentation does not promise, but for one property in adapters/vite.ts. Each function names the place in node's source,
- * was read in 22.12.0, 24.21.0 and 26.10.0, says what happens if a later node no longer has it, and has a test that fails then
+ * The only file that uses parts of node that its documentation does not promise, but for one property in adapters/vite.ts. Each
+ * function names the place in node's source, was read in 22.12.0, 24.21.0 and 26.10.0, says what happens if a later node no longer has it, and has a test that fails then
  * (test/fronts/node-internals.test.ts). All are small enough to be inlined. Those that each request calls allocate nothing.
  *
  * Not here, since node documents them: `server.emit('connection', socket)`, `socket.unshift()`, `maxHeadersCount`, and that a

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { ExchangeCall } from '../exchange/call.ts'
 import type { Core } from '../exchange/services.ts'
 import type { Route } from '../exchange/snapshot.ts'
-import { takeFromApplication, type UpgradeConnection } from '../fronts/node/app-upgrades.ts'
+import { giveBackToApplication, takeFromApplication } from '../fronts/node/app-upgrades.ts'
 import { receivedHost } from '../fronts/node/received-headers.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/node/upgrade.ts'
 import { attachUpgrades, returnUpgrade, takeUpgrade } from '../fronts/node/upgrade-listeners.ts'
@@ -34,8 +34,7 @@ export class Requests {
   readonly web: Proxy['web'] = (req, res, overrides) => {
     try {
       const upgrade = takeFromApplication(req)
-      if (upgrade !== null)
-        return this.ws(req, upgrade.socket, upgrade.head, overrides && givingBack(overrides, upgrade))
+      if (upgrade !== null) return this.ws(req, upgrade.socket, upgrade.head, overrides)
       const call = isOverrides(overrides)
         ? { ...resolveOverrides(this.#core, this.#groups, overrides, 'web'), body: overrides.body }
         : null
@@ -70,7 +69,9 @@ export class Requests {
       const own = onError && {
         ...call,
         onError(error: ProxyError) {
+          // The application responds itself, or asks another proxy.
           returnUpgrade(req)
+          giveBackToApplication(req)
           return onError(error)
         },
       }
@@ -109,7 +110,7 @@ export class Requests {
       if (route === null) return next()
       const call: WebCall = { routeFor: () => route, context: { req, res }, ...(passErrors && { onError: next }) }
       const upgrade = takeFromApplication(req)
-      if (upgrade !== null) return this.upgrade(req, upgrade.socket, upgrade.head, givingBack(call, upgrade), this.web)
+      if (upgrade !== null) return this.upgrade(req, upgrade.socket, upgrade.head, call, this.web)
       serveWeb(this.#core, this.peerOf(req.socket), req, res, call)
     }
   }
@@ -141,21 +142,5 @@ export class Requests {
   /** Logs an error of the proxy itself, or of code that an application has wrapped around its request or response. */
   #logFault(error: unknown): void {
     this.#core.services.logger.error({ err: error }, `a request could not be carried: ${describeError(error)}`)
-  }
-}
-
-/** For an upgrade that an application has got: after a failure the application responds. */
-function givingBack<Call extends { readonly onError?: ((error: ProxyError) => void) | undefined }>(
-  call: Call,
-  upgrade: UpgradeConnection,
-): Call {
-  const { onError } = call
-  if (typeof onError !== 'function') return call
-  return {
-    ...call,
-    onError(error: ProxyError) {
-      upgrade.giveBack()
-      return onError(error)
-    },
   }
 }

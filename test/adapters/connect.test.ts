@@ -48,7 +48,7 @@ test('middleware(): a body parsed earlier is sent to the backend', async () => {
 })
 
 test('middleware(): failures are passed on only with passErrors, and once', async () => {
-  const proxy = createProxy({ target: (await deadPort()).url, retry: false })
+  const proxy = createProxy({ target: (await deadPort()).url, retry: false, logger: 'silent' })
   await using ours = await serve(chain(proxy.middleware()), proxy)
   assert.equal((await fetch(ours.url)).status, 502)
   await using theirs = await serve(chain(proxy.middleware({ passErrors: true })), proxy)

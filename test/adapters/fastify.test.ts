@@ -203,6 +203,15 @@ for (const [name, fastify] of [
     assert.deepEqual([missing.status, await missing.text()], [404, 'nothing at /api/else'])
   })
 
+  test(`${name}: OPTIONS * is of the server, and no path`, async () => {
+    await using backend = await mockBackend()
+    const app = fastify()
+    app.register(proxyPlugin, { target: backend.url, rewritePrefix: '/v1' })
+    await using front = await run(app)
+    const request = 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+    assert.match((await converse(front.port, request)).text, /\r\n\r\nOPTIONS \*$/)
+  })
+
   test(`${name}: with passErrors failures go to Fastify's error handler`, async () => {
     const app = fastify()
     const target = (await deadPort()).url

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type http from 'node:http'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
+import type { HttpBindings } from '@hono/node-server'
 import * as nodeServer2 from '@hono/node-server'
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
@@ -14,8 +15,8 @@ import { type HonoProxy, handleUpgrades, proxyMiddleware } from '../../src/adapt
 import { ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
-import { converse } from '../support/raw-client.ts'
-import { listening } from '../support/running-proxy.ts'
+import { converse, rawClient } from '../support/raw-client.ts'
+import { gate, listening } from '../support/running-proxy.ts'
 import { echo, echoBackend, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
 
 const nodeServer1: typeof nodeServer2 = createRequire(import.meta.url)('hono-node-server1')
@@ -128,7 +129,7 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
 
   test(`${name}: bodies stream through; those that Hono has read are sent from memory`, async () => {
     await using backend = await mockBackend()
-    const api = proxyMiddleware({ target: backend.url })
+    const api = proxyMiddleware({ target: backend.url, logger: 'silent' })
     const app = new Hono()
     app.use('/json', async (c, next) => {
       await c.req.json()
@@ -186,8 +187,8 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
 
   test(`${name}: failures: the proxy responds, or app.onError with passErrors`, async () => {
     const target = (await deadPort()).url
-    const own = proxyMiddleware({ target, retry: false })
-    const passing = proxyMiddleware({ target, retry: false, passErrors: true })
+    const own = proxyMiddleware({ target, retry: false, logger: 'silent' })
+    const passing = proxyMiddleware({ target, retry: false, passErrors: true, logger: 'silent' })
     const app = new Hono()
     app.all('/own', own)
     app.all('/passing', passing)
@@ -213,6 +214,56 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
     abort.abort()
     await assert.rejects(response)
     await backend.untilOpenConnections(0)
+  })
+
+  test(`${name}: a client that has left before the proxy is asked ends the handler too`, async () => {
+    await using backend = await mockBackend(neverAnswer)
+    const api = proxyMiddleware({ target: backend.url })
+    const [asked, ended] = [gate(), gate()]
+    const app = new Hono<{ Bindings: HttpBindings }>()
+    app.use('*', async (c, next) => {
+      const closed = once(c.env.outgoing, 'close')
+      asked.open()
+      await closed
+      await next()
+      ended.open()
+    })
+    app.all('*', api)
+    await using front = await run(app as unknown as Hono, api)
+    const client = rawClient(Number(new URL(front.url).port))
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    await asked.promise
+    client.socket.destroy()
+    await ended.promise
+  })
+
+  test(`${name}: a connection is kept, and what another handler responds has its headers alone`, async (t) => {
+    // @hono/node-server prints its attempt to respond a second time.
+    const printed = t.mock.method(console, 'error', () => {})
+    await using backend = await mockBackend()
+    const api = proxyMiddleware({ target: backend.url, routes: [{ path: '/api' }] })
+    const app = new Hono()
+    app.use('*', async (c, next) => {
+      c.header('X-Early', '1')
+      await next()
+    })
+    app.all('*', api, (c) => {
+      c.header('X-Early', undefined)
+      return c.text('application')
+    })
+    await using front = await run(app, api)
+    const client = rawClient(Number(new URL(front.url).port))
+    for (const [path, text] of [
+      ['/api/1', 'GET /api/1'],
+      ['/api/2', 'GET /api/2'],
+      ['/else', 'application'],
+    ] as const) {
+      client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`)
+      await client.until(text)
+    }
+    assert.equal(client.text.match(/x-early/gi)?.length, 2)
+    assert.equal(printed.mock.callCount(), 0)
+    client.socket.destroy()
   })
 
   test(`${name}: WebSockets are mounted as requests are, behind the same guards`, async () => {
@@ -254,6 +305,11 @@ test('WebSockets of @hono/node-server live beside proxied ones', async () => {
     nodeServer2.upgradeWebSocket(() => ({ onMessage: (event, ws) => ws.send(`own ${event.data}`) })),
   )
   app.all('/api/*', api)
+  const errors: string[] = []
+  app.onError((error, c) => {
+    errors.push(error.message)
+    return c.text('', 500)
+  })
   const sockets = new WebSocketServer({ noServer: true })
   const server = nodeServer2.createAdaptorServer({
     fetch: app.fetch,
@@ -266,6 +322,7 @@ test('WebSockets of @hono/node-server live beside proxied ones', async () => {
   const socket = new WebSocket(`${url}/own`)
   await once(socket, 'open')
   socket.terminate()
+  assert.deepEqual(errors, [])
   await api.proxy.close()
   server.close()
   server.closeAllConnections()

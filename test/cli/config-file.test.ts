@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { CommandError } from '../../src/cli/command-error.ts'
+import { readConfigFile } from '../../src/cli/config-file.ts'
 import { directory, run } from './command.ts'
 
 const json = (content: object): string => JSON.stringify(content)
@@ -108,27 +110,30 @@ test('an unreadable or invalid file is reported in one line, exit code 2', async
     'x.toml': 'target = 1',
   })
   const cases: [file: string, message: RegExp][] = [
-    ['none.json', /^heddle: cannot read none\.json: ENOENT.*\n$/],
-    ['folder.json', /^heddle: cannot read folder\.json: EISDIR.*\n$/],
-    ['broken.json', /^heddle: the file has mistakes:\n {2}broken\.json:3:3: Missing , .*\n {2}broken\.json:3:3: .*\n$/],
-    ['twice.json', /^heddle: twice\.json:3:3: this name is given twice\n$/],
-    ['bare.json', /^heddle: bare\.json:1:13: Unresolved plain scalar "http"\n$/],
-    ['open.json', /^heddle: open\.json:1:23: .*must end with a \}\n$/],
-    ['list.json', /^heddle: list\.json holds no configuration: it must be an object.*\n$/],
-    ['twice.yaml', /^heddle: twice\.yaml:2:1: this name is given twice\n$/],
-    ['tab.yaml', /^heddle: tab\.yaml:2:1: YAML is indented by spaces, not by tabs\n$/],
-    ['two.yaml', /^heddle: two\.yaml:2:1: a configuration file has one document.*\n$/],
-    ['alias.yaml', /^heddle: alias\.yaml:1:1: Unresolved alias .*: nobody\n$/],
-    ['text.yaml', /^heddle: text\.yaml holds no configuration: it must have options by name.*\n$/],
-    ['throws.mjs', /^heddle: throws\.mjs cannot be loaded: not today\n$/],
-    ['empty.mjs', /^heddle: empty\.mjs holds no configuration: its default export must be an object.*\n$/],
-    ['x.toml', /^heddle: x\.toml: a configuration file ends in .*\n$/],
+    ['none.json', /^cannot read none\.json: ENOENT.*$/],
+    ['folder.json', /^cannot read folder\.json: EISDIR.*$/],
+    ['broken.json', /^the file has mistakes:\n {2}broken\.json:3:3: Missing , .*\n {2}broken\.json:3:3: .*$/],
+    ['twice.json', /^twice\.json:3:3: this name is given twice$/],
+    ['bare.json', /^bare\.json:1:13: Unresolved plain scalar "http"$/],
+    ['open.json', /^open\.json:1:23: .*must end with a \}$/],
+    ['list.json', /^list\.json holds no configuration: it must be an object.*$/],
+    ['twice.yaml', /^twice\.yaml:2:1: this name is given twice$/],
+    ['tab.yaml', /^tab\.yaml:2:1: YAML is indented by spaces, not by tabs$/],
+    ['two.yaml', /^two\.yaml:2:1: a configuration file has one document.*$/],
+    ['alias.yaml', /^alias\.yaml:1:1: Unresolved alias .*: nobody$/],
+    ['text.yaml', /^text\.yaml holds no configuration: it must have options by name.*$/],
+    ['throws.mjs', /^throws\.mjs cannot be loaded: not today$/],
+    ['empty.mjs', /^empty\.mjs holds no configuration: its default export must be an object.*$/],
+    ['x.toml', /^x\.toml: a configuration file ends in .*$/],
   ]
   mkdirSync(join(cwd, 'folder.json'))
   for (const [file, message] of cases) {
-    const result = await run(t, ['--config', file], cwd)
-    assert.match(result.stderr, message)
-    assert.equal(result.code, 2, file)
+    await assert.rejects(readConfigFile(file, cwd), (error) => {
+      assert.ok(error instanceof CommandError)
+      assert.match(error.message, message)
+      assert.equal(error.exitCode, 2, file)
+      return true
+    })
   }
 })
 

@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { PemFiles } from '../../src/cli/pem-files.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, expiredCertificate, key, renewedKey } from '../support/certificates.ts'
 import { directory, run, start } from './command.ts'
@@ -166,6 +167,13 @@ test('a certificate that has expired is a warning, in check and at the start', a
   await start(t, ['-c', FILE], cwd).output(
     /"level":"warn".*listen\.tls\.cert: the certificate \(CN=heddle-expired\) expired/,
   )
+})
+
+test('a certificate that is not valid yet is a warning', (t) => {
+  const files = new PemFiles('/', [])
+  t.mock.method(Date, 'now', () => 0)
+  assert.notEqual(files.read({ cert: certificate, key }, 'listen.tls'), undefined)
+  assert.match(String(files.warnings), /^listen\.tls\.cert: the certificate \(.*\) is not valid before /)
 })
 
 test('flags in place of the backends of the file make its PEM files unneeded', async (t) => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { parseArguments } from '../../src/cli/arguments.ts'
+import { CommandError } from '../../src/cli/command-error.ts'
 import { run } from './command.ts'
 
 const TOPICS = ['file', 'listen', 'demo', 'check', 'output', 'signals']
@@ -54,34 +56,44 @@ test('version prints the version of the package, as a command and as a flag', as
   }
 })
 
-test('a wrong command line is one line on standard error, and exit code 2', async (t) => {
+test('a wrong command line says what is wrong, and what was probably meant', () => {
   const wrong: [args: string[], message: RegExp][] = [
-    [['--nope'], /^heddle: unknown flag --nope; see heddle --help\n$/],
-    [['-x'], /^heddle: unknown flag -x; see heddle --help\n$/],
-    [['--bakend', 'x'], /^heddle: unknown flag --bakend; did you mean --backend\?; see heddle --help\n$/],
-    [['--no-threads'], /^heddle: unknown flag --no-threads; .*\n$/],
-    [['chek'], /^heddle: unknown command chek; did you mean check\?; see heddle --help\n$/],
+    [['--nope'], /^unknown flag --nope; see heddle --help$/],
+    [['-x'], /^unknown flag -x; see heddle --help$/],
+    [['--bakend', 'x'], /^unknown flag --bakend; did you mean --backend\?; see heddle --help$/],
+    [['--no-threads'], /^unknown flag --no-threads; .*$/],
+    [['chek'], /^unknown command chek; did you mean check\?; see heddle --help$/],
     [['chcek'], /did you mean check\?/],
-    [['my.yaml'], /^heddle: unknown command my\.yaml; did you mean --config my\.yaml\?; see heddle --help\n$/],
-    [['localhost:1'], /^heddle: unknown command localhost:1; did you mean --backend localhost:1\?; see .*\n$/],
-    [['help', 'lisen'], /^heddle: no help about lisen; did you mean listen\?; topics: file, .*\n$/],
-    [['help', 'file', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
-    [['version', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
-    [['--listen'], /^heddle: Option .*--listen.* argument missing; see heddle --help\n$/],
-    [['serve'], /^heddle: unknown command serve; see heddle --help\n$/],
-    [['demo', 'x'], /^heddle: unexpected argument x; see heddle --help\n$/],
-    [['check', 'a', 'b'], /^heddle: unexpected argument b; see heddle --help\n$/],
-    [['check', 'a', '--config', 'b'], /^heddle: check takes one file.*\n$/],
-    [[], /^heddle: no backends: give --backend URL.*\n$/],
+    [['my.yaml'], /^unknown command my\.yaml; did you mean --config my\.yaml\?; see heddle --help$/],
+    [['localhost:1'], /^unknown command localhost:1; did you mean --backend localhost:1\?; see .*$/],
+    [['help', 'file', 'x'], /^unexpected argument x; see heddle --help$/],
+    [['version', 'x'], /^unexpected argument x; see heddle --help$/],
+    [['--listen'], /^Option .*--listen.* argument missing; see heddle --help$/],
+    [['serve'], /^unknown command serve; see heddle --help$/],
+    [['demo', 'x'], /^unexpected argument x; see heddle --help$/],
+    [['check', 'a', 'b'], /^unexpected argument b; see heddle --help$/],
+    [['check', 'a', '--config', 'b'], /^check takes one file.*$/],
   ]
-  await Promise.all(
-    wrong.map(async ([args, message]) => {
-      const { code, stdout, stderr } = await run(t, args)
-      assert.match(stderr, message)
-      assert.equal(code, 2)
-      assert.equal(stdout, '')
-    }),
-  )
+  for (const [args, message] of wrong) {
+    assert.throws(
+      () => parseArguments(args),
+      (error) => error instanceof CommandError && error.exitCode === 2 && message.test(error.message),
+      args.join(' '),
+    )
+  }
+})
+
+test('a mistake is one line on standard error, and exit code 2', async (t) => {
+  for (const [args, message] of [
+    [['--bakend', 'x'], /^heddle: unknown flag --bakend; did you mean --backend\?; see heddle --help\n$/],
+    [['help', 'lisen'], /^heddle: no help about lisen; did you mean listen\?; topics: file, .*\n$/],
+    [['--config', 'none.json'], /^heddle: cannot read none\.json: ENOENT.*\n$/],
+    [[], /^heddle: no backends: give --backend URL.*\n$/],
+  ] as [args: string[], message: RegExp][]) {
+    const { code, stdout, stderr } = await run(t, args)
+    assert.match(stderr, message)
+    assert.deepEqual([code, stdout], [2, ''])
+  }
 })
 
 test('every wrong flag is reported at once, by its name', async (t) => {

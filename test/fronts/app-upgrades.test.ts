@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import net, { type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
-import { handleUpgrades, type ProxyOptions } from '../../src/index.ts'
+import { handleUpgrades, type Proxy, type ProxyOptions } from '../../src/index.ts'
 import { type ManualClock, manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { gate, type RunningProxy, runInServer, runProxy } from '../support/running-proxy.ts'
-import { rawBackend, upgradeRequest, webSocketBackend } from '../support/upgrade-backends.ts'
+import { gate, type RunningProxy, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { type RawUpgrade, rawBackend, upgradeRequest, webSocketBackend } from '../support/upgrade-backends.ts'
 
 type Application = (req: IncomingMessage, res: ServerResponse) => unknown
 
@@ -110,18 +111,93 @@ describe('handleUpgrades', () => {
     assert.match((await converse(running.port, upgradeRequest({ path: '/' }))).text, /^HTTP\/1\.1 503 /)
   })
 
-  test('after a failure the upgrade can be given to another backend', async () => {
+  for (const [how, serve] of [
+    ['through an application', (_: Proxy, app: Application) => handleUpgrades(http.createServer(app), app)],
+    [
+      'by proxy.ws',
+      (proxy: Proxy) =>
+        http.createServer().on('upgrade', (req, socket, head) => {
+          const onError = (): void => proxy.ws(req, socket, head, { group: 'some' })
+          proxy.ws(req, socket, head, { onError })
+        }),
+    ],
+  ] as const) {
+    test(`after a failure the upgrade can be given to another backend, ${how}: nothing is lost, and nothing is kept`, async () => {
+      const asked = gate<RawUpgrade>()
+      await using dead = await rawBackend(asked.open)
+      await using backend = await rawBackend((upgrade) => upgrade.accept())
+      await using running = await runInServer(
+        {
+          groups: { none: { target: dead.url, retry: false }, some: { target: backend.url } },
+          routes: [{ path: '/', group: 'none' }],
+        },
+        (proxy) => {
+          const app: Application = (req, res) => {
+            const onError = (): void => {
+              // For the access log of the application.
+              assert.equal(res.statusCode, 200)
+              proxy.web(req, res, { group: 'some' })
+              assert.equal(res.statusCode, 101)
+            }
+            proxy.web(req, res, { onError })
+          }
+          return serve(proxy, app)
+        },
+      )
+      const client = rawClient(running.port)
+      client.write(`${upgradeRequest({ path: '/' })}first`)
+      const { socket } = await asked.promise
+      client.write(', second')
+      await rounds()
+      socket.destroy()
+      await client.until('101')
+      const end = 'z'.repeat(1 << 20)
+      client.write(end)
+      const carried = await backend.nextUpgrade()
+      await carried.until(end)
+      assert.equal(carried.received, `first, second${end}`)
+      // The client may end its side: a tunnel is open in each direction.
+      client.socket.end()
+      await once(carried.socket, 'end')
+      client.socket.destroy()
+    })
+  }
+
+  test('an application that has given its upgrade away can neither respond nor end the connection', async () => {
     await using backend = await webSocketBackend()
-    await using running = await runInServer(
-      { groups: { none: { backends: [] }, some: { target: backend.url } }, routes: [{ path: '/', group: 'none' }] },
-      (proxy) => {
-        const app: Application = (req, res) =>
-          proxy.web(req, res, { onError: () => proxy.web(req, res, { group: 'some' }) })
-        return handleUpgrades(http.createServer(app), app)
-      },
-    )
+    await using running = await runThrough({ target: backend.url }, (web) => (req, res) => {
+      web(req, res)
+      res.writeHead(500).end('mine')
+      res.destroy()
+    })
     const socket = await opened(running, '/')
+    socket.send('hello')
+    assert.equal(String(((await once(socket, 'message')) as unknown[])[0]), 'hello')
     socket.terminate()
+  })
+
+  test('a client that leaves while the backend takes its time is noticed', async () => {
+    const asked = gate<RawUpgrade>()
+    await using backend = await rawBackend(asked.open)
+    await using running = await runThrough({ target: backend.url }, (web) => web)
+    const client = rawClient(running.port)
+    client.write(upgradeRequest({ path: '/' }))
+    const { closed } = await asked.promise
+    client.write('more')
+    client.socket.end()
+    await closed
+  })
+
+  test('of what a client sends while a guard waits, little is kept', async () => {
+    const asked = gate<Duplex>()
+    await using running = await runThrough({ backends: [] }, () => (req) => asked.open(req.socket))
+    const client = rawClient(running.port)
+    client.write(upgradeRequest({ path: '/' }))
+    const socket = await asked.promise
+    client.write('z'.repeat(8 << 20))
+    while (!socket.isPaused()) await rounds(1)
+    assert.ok((socket as Socket).bytesRead < 1 << 18)
+    client.socket.destroy()
   })
 
   test('an upgrade behind a response in its pipeline is run when that is finished', async () => {
@@ -234,6 +310,54 @@ describe('several listeners on one server', () => {
       sockets.close()
     })
   }
+
+  for (const [what, act] of [
+    ['has written', (socket) => socket.write('HTTP/1.1 401 Unauthorized\r\n\r\n')],
+    ['has ended it', (socket) => socket.end()],
+    ['reads', (socket) => socket.on('data', () => {})],
+  ] as [what: string, act: (socket: Duplex) => unknown][]) {
+    test(`a connection on which a listener of others ${what} within 10 s is left to it`, async () => {
+      const clock = manualClock()
+      const given = gate<Duplex>()
+      await using running = await runInServer({ backends: [], routes: [{ path: '/ours' }], clock }, (proxy) => {
+        const server = http.createServer().on('upgrade', (_req, socket) => given.open(socket))
+        proxy.attach(server)
+        return server
+      })
+      const records: unknown[] = []
+      running.proxy.on('finish', (_, record) => records.push(record))
+      let text = ''
+      // It keeps its side open, whatever the server does.
+      const client = net.connect({ port: running.port, host: '127.0.0.1', allowHalfOpen: true })
+      client.on('data', (bytes) => {
+        text += bytes
+      })
+      client.write(upgradeRequest({ path: '/theirs' }))
+      const socket = await given.promise
+      await rounds()
+      act(socket)
+      clock.advance(10_000)
+      await rounds()
+      assert.doesNotMatch(text, /404/)
+      assert.deepEqual(records, [])
+      client.destroy()
+    })
+  }
+
+  test('several proxies with routes of their own: one responds to what none of them takes', async () => {
+    const logger = recordingLogger()
+    await using backend = await webSocketBackend()
+    await using second = await runProxy({ target: backend.url, routes: [{ path: '/second' }], logger })
+    await using running = await runInServer({ target: backend.url, routes: [{ path: '/first' }], logger }, (proxy) => {
+      const server = http.createServer()
+      for (const one of [proxy, second.proxy]) one.attach(server)
+      return server
+    })
+    for (const path of ['/first', '/second']) (await opened(running, path)).terminate()
+    const { text } = await converse(running.port, upgradeRequest({ path: '/neither' }))
+    assert.match(text, /^HTTP\/1\.1 404 /)
+    assert.deepEqual(logger.messages('warn'), [])
+  })
 
   test('a client that leaves while a guard waits is noticed after 10 s beside a listener of others', async () => {
     const clock = manualClock()

@@ -23,6 +23,7 @@ interface Serving extends AsyncDisposable {
 
 async function serve(way: (typeof WAYS)[number], options: ProxyOptions): Promise<Serving> {
   const proxy = createProxy({
+    logger: 'silent',
     ...way.options,
     drainTimeoutMs: 100,
     retry: false,
@@ -231,7 +232,11 @@ test('a check that looks after a backend goes on when its weight changes, and se
       return () => void stopped++
     },
   }
-  await using proxy = createProxy({ backends: [{ url: 'http://127.0.0.1:1', id: 'it' }], healthCheck })
+  await using proxy = createProxy({
+    logger: 'silent',
+    backends: [{ url: 'http://127.0.0.1:1', id: 'it' }],
+    healthCheck,
+  })
   await proxy.setBackends([{ url: 'http://127.0.0.1:1', id: 'it', weight: 4, metadata: { zone: 'a' } }])
   assert.deepEqual([seen.length, stopped], [1, 0])
   assert.deepEqual([seen[0]?.weight, seen[0]?.metadata], [4, { zone: 'a' }])

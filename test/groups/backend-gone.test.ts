@@ -179,7 +179,7 @@ test('a cut reaches an HTTP/1.0 client on a unix socket, where there is no RST',
   const path = join(folder, 'front.sock')
   await using backend = await mockBackend(cutMidBody)
   {
-    await using proxy = createProxy({ target: backend.url })
+    await using proxy = createProxy({ logger: 'silent', target: backend.url })
     await proxy.listen({ path })
     const ended = new Promise<string>((resolve) => proxy.on('finish', (_exchange, record) => resolve(record.outcome)))
     const client = rawClient(path)

@@ -21,6 +21,7 @@ for (const { name, skip, options } of WAYS) {
     })
     await using other = await mockBackend({ body: 'other' })
     await using proxy = createProxy({
+      logger: 'silent',
       ...options,
       backends: [
         { url: it.url, id: 'it' },
@@ -53,14 +54,14 @@ for (const { name, skip, options } of WAYS) {
 }
 
 test('a backend or a group that is not there cannot be disabled', async () => {
-  await using proxy = createProxy({ backends: [{ url: 'http://127.0.0.1:1', id: 'it' }] })
+  await using proxy = createProxy({ logger: 'silent', backends: [{ url: 'http://127.0.0.1:1', id: 'it' }] })
   assert.throws(() => proxy.disable('none'), /group default has no backend "none"; its backends are it/)
   assert.throws(() => proxy.enable('it', 'none'), RangeError)
 })
 
 test('while all are disabled the response is 503', async () => {
   await using it = await mockBackend()
-  await using proxy = createProxy({ backends: [{ url: it.url, id: 'it' }] })
+  await using proxy = createProxy({ logger: 'silent', backends: [{ url: it.url, id: 'it' }] })
   const { url } = await proxy.listen(LOOPBACK)
   proxy.disable('it')
   assert.equal((await fetch(url)).status, 503)

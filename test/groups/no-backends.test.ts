@@ -52,7 +52,12 @@ test('with threads, an empty list holds in each of them, from the start and late
   skip: await without(),
 }, async () => {
   await using backend = await mockBackend({ body: 'here' })
-  await using proxy = createProxy({ backends: [], executor: workerThreads({ threads: 2 }), drainTimeoutMs: 100 })
+  await using proxy = createProxy({
+    logger: 'silent',
+    backends: [],
+    executor: workerThreads({ threads: 2 }),
+    drainTimeoutMs: 100,
+  })
   const { url } = await proxy.listen(LOOPBACK)
   const answers = async (): Promise<string[]> => {
     const found = new Set<string>()
@@ -104,7 +109,7 @@ for (const initial of [['http://127.0.0.1:1'], []]) {
         return () => void watched.delete(id)
       },
     }
-    await using proxy = createProxy({ backends: initial, healthCheck })
+    await using proxy = createProxy({ logger: 'silent', backends: initial, healthCheck })
     assert.deepEqual([...watched], initial)
     await proxy.setBackends([])
     assert.deepEqual([...watched], [])
@@ -114,6 +119,6 @@ for (const initial of [['http://127.0.0.1:1'], []]) {
 }
 
 test('drain() says so where the group has no backends', async () => {
-  await using proxy = createProxy({ backends: [] })
+  await using proxy = createProxy({ logger: 'silent', backends: [] })
   await assert.rejects(proxy.drain('a'), /^RangeError: group default has no backend "a"; it has none$/)
 })

@@ -7,6 +7,7 @@ import { isEnding } from './front.ts'
 import { linger } from './linger.ts'
 import { afterEarlierResponse } from './pipeline.ts'
 import { protocolsOf, serveOrdinary } from './upgrade.ts'
+import { MAX_EARLY_BYTES, releaseUpgrade } from './upgrade-front.ts'
 import {
   afterOthers,
   applicationOf,
@@ -18,9 +19,6 @@ import {
   unlessResponded,
 } from './upgrade-listeners.ts'
 
-/** Bytes that a client may send before it has its response; after that reading stops. */
-const MAX_EARLY_BYTES = 65_536
-
 /** Key on a request that an application gets for an upgrade. Shared with other copies of this package. */
 const UPGRADE = Symbol.for('heddle.application-upgrade')
 
@@ -28,8 +26,6 @@ const UPGRADE = Symbol.for('heddle.application-upgrade')
 export interface UpgradeConnection {
   readonly socket: Duplex
   readonly head: Buffer
-  /** Lets the application respond after all. */
-  giveBack(): void
 }
 
 /**
@@ -78,6 +74,11 @@ export function handleUpgrades<S extends NetServer>(
  */
 export function takeFromApplication(req: IncomingMessage): UpgradeConnection | null {
   return (req as { [UPGRADE]?: ApplicationUpgrade })[UPGRADE]?.take() ?? null
+}
+
+/** Ends {@link takeFromApplication}: the application may respond after all. Does nothing if the upgrade was not taken from one. */
+export function giveBackToApplication(req: IncomingMessage): void {
+  ;(req as { [UPGRADE]?: ApplicationUpgrade })[UPGRADE]?.giveBack()
 }
 
 /** One upgrade on its way through an application. */
@@ -159,17 +160,24 @@ class ApplicationUpgrade implements UpgradeConnection {
   }
 
   giveBack(): void {
+    if (this.#state !== 'taken') return
     this.#state = 'open'
     this.#isFree = true
     this.#res.statusCode = 200
+    releaseUpgrade(this.socket)
+    this.#read()
   }
 
   /** No other listener of the server wants the connection. */
   #onFree(): void {
     this.#isFree = true
     if (this.#state === 'responding') this.#send()
-    // The end of the connection is noticed only while reading.
-    else if (this.#state === 'open') this.socket.on('data', this.#onEarly).on('end', this.#onEnd)
+    else if (this.#state === 'open') this.#read()
+  }
+
+  /** Reads: the end of the connection is noticed only then. */
+  #read(): void {
+    this.socket.on('data', this.#onEarly).on('end', this.#onEnd).resume()
   }
 
   /** The application begins to respond. Until it has the connection, its response is held. */

@@ -15,7 +15,15 @@ import { Tunnel } from '../tunnel/tunnel.ts'
 import { linger } from './linger.ts'
 
 /** Bytes that a client may send before it has its response; after that reading stops. */
-const MAX_EARLY_BYTES = 65_536
+export const MAX_EARLY_BYTES = 65_536
+
+/** The front that each stream has. One whose exchange has failed stays, and notices the end, until there is another. */
+const fronts = new WeakMap<Duplex, UpgradeFront>()
+
+/** Ends the work of a stream's front, whose exchange has failed. What the client has sent meanwhile is for the next reader. */
+export function releaseUpgrade(stream: Duplex): void {
+  fronts.get(stream)?.release()
+}
 
 /**
  * The client's side of an exchange that asks for an upgrade: a tunnel, or a last ordinary response. The stream is a socket, or
@@ -34,8 +42,10 @@ export class UpgradeFront implements Front {
   readonly #stream: Duplex
   readonly #clock: Clock
   #events: FrontEvents | null = null
-  /** Bytes that the client has sent after its request, for the tunnel. */
-  #early: Buffer[]
+  /** Bytes that came with the request, for the tunnel. */
+  readonly #head: Buffer
+  /** Bytes that the client has sent after these. */
+  #early: Buffer[] = []
   #earlyBytes = 0
   #res: ServerResponse | null = null
   #tunnel: Tunnel | null = null
@@ -48,6 +58,8 @@ export class UpgradeFront implements Front {
     this.#earlyBytes += chunk.length
     if (this.#earlyBytes >= MAX_EARLY_BYTES) this.#stream.pause()
   })
+  readonly #onEnd = this.#guarded(() => this.#onClientEnd())
+  readonly #onClose = this.#guarded(() => this.#onClientClose())
 
   constructor(req: IncomingMessage, stream: Duplex, head: Buffer, peer: Peer, clock: Clock) {
     this.method = req.method ?? 'GET'
@@ -58,7 +70,7 @@ export class UpgradeFront implements Front {
     this.#req = req
     this.#stream = stream
     this.#clock = clock
-    this.#early = head.length > 0 ? [head] : []
+    this.#head = head
   }
 
   /** Notifies `events` of the client's progress and end from now on. @returns `false` if the client is already gone. */
@@ -68,15 +80,9 @@ export class UpgradeFront implements Front {
       events.onClientGone()
       return false
     }
-    this.#stream
-      .on(
-        'end',
-        this.#guarded(() => this.#onClientEnd()),
-      )
-      .on(
-        'close',
-        this.#guarded(() => this.#onClientClose()),
-      )
+    releaseUpgrade(this.#stream)
+    fronts.set(this.#stream, this)
+    this.#stream.on('end', this.#onEnd).on('close', this.#onClose)
     return true
   }
 
@@ -86,7 +92,16 @@ export class UpgradeFront implements Front {
 
   /** Starts to read at once: the end of the connection is noticed only while reading. */
   read(): void {
-    this.#stream.on('data', this.#onEarly)
+    this.#stream.on('data', this.#onEarly).resume()
+  }
+
+  /** See {@link releaseUpgrade}. */
+  release(): void {
+    const stream = this.#stream
+    fronts.delete(stream)
+    stream.pause().off('data', this.#onEarly).off('end', this.#onEnd).off('close', this.#onClose)
+    const early = this.#early.splice(0)
+    if (early.length > 0 && !stream.readableEnded && !stream.destroyed) stream.unshift(Buffer.concat(early))
   }
 
   #guarded<Args extends unknown[]>(call: (...args: Args) => void): (...args: Args) => void {
@@ -189,7 +204,7 @@ export class UpgradeFront implements Front {
     const tunnel = new Tunnel(stream, backend, isWebSocket, events)
     this.#tunnel = tunnel
     this.#tunnelEvents = events
-    for (const chunk of this.#early.splice(0)) tunnel.onClientData(chunk)
+    for (const chunk of [this.#head, ...this.#early.splice(0)]) if (chunk.length > 0) tunnel.onClientData(chunk)
     stream.write(`HTTP/1.1 101 Switching Protocols\r\n${fieldsText(headers)}\r\n`, 'latin1')
     return tunnel
   }
@@ -201,6 +216,7 @@ export class UpgradeFront implements Front {
 
   /** Ends the exchange now: closing the proxy does not wait for socket events. */
   close(): void {
+    if (fronts.get(this.#stream) !== this) return
     if (this.#tunnel === null) this.#guarded(() => this.#onClientClose())()
     else this.#tunnelEvents?.onTunnelClosed()
     this.abort()

@@ -32,7 +32,7 @@ type OurListener = UpgradeListener & {
 type Marked = IncomingMessage & { [TAKEN]?: boolean }
 
 /** How long the listeners of others may keep silent about an upgrade that no proxy takes, ms. */
-export const OTHERS_MS = 10_000
+const OTHERS_MS = 10_000
 
 /**
  * Listens to the upgrades of `server` as one of ours.
@@ -73,8 +73,7 @@ export function attachUpgrades(
       }
       return unlessResponded(socket, onFree, () => onRefused(req))
     }
-    const ours = oursOf(server)
-    if (ours[0] !== listener || ours.some((one) => one[TAKES](req))) return
+    if (oursOf(server).some((one) => one[TAKES](req))) return
     afterOthers(server, req, socket, clock, (isFree) => {
       if (isFree) serve(req, socket, head)
     })
@@ -133,7 +132,7 @@ export function applicationOf(server: Server): unknown {
 }
 
 /** Whether `server` has 'upgrade' listeners that are not ours. */
-export function hasOthers(server: Server): boolean {
+function hasOthers(server: Server): boolean {
   return oursOf(server).length < server.listenerCount('upgrade')
 }
 
