@@ -51,12 +51,16 @@ function loggerOf(vite: ViteLogger): Logger {
   const write =
     (level: 'info' | 'warn' | 'error') =>
     (
-      fields: { readonly method?: unknown; readonly target?: unknown; readonly err?: unknown },
+      fields: { readonly method?: unknown; readonly target?: unknown; readonly hint?: unknown; readonly err?: unknown },
       message: string,
     ): void => {
-      const { method, target, err } = fields
+      const { method, target, hint, err } = fields
       const request = method === undefined ? '' : ` (${method} ${target})`
-      vite[level](`[heddle] ${message}${request}`, { timestamp: true, ...(err instanceof Error && { error: err }) })
+      const advice = hint === undefined ? '' : `; ${hint}`
+      vite[level](`[heddle] ${message}${request}${advice}`, {
+        timestamp: true,
+        ...(err instanceof Error && { error: err }),
+      })
     }
   return { debug() {}, info: write('info'), warn: write('warn'), error: write('error') }
 }
