@@ -378,6 +378,11 @@ test('what is allowed is said once for all mistakes of a kind', () => {
   assert.match(message, new RegExp(`^3 options are wrong:\n${ofTimeout.source}${ofNames.source}`))
 })
 
+test('the example for a target beside backends is a target', () => {
+  const fault = faultsOf({ target, backends: [target] }).find(({ path }) => path === 'target')
+  assert.equal(fault?.example, 'http://127.0.0.1:3000')
+})
+
 test('unknown options are faults with a suggestion, also toString', () => {
   const unknown: [key: string, message: RegExp][] = [
     ['routs', /did you mean routes\?/],
