@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyPluginAsync, preHandlerHookHandler, RouteHandlerMethod } from 'fastify'
 import { handleUpgrades, ProxyError, type ProxyOptions } from '../index.ts'
-import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
+import { checkedOptions, type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
 
@@ -41,7 +41,13 @@ export type ProxyPluginOptions = ProxyMiddlewareOptions & {
  * Fastify's `pluginTimeout`); a proxy that you have given does neither.
  */
 export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastify, options) => {
-  const { rewritePrefix = '', preHandler = [], websocket = false, proxyPayloads = true, ...more } = options
+  const {
+    rewritePrefix = '',
+    preHandler = [],
+    websocket = false,
+    proxyPayloads = true,
+    ...more
+  } = checkedOptions(options)
   const { passErrors = false } = more
   const { proxy, handle } = proxyOf(ofProxy(fastify, more))
   // 'onClose' comes when all connections have ended, and WebSockets do not end by themselves.

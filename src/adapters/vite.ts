@@ -1,6 +1,6 @@
 import type { Plugin, PreviewServer, ViteDevServer, Logger as ViteLogger } from 'vite'
 import { type HttpServer, handleUpgrades, type Logger } from '../index.ts'
-import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
+import { checkedOptions, type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
 
@@ -11,7 +11,8 @@ export type { ProxyMiddlewareOptions }
  * same way, except for those of Vite's own hot reload. The proxy logs to Vite's logger. It is made when a server starts, and closes with it; a proxy that you have given
  * does neither. With `server.middlewareMode` WebSockets are for your server: `proxy.attach(server)`.
  */
-export function proxyPlugin(options: ProxyMiddlewareOptions): Plugin {
+export function proxyPlugin(given: ProxyMiddlewareOptions): Plugin {
+  const options = checkedOptions(given)
   const listen = ({ config, httpServer, middlewares }: ViteDevServer | PreviewServer): void => {
     const { proxy, handle } = proxyOf(
       options.proxy === undefined ? { ...options, logger: options.logger ?? loggerOf(config.logger) } : options,
@@ -50,12 +51,16 @@ function loggerOf(vite: ViteLogger): Logger {
   const write =
     (level: 'info' | 'warn' | 'error') =>
     (
-      fields: { readonly method?: unknown; readonly target?: unknown; readonly err?: unknown },
+      fields: { readonly method?: unknown; readonly target?: unknown; readonly hint?: unknown; readonly err?: unknown },
       message: string,
     ): void => {
-      const { method, target, err } = fields
+      const { method, target, hint, err } = fields
       const request = method === undefined ? '' : ` (${method} ${target})`
-      vite[level](`[heddle] ${message}${request}`, { timestamp: true, ...(err instanceof Error && { error: err }) })
+      const advice = hint === undefined ? '' : `; ${hint}`
+      vite[level](`[heddle] ${message}${request}${advice}`, {
+        timestamp: true,
+        ...(err instanceof Error && { error: err }),
+      })
     }
   return { debug() {}, info: write('info'), warn: write('warn'), error: write('error') }
 }

@@ -104,7 +104,9 @@ async function load(name: string, path: string): Promise<unknown> {
     const module: { default?: unknown } = await import(pathToFileURL(path).href)
     return await module.default
   } catch (cause) {
-    throw new CommandError(2, `${name} cannot be loaded: ${messageOf(cause)}`, { cause })
+    // Node prints the place of a syntax error, but no property of the error has it.
+    const advice = cause instanceof SyntaxError ? `; node ${name} shows the line` : ''
+    throw new CommandError(2, `${name} cannot be loaded: ${messageOf(cause)}${advice}`, { cause })
   }
 }
 

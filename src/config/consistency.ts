@@ -64,7 +64,7 @@ function groupFaults({ backends, target }: Options, at: readonly string[]): Opti
       message: 'cannot be used together with `backends`',
       value: target,
       allowed: '`target` for a single backend, or `backends` for several',
-      example: [EXAMPLE_URL],
+      example: EXAMPLE_URL,
     })
   }
   if (!Array.isArray(backends)) return faults

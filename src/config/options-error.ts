@@ -43,10 +43,13 @@ export function show(value: unknown): string {
 
 function describe(faults: readonly OptionFault[]): string {
   const title = faults.length === 1 ? 'One option is wrong:' : `${faults.length} options are wrong:`
-  return [title, ...faults.map(describeFault)].join('\n')
-}
-
-function describeFault({ path, message, allowed, example }: OptionFault): string {
-  const shown = inspect(example, { depth: 5, breakLength: Infinity })
-  return `  ${path === '' ? 'the options object' : path} ${message}\n    allowed: ${allowed}\n    example: ${shown}`
+  // What is allowed is said once for all mistakes of a kind.
+  const groups = new Map<string, string[]>()
+  for (const { path, message, allowed, example } of faults) {
+    const shown = inspect(example, { depth: 5, breakLength: Infinity })
+    const advice = `    allowed: ${allowed}\n    example: ${shown}`
+    const text = `  ${path === '' ? 'the options object' : path} ${message}`
+    groups.set(advice, [...(groups.get(advice) ?? []), text])
+  }
+  return [title, ...Array.from(groups, ([advice, texts]) => [...texts, advice].join('\n'))].join('\n')
 }

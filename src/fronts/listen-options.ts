@@ -1,6 +1,8 @@
+import type { SecureContextOptions } from 'node:tls'
 import { inspect } from 'node:util'
 import type { CheckedListenOptions, ListenOptions } from '../contracts/executor.ts'
 import { portOf } from '../runtime/port.ts'
+import { assertSecureContext } from './secure-options.ts'
 
 /** The option's check, and what it allows. */
 type Rule = readonly [allowed: string, isAllowed: (value: unknown) => boolean]
@@ -49,6 +51,7 @@ export function listenOptions(
     throw new TypeError(`listen: port is missing; give ${PORT}${other}`)
   }
   if (port !== undefined && path !== undefined) throw new TypeError('listen: port and path are both given; give one')
+  if (checked.tls !== undefined) assertSecureContext('listen: tls', checked.tls as SecureContextOptions)
   return checked
 }
 

@@ -93,7 +93,7 @@ export const FAULTS = {
     phase: 'pick',
     status: 503,
     blames: false,
-    hint: 'find out why each backend is out: eject and unhealthy events, and its status in proxy.stats()',
+    hint: 'add backends if there are none; else find out why each is out: eject and unhealthy events, its status in proxy.stats()',
   },
   ERR_PROXY_POOL_FULL: {
     side: 'proxy',
@@ -142,9 +142,15 @@ export const FAULTS = {
     phase: 'connect',
     status: 502,
     blames: true,
-    hint: 'give tls.ca or tls.servername of the backend, or fix its certificate',
+    hint: 'give tls.ca or tls.servername of the backend, fix its certificate, or use http:// if it has no TLS',
   },
-  ERR_PROXY_RESET: { side: 'backend', phase: 'headers', status: 502, blames: true, hint: "see the backend's log" },
+  ERR_PROXY_RESET: {
+    side: 'backend',
+    phase: 'headers',
+    status: 502,
+    blames: true,
+    hint: "see the backend's log; a backend with TLS needs https://",
+  },
   ERR_PROXY_HEADERS_TIMEOUT: {
     side: 'backend',
     phase: 'headers',

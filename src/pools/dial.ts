@@ -68,7 +68,9 @@ function connect(endpoint: Endpoint, { onread, allowHalfOpen }: Dialled, attempt
 
 function setupError(backend: Backend, error: NodeJS.ErrnoException): ProxyError {
   if (!isTlsError(error)) return connectError(backend, error)
-  const message = `backend ${backend.id} could not be connected to: ${describeError(error)}`
+  const isPlain = error.code === 'ERR_SSL_WRONG_VERSION_NUMBER'
+  const text = isPlain ? `its response is not TLS; is it an http:// backend? (${error.code})` : describeError(error)
+  const message = `cannot connect to backend ${backend.id}: ${text}`
   return new ProxyError('ERR_PROXY_TLS', message, { backend, cause: error })
 }
 

@@ -6,7 +6,7 @@ import type { Route } from '../exchange/snapshot.ts'
 import { giveBackToApplication, takeFromApplication } from '../fronts/node/app-upgrades.ts'
 import { receivedHost } from '../fronts/node/received-headers.ts'
 import { createUpgrades, type OrdinaryHandler, type Upgrades } from '../fronts/node/upgrade.ts'
-import { attachUpgrades, returnUpgrade, takeUpgrade } from '../fronts/node/upgrade-listeners.ts'
+import { assertServer, attachUpgrades, returnUpgrade, takeUpgrade } from '../fronts/node/upgrade-listeners.ts'
 import { serveWeb, type WebCall } from '../fronts/node/web.ts'
 import { peerLookup } from '../fronts/peer.ts'
 import { destroyGuarded } from '../fronts/tcp.ts'
@@ -91,6 +91,7 @@ export class Requests {
   }
 
   attach(server: HttpServer): void {
+    assertServer('attach', server)
     if (this.#attached.has(server)) return
     this.#attached.add(server)
     if (server.listenerCount('request') === 0) server.on('request', this.web).on('checkContinue', this.web)

@@ -1,4 +1,4 @@
-import tls, { type SecureContextOptions } from 'node:tls'
+import type { SecureContextOptions } from 'node:tls'
 import type {
   CheckedListenOptions,
   Executor,
@@ -9,6 +9,7 @@ import type {
   ThreadStats,
 } from '../contracts/executor.ts'
 import { listenOptions } from '../fronts/listen-options.ts'
+import { assertSecureContext } from '../fronts/secure-options.ts'
 import { ProxyError } from '../model/errors.ts'
 import { assertCloneable } from '../runtime/cloneable.ts'
 import { emitForwarded, FORWARDED } from '../threads/bridge.ts'
@@ -90,7 +91,7 @@ export class Serving {
   }
 
   async setSecureContext(options: SecureContextOptions): Promise<void> {
-    tls.createSecureContext(options)
+    assertSecureContext('setSecureContext', options)
     if (this.hasThreads) assertCloneable('the secure context', options)
     this.#deps.listeners.setSecureContext(options)
     await this.change({ secureContext: options })

@@ -172,7 +172,7 @@ export interface Proxy extends AsyncDisposable {
   /**
    * Sets the certificate, and any other given TLS options, for new connections to TLS listeners in every thread. They override those
    * of `listen({ tls })`. Open connections continue. Resolves when every thread has made the change.
-   * Rejects with node's error if a certificate or key is invalid; then nothing has changed.
+   * Rejects with a TypeError if a certificate or key is invalid (`cause` is node's error); then nothing has changed.
    */
   setSecureContext(options: SecureContextOptions): Promise<void>
   /**

@@ -178,7 +178,7 @@ for (const kind of ['dev', 'preview'] as const) {
       { target: (await deadPort()).url, retry: false, routes: [{ path: '/api' }] },
     ])
     assert.equal((await fetch(`http://127.0.0.1:${front.port}/api/x`)).status, 502)
-    assert.match(front.lines.join('\n'), /\[heddle\] .*ECONNREFUSED.* \(GET \/api\/x\)/)
+    assert.match(front.lines.join('\n'), /\[heddle\] .*ECONNREFUSED.* \(GET \/api\/x\); check that the backend runs/)
   })
 
   test(`${kind}: closing the server closes the proxy, but not one that was given`, async () => {

@@ -371,6 +371,18 @@ test('the error is a TypeError with a code and a complete message', () => {
   assert.match(error.message, /backends\[0\]\.weight is -3\n {4}allowed: a number from 0 to 1000000\n {4}example: 2/)
 })
 
+test('what is allowed is said once for all mistakes of a kind', () => {
+  const { message } = errorOf({ target, changeOrigin: true, timeouts: { connect: '2s' }, secure: false })
+  const ofTimeout = / {2}timeouts\.connect is '2s'\n {4}allowed: .*\n {4}example: 5000\n/
+  const ofNames = / {2}changeOrigin is .*\n {2}secure is .*\n {4}allowed: .*\n {4}example: .*$/
+  assert.match(message, new RegExp(`^3 options are wrong:\n${ofTimeout.source}${ofNames.source}`))
+})
+
+test('the example for a target beside backends is a target', () => {
+  const fault = faultsOf({ target, backends: [target] }).find(({ path }) => path === 'target')
+  assert.equal(fault?.example, 'http://127.0.0.1:3000')
+})
+
 test('unknown options are faults with a suggestion, also toString', () => {
   const unknown: [key: string, message: RegExp][] = [
     ['routs', /did you mean routes\?/],

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { createProxy, workerThreads } from '../../src/index.ts'
+import { certificate, key } from '../support/certificates.ts'
 import { without } from '../threads/threaded.ts'
 
 const TARGET = { target: 'http://127.0.0.1:1', drainTimeoutMs: 50 }
@@ -117,6 +118,12 @@ test('what is no place to listen is refused by name, and not taken for any free 
     [{ path: '' }, "^listen: path is ''; allowed: the path of a unix socket$"],
     [{ path: '/tmp/x.sock', port: 0 }, '^listen: port and path are both given; give one$'],
     [{ port: 0, tls: true }, "^listen: tls is true; allowed: options of node's tls.createServer\\(\\), such as "],
+    [
+      { port: 0, tls: { cert: 'cert.pem', key } },
+      '^listen: tls: cert is text that is not PEM; if it is the path of a file, give readF',
+    ],
+    [{ port: 0, tls: { cert: certificate, key: ['key.pem'] } }, '^listen: tls: key is text that is not PEM; if it is'],
+    [{ port: 0, tls: { cert: certificate, key: Buffer.from('') } }, '^listen: tls: node cannot use these settings: .'],
     [{ port: 0, fallback: {} }, '^listen: fallback is an object; allowed: a node:http server$'],
     [{ port: 0, fallback: () => {} }, '^listen: fallback is .*; allowed: a node:http server$'],
     ...[0, -1, 1.5, Number.NaN, '511'].map((backlog): [unknown, string] => [
@@ -127,4 +134,12 @@ test('what is no place to listen is refused by name, and not taken for any free 
   for (const [where, message] of wrong) {
     await assert.rejects(proxy.listen(where as never), { name: 'TypeError', message: new RegExp(message) })
   }
+})
+
+test('a new certificate that cannot be used is refused by name', async () => {
+  await using proxy = createProxy(TARGET)
+  await assert.rejects(proxy.setSecureContext({ cert: 'cert.pem', key: 'key.pem' }), {
+    name: 'TypeError',
+    message: /^setSecureContext: cert is text that is not PEM; if it is the path of a file, give readFileSync/,
+  })
 })

@@ -3,7 +3,7 @@ import http from 'node:http'
 import { test } from 'node:test'
 import type tls from 'node:tls'
 import type { BackendTls } from '../../src/index.ts'
-import { cutMidBody, type MockBackend, type MockScript, mockBackend } from '../../src/testing/index.ts'
+import { cutMidBody, type MockBackend, type MockScript, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { rawClient } from '../support/raw-client.ts'
@@ -81,9 +81,15 @@ test('a client certificate is shown to a backend that asks for one', async () =>
 test('a backend that does not speak TLS is 502 ERR_PROXY_TLS', async () => {
   const plain = http.createServer()
   const port = await listening(plain)
-  await using front = await runProxy({ target: `https://127.0.0.1:${port}`, retry: false })
+  const logger = recordingLogger()
+  await using front = await runProxy({ target: `https://127.0.0.1:${port}`, retry: false, logger })
   assert.equal((await fetch(front.url)).status, 502)
   assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_TLS')
+  const [message] = logger.messages('warn')
+  assert.match(
+    String(message),
+    /^cannot connect to backend https:\S+: its response is not TLS; is it an http:\/\/ backend\? \(ERR_SSL_WRONG_VERSION_NUMBER\)$/,
+  )
   plain.close()
 })
 

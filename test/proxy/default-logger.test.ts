@@ -45,7 +45,9 @@ const FAILURES: Readonly<Record<string, { run(dead: string): Promise<unknown>; l
   },
   reset: {
     run: () => askOf(resetOnRequest),
-    lines: [/^warn backend http:\S+ closed the connection before .*\(see the backend's log\)$/],
+    lines: [
+      /^warn backend http:\S+ closed the connection before .*\(see the backend's log; a backend with TLS needs https:\/\/\)$/,
+    ],
   },
   'cut in the middle': {
     run: () => askOf(cutMidBody),

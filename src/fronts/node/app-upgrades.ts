@@ -11,8 +11,10 @@ import { MAX_EARLY_BYTES, releaseUpgrade } from './upgrade-front.ts'
 import {
   afterOthers,
   applicationOf,
+  assertServer,
   holdConnection,
   isTaken,
+  kindOf,
   listenToUpgrades,
   type Server,
   takeUpgrade,
@@ -38,13 +40,18 @@ export interface UpgradeConnection {
  * @param server any of node's HTTP servers; one of HTTP/2 has upgrades if it allows HTTP/1.1.
  * @param app what node's 'request' event calls: an Express application, `app.callback()` of Koa, `fastify.routing`.
  * @returns it.
- * @throws Error if the upgrades of the server go through another application.
+ * @throws Error if the upgrades of the server go through another application. TypeError if `server` or `app` is something else.
  */
 export function handleUpgrades<S extends NetServer>(
   server: S,
   app: (req: IncomingMessage, res: ServerResponse) => unknown,
   clock: Clock = systemClock,
 ): S {
+  assertServer('handleUpgrades', server)
+  if (typeof app !== 'function') {
+    const common = 'app of Express, app.callback() of Koa, fastify.routing, getRequestListener(app.fetch) of Hono'
+    throw new TypeError(`handleUpgrades: the application is ${kindOf(app)}; give a function (req, res): ${common}`)
+  }
   const ours = server as unknown as Server
   const before = applicationOf(ours)
   if (before === app) return server

@@ -34,6 +34,20 @@ type Marked = IncomingMessage & { [TAKEN]?: boolean }
 /** How long the listeners of others may keep silent about an upgrade that no proxy takes, ms. */
 const OTHERS_MS = 10_000
 
+/** @throws TypeError if it is not one of node's servers: an application, which has listeners as well, would never call ours. */
+export function assertServer(caller: string, server: unknown): void {
+  const { address, listenerCount } = (server ?? {}) as { address?: unknown; listenerCount?: unknown }
+  if (typeof address === 'function' && typeof listenerCount === 'function') return
+  const example = 'one of node:http, such as that which app.listen(8080) returns'
+  throw new TypeError(`${caller}: the server is ${kindOf(server)}; give ${example}`)
+}
+
+/** What a value is, in short: applications are too large to be shown. */
+export function kindOf(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return 'another object'
+  return typeof value === 'function' ? 'a function' : String(value)
+}
+
 /**
  * Listens to the upgrades of `server` as one of ours.
  * @param takes whether `serve` will respond to a request.
