@@ -227,6 +227,26 @@ describe('handleUpgrades', () => {
   })
 })
 
+test('an upgrade that the application has answered is not taken by a proxy after that', async () => {
+  const logger = recordingLogger()
+  await using backend = await webSocketBackend()
+  const asked = gate()
+  await using running = await runInServer({ target: backend.url, logger }, (proxy) => {
+    const app: Application = (req, res) => {
+      res.writeHead(404).end('nothing here')
+      proxy.ws(req, req.socket, Buffer.alloc(0))
+      asked.open()
+    }
+    return handleUpgrades(http.createServer(app), app)
+  })
+  const { text } = await converse(running.port, upgradeRequest({ path: '/chat' }))
+  await asked.promise
+  assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1)
+  assert.match(text, /^HTTP\/1\.1 404 /)
+  assert.equal(backend.connections, 0)
+  assert.match(logger.messages('warn').join(), /has been taken by another proxy/)
+})
+
 describe('several listeners on one server', () => {
   test('two proxies that take everything: the first one responds, the second one logs and stands aside', async () => {
     const logger = recordingLogger()
