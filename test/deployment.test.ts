@@ -59,7 +59,7 @@ test('the command, the health check and the signal of the Dockerfile work togeth
   assert.equal(isHealthy(), false)
 
   const script = startScript(t, command, folder)
-  await started(port)
+  await started(port, script.exit())
   assert.equal(isHealthy(), true)
   assert.equal(await (await fetch(`http://127.0.0.1:${port}/a`)).text(), 'hello')
   script.child.kill('SIGTERM')
@@ -69,9 +69,14 @@ test('the command, the health check and the signal of the Dockerfile work togeth
   assert.equal(isHealthy(), false)
 })
 
-/** Resolves when something listens there. */
-async function started(port: number): Promise<void> {
+/** Resolves when something listens there. Rejects if the program has ended before that. */
+async function started(port: number, end: Promise<unknown>): Promise<void> {
+  let ended: unknown
+  void end.then((how) => {
+    ended = how
+  })
   for (;;) {
+    assert.equal(ended, undefined)
     const isUp = await fetch(`http://127.0.0.1:${port}/healthz`).then(
       () => true,
       () => false,
@@ -132,14 +137,14 @@ test('nginx in front: the addresses of clients, and WebSocket', { skip: hasTool(
     }`
   writeFileSync(join(folder, 'nginx.conf'), nginxConfig)
   const script = startScript(t, ['node_modules/.bin/heddle'], folder)
-  await started(port)
+  await started(port, script.exit())
   const nginx = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', join(folder, 'error.log')])
   const ended = once(nginx, 'close')
   t.after(async () => {
     nginx.kill('SIGTERM')
     await ended
   })
-  await started(front)
+  await started(front, ended)
 
   for (let i = 0; i < 5; i++) {
     const headers = { 'X-Forwarded-For': '203.0.113.7', 'X-Forwarded-Proto': 'https' } // forged: nginx replaces them
