@@ -214,7 +214,8 @@ test('exchanges that do not finish end after drainTimeoutMs', { skip }, async ()
   assert.doesNotMatch(client.text, / 200 /)
 })
 
-test('drainTimeoutMs may be unlimited', { skip }, async () => {
+// Without a hand-over the system may reset a connection that comes just as the old thread stops listening (docs/threads.md).
+test('drainTimeoutMs may be unlimited', { skip: await withoutHandOver() }, async () => {
   const open = gate()
   await using backend = await mockBackend([
     async (_request, reply) => {
