@@ -208,7 +208,8 @@ describe('examples', () => {
 describe('documents', () => {
   test('their code compiles', async () => {
     // Each block of the documents is in one of these files; test/documents.test.ts sees to that.
-    const snippets = readdirSync(join(ROOT, 'test/snippets'))
+    const all = readdirSync(join(ROOT, 'test/snippets'), { recursive: true, encoding: 'utf8' })
+    const snippets = all.filter((name) => name.endsWith('.ts'))
     const folder = folderWith(today, [])
     write(join(folder, 'package.json'), '{ "type": "module" }')
     for (const name of snippets) {

@@ -19,7 +19,8 @@ const ours = (name) => `${name}@${devDependencies[name]}`
 const PROJECTS = {
   today: [
     ...['express', 'express-session', 'koa', 'ws'].flatMap((name) => [ours(name), ours(`@types/${name}`)]),
-    ...['@types/node', 'jose', 'pino'].map(ours),
+    ...['@types/node', 'jose', 'pino', 'fastify', 'hono', '@hono/node-server'].map(ours),
+    ...['@nestjs/common', '@nestjs/core', '@nestjs/platform-express', 'webpack', 'webpack-dev-server'].map(ours),
     ...['esbuild', 'vite', 'vitest'].map(ours),
     `typescript7@npm:typescript@${devDependencies.typescript}`,
     'typescript@5',
