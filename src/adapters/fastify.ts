@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyPluginAsync, preHandlerHookHandler, RouteHandlerMethod } from 'fastify'
 import { handleUpgrades, ProxyError, type ProxyOptions } from '../index.ts'
-import { checkedOptions, type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
+import { checkedOptions, type ProxyMiddlewareOptions, passBody, proxyOf } from './proxy-of.ts'
 
 export type { ProxyMiddlewareOptions }
 
@@ -65,7 +65,7 @@ export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastif
   const mount = mountPath(fastify)
 
   const handler: RouteHandlerMethod = (request, reply) => {
-    const { raw: req, body } = request
+    const { raw: req } = request
     const { url = '/' } = req
     const rewritten = rewrittenUrl(url, mount, rewritePrefix)
     if (rewritten === null) {
@@ -73,9 +73,7 @@ export const proxyPlugin: FastifyPluginAsync<ProxyPluginOptions> = async (fastif
       reply.send(new ProxyError('ERR_PROXY_BAD_REQUEST', message))
       return
     }
-    const { rawBody } = request as { rawBody?: unknown }
-    if (body !== undefined) Object.assign(req, { body })
-    if (rawBody !== undefined) Object.assign(req, { rawBody })
+    passBody(request, req)
     for (const [name, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(name, value)
     }

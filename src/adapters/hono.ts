@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Context, HonoRequest, MiddlewareHandler } from 'hono'
 import { handleUpgrades, type Proxy } from '../index.ts'
-import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
+import { handled, type ProxyMiddlewareOptions, passBody, proxyOf } from './proxy-of.ts'
 
 export { handleUpgrades, type ProxyMiddlewareOptions }
 
@@ -29,21 +29,19 @@ export function proxyMiddleware(options: ProxyMiddlewareOptions): HonoProxy {
     }
     // The WebSocket support of @hono/node-server asks the application, too; we get the upgrade from handleUpgrades().
     if (res === undefined) return new Response(null, { status: 501 })
-    if (Object.keys(c.req.bodyCache).length > 0) Object.assign(req, await keptBody(c.req))
+    if (Object.keys(c.req.bodyCache).length > 0) passBody(await keptBody(c.req), req)
     const names = passHeaders(c, res)
-    const isHandled = await new Promise<boolean>((resolve, reject) => {
-      if (res.closed) resolve(true)
-      res.once('close', () => resolve(true))
-      const { url } = req
-      // The engine reads the URL before it returns.
-      req.url = matchedUrl(url ?? '/', c.req.url)
-      handle(req, res, (error) => {
-        for (const name of names) res.removeHeader(name)
-        if (error === undefined) resolve(false)
-        else reject(error)
-      })
-      req.url = url
-    })
+    const { url } = req
+    // The engine reads the URL before it returns.
+    req.url = matchedUrl(url ?? '/', c.req.url)
+    const handling = handled(handle, req, res)
+    req.url = url
+    let isHandled = false
+    try {
+      isHandled = await handling
+    } finally {
+      if (!isHandled) for (const name of names) res.removeHeader(name)
+    }
     if (!isHandled) return next()
     respondedWith(c, res.statusCode)
     return undefined

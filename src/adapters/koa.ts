@@ -1,6 +1,6 @@
 import type { Middleware } from 'koa'
 import { handleUpgrades, type Proxy } from '../index.ts'
-import { type ProxyMiddlewareOptions, proxyOf } from './proxy-of.ts'
+import { handled, type ProxyMiddlewareOptions, passBody, proxyOf } from './proxy-of.ts'
 
 export { handleUpgrades, type ProxyMiddlewareOptions }
 
@@ -18,20 +18,14 @@ export function proxyMiddleware(options: ProxyMiddlewareOptions): KoaProxy {
   const { proxy, handle } = proxyOf(options)
   const middleware: Middleware = async (ctx, next) => {
     const { req, res } = ctx
-    // Koa's body parsers store the body on Koa's request; the proxy looks for it on node's request.
-    const { body, rawBody } = ctx.request as { body?: unknown; rawBody?: unknown }
-    if (body !== undefined) Object.assign(req, { body })
-    if (rawBody !== undefined) Object.assign(req, { rawBody })
+    passBody(ctx.request, req)
     ctx.respond = false
-    const isHandled = await new Promise<boolean>((resolve, reject) => {
-      if (res.closed) resolve(true)
-      res.once('close', () => resolve(true))
-      handle(req, res, (error) => {
-        ctx.respond = true
-        if (error === undefined) resolve(false)
-        else reject(error)
-      })
-    })
+    let isHandled = false
+    try {
+      isHandled = await handled(handle, req, res)
+    } finally {
+      ctx.respond = !isHandled
+    }
     if (!isHandled) await next()
   }
   return Object.assign(middleware, { proxy })

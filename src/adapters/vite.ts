@@ -8,8 +8,8 @@ export type { ProxyMiddlewareOptions }
  * A plugin for Vite 6 and later, in place of `server.proxy` and `preview.proxy`:
  * `plugins: [proxyPlugin({ target: 'http://127.0.0.1:3001', routes: [{ path: '/api' }] })]`. What `routes` match goes to the backend, after
  * Vite's checks (CORS, allowed hosts; in Vite 6 before these) and before its own files and its fallback to index.html; WebSockets take the
- * same way, except for those of Vite's own hot reload. The proxy logs to Vite's logger. It is made when a server starts, and closes with it; a proxy that you have given
- * does neither. With `server.middlewareMode` WebSockets are for your server: `proxy.attach(server)`.
+ * same way, except for those of Vite's own hot reload. The proxy logs to Vite's logger. It is made when a server starts, and closes with
+ * it; a proxy that you have given does neither. With `server.middlewareMode` WebSockets are for your server: `proxy.attach(server)`.
  */
 export function proxyPlugin(given: ProxyMiddlewareOptions): Plugin {
   const options = checkedOptions(given)

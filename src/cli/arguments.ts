@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { nearest } from '../runtime/nearest.ts'
+import { didYouMean } from '../runtime/nearest.ts'
 import { CommandError } from './command-error.ts'
 import { isConfigFileName } from './config-file.ts'
 
@@ -62,8 +62,7 @@ function parse(argv: readonly string[]) {
     const message = cause instanceof Error ? cause.message : String(cause)
     const unknown = /^Unknown option '--?([^']+)'/.exec(message)?.[1]
     if (unknown !== undefined) {
-      const likely = nearest(unknown, Object.keys(OPTIONS))
-      const hint = likely === null ? '' : `; did you mean --${likely}?`
+      const hint = didYouMean(unknown, Object.keys(OPTIONS), '--')
       throw misuse(`unknown flag ${unknown.length === 1 ? '-' : '--'}${unknown}${hint}`, cause)
     }
     // Only the first sentence names the mistake; node then explains at length how to escape a dash.
@@ -75,8 +74,7 @@ function parse(argv: readonly string[]) {
 function suggestion(name: string): string {
   if (isConfigFileName(name)) return `; did you mean --config ${name}?`
   if (/^https?:|^[\w.-]*:?\d+$/.test(name)) return `; did you mean --backend ${name}?`
-  const likely = nearest(name, COMMANDS)
-  return likely === null ? '' : `; did you mean ${likely}?`
+  return didYouMean(name, COMMANDS)
 }
 
 function misuse(message: string, cause?: unknown): CommandError {

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import type { OptionFault } from '../index.ts'
-import { nearest } from '../runtime/nearest.ts'
+import { didYouMean } from '../runtime/nearest.ts'
 import { looksLikeKey, withoutPassword } from '../runtime/secrets.ts'
 import { keysOf } from './config-document.ts'
 import type { ConfigFile, Format } from './config-file.ts'
@@ -20,8 +20,7 @@ export function isShown(value: unknown): string {
 
 /** The message of an unknown name. */
 export function unknown(name: string, known: readonly string[]): string {
-  const likely = nearest(name, known)
-  return likely === null ? 'is unknown' : `is unknown; did you mean ${likely}?`
+  return `is unknown${didYouMean(name, known)}`
 }
 
 /**

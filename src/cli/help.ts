@@ -1,4 +1,4 @@
-import { nearest } from '../runtime/nearest.ts'
+import { didYouMean } from '../runtime/nearest.ts'
 import { CommandError } from './command-error.ts'
 import { DEFAULTS } from './file-options.ts'
 
@@ -91,7 +91,5 @@ export function helpOn(topic: string | undefined): string {
   const text = Object.hasOwn(TOPICS, topic) ? TOPICS[topic] : undefined
   if (text !== undefined) return text
   const names = Object.keys(TOPICS)
-  const likely = nearest(topic, names)
-  const hint = likely === null ? '' : `; did you mean ${likely}?`
-  throw new CommandError(2, `no help about ${topic}${hint}; topics: ${names.join(', ')}`)
+  throw new CommandError(2, `no help about ${topic}${didYouMean(topic, names)}; topics: ${names.join(', ')}`)
 }

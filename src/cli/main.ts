@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
-import { OptionsError } from '../index.ts'
 import { type Flags, parseArguments } from './arguments.ts'
 import { CommandError } from './command-error.ts'
 import { demo } from './demo.ts'
@@ -80,8 +79,12 @@ process.stdout.on('error', () => {})
 try {
   await main(process.argv.slice(2))
 } catch (error) {
-  const isExpected = error instanceof CommandError || error instanceof OptionsError
-  const text = isExpected ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const text =
+    error instanceof CommandError
+      ? error.message
+      : error instanceof Error
+        ? (error.stack ?? error.message)
+        : String(error)
   process.stderr.write(`heddle: ${text}\n`)
-  process.exitCode = error instanceof CommandError ? error.exitCode : error instanceof OptionsError ? 2 : 1
+  process.exitCode = error instanceof CommandError ? error.exitCode : 1
 }

@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { nearest } from '../runtime/nearest.ts'
+import { didYouMean, nearest } from '../runtime/nearest.ts'
 import { type OptionFault, show } from './options-error.ts'
 
 /**
@@ -121,9 +121,7 @@ export function closed<E extends v.ObjectEntries>(entries: E, { example, or, hin
       v.rawCheck(({ addIssue }) => {
         for (const key of Object.keys(input)) {
           if (Object.hasOwn(entries, key)) continue
-          const suggestion = nearest(key, known)
-          const problem =
-            hints?.get(key) ?? (suggestion === null ? 'is unknown' : `is unknown; did you mean ${suggestion}?`)
+          const problem = hints?.get(key) ?? `is unknown${didYouMean(key, known)}`
           addIssue({ message: wording(known.join(', '), example, problem), path: [itemOf(input, key)] })
         }
       }),

@@ -1,6 +1,7 @@
 import type { SecureContextOptions } from 'node:tls'
 import { inspect } from 'node:util'
 import type { CheckedListenOptions, ListenOptions } from '../contracts/executor.ts'
+import { didYouMean } from '../runtime/nearest.ts'
 import { portOf } from '../runtime/port.ts'
 import { assertSecureContext } from './secure-options.ts'
 
@@ -38,7 +39,7 @@ export function listenOptions(
   const checked: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(where)) {
     if (!names.includes(key as keyof ListenOptions)) {
-      throw new TypeError(`listen: ${key} is unknown; allowed: ${names.join(', ')}`)
+      throw new TypeError(`listen: ${key} is unknown${didYouMean(key, names)}; allowed: ${names.join(', ')}`)
     }
     if (value === undefined) continue
     const [what, isAllowed] = RULES[key as keyof ListenOptions]

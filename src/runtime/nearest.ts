@@ -10,6 +10,12 @@ export function nearest(name: string, names: readonly string[]): string | null {
   return longer.length === 1 ? (longer[0] ?? null) : null
 }
 
+/** The end of a message about a wrong name: `; did you mean routes?`, or nothing. @param before what stands before the name. */
+export function didYouMean(name: string, names: readonly string[], before = ''): string {
+  const likely = nearest(name, names)
+  return likely === null ? '' : `; did you mean ${before}${likely}?`
+}
+
 /** The number of letters to insert, delete, replace, or swap with the next one (optimal string alignment). */
 function editDistance(a: string, b: string): number {
   let before: number[] = []

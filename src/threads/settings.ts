@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import type { ResourceLimits } from 'node:worker_threads'
 import { type Clock, systemClock } from '../runtime/clock.ts'
+import { didYouMean } from '../runtime/nearest.ts'
 import { SCALE_DEFAULTS, type ScaleOptions } from './scaler.ts'
 import type { Spread } from './spread.ts'
 
@@ -151,6 +152,6 @@ function refuseUnknown(options: object, known: readonly string[], prefix: string
   const unknown = Object.keys(options).find((key) => !known.includes(key))
   if (unknown === undefined) return
   const suggestion = SUGGESTIONS.get(unknown)
-  const hint = suggestion === undefined ? '' : `; did you mean ${suggestion}?`
+  const hint = suggestion === undefined ? didYouMean(unknown, known) : `; did you mean ${suggestion}?`
   throw new TypeError(`${prefix}${unknown} is unknown${hint}; allowed: ${known.join(', ')}`)
 }

@@ -11,8 +11,8 @@ import { createProxy, ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { converse } from '../support/raw-client.ts'
-import { gate, queue } from '../support/running-proxy.ts'
-import { consume, echoBackend, MULTIPART, refusalOf, type Serving, serve } from './serving.ts'
+import { queue } from '../support/running-proxy.ts'
+import { consume, echoBackend, eventsInTurn, leaveEarly, MULTIPART, refusalOf, type Serving, serve } from './serving.ts'
 
 const express4: typeof express5 = createRequire(import.meta.url)('express4')
 
@@ -245,33 +245,16 @@ for (const [name, express] of [
     await using backend = await mockBackend(neverAnswer)
     const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, middleware)
-    const abort = new AbortController()
-    const response = fetch(front.url, { signal: abort.signal })
-    await backend.nextRequestHead()
-    abort.abort()
-    await assert.rejects(response)
-    await backend.untilOpenConnections(0)
+    await leaveEarly(front.url, backend)
     assert.equal((await front.nextRecord()).outcome, 'aborted')
   })
 
   test(`${name}: a response is passed on as it arrives`, async () => {
-    const seen = gate()
-    await using backend = await mockBackend(async (_request, reply) => {
-      reply.head({ headers: { 'content-type': 'text/event-stream' } })
-      reply.chunk('data: 1\n\n')
-      await seen.promise
-      reply.chunk('data: 2\n\n')
-      reply.end()
-    })
+    const { backend: events, check } = await eventsInTurn()
+    await using backend = events
     const middleware = proxyMiddleware({ logger: 'silent', target: backend.url })
     await using front = await run(middleware, middleware)
-    const response = await fetch(front.url)
-    const heard: string[] = []
-    for await (const chunk of response.body ?? []) {
-      heard.push(Buffer.from(chunk).toString())
-      seen.open()
-    }
-    assert.deepEqual(heard, ['data: 1\n\n', 'data: 2\n\n'])
+    await check(front.url)
   })
 
   test(`${name}: WebSockets are mounted as requests are, behind the same guards`, async () => {

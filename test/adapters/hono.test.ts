@@ -17,7 +17,7 @@ import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
 import { gate, listening } from '../support/running-proxy.ts'
-import { echo, echoBackend, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
+import { echo, echoBackend, leaveEarly, MULTIPART, refusalOf, socketIoBackend } from './serving.ts'
 
 const nodeServer1: typeof nodeServer2 = createRequire(import.meta.url)('hono-node-server1')
 
@@ -208,12 +208,7 @@ for (const [name, { createAdaptorServer, getRequestListener }] of [
     const app = new Hono()
     app.all('*', api)
     await using front = await run(app, api)
-    const abort = new AbortController()
-    const response = fetch(front.url, { signal: abort.signal })
-    await backend.nextRequestHead()
-    abort.abort()
-    await assert.rejects(response)
-    await backend.untilOpenConnections(0)
+    await leaveEarly(front.url, backend)
   })
 
   test(`${name}: a client that has left before the proxy is asked ends the handler too`, async () => {

@@ -9,7 +9,7 @@ import { createProxy, ProxyError } from '../../src/index.ts'
 import { neverAnswer } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { gate, queue } from '../support/running-proxy.ts'
-import { consume, echoBackend, MULTIPART, type Serving, serve } from './serving.ts'
+import { consume, echoBackend, eventsInTurn, leaveEarly, MULTIPART, type Serving, serve } from './serving.ts'
 
 /** An application with these middlewares. What it reports as errors goes to `errors`. */
 async function run(
@@ -228,12 +228,7 @@ test('Koa: a disconnected client aborts the backend and ends the middleware', as
     after.open()
   }
   await using front = await run(proxy, [log, proxy])
-  const abort = new AbortController()
-  const response = fetch(front.url, { signal: abort.signal })
-  await backend.nextRequestHead()
-  abort.abort()
-  await assert.rejects(response)
-  await backend.untilOpenConnections(0)
+  await leaveEarly(front.url, backend)
   await after.promise
   assert.equal((await front.nextRecord()).outcome, 'aborted')
 })
@@ -260,23 +255,11 @@ test('Koa: a client that disconnects early ends the middleware too', async () =>
 })
 
 test('Koa: a response is passed on as it arrives', async () => {
-  const seen = gate()
-  await using backend = await mockBackend(async (_request, reply) => {
-    reply.head({ headers: { 'content-type': 'text/event-stream' } })
-    reply.chunk('data: 1\n\n')
-    await seen.promise
-    reply.chunk('data: 2\n\n')
-    reply.end()
-  })
+  const { backend: events, check } = await eventsInTurn()
+  await using backend = events
   const proxy = proxyMiddleware({ logger: 'silent', target: backend.url })
   await using front = await run(proxy)
-  const response = await fetch(front.url)
-  const heard: string[] = []
-  for await (const chunk of response.body ?? []) {
-    heard.push(Buffer.from(chunk).toString())
-    seen.open()
-  }
-  assert.deepEqual(heard, ['data: 1\n\n', 'data: 2\n\n'])
+  await check(front.url)
 })
 
 test('Koa: WebSocket through the application', async () => {

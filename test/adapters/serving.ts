@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type RequestListener } from 'node:http'
 import { Server } from 'socket.io'
 import { WebSocket, WebSocketServer } from 'ws'
 import type { ExchangeRecord, Proxy } from '../../src/index.ts'
-import { listening, queue } from '../support/running-proxy.ts'
+import { type MockBackend, mockBackend } from '../../src/testing/mock-backend.ts'
+import { gate, listening, queue } from '../support/running-proxy.ts'
 
 /** An application that listens on a free port. */
 export interface Serving extends AsyncDisposable {
@@ -104,4 +106,39 @@ export async function echo(url: string, text: string): Promise<string> {
   socket.close()
   await once(socket, 'close')
   return message
+}
+
+/** A client that asks, leaves as soon as the backend has its request, and so ends that, too. */
+export async function leaveEarly(url: string, backend: MockBackend): Promise<void> {
+  const abort = new AbortController()
+  const response = fetch(url, { signal: abort.signal })
+  await backend.nextRequestHead()
+  abort.abort()
+  await assert.rejects(response)
+  await backend.untilOpenConnections(0)
+}
+
+const EVENTS = ['data: 1\n\n', 'data: 2\n\n']
+
+/** A backend that sends the second of two events when the client has the first one. */
+export async function eventsInTurn(): Promise<{ readonly backend: MockBackend; check(url: string): Promise<void> }> {
+  const seen = gate()
+  const backend = await mockBackend(async (_request, reply) => {
+    reply.head({ headers: { 'content-type': 'text/event-stream' } })
+    reply.chunk(EVENTS[0] as string)
+    await seen.promise
+    reply.chunk(EVENTS[1] as string)
+    reply.end()
+  })
+  return {
+    backend,
+    async check(url) {
+      const heard: string[] = []
+      for await (const chunk of (await fetch(url)).body ?? []) {
+        heard.push(Buffer.from(chunk).toString())
+        seen.open()
+      }
+      assert.deepEqual(heard, EVENTS)
+    },
+  }
 }

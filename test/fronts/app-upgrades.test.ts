@@ -31,6 +31,14 @@ function runThrough(
   })
 }
 
+/** An application whose server has a listener of others, too, which never responds. */
+function besideOthers(clock: ManualClock, app: Application): Promise<RunningProxy> {
+  return runInServer({ backends: [], clock }, () => {
+    const server = http.createServer().on('upgrade', () => {})
+    return handleUpgrades(server, app, clock)
+  })
+}
+
 async function opened(running: RunningProxy, path: string): Promise<WebSocket> {
   const socket = new WebSocket(`ws://127.0.0.1:${running.port}${path}`)
   await once(socket, 'open')
@@ -382,16 +390,9 @@ describe('several listeners on one server', () => {
   test('a client that leaves while a guard waits is noticed after 10 s beside a listener of others', async () => {
     const clock = manualClock()
     const [asked, closed] = [gate(), gate()]
-    await using running = await runInServer({ backends: [], clock }, () => {
-      const app: Application = (_req, res) => {
-        res.once('close', closed.open)
-        asked.open()
-      }
-      return handleUpgrades(
-        http.createServer().on('upgrade', () => {}),
-        app,
-        clock,
-      )
+    await using running = await besideOthers(clock, (_req, res) => {
+      res.once('close', closed.open)
+      asked.open()
     })
     const client = rawClient(running.port)
     client.write(upgradeRequest({ path: '/' }))
@@ -404,17 +405,10 @@ describe('several listeners on one server', () => {
   test('a guard that takes longer than 10 s is not kept waiting beside a listener of others', async () => {
     const clock = manualClock()
     const [asked, guard] = [gate(), gate()]
-    await using running = await runInServer({ backends: [], clock }, () => {
-      const app: Application = async (_req, res) => {
-        asked.open()
-        await guard.promise
-        res.writeHead(401).end()
-      }
-      return handleUpgrades(
-        http.createServer().on('upgrade', () => {}),
-        app,
-        clock,
-      )
+    await using running = await besideOthers(clock, async (_req, res) => {
+      asked.open()
+      await guard.promise
+      res.writeHead(401).end()
     })
     const client = rawClient(running.port)
     client.write(upgradeRequest({ path: '/' }))

@@ -109,7 +109,10 @@ test('what is no place to listen is refused by name, and not taken for any free 
     [{}, '^listen: port is missing; give a whole number from 0 .*, or a path$'],
     [{ port: undefined }, '^listen: port is missing; give '],
     [{ host: '127.0.0.1' }, '^listen: port is missing; give '],
-    [{ prot: 8080 }, '^listen: prot is unknown; allowed: port, host, path, backlog, tls, fallback$'],
+    [
+      { prot: 8080 },
+      '^listen: prot is unknown; did you mean port\\?; allowed: port, host, path, backlog, tls, fallback$',
+    ],
     [{ port: 65_536 }, `^listen: port is 65536; ${ports}`],
     [{ port: '80 ' }, `^listen: port is '80 '; ${ports}`],
     [{ port: null }, `^listen: port is null; ${ports}`],

@@ -287,7 +287,10 @@ test('serveModule() rejects invalid options by name', async () => {
   const wrong: [options: object | undefined, message: RegExp][] = [
     [undefined, /^serveModule: listen is missing; use serveModule\(url, \{ listen: 8080 \}\)$/],
     [{}, /^serveModule: listen is missing/],
-    [{ listen: 0, thread: 2 }, /^serveModule: thread is unknown; allowed: listen, logger, observer, threads/],
+    [
+      { listen: 0, thread: 2 },
+      /^serveModule: thread is unknown; did you mean threads\?; allowed: listen, logger, observer, threads/,
+    ],
     [{ listen: 0, entry: 'server.js' }, /^serveModule: entry is unknown/],
     [
       { listen: 0, module: 7 },
@@ -298,7 +301,7 @@ test('serveModule() rejects invalid options by name', async () => {
     [{ listen: 'localhost:8080' }, /^listen: it is 'localhost:8080'; allowed: a port/],
     [{ listen: {} }, /^listen: port is missing; give a whole number from 0 \(any free port\) to 65535$/],
     [{ listen: { port: 0, tls: {} } }, /^listen: tls is unknown; allowed: port, host, backlog$/],
-    [{ listen: { prot: 8080 } }, /^listen: prot is unknown/],
+    [{ listen: { prot: 8080 } }, /^listen: prot is unknown; did you mean port\?; allowed: /],
   ]
   for (const [options, message] of wrong) {
     await assert.rejects(serveModule(entryOf('echo'), options as never), { name: 'TypeError', message })

@@ -30,7 +30,7 @@ test('invalid options are rejected by name', () => {
     [{ threads: 5000 }, /threads is 5000/],
     [{ threads: { min: 3, max: 2 } }, /threads is \{"min":3,"max":2\}/],
     [{ threads: { min: 1 } }, /threads is \{"min":1\}/],
-    [{ thread: 2 }, /thread is unknown; allowed: listeners, threads, spread/],
+    [{ thread: 2 }, /thread is unknown; did you mean threads\?; allowed: listeners, threads, spread/],
     [{ entry: './server.js' }, /entry is unknown; did you mean serveModule\(\)\?/],
     [{ spread: 'random' }, /spread is "random"; allowed: 'kernel', 'least-loaded'/],
     [{ scale: { growAbove: 2 } }, /scale\.growAbove is 2/],
