@@ -18,15 +18,23 @@ before(async () => {
 })
 after(() => remove?.())
 
+/** A folder with fixtures/app.mjs, and the same as app.cjs. */
+function folderWithApp() {
+  const folder = folderWith(today, ['app.mjs'])
+  const text = readFileSync(join(folder, 'app.mjs'), 'utf8')
+  write(join(folder, 'app.cjs'), text.replaceAll(/^import (.+) from (.+)$/gm, 'const $1 = require($2)'))
+  return folder
+}
+
 describe('node', () => {
   for (const name of ['app.mjs', 'app.cjs']) {
     test(`runs ${name}, threads included`, async () => {
-      assert.deepEqual(JSON.parse(await node(folderWith(today, [name]), name)), WORKS)
+      assert.deepEqual(JSON.parse(await node(folderWithApp(), name)), WORKS)
     })
   }
 
   test('has the CommonJS build if it cannot require ES modules', async () => {
-    const folder = folderWith(today, ['app.cjs'])
+    const folder = folderWithApp()
     assert.deepEqual(JSON.parse(await node(folder, '--no-experimental-require-module', 'app.cjs')), WORKS)
   })
 
