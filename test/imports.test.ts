@@ -35,6 +35,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   model: ['runtime'],
   contracts: ['model'],
   http1: ['runtime', 'model'],
+  // Names and values of fields are checked by one grammar.
+  http2: ['runtime', 'model', 'http1'],
   // The grammar of names and values is HTTP/1.1's.
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,

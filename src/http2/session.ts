@@ -573,7 +573,7 @@ export class Session implements FrameHandler {
 
   /** A frame on a stream that is over. Those that we have reset are ignored: the peer may not know yet. */
   #onClosedStream(id: number): number {
-    if (this.#reset.includes(id)) return CODE.NO_ERROR
+    if (this.#reset.includes(id)) return this.#charge(COST.small)
     this.#writeReset(id, CODE.STREAM_CLOSED)
     return this.#charge(COST.closed)
   }

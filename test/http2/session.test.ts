@@ -382,11 +382,13 @@ describe('a server', () => {
 })
 
 describe('flow control', () => {
-  const body = Buffer.alloc(200_000, 'b')
+  const body = Buffer.alloc(200_000)
 
   /** Sizes of the DATA frames. */
   const sizes = (lines: readonly string[]): number[] =>
     lines.filter((line) => line.startsWith('DATA')).map((line) => Number(line.split(' ')[2]))
+
+  const sum = (lines: readonly string[]): number => sizes(lines).reduce((a, b) => a + b, 0)
 
   test('what the window does not hold waits for WINDOW_UPDATE', () => {
     const bench = new Bench().receive(window(0, 2 ** 20), headers(1))
@@ -394,14 +396,11 @@ describe('flow control', () => {
     seen?.stream.sendHead(OK, [])
     assert.equal(seen?.stream.write(body), false)
     seen?.stream.end()
-    assert.deepEqual(sizes(bench.lines()), [16_384, 16_384, 16_384, 16_383])
+    assert.equal(sum(bench.lines()), 65_535)
     bench.receive(window(1, 5_000))
     assert.deepEqual(sizes(bench.lines()), [5_000])
     bench.receive(window(1, 2 ** 20))
-    assert.equal(
-      sizes(bench.lines()).reduce((a, b) => a + b),
-      200_000 - 65_535 - 5_000,
-    )
+    assert.equal(sum(bench.lines()), 200_000 - 65_535 - 5_000)
     assert.equal(bench.session.openStreams, 0)
   })
 
@@ -411,10 +410,7 @@ describe('flow control', () => {
       stream.sendHead(OK, [])
       stream.write(body)
     }
-    assert.equal(
-      sizes(bench.lines()).reduce((a, b) => a + b),
-      65_535,
-    )
+    assert.equal(sum(bench.lines()), 65_535)
     bench.receive(window(1, 2 ** 20), window(3, 2 ** 20))
     assert.deepEqual(bench.lines(), [])
     bench.receive(window(0, 10_000))
@@ -483,7 +479,7 @@ describe('flow control', () => {
     for (let i = 0; i < 4; i++) bench.receive(data(1, Buffer.alloc(16_384)))
     assert.deepEqual(bench.lines(), ['RST_STREAM 1 3'])
     // The connection has a larger one.
-    for (let i = 3; i < 60; i += 2) {
+    for (let i = 3; i < 200; i += 2) {
       bench.receive(headers(i, POST, OPEN))
       for (let k = 0; k < 3; k++) bench.receive(data(i, Buffer.alloc(16_384)))
     }
@@ -541,7 +537,7 @@ describe('floods', () => {
     ['WINDOW_UPDATE of 1', () => [window(0, 1)], 1210],
     ['PRIORITY', () => [priority(1, 3)], 1210],
     ['types that are not known', () => [frame(77, 0, 0)], 1210],
-    ['DATA on a closed stream', (i: number) => (i === 0 ? [headers(1, POST, OPEN), reset(1)] : [data(1, 'x')]), 310],
+    ['DATA on a closed stream', (i: number) => (i === 0 ? [headers(1, POST, OPEN), reset(1)] : [data(1, 'x')]), 1210],
   ] as const) {
     test(what, () => {
       const bench = new Bench()
