@@ -23,7 +23,7 @@ const BUILT_INS = [
 ]
 const POOLS = ['pools', 'pools/http1', 'pools/upgrade']
 const EXCHANGE = [...PURE, 'routing', 'groups', 'exchange']
-const FRONTS = ['fronts', 'fronts/node', 'fronts/socket', 'fronts/tunnel']
+const FRONTS = ['fronts', 'fronts/http2', 'fronts/node', 'fronts/socket', 'fronts/tunnel']
 const ALL = [...EXCHANGE, ...BUILT_INS, ...POOLS, ...FRONTS, 'config', 'threads', 'proxy']
 
 /** Stands for the argument of an `import()` that is not a literal. */
@@ -58,7 +58,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // listen() joins a node:http server and a socket server, which know nothing of each other.
   fronts: [...EXCHANGE, 'fronts/node', 'fronts/socket'],
   'fronts/node': [...EXCHANGE, 'fronts', 'fronts/tunnel'],
-  'fronts/socket': [...EXCHANGE, 'fronts', 'fronts/tunnel'],
+  'fronts/http2': [...EXCHANGE, 'http2', 'fronts'],
+  'fronts/socket': [...EXCHANGE, 'fronts', 'fronts/http2', 'fronts/tunnel'],
   'fronts/tunnel': [...BASE, 'exchange'],
   threads: [...BASE, 'http1', 'fronts', 'fronts/socket'],
   config: [...PURE, ...BUILT_INS, ...POOLS],

@@ -15,6 +15,11 @@ export interface ListenOptions {
    * more. The system lowers it to its own limit (Linux: `net.core.somaxconn`). Default 4096.
    */
   readonly backlog?: number | undefined
+  /**
+   * Protocols for clients. Default: with TLS `['h2', 'http/1.1']` by ALPN; without TLS, or with a `fallback`, `['http/1.1']`. With `h2` in
+   * clear text, clients begin with HTTP/2 by prior knowledge.
+   */
+  readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
   /** Serves TLS (`https:`): the certificate, its key, and other options of node's `tls.createServer()`. */
   readonly tls?: TlsOptions | undefined
   /** An application's server that gets every request that no route matches. It must not listen by itself. */

@@ -2,7 +2,7 @@ import type { AsyncResource } from 'node:async_hooks'
 import type { Duplex } from 'node:stream'
 import type { BodySink, Flow } from '../contracts/pool.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
-import type { ResponseHead } from '../model/message.ts'
+import type { HttpVersion, ResponseHead } from '../model/message.ts'
 import type { Peer } from '../model/peer.ts'
 
 /** The owner of bytes that are lent to a {@link Front}. */
@@ -12,7 +12,7 @@ export type Retainable = Pick<Flow, 'retain'>
 export interface Front {
   readonly method: string
   readonly target: string
-  readonly minorVersion: number
+  readonly version: HttpVersion
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
   /** The async context in which hooks of the exchange run; `null`: any. */
@@ -23,6 +23,8 @@ export interface Front {
   isLast: boolean
   /** Status of a response that the application has begun by itself since it gave us the request (0: not known), or `null`. */
   readonly ownStatus: number | null
+  /** Whether trailers can follow a body. @param bodyBytes its length, or -1 if that is unknown. */
+  takesTrailers(bodyBytes: number): boolean
   /** Sends an interim response. Ignored if the client does not support one. */
   inform(head: ResponseHead): void
   /** Begins the response. The front adds the framing headers other than Content-Length. */

@@ -48,7 +48,7 @@ function makeRecord(exchange: Exchange, outcome: OutcomeKind, error: ProxyError 
     user: basicUser(exchange.header('authorization')),
     method: exchange.method,
     target: exchange.target,
-    httpVersion: exchange.front.minorVersion === 0 ? '1.0' : '1.1',
+    httpVersion: exchange.front.version === '2' ? '2.0' : exchange.front.version,
     host: exchange.host,
     status: outcome === 'aborted' && exchange.status === 0 ? 499 : exchange.status,
     requestBytes: exchange.requestBytes,

@@ -72,7 +72,7 @@ export class Responder implements ResponseSink, FrontEvents {
     const headers = responseHeaders(head.headers, {
       bodyBytes: head.status === 204 ? -1 : head.bodyBytes,
       isBodiless,
-      takesTrailers: head.bodyBytes < 0 && !isBodiless && front.minorVersion === 1,
+      takesTrailers: !isBodiless && front.takesTrailers(head.bodyBytes),
       via: snapshot.forwarding.via,
       isUpgradeRequired: head.status === 426,
     })

@@ -15,6 +15,7 @@ const RULES: Readonly<Record<keyof ListenOptions, Rule>> = {
   host: ["a name or an address, such as '127.0.0.1'", isText],
   path: ['the path of a unix socket', isText],
   backlog: ['a whole number, 1 or more', (value) => Number.isSafeInteger(value) && (value as number) >= 1],
+  protocols: ["a list of 'h2' and 'http/1.1', such as ['h2', 'http/1.1']", isProtocols],
   tls: ["options of node's tls.createServer(), such as { key, cert }", isObject],
   fallback: ['a node:http server', (value) => isObject(value) && typeof value.listenerCount === 'function'],
 }
@@ -58,6 +59,10 @@ export function listenOptions(
 
 function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== ''
+}
+
+function isProtocols(value: unknown): boolean {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => one === 'h2' || one === 'http/1.1')
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -81,6 +81,7 @@ export async function retireServer(
     if (answer.headersSent) answer.once('close', note)
   }
   onResponse(server, (_request, answer) => closeAfter(answer))
+  if ('goAway' in server) server.goAway()
   while (connections() > 0) {
     const now = performance.now()
     if (now - begin >= drainTimeoutMs) break

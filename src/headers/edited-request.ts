@@ -1,5 +1,6 @@
 import { fieldValue, removeField, removeFields } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { HttpVersion } from '../model/message.ts'
 import type { Peer } from '../model/peer.ts'
 import type { HeaderEdits } from './edits.ts'
 import { classify, FORWARDING, plainName, WRITTEN } from './facts.ts'
@@ -13,7 +14,7 @@ export function editedRequestHeaders(
   raw: Readonly<HeaderList>,
   edits: HeaderEdits,
   method: string,
-  minorVersion: number,
+  version: HttpVersion | null,
   peer: Peer,
   policy: RequestHeaderPolicy,
 ): RequestHeaders {
@@ -55,7 +56,7 @@ export function editedRequestHeaders(
     }
   }
   for (const [lower, { name, values }] of edits.changed) write(lower, name, values)
-  const headers = requestHeaders(ordinary, method, minorVersion, peer, policy, kept)
+  const headers = requestHeaders(ordinary, method, version, peer, policy, kept)
   const { list } = headers
   const host = edits.changed.get('host')
   if (host?.values.length === 0) {

@@ -1,5 +1,6 @@
 import { contentLength, hasListToken, isHost, MAX_CONNECTION_BYTES } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { HttpVersion } from '../model/message.ts'
 import type { Peer } from '../model/peer.ts'
 import {
   CONNECTION,
@@ -69,16 +70,18 @@ export interface RequestHeaders {
  * (RFC 9110 section 7.6.1). X-Forwarded-* are set, or extended if the peer is trusted; other forwarding headers are removed if
  * it is not. This is the only walk over a request's headers: it also decides the framing (RFC 9112 section 6.3), and calls
  * {@link classify} once a line.
- * @param minorVersion of HTTP/1, or -1 for another version.
+ * @param version `null` for one that nobody reads.
+ * @param hasBody only of HTTP/2, where no field says so.
  * @param kept lower-case names that the application has set, so that `Connection` cannot remove them.
  */
 export function requestHeaders(
   raw: Readonly<HeaderList>,
   method: string,
-  minorVersion: number,
+  version: HttpVersion | null,
   peer: Peer,
   policy: RequestHeaderPolicy,
   kept: ReadonlySet<string> | null = null,
+  hasBody = false,
 ): RequestHeaders {
   const list: HeaderList = []
   let host = ''
@@ -140,7 +143,7 @@ export function requestHeaders(
         takesTrailers ||= hasListToken(value, 'trailers')
         break
       case EXPECT:
-        expectsContinue ||= minorVersion === 1 && hasListToken(value, '100-continue')
+        expectsContinue ||= version !== '1.0' && hasListToken(value, '100-continue')
         isPlain = false
         break
       case VIA:
@@ -174,18 +177,18 @@ export function requestHeaders(
         if ((facts & FORWARDING) === 0 || isBelieved(facts, name, peer, policy)) list.push(name, value)
     }
   }
-  if (minorVersion !== 1 && minorVersion !== 0) fault = 'a version other than HTTP/1.1 and HTTP/1.0'
-  else if (minorVersion === 1 && !hasHost) fault = 'no Host header'
+  if (version === null) fault = 'a version other than HTTP/1.1 and HTTP/1.0'
+  else if (version !== '1.0' && !hasHost) fault = 'no Host header'
   if (method === 'TRACE' && (coding !== null || bodyBytes > 0)) fault = 'a body, which TRACE cannot have'
   if (coding !== null) {
     if (length !== null) fault = 'both Content-Length and Transfer-Encoding'
-    else if (minorVersion === 0) fault = 'Transfer-Encoding in HTTP/1.0'
+    else if (version === '1.0') fault = 'Transfer-Encoding in HTTP/1.0'
     else if (coding.toLowerCase() !== 'chunked') fault = 'a Transfer-Encoding other than chunked'
   }
   if (nominated !== '' && fault === null) removeNominated(list, nominated, KEPT_IN_REQUESTS, kept)
   // The proxy passes on trailers, so it asks for them too; TE is hop-by-hop (RFC 9110 section 10.1.4).
   if (takesTrailers) list.push('TE', 'trailers', 'Connection', 'TE')
-  if (policy.via !== '') via = join(via, `1.${minorVersion} ${policy.via}`)
+  if (policy.via !== '') via = join(via, `${version} ${policy.via}`)
   if (via !== '') list.push('Via', via)
   if (policy.xfwd) {
     const path = join(forwardedFor, peer.address)
@@ -203,7 +206,7 @@ export function requestHeaders(
     host,
     hasHost,
     isHostSet: false,
-    bodyBytes: coding !== null ? -1 : bodyBytes === 0 ? null : bodyBytes,
+    bodyBytes: coding !== null || (hasBody && length === null) ? -1 : bodyBytes === 0 ? null : bodyBytes,
     expectsContinue,
     saysClose,
     isPlain,

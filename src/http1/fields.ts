@@ -37,6 +37,15 @@ export function isFieldValue(text: string): boolean {
   return true
 }
 
+/** Whether `text` has neither white space nor control characters, and nothing beyond one byte. */
+export function isVisible(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code <= SP || code === DEL || code > 255) return false
+  }
+  return true
+}
+
 /** Bounds `Connection`, which names headers of one hop: a longer list is an attack. */
 export const MAX_CONNECTION_BYTES = 4096
 

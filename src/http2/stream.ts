@@ -11,6 +11,8 @@ export interface StreamSink {
   onData(bytes: Buffer): void
   /** The peer has ended its side. */
   onEnd(trailers: HeaderList | null): void
+  /** Our END_STREAM is in the output, with all that was before it. */
+  onSent(): void
   /** The stream is closed before both sides have ended. @param code why. @param isOurs we have reset it, for a fault of the peer. */
   onReset(code: number, isOurs: boolean): void
   /** After `write()` returned `false`: everything has been written, and there is room for more. */
@@ -133,5 +135,6 @@ export class Http2Stream implements FramePlace {
   #localEnd(): void {
     this.isLocalDone = true
     if (this.isRemoteDone) this.session.closeStream(this)
+    this.sink?.onSent()
   }
 }

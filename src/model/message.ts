@@ -1,5 +1,8 @@
 import type { HeaderList } from './exchange-view.ts'
 
+/** A version of HTTP, as in `Via`. */
+export type HttpVersion = '1.0' | '1.1' | '2'
+
 /** The head of a request to a backend. The list has no framing headers: the pool adds them. */
 export interface RequestHead {
   readonly method: string

@@ -22,13 +22,14 @@ export class Listeners {
   }
 
   /** Creates a server that does not listen yet. */
-  open({ tls, fallback }: CheckedListenOptions): SocketServer {
+  open({ tls, fallback, protocols }: CheckedListenOptions): SocketServer {
     const behind = createListener(this.#core)
     if (fallback === undefined) this.#requests.attach(behind)
     else attachWithFallback(this.#requests, behind, fallback)
     const server = createSocketServer(this.#core, this.#requests.peerOf, behind, {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
+      protocols: protocols ?? defaultProtocols(tls !== undefined, fallback !== undefined),
       isShared: fallback !== undefined,
     })
     this.#servers.add(server)
@@ -65,6 +66,11 @@ export class Listeners {
   closeAllConnections(): void {
     for (const server of this.#servers) server.closeAllConnections()
   }
+}
+
+/** A fallback server takes requests of HTTP/1.1 alone. */
+function defaultProtocols(isSecure: boolean, hasFallback: boolean): ('h2' | 'http/1.1')[] {
+  return isSecure && !hasFallback ? ['h2', 'http/1.1'] : ['http/1.1']
 }
 
 /**

@@ -153,7 +153,8 @@ async function play(given: number): Promise<void> {
   const front: Front = {
     method: one(['GET', 'HEAD', 'POST', 'PUT']),
     target: '/',
-    minorVersion: 1,
+    version: '1.1',
+    takesTrailers: (bodyBytes) => bodyBytes < 0,
     headers: ['Host', 'a'],
     peer: PEER,
     scope: null,
@@ -203,7 +204,7 @@ async function play(given: number): Promise<void> {
     abandon() {},
   }
   let resume: (() => void) | null = null
-  const request = requestHeaders(front.headers, front.method, 1, PEER, core.snapshot.forwarding.requestHeaders)
+  const request = requestHeaders(front.headers, front.method, '1.1', PEER, core.snapshot.forwarding.requestHeaders)
   const exchange = new Exchange(core, front, request, front.method.startsWith('P') ? body : null, null)
   events = exchange.events
   exchange.begin()

@@ -60,6 +60,7 @@ function echo(stream: Http2Stream): void {
       else held += chunk.length
     },
     onEnd: () => stream.end(['x-bytes', String(bytes)]),
+    onSent: () => {},
     onReset: () => {},
     onWritable() {
       stream.consume(held)
@@ -129,6 +130,7 @@ test("node's server: many streams at once, bodies both ways, trailers", async ()
               assert.deepEqual(trailers, ['x-done', 'yes'])
               if (--left === 0) resolve()
             },
+            onSent: () => {},
             onReset: (code) => assert.fail(`reset ${code}`),
             onWritable: () => {},
           }

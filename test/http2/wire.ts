@@ -124,6 +124,7 @@ export class Bench {
         if (this.isConsuming) stream.consume(bytes.length)
       },
       onEnd: (trailers) => void lines.push(trailers === null ? 'end' : `end ${trailers.join(' ')}`),
+      onSent: () => {},
       onReset: (code, isOurs) => void lines.push(`reset ${code}${isOurs ? ' ours' : ''}`),
       onWritable: () => void lines.push('writable'),
     }

@@ -69,7 +69,7 @@ export async function runSocketServer(
   const server =
     own.isBare === true
       ? (behind as unknown as SocketServer)
-      : createSocketServer(core, peerOf, behind, { keepAliveMs: 65_000, isShared, ...own })
+      : createSocketServer(core, peerOf, behind, { keepAliveMs: 65_000, isShared, protocols: ['http/1.1'], ...own })
   const errors: ProxyError[] = []
   const records = queue<ExchangeRecord>()
   events.emitter.on('error', (error) => errors.push(error))

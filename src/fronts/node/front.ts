@@ -20,6 +20,7 @@ import {
 } from '../node-internals.ts'
 import { reset } from '../tcp.ts'
 import { keepApplicationHeaders, replaceFraming } from './application-headers.ts'
+import { versionOf } from './received-headers.ts'
 
 /** Pieces of a body up to this size are joined in one string, which node writes together with the bytes before it. */
 const SMALL_BODY_BYTES = 4096
@@ -101,7 +102,7 @@ const { on: nodeOn } = OutgoingMessage.prototype
 export class NodeFront implements Front, Writer {
   readonly method: string
   readonly target: string
-  readonly minorVersion: number
+  readonly version: '1.0' | '1.1'
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
   /** The async context of the caller that gave us the request. The application's callbacks for the request run in it. */
@@ -138,7 +139,7 @@ export class NodeFront implements Front, Writer {
     this.#wasBegun = res.headersSent && !res.writableEnded
     this.method = req.method ?? 'GET'
     this.target = req.url ?? '/'
-    this.minorVersion = req.httpVersionMinor
+    this.version = versionOf(req) ?? '1.1'
     this.headers = req.rawHeaders
     this.peer = peer
   }
@@ -161,9 +162,13 @@ export class NodeFront implements Front, Writer {
     return this.#hasResponded || this.#wasBegun || !this.#res.headersSent ? null : this.#res.statusCode
   }
 
+  takesTrailers(bodyBytes: number): boolean {
+    return bodyBytes < 0 && this.version === '1.1'
+  }
+
   inform(head: ResponseHead): void {
     const { headersSent, socket } = this.#res
-    if (headersSent || socket === null || this.minorVersion === 0) return
+    if (headersSent || socket === null || this.version === '1.0') return
     // The client is not reading: informational responses are skipped, since they could pile up without bound.
     if (socket.writableLength >= socket.writableHighWaterMark) return
     const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
@@ -188,7 +193,7 @@ export class NodeFront implements Front, Writer {
     else if (this.isLast && res.hasHeader('connection')) headers.push('Connection', 'close')
     keepApplicationHeaders(res, headers)
     const hasBody = status !== 204 && status !== 304 && mayHaveBody(res, this.method)
-    replaceFraming(res, headers, hasBody && this.minorVersion === 1)
+    replaceFraming(res, headers, hasBody && this.version === '1.1')
     writeHead(res, status, reason, headers)
   }
 
@@ -335,7 +340,7 @@ export class NodeFront implements Front, Writer {
     }
     // If only the end of the connection ends the body, a clean end would look complete. Clients also accept a TLS connection that
     // just ends as a clean end (curl does), and only TCP has RST.
-    if (this.minorVersion === 0 && this.peer.address !== '') reset(socket ?? this.#req.socket)
+    if (this.version === '1.0' && this.peer.address !== '') reset(socket ?? this.#req.socket)
     // A unix socket has no RST.
     else res.destroy()
   }

@@ -8,11 +8,17 @@ import type { Peer } from '../../model/peer.ts'
 /** The headers of a request that node has read, with the application's changes. */
 export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: RequestHeaderPolicy): RequestHeaders {
   const { method = 'GET', rawHeaders } = req
-  const minorVersion = req.httpVersionMajor === 1 ? req.httpVersionMinor : -1
+  const version = versionOf(req)
   const edits = headerEdits(req)
   return edits === null
-    ? requestHeaders(rawHeaders, method, minorVersion, peer, policy)
-    : editedRequestHeaders(rawHeaders, edits, method, minorVersion, peer, policy)
+    ? requestHeaders(rawHeaders, method, version, peer, policy)
+    : editedRequestHeaders(rawHeaders, edits, method, version, peer, policy)
+}
+
+/** @returns `null` for another version than HTTP/1.1 and 1.0. */
+export function versionOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): '1.0' | '1.1' | null {
+  if (httpVersionMajor !== 1 || httpVersionMinor > 1) return null
+  return httpVersionMinor === 0 ? '1.0' : '1.1'
 }
 
 /** The host of {@link receivedHeaders} alone. An invalid one counts as none: a route may match, and the exchange refuses it. */

@@ -13,6 +13,7 @@ import { emitDrain, needsDrain, responseFor, sendOn } from '../node-internals.ts
 import { destroyGuarded } from '../tcp.ts'
 import { Tunnel } from '../tunnel/tunnel.ts'
 import { linger } from './linger.ts'
+import { versionOf } from './received-headers.ts'
 
 /** Bytes that a client may send before it has its response; after that reading stops. */
 export const MAX_EARLY_BYTES = 65_536
@@ -32,7 +33,7 @@ export function releaseUpgrade(stream: Duplex): void {
 export class UpgradeFront implements Front {
   readonly method: string
   readonly target: string
-  readonly minorVersion: number
+  readonly version: '1.0' | '1.1'
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
   readonly scope = new AsyncResource('heddle.upgrade', { requireManualDestroy: true })
@@ -64,7 +65,7 @@ export class UpgradeFront implements Front {
   constructor(req: IncomingMessage, stream: Duplex, head: Buffer, peer: Peer, clock: Clock) {
     this.method = req.method ?? 'GET'
     this.target = req.url ?? '/'
-    this.minorVersion = req.httpVersionMinor
+    this.version = versionOf(req) ?? '1.1'
     this.headers = req.rawHeaders
     this.peer = peer
     this.#req = req
@@ -125,6 +126,10 @@ export class UpgradeFront implements Front {
     if (this.#tunnel !== null) return
     if (this.ownStatus !== null && this.#stream.writableFinished) this.#events?.onClientDone()
     else this.#events?.onClientGone()
+  }
+
+  takesTrailers(bodyBytes: number): boolean {
+    return bodyBytes < 0 && this.version === '1.1'
   }
 
   inform(): void {}

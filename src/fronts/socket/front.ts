@@ -39,7 +39,7 @@ const CHUNKS = -1
 export class SocketFront implements Front, Writer {
   readonly method: string
   readonly target: string
-  readonly minorVersion = 1
+  readonly version = '1.1'
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
   readonly scope = null
@@ -84,6 +84,10 @@ export class SocketFront implements Front, Writer {
 
   get isRequestComplete(): boolean {
     return this.#owner.isRequestComplete
+  }
+
+  takesTrailers(bodyBytes: number): boolean {
+    return bodyBytes < 0
   }
 
   /** Notifies `events` of the client's progress and end from now on. */

@@ -40,7 +40,7 @@ export class RequestReader {
     if (length <= 0) return length
     const { method, target, headers } = parser
     if (target.length > this.#maxTargetBytes) return NOT_PLAIN
-    const sent = requestHeaders(headers, method, 1, peer, this.#policy())
+    const sent = requestHeaders(headers, method, '1.1', peer, this.#policy())
     if (sent.fault !== null || !sent.isPlain) return NOT_PLAIN
     this.method = method
     this.target = target

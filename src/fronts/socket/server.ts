@@ -8,6 +8,7 @@ import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
 import { describeError } from '../../runtime/describe-error.ts'
+import { Http2Connection, type Http2ConnectionDeps } from '../http2/connection.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
 import { AddressLimit } from './address-limit.ts'
 import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
@@ -24,12 +25,16 @@ export interface SocketServerSettings {
   readonly tls?: tls.TlsOptions | undefined
   /** Requests that match no route are for the server behind the socket server, and must not be refused here. */
   readonly isShared?: boolean
+  /** Protocols for clients. In clear text, HTTP/2 is by prior knowledge (RFC 9113 section 3.3). */
+  readonly protocols: readonly ('h2' | 'http/1.1')[]
 }
 
 /** A server that reads plain requests itself, and gives every other connection to a node:http server behind it. */
 export interface SocketServer extends net.Server {
   /** How many client connections are open. */
   openConnections(): number
+  /** Tells the clients that speak HTTP/2 that their connections end. */
+  goAway(): void
   /** Stops reading from all current and new connections until the returned function is called. */
   holdReading(): () => void
   /** The last response on each connection that was given to the server behind. */
@@ -64,6 +69,7 @@ export function createSocketServer(
   const { activity, clock, logger } = services
   const { limits } = core.snapshot
   const connections = new Set<SocketConnection>()
+  const sessions = new Set<Http2Connection>()
   /** Connections that were given away, with the last response on each. */
   const others = new Map<Socket, http.ServerResponse | null>()
   /** TCP connections whose TLS handshake is not finished. */
@@ -96,6 +102,10 @@ export function createSocketServer(
     },
     onHandOver(connection, bytes, hasEnded) {
       const { socket } = connection
+      if (settings.tls === undefined && takesHttp2 && startsHttp2(bytes)) {
+        connections.delete(connection)
+        return beginSession(socket, bytes)
+      }
       giveAway(connection)
       if (bytes.length > 0 && !hasEnded) socket.unshift(bytes)
       behind.emit('connection', socket)
@@ -108,6 +118,15 @@ export function createSocketServer(
     onClosed: (connection) => void connections.delete(connection),
   }
 
+  const takesHttp2 = settings.protocols.includes('h2')
+  const sessionDeps: Http2ConnectionDeps = {
+    core,
+    headMs: deps.headMs,
+    keepAliveMs: settings.keepAliveMs,
+    date: () => deps.date(),
+    onClosed: (session) => void sessions.delete(session),
+  }
+
   function giveAway(connection: SocketConnection): void {
     const { socket } = connection
     connections.delete(connection)
@@ -115,8 +134,12 @@ export function createSocketServer(
     socket.once('close', () => others.delete(socket))
   }
 
+  function beginSession(socket: Socket, first: Buffer | null): void {
+    sessions.add(new Http2Connection(sessionDeps, socket, peerOf(socket), first))
+  }
+
   function openConnections(): number {
-    return connections.size + others.size + handshakes.size
+    return connections.size + sessions.size + others.size + handshakes.size
   }
 
   function hasRoomFor(socket: Socket): boolean {
@@ -145,6 +168,7 @@ export function createSocketServer(
   }
 
   function begin(socket: Socket): void {
+    if ((socket as tls.TLSSocket).alpnProtocol === 'h2') return beginSession(socket, null)
     const connection = new SocketConnection(deps, socket, peerOf(socket))
     connections.add(connection)
     if (isHeld) connection.hold()
@@ -178,7 +202,13 @@ export function createSocketServer(
   function secureServer(given: tls.TlsOptions): tls.Server {
     const handshakeTimeout = limits.headTimeoutMs || LONGEST_MS
     // Half-open only after the handshake: before that, node would not notice that a client has gone.
-    const options = { noDelay: true, ALPNProtocols: ['http/1.1'], handshakeTimeout, ...given, allowHalfOpen: false }
+    const options = {
+      noDelay: true,
+      ALPNProtocols: [...settings.protocols],
+      handshakeTimeout,
+      ...given,
+      allowHalfOpen: false,
+    }
     return tls
       .createServer(options, acceptSecure)
       .on('connection', beginHandshake)
@@ -202,6 +232,11 @@ export function createSocketServer(
   function closeIdleConnections(): void {
     const idle = Array.from(connections).filter((one) => one.isIdle && !one.endsSoon)
     destroyAll(idle.map(({ socket }) => socket))
+    destroyAll(
+      Array.from(sessions)
+        .filter((one) => one.isIdle)
+        .map(({ socket }) => socket),
+    )
     destroyAll(handshakes)
     behind.closeIdleConnections()
   }
@@ -213,14 +248,25 @@ export function createSocketServer(
     }),
     openConnections,
     holdReading,
+    goAway() {
+      for (const session of sessions) session.retire()
+    },
     answers: () => Array.from(others.values()).filter((answer) => answer !== null),
     closeIdleConnections,
     closeAllConnections() {
       destroyAll(Array.from(connections, ({ socket }) => socket))
+      destroyAll(Array.from(sessions, ({ socket }) => socket))
       destroyAll(others.keys())
       destroyAll(handshakes)
     },
   }) as SocketServer
+}
+
+/** What an HTTP/1.1 parser makes of the preface of HTTP/2 (RFC 9113 section 3.4): a request. */
+const HTTP2_REQUEST = Buffer.from('PRI * HTTP/2.0\r\n\r\n', 'latin1')
+
+function startsHttp2(bytes: Buffer): boolean {
+  return bytes.subarray(0, HTTP2_REQUEST.length).equals(HTTP2_REQUEST)
 }
 
 /** Destroys all sockets. Listeners that an application has put on a socket may throw. */

@@ -1,0 +1,255 @@
+import type { Socket } from 'node:net'
+import { Exchange } from '../../exchange/exchange.ts'
+import { recordRefusal } from '../../exchange/refusals.ts'
+import type { Core } from '../../exchange/services.ts'
+import { requestHeaders } from '../../headers/request.ts'
+import { type Output, releaseOutput } from '../../http2/frame-writer.ts'
+import { readRequest } from '../../http2/heads.ts'
+import type { FieldBlock } from '../../http2/hpack-decoder.ts'
+import { CODE } from '../../http2/protocol.ts'
+import { Session, type SessionHandler } from '../../http2/session.ts'
+import type { Http2Stream } from '../../http2/stream.ts'
+import { ProxyError } from '../../model/errors.ts'
+import type { Peer } from '../../model/peer.ts'
+import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
+import { Http2Body, Http2Front, type Http2FrontOwner } from './front.ts'
+
+/** The parts that all connections of a server share. */
+export interface Http2ConnectionDeps {
+  readonly core: Core
+  /** Time for the client's preface and settings, ms; 0: no limit. */
+  readonly headMs: number
+  /** How long idle connections are kept, ms. */
+  readonly keepAliveMs: number
+  date(): string
+  onClosed(connection: Http2Connection): void
+}
+
+/** First window of a stream, and the largest, bytes. */
+const FIRST_WINDOW = 65_535
+const LARGEST_WINDOW = 1 << 20
+/** Up to this size output is written as one string, and its buffer is free at once. */
+const SMALL_BYTES = 8192
+/** Past this much output that has not left, nothing is read: the answers would pile up. */
+const MAX_UNREAD = 262_144
+/** How long a client may go on to open streams after a first GOAWAY, ms: as long as a request may be on its way. */
+const GOING_MS = 1_000
+/** How long a client may take to read the last response and close, ms. */
+const LINGER_MS = 2_000
+/** Streams of one client at a time, and exchanges that have not ended. */
+const MAX_STREAMS = 128
+const NONE: readonly Http2Front[] = []
+
+/** A client's connection that speaks HTTP/2: a session on a socket, with one exchange for each stream. */
+export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer, Timed {
+  readonly socket: Socket
+  deadline: number
+  index = UNWATCHED
+  readonly #deps: Http2ConnectionDeps
+  readonly #peer: Peer
+  readonly #session: Session
+  /** Exchanges that have not ended. */
+  #exchanges = 0
+  #requests = 0
+  /** Responses whose end is in the output. */
+  #sent: Http2Front[] = []
+  #state: 'open' | 'going' | 'gone' = 'open'
+  #isPaused = false
+
+  /** @param first bytes that were read already. */
+  constructor(deps: Http2ConnectionDeps, socket: Socket, peer: Peer, first: Buffer | null) {
+    const { services, snapshot } = deps.core
+    this.socket = socket
+    this.#deps = deps
+    this.#peer = peer
+    this.#session = new Session(this, {
+      isServer: true,
+      bounds: snapshot.limits,
+      maxStreams: MAX_STREAMS,
+      firstWindow: FIRST_WINDOW,
+      largestWindow: LARGEST_WINDOW,
+      now: () => services.clock.now(),
+    })
+    this.deadline = deps.headMs > 0 ? services.clock.now() + deps.headMs : Number.POSITIVE_INFINITY
+    services.deadlines.add(this)
+    socket.on('data', this.#onData).on('end', this.#onEnd).on('error', ignore).on('close', this.#onClose)
+    this.#session.start()
+    if (first !== null) this.#onData(first)
+    socket.resume()
+  }
+
+  /** Whether it carries nothing. */
+  get isIdle(): boolean {
+    return this.#exchanges === 0 && this.#session.openStreams === 0 && this.#session.isBetweenFrames
+  }
+
+  /** Lets running exchanges finish, and then ends (RFC 9113 section 6.8). */
+  retire(): void {
+    if (this.#state !== 'open') return
+    this.#state = 'going'
+    this.#session.goAway(false)
+    this.#expect(GOING_MS)
+    this.#deps.core.services.deadlines.add(this)
+  }
+
+  date(): string {
+    return this.#deps.date()
+  }
+
+  // Events of the socket:
+
+  readonly #onData = (bytes: Buffer): void => {
+    this.#session.receive(bytes)
+    if (!this.#isPaused && this.#session.unwritten > MAX_UNREAD) {
+      this.#isPaused = true
+      this.socket.pause()
+    }
+  }
+
+  /** The client sends nothing more; responses that it waits for are still sent. */
+  readonly #onEnd = (): void => {
+    if (this.#exchanges === 0 || !this.#session.isBetweenFrames) this.#leave()
+  }
+
+  readonly #onClose = (): void => {
+    this.#state = 'gone'
+    this.#deps.core.services.deadlines.remove(this)
+    this.#session.abort(CODE.CANCEL)
+    this.#deps.onClosed(this)
+  }
+
+  onDeadline(): void {
+    if (this.#state === 'gone') return void this.socket.destroy()
+    if (this.#state === 'going') {
+      this.#session.goAway(true)
+      this.#state = 'gone'
+      if (this.#exchanges === 0) this.#leave()
+      return
+    }
+    if (this.#exchanges === 0 && this.#session.isBetweenFrames) {
+      this.#session.goAway(true)
+      this.#leave()
+    } else this.socket.destroy()
+  }
+
+  // Output:
+
+  onOutput(): void {
+    addToWriteBatch(this)
+  }
+
+  writeOut(): void {
+    const { socket } = this
+    const outputs = this.#session.takeOutput()
+    const sent = this.#sent
+    if (sent.length > 0) this.#sent = []
+    for (const output of outputs) {
+      if (socket.destroyed) releaseOutput(output)
+      else this.#write(output, output === outputs[outputs.length - 1] ? sent : NONE)
+    }
+    if (socket.destroyed) for (const front of sent) front.gone()
+  }
+
+  #write(output: Output, sent: readonly Http2Front[]): void {
+    const { buffer, bytes } = output
+    const isSmall = bytes <= SMALL_BYTES
+    const written = (error?: Error | null): void => {
+      if (!isSmall) releaseOutput(output)
+      for (const front of sent) error ? front.gone() : front.written()
+      if (error) return
+      this.#session.onWritten(bytes)
+      if (this.#isPaused && this.#session.unwritten <= MAX_UNREAD) {
+        this.#isPaused = false
+        this.socket.resume()
+      }
+      if (this.#state === 'gone' && this.#exchanges === 0 && this.#session.unwritten === 0) this.#leave()
+    }
+    if (isSmall) {
+      this.socket.write(buffer.toString('latin1', 0, bytes), 'latin1', written)
+      releaseOutput(output)
+    } else this.socket.write(buffer.subarray(0, bytes), written)
+  }
+
+  onWriteThrew(): void {
+    this.socket.destroy()
+  }
+
+  onSent(front: Http2Front): void {
+    this.#sent.push(front)
+  }
+
+  onOver(front: Http2Front, isWell: boolean): void {
+    this.#deps.core.services.deadlines.remove(front)
+    this.#exchanges--
+    if (isWell) this.#session.credit()
+    if (this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
+  }
+
+  // Events of the session:
+
+  onRequest(stream: Http2Stream, block: FieldBlock, isEnd: boolean): void {
+    const { core } = this.#deps
+    const { snapshot, services } = core
+    const request = readRequest(block, isEnd)
+    if (request === null) return stream.reset(CODE.PROTOCOL_ERROR)
+    // Also those whose streams are closed: RST_STREAM must not make room for more at once (CVE-2023-44487).
+    if (this.#exchanges >= MAX_STREAMS) return stream.reset(CODE.REFUSED_STREAM)
+    const { maxRequestsPerConnection, requestTimeoutMs } = snapshot.limits
+    stream.expectedBytes = request.expectedBytes
+    const { method, headers } = request
+    const read = requestHeaders(headers, method, '2', this.#peer, snapshot.forwarding.requestHeaders, null, !isEnd)
+    const fault = block.isTooLarge ? null : (request.fault ?? read.fault)
+    const sent = fault === read.fault ? read : { ...read, fault }
+    const body = isEnd ? null : new Http2Body(request.expectedBytes, sent.expectsContinue, stream)
+    const front = new Http2Front(request, body, this.#peer, stream, this)
+    stream.sink = front
+    this.#exchanges++
+    this.deadline = Number.POSITIVE_INFINITY
+    const exchange = new Exchange(core, front, sent, body, null)
+    front.connect(exchange)
+    if (body !== null && requestTimeoutMs > 0) {
+      front.deadline = services.clock.now() + requestTimeoutMs
+      services.deadlines.add(front)
+    }
+    if (block.isTooLarge) {
+      const message = `the request has a head of more than ${snapshot.limits.maxHeadBytes} bytes, or too many headers`
+      exchange.fail(new ProxyError('ERR_PROXY_HEAD_TOO_LARGE', message))
+    } else exchange.begin()
+    if (++this.#requests === maxRequestsPerConnection) this.retire()
+  }
+
+  onSettings(): void {
+    if (this.#exchanges === 0) this.#expect(this.#deps.keepAliveMs)
+  }
+
+  onPong(): void {}
+
+  onGoAway(): void {}
+
+  onFault(_code: number, message: string): void {
+    const { services } = this.#deps.core
+    const error = new ProxyError('ERR_PROXY_BAD_REQUEST', `a client's HTTP/2 connection failed: ${message}`)
+    const clientAddress = this.#peer.address
+    recordRefusal(services, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
+    this.writeOut()
+    this.#leave()
+  }
+
+  // The end:
+
+  #expect(ms: number): void {
+    const { clock } = this.#deps.core.services
+    this.deadline = ms > 0 ? clock.now() + ms : Number.POSITIVE_INFINITY
+  }
+
+  #leave(): void {
+    this.#state = 'gone'
+    this.writeOut()
+    this.socket.resume().end()
+    this.#expect(LINGER_MS)
+    this.#deps.core.services.deadlines.add(this)
+  }
+}
+
+function ignore(): void {}
