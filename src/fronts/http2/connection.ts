@@ -107,9 +107,10 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     }
   }
 
-  /** The client sends nothing more; responses that it waits for are still sent. */
+  /** The client has gone: without WINDOW_UPDATE it could not even take a response. */
   readonly #onEnd = (): void => {
-    if (this.#exchanges === 0 || !this.#session.isBetweenFrames) this.#leave()
+    this.#session.abort(CODE.CANCEL)
+    this.#leave()
   }
 
   readonly #onClose = (): void => {
