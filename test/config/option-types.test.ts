@@ -269,7 +269,14 @@ describe('an option that is undefined counts as not given', () => {
       clock: undefined,
     } satisfies Record<keyof WorkerThreadsOptions, unknown>
     workerThreads(threads)
-    const where = { host: undefined, path: undefined, backlog: undefined, tls: undefined, fallback: undefined }
+    const where = {
+      host: undefined,
+      path: undefined,
+      backlog: undefined,
+      tls: undefined,
+      fallback: undefined,
+      protocols: undefined,
+    }
     await using listening = createProxy(proxy)
     await listening.listen({ ...where, port: 0 } satisfies { [Key in keyof Required<ListenOptions>]: unknown })
   })

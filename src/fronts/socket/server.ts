@@ -118,6 +118,7 @@ export function createSocketServer(
     onClosed: (connection) => void connections.delete(connection),
   }
 
+  const takesHttp1 = settings.protocols.includes('http/1.1')
   const takesHttp2 = settings.protocols.includes('h2')
   const sessionDeps: Http2ConnectionDeps = {
     core,
@@ -168,7 +169,8 @@ export function createSocketServer(
   }
 
   function begin(socket: Socket): void {
-    if ((socket as tls.TLSSocket).alpnProtocol === 'h2') return beginSession(socket, null)
+    const isSecure = settings.tls !== undefined
+    if (isSecure ? (socket as tls.TLSSocket).alpnProtocol === 'h2' : !takesHttp1) return beginSession(socket, null)
     const connection = new SocketConnection(deps, socket, peerOf(socket))
     connections.add(connection)
     if (isHeld) connection.hold()
