@@ -35,10 +35,10 @@ function post(message: FromThread): void {
 
 /** The server that this thread serves with. */
 async function openServer(): Promise<http.Server | SocketServer> {
-  const { job, tls } = start
+  const { job, server: serving } = start
   if ('options' in job) {
     createProxy({ ...(job.options as ProxyOptions), logger: outbox.loggerOf(job.logs) })
-    return (localProxies[0] as LocalProxy).createServer({ ...(tls !== null && { tls }) })
+    return (localProxies[0] as LocalProxy).createServer(serving)
   }
   const exported = defaultOf((await import(job.entry)) as Exports)
   const server: unknown = typeof exported === 'function' ? await exported() : await exported

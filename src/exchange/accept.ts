@@ -1,5 +1,4 @@
 import { STATUS_CODES } from 'node:http'
-import { isToken, isVisible } from '../http1/fields.ts'
 import { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { Exchange } from './exchange.ts'
@@ -19,10 +18,6 @@ export function accept(exchange: Exchange): ProxyError | LocalResponse | null {
   const { fault, misuse, isOurs } = request
   const closed = closedFault(services, exchange.upgrade !== null)
   if (closed !== null) return closed
-  // The parser of HTTP/1.1 lets nothing else pass. In HTTP/2, and in an application's request, they may be any text.
-  if (!isToken(method)) return new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request has an invalid method')
-  if (!isVisible(target))
-    return new ProxyError('ERR_PROXY_BAD_REQUEST', 'the request has a target with white space or control characters')
   const limit = headLimitFault(target, request.counted, snapshot.limits)
   if (limit !== null) return limit
   if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)

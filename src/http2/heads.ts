@@ -1,4 +1,4 @@
-import { contentLength } from '../http1/fields.ts'
+import { contentLength, isToken, isVisible } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { FieldBlock } from './hpack-decoder.ts'
 
@@ -55,7 +55,7 @@ export function readRequest(block: FieldBlock, isEnd: boolean): RequestFields | 
         return null
     }
   }
-  if (method === undefined) return null
+  if (method === undefined || !isToken(method)) return null
   const isPlainConnect = method === 'CONNECT' && protocol === undefined
   if (
     isPlainConnect
@@ -79,7 +79,8 @@ function schemeFault(scheme: string): string | null {
 
 function targetFault(method: string, path: string): string | null {
   if (path === '*') return method === 'OPTIONS' ? null : 'the path *, which is for OPTIONS'
-  return path.startsWith('/') ? null : 'a path that does not begin with /'
+  if (!path.startsWith('/')) return 'a path that does not begin with /'
+  return isVisible(path) ? null : 'a path with white space'
 }
 
 /** The regular fields of a request. @returns `null` if they are malformed. */

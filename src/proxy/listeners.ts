@@ -29,7 +29,7 @@ export class Listeners {
     const server = createSocketServer(this.#core, this.#requests.peerOf, behind, {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
-      protocols: protocols ?? defaultProtocols(tls !== undefined, fallback !== undefined),
+      protocols: protocols ?? ['http/1.1'],
       isShared: fallback !== undefined,
     })
     this.#servers.add(server)
@@ -66,11 +66,6 @@ export class Listeners {
   closeAllConnections(): void {
     for (const server of this.#servers) server.closeAllConnections()
   }
-}
-
-/** A fallback server takes requests of HTTP/1.1 alone. */
-function defaultProtocols(isSecure: boolean, hasFallback: boolean): ('h2' | 'http/1.1')[] {
-  return isSecure && !hasFallback ? ['h2', 'http/1.1'] : ['http/1.1']
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Server, Socket } from 'node:net'
-import type { SecureContextOptions, TlsOptions } from 'node:tls'
+import type { SecureContextOptions } from 'node:tls'
 import type { MessagePort } from 'node:worker_threads'
 import type {
   CheckedListenOptions,
@@ -121,8 +121,8 @@ export interface ThreadStart {
   readonly listen: CheckedListenOptions | null
   /** The thread waits for the listening socket of another thread. It listens itself only if none comes. */
   readonly adopts: boolean
-  /** Certificate to listen with, for a proxy created from options. */
-  readonly tls: TlsOptions | null
+  /** How to serve, for a proxy created from options. */
+  readonly server: Pick<CheckedListenOptions, 'tls' | 'protocols'>
   /** Events that the main thread subscribes to. */
   readonly subscriptions: readonly ForwardedEvent[]
   /** Changes made before the thread started. */

@@ -78,7 +78,7 @@ export class ThreadSet {
       slot,
       memory: this.#buffer,
       job: work,
-      tls: listen.tls ?? null,
+      server: { tls: listen.tls, protocols: listen.protocols },
       changes: [...changes],
       reportMs: REPORT_MS,
       drainTimeoutMs,

@@ -287,10 +287,10 @@ describe('HTTP/2 from clients', () => {
 describe('HTTP/2 over TLS', () => {
   const tls = { key, cert: certificate }
 
-  test('it is offered first, and HTTP/1.1 beside it', async () => {
+  test('it is offered by ALPN, and HTTP/1.1 beside it', async () => {
     await using backend = await mockBackend()
     const proxy = createProxy({ target: backend.url })
-    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, tls })
+    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, tls, protocols: ['h2', 'http/1.1'] })
     for (const [offered, chosen] of [
       [['h2', 'http/1.1'], 'h2'],
       [['http/1.1'], 'http/1.1'],
