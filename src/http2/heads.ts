@@ -55,6 +55,12 @@ export function readRequest(block: FieldBlock, isEnd: boolean): RequestFields | 
         return null
     }
   }
+  if (block.isTooLarge) {
+    // They may be among what was not kept. It is refused for its size.
+    method ??= 'GET'
+    scheme ??= 'http'
+    path ??= '/'
+  }
   if (method === undefined || !isToken(method)) return null
   const isPlainConnect = method === 'CONNECT' && protocol === undefined
   if (

@@ -415,7 +415,8 @@ export class Session implements FrameHandler {
     stream.isRemoteDone = isEnd
     if (block.isMalformed) return this.#drop(stream, CODE.PROTOCOL_ERROR)
     this.#handler.onRequest(stream, block, isEnd)
-    return CODE.NO_ERROR
+    // Refused by the handler: we had to reset it, as if we had found the fault.
+    return stream.isClosed && stream.sink === null ? this.#charge(COST.fault) : CODE.NO_ERROR
   }
 
   /** Trailers, or the head of a response. */

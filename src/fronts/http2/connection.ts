@@ -54,7 +54,8 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   #requests = 0
   /** Responses whose end is in the output. */
   #sent: Http2Front[] = []
-  #state: 'open' | 'going' | 'gone' = 'open'
+  /** `going`: a first GOAWAY was sent; `gone`: the last one, and running exchanges finish; `left`: nothing is read or written any more. */
+  #state: 'open' | 'going' | 'gone' | 'left' = 'open'
   #isPaused = false
 
   /** @param first bytes that were read already. */
@@ -114,14 +115,14 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   }
 
   readonly #onClose = (): void => {
-    this.#state = 'gone'
+    this.#state = 'left'
     this.#deps.core.services.deadlines.remove(this)
     this.#session.abort(CODE.CANCEL)
     this.#deps.onClosed(this)
   }
 
   onDeadline(): void {
-    if (this.#state === 'gone') return void this.socket.destroy()
+    if (this.#state === 'left') return void this.socket.destroy()
     if (this.#state === 'going') {
       this.#session.goAway(true)
       this.#state = 'gone'
@@ -164,7 +165,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
         this.#isPaused = false
         this.socket.resume()
       }
-      if (this.#state === 'gone' && this.#exchanges === 0 && this.#session.unwritten === 0) this.#leave()
+      this.#leaveIfDone()
     }
     if (isSmall) {
       this.socket.write(buffer.toString('latin1', 0, bytes), 'latin1', written)
@@ -185,6 +186,18 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     this.#exchanges--
     if (isWell) this.#session.credit()
     if (this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
+    this.#leaveIfDone()
+  }
+
+  onEnding(front: Http2Front, ms: number): void {
+    const { clock, deadlines } = this.#deps.core.services
+    front.deadline = ms > 0 ? clock.now() + ms : Number.POSITIVE_INFINITY
+    deadlines.add(front)
+  }
+
+  /** What it has written cannot be taken back, and all streams wait behind it. */
+  onStuck(): void {
+    this.socket.destroy()
   }
 
   // Events of the session:
@@ -206,7 +219,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     const front = new Http2Front(request, body, this.#peer, stream, this)
     stream.sink = front
     this.#exchanges++
-    this.deadline = Number.POSITIVE_INFINITY
+    if (this.#state === 'open') this.deadline = Number.POSITIVE_INFINITY
     const exchange = new Exchange(core, front, sent, body, null)
     front.connect(exchange)
     if (body !== null && requestTimeoutMs > 0) {
@@ -221,7 +234,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   }
 
   onSettings(): void {
-    if (this.#exchanges === 0) this.#expect(this.#deps.keepAliveMs)
+    if (this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
   }
 
   onPong(): void {}
@@ -244,8 +257,15 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     this.deadline = ms > 0 ? clock.now() + ms : Number.POSITIVE_INFINITY
   }
 
+  #leaveIfDone(): void {
+    if (this.#state === 'gone' && this.#exchanges === 0 && this.#session.unwritten === 0) this.#leave()
+  }
+
   #leave(): void {
-    this.#state = 'gone'
+    if (this.#state === 'left') return
+    this.#state = 'left'
+    // An answer to a later frame would be a write after the end, which destroys the socket before the client has read the GOAWAY.
+    this.#session.abort(CODE.CANCEL)
     this.writeOut()
     this.socket.resume().end()
     this.#expect(LINGER_MS)

@@ -20,6 +20,10 @@ export interface Http2FrontOwner {
   onSent(front: Http2Front): void
   /** The exchange is over. `isWell`: the client has all of its response. */
   onOver(front: Http2Front, isWell: boolean): void
+  /** The exchange has ended before its response is written: only {@link Http2Front.onDeadline} watches the client, `ms` from now (0: never). */
+  onEnding(front: Http2Front, ms: number): void
+  /** The client does not take the end of a response, which is in the output. */
+  onStuck(): void
 }
 
 const NO_FIELDS: HeaderList = []
@@ -49,6 +53,8 @@ export class Http2Front implements Front, StreamSink, Timed {
   #hasBegun = false
   #hasBody = true
   #isOver = false
+  /** The end of the response is in the output, and has not been written. */
+  #isSent = false
   /** Bytes that Content-Length still promises; -1: none are promised. */
   #left = -1
 
@@ -97,8 +103,10 @@ export class Http2Front implements Front, StreamSink, Timed {
     for (let i = 0; i < fields.length; i += 2) {
       if (fields[i] === 'date') hasDate = true
       else if (fields[i] === 'content-length') {
-        if (status === 204) fields.splice(i, 2)
-        else this.#left = Number(fields[i + 1])
+        if (status === 204) {
+          fields.splice(i, 2)
+          i -= 2
+        } else this.#left = Number(fields[i + 1])
       }
     }
     if (!hasDate) fields.push('date', this.#owner.date())
@@ -124,12 +132,17 @@ export class Http2Front implements Front, StreamSink, Timed {
     if (this.#isOver) return
     if (this.#hasBody && this.#left > 0) return this.abort()
     this.#stream.end(trailers === null ? null : fieldsOf(trailers))
+    const exchange = this.#exchange
+    if (exchange?.isEnded === true) this.#owner.onEnding(this, exchange.timeouts.idle)
   }
 
   abort(): void {
+    if (this.#isSent) this.#owner.onStuck()
     if (this.#isOver) return
     this.#isOver = true
     this.#stream.reset(CODE.INTERNAL_ERROR)
+    // If its body did not fit its Content-Length, the exchange still runs.
+    this.#events?.onClientGone()
     this.#owner.onOver(this, false)
   }
 
@@ -148,6 +161,8 @@ export class Http2Front implements Front, StreamSink, Timed {
 
   onSent(): void {
     this.#isOver = true
+    this.#isSent = true
+    this.deadline = Number.POSITIVE_INFINITY
     // RFC 9113 section 8.1: the client need not send the rest.
     if (!this.#stream.isRemoteDone) this.#stream.reset(CODE.NO_ERROR)
     this.#owner.onSent(this)
@@ -163,11 +178,13 @@ export class Http2Front implements Front, StreamSink, Timed {
   }
 
   onDeadline(): void {
+    if (this.#exchange?.isEnded === true) return this.abort()
     this.#exchange?.fail(new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', 'the request did not come in time'), 'aborted')
   }
 
   /** The last byte of the response has been written. */
   written(): void {
+    this.#isSent = false
     this.#events?.onClientDone()
     this.#owner.onOver(this, true)
   }
@@ -175,6 +192,7 @@ export class Http2Front implements Front, StreamSink, Timed {
   /** The client has gone before that. */
   gone(): void {
     this.#isOver = true
+    this.#isSent = false
     this.#events?.onClientGone()
     this.#owner.onOver(this, false)
   }
@@ -186,10 +204,19 @@ function fieldsOf(headers: Readonly<HeaderList>): HeaderList {
   const fields: HeaderList = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = lowerName(headers[i] as string)
-    if (!OF_CONNECTIONS.has(name)) fields.push(name, (headers[i + 1] as string).trim())
+    if (!OF_CONNECTIONS.has(name)) fields.push(name, trimmed(headers[i + 1] as string))
   }
   return fields
 }
+
+/** Without the white space at its ends that no value may have (RFC 9113 section 8.2.1); of other bytes some would be white space in Unicode. */
+function trimmed(value: string): string {
+  return /^[ \t]|[ \t]$/.test(value) ? value.replace(/^[ \t]+|[ \t]+$/g, '') : value
+}
+
+/** Smaller pieces of a body that wait are copied together: each alone would take more memory than its bytes. */
+const SMALL_BYTES = 1024
+const BLOCK_BYTES = 4096
 
 /** A request's body, as the stream brings it. What its reader does not take is not granted to the client again. */
 export class Http2Body implements FrontBody {
@@ -202,6 +229,9 @@ export class Http2Body implements FrontBody {
   #isAbandoned = false
   /** Came while nobody read; at most one window of the stream. */
   #late: Buffer[] = []
+  /** The buffer of the last one, if it has room for more, and how many of its bytes are used. */
+  #block: Buffer | null = null
+  #blockBytes = 0
   #hasArrived = false
   #hasEnded = false
   #trailers: HeaderList | null = null
@@ -246,7 +276,23 @@ export class Http2Body implements FrontBody {
     this.#arrived()
     if (this.#isAbandoned) this.#stream.consume(bytes.length)
     else if (this.#isReading) this.#give(Buffer.from(bytes))
-    else this.#late.push(Buffer.from(bytes))
+    else this.#keep(bytes)
+  }
+
+  #keep(bytes: Buffer): void {
+    const { length } = bytes
+    const last = this.#late.length - 1
+    if (length >= SMALL_BYTES) {
+      this.#block = null
+      this.#late.push(Buffer.from(bytes))
+    } else if (this.#block !== null && last >= 0 && this.#blockBytes + length <= BLOCK_BYTES) {
+      this.#blockBytes += bytes.copy(this.#block, this.#blockBytes)
+      this.#late[last] = this.#block.subarray(0, this.#blockBytes)
+    } else {
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+      this.#blockBytes = bytes.copy(this.#block)
+      this.#late.push(this.#block.subarray(0, length))
+    }
   }
 
   /** The body is complete. */

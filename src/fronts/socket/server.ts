@@ -77,6 +77,7 @@ export function createSocketServer(
   const { maxConnectionsPerAddress } = limits
   const addresses = maxConnectionsPerAddress === 0 ? null : new AddressLimit(maxConnectionsPerAddress, peerOf, logger)
   let isHeld = false
+  let isGoing = false
   let dateSecond = -1
   let dateText = ''
 
@@ -136,7 +137,9 @@ export function createSocketServer(
   }
 
   function beginSession(socket: Socket, first: Buffer | null): void {
-    sessions.add(new Http2Connection(sessionDeps, socket, peerOf(socket), first))
+    const session = new Http2Connection(sessionDeps, socket, peerOf(socket), first)
+    sessions.add(session)
+    if (isGoing) session.retire()
   }
 
   function openConnections(): number {
@@ -251,6 +254,7 @@ export function createSocketServer(
     openConnections,
     holdReading,
     goAway() {
+      isGoing = true
       for (const session of sessions) session.retire()
     },
     answers: () => Array.from(others.values()).filter((answer) => answer !== null),
