@@ -148,6 +148,11 @@ export class Session implements FrameHandler {
     return !this.#reader.isInFrame && this.#block === null
   }
 
+  /** Whether a header block has begun and is not complete. */
+  get isInBlock(): boolean {
+    return this.#block !== null
+  }
+
   /** Reads bytes of the peer. */
   receive(bytes: Buffer): void {
     if (this.isClosed) return

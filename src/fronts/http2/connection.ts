@@ -57,6 +57,9 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   /** `going`: a first GOAWAY was sent; `gone`: the last one, and running exchanges finish; `left`: nothing is read or written any more. */
   #state: 'open' | 'going' | 'gone' | 'left' = 'open'
   #isPaused = false
+  /** A frame or a header block has begun: {@link deadline} is for its end, and this one for what comes after. */
+  #isInHead = false
+  #idleAt = Number.POSITIVE_INFINITY
 
   /** @param first bytes that were read already. */
   constructor(deps: Http2ConnectionDeps, socket: Socket, peer: Peer, first: Buffer | null) {
@@ -102,10 +105,34 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
 
   readonly #onData = (bytes: Buffer): void => {
     this.#session.receive(bytes)
+    this.#watchHead()
     if (!this.#isPaused && this.#session.unwritten > MAX_UNREAD) {
       this.#isPaused = true
       this.socket.pause()
     }
+  }
+
+  /** A header block that has begun must end in time, like a head in HTTP/1.1; without exchanges any frame. */
+  #watchHead(): void {
+    const session = this.#session
+    const isWaiting = session.isInBlock || (this.#exchanges === 0 && !session.isBetweenFrames)
+    const isInHead = this.#state === 'open' && session.hasSettings && isWaiting
+    if (isInHead === this.#isInHead) return
+    this.#isInHead = isInHead
+    if (this.#state !== 'open') return
+    if (isInHead) {
+      this.#idleAt = this.deadline
+      const { headMs, core } = this.#deps
+      if (headMs > 0) this.deadline = Math.min(this.deadline, core.services.clock.now() + headMs)
+    } else this.deadline = this.#exchanges > 0 ? Number.POSITIVE_INFINITY : this.#idleAt
+  }
+
+  #becomeIdle(): void {
+    const { deadline } = this
+    this.#expect(this.#deps.keepAliveMs)
+    if (!this.#isInHead) return this.#watchHead()
+    this.#idleAt = this.deadline
+    this.deadline = deadline
   }
 
   /** The client has gone: without WINDOW_UPDATE it could not even take a response. */
@@ -185,7 +212,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     this.#deps.core.services.deadlines.remove(front)
     this.#exchanges--
     if (isWell) this.#session.credit()
-    if (this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
+    if (this.#exchanges === 0 && this.#state === 'open') this.#becomeIdle()
     this.#leaveIfDone()
   }
 

@@ -231,3 +231,34 @@ test('a body of many small pieces that nobody reads takes little memory', () => 
   assert.equal(all.length, 12_001)
   for (let i = 0; i < 10_000; i++) assert.equal(all[i], i & 127)
 })
+
+const BEGUN = {
+  'a frame': [frame(FRAME.HEADERS, 4, 1, [1, 2, 3]).subarray(0, 5)],
+  'a header block': [headers(1, GET, 1), frame(FRAME.CONTINUATION, 0, 1)],
+  'a DATA frame after its exchange': [headers(1, GET, 4), frame(FRAME.DATA, 0, 1, [1, 2, 3]).subarray(0, 10)],
+  'a header block beside an exchange': [headers(1, [...GET.slice(0, 3), [':path', '/never']]), headers(3, GET, 1)],
+}
+
+for (const [what, frames] of Object.entries(BEGUN)) {
+  test(`${what} that does not come to its end closes the connection in time`, async () => {
+    await using backend = await mockBackend((request, reply) => {
+      if (request.path !== '/never') reply.send({})
+    })
+    await using front = await run({ target: backend.url, limits: { headTimeoutMs: 300 } })
+    await using client = rawClient(front.port)
+    await sleep(50)
+    client.send(...frames)
+    assert.notEqual(await within(1_500, client.closed), 'still open')
+  })
+}
+
+test('a frame that comes in two pieces does not give an idle connection less time', async () => {
+  await using backend = await mockBackend()
+  await using front = await run({ target: backend.url, limits: { headTimeoutMs: 300 } })
+  await using client = rawClient(front.port)
+  await sleep(50)
+  client.send(PING.subarray(0, 5))
+  await sleep(50)
+  client.send(PING.subarray(5))
+  assert.equal(await within(700, client.closed), 'still open')
+})
