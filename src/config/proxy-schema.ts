@@ -233,7 +233,7 @@ export const proxySchema = closed(
             LIMIT_DEFAULTS.maxRequestsPerConnection,
           ),
           headTimeoutMs: withDefault(
-            'For a whole request head to arrive, ms; 408 after it. 0 also leaves slow-head attacks unchecked. `listen()` only.',
+            'For a whole request head to arrive, ms; 408 after it (HTTP/2: the connection ends). 0 also leaves slow-head attacks unchecked. `listen()` only.',
             millis('0: off', 10_000),
             LIMIT_DEFAULTS.headTimeoutMs,
           ),
