@@ -66,7 +66,7 @@ const MAX_REFUSED = 128
 /** A list that exceeds its bound that many times ends the connection. */
 const FAR_TOO_LARGE = 4
 /** Streams that we have reset, whose frames may still be on their way. */
-const REMEMBERED = 64
+const REMEMBERED = 256
 
 /** An HTTP/2 connection (RFC 9113), of a client or a server: bytes in, bytes out, without I/O. */
 export class Session implements FrameHandler {

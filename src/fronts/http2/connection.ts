@@ -37,8 +37,10 @@ const MAX_UNREAD = 262_144
 const GOING_MS = 1_000
 /** How long a client may take to read the last response and close, ms. */
 const LINGER_MS = 2_000
-/** Streams of one client at a time, and exchanges that have not ended. */
+/** Streams of one client at a time. */
 const MAX_STREAMS = 128
+/** Exchanges that have not ended: more than streams, because the last bytes of a response may still be on their way. */
+const MAX_EXCHANGES = 2 * MAX_STREAMS
 const NONE: readonly Http2Front[] = []
 
 /** A client's connection that speaks HTTP/2: a session on a socket, with one exchange for each stream. */
@@ -95,6 +97,12 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     this.#session.goAway(false)
     this.#expect(GOING_MS)
     this.#deps.core.services.deadlines.add(this)
+  }
+
+  /** Ends an idle connection. */
+  end(): void {
+    this.#session.goAway(true)
+    this.#leave()
   }
 
   date(): string {
@@ -156,10 +164,8 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
       if (this.#exchanges === 0) this.#leave()
       return
     }
-    if (this.#exchanges === 0 && this.#session.isBetweenFrames) {
-      this.#session.goAway(true)
-      this.#leave()
-    } else this.socket.destroy()
+    if (this.#exchanges === 0 && this.#session.isBetweenFrames) this.end()
+    else this.socket.destroy()
   }
 
   // Output:
@@ -235,7 +241,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     const request = readRequest(block, isEnd)
     if (request === null) return stream.reset(CODE.PROTOCOL_ERROR)
     // Also those whose streams are closed: RST_STREAM must not make room for more at once (CVE-2023-44487).
-    if (this.#exchanges >= MAX_STREAMS) return stream.reset(CODE.REFUSED_STREAM)
+    if (this.#exchanges >= MAX_EXCHANGES) return stream.reset(CODE.REFUSED_STREAM)
     const { maxRequestsPerConnection, requestTimeoutMs } = snapshot.limits
     stream.expectedBytes = request.expectedBytes
     const { method, headers } = request

@@ -237,11 +237,7 @@ export function createSocketServer(
   function closeIdleConnections(): void {
     const idle = Array.from(connections).filter((one) => one.isIdle && !one.endsSoon)
     destroyAll(idle.map(({ socket }) => socket))
-    destroyAll(
-      Array.from(sessions)
-        .filter((one) => one.isIdle)
-        .map(({ socket }) => socket),
-    )
+    for (const session of sessions) if (session.isIdle) session.end()
     destroyAll(handshakes)
     behind.closeIdleConnections()
   }
