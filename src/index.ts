@@ -35,14 +35,21 @@ export {
   lineWriter,
   silentLogger,
 } from './loggers/index.ts'
-export { Backend, type BackendInit, type BackendStatus, type BackendTls, type Endpoint } from './model/backend.ts'
+export {
+  Backend,
+  type BackendInit,
+  type BackendProtocol,
+  type BackendStatus,
+  type BackendTls,
+  type Endpoint,
+} from './model/backend.ts'
 export { type Phase, ProxyError, type ProxyErrorCode, type ProxyErrorDetails, type Side } from './model/errors.ts'
 export type { ExchangeView, HeaderList, Timeouts } from './model/exchange-view.ts'
 export type { HeaderView } from './model/header-view.ts'
 export type { RequestHead, ResponseHead } from './model/message.ts'
 export type { Outcome, OutcomeKind } from './model/outcome.ts'
 export type { ExchangeRecord } from './model/record.ts'
-export { http1Pool } from './pools/http1/pool.ts'
+export { standardPool } from './pools/standard/pool.ts'
 export { createProxy } from './proxy/create-proxy.ts'
 export type * from './proxy/types.ts'
 export * from './retry-policies/index.ts'

@@ -21,7 +21,7 @@ const BUILT_INS = [
   'retry-policies',
   'transforms',
 ]
-const POOLS = ['pools', 'pools/http1', 'pools/upgrade']
+const POOLS = ['pools', 'pools/http1', 'pools/http2', 'pools/standard', 'pools/upgrade']
 const EXCHANGE = [...PURE, 'routing', 'groups', 'exchange']
 const FRONTS = ['fronts', 'fronts/http2', 'fronts/node', 'fronts/socket', 'fronts/tunnel']
 const ALL = [...EXCHANGE, ...BUILT_INS, ...POOLS, ...FRONTS, 'config', 'threads', 'proxy']
@@ -49,8 +49,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // workerThreads() is the way into threads/.
   executors: [...BASE, 'threads'],
   // Connections to backends, which both kinds of pool set up.
-  pools: BASE,
+  pools: [...BASE, 'http1'],
   'pools/http1': [...BASE, 'http1', 'pools', 'pools/upgrade'],
+  'pools/http2': [...BASE, 'http1', 'http2', 'pools'],
+  'pools/standard': [...BASE, 'pools', 'pools/http1', 'pools/http2', 'pools/upgrade'],
   'pools/upgrade': [...BASE, 'http1', 'pools'],
   routing: [...BASE, 'http1'],
   groups: BASE,

@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { Backend } from '../model/backend.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { withoutPassword } from '../runtime/secrets.ts'
-import { closed, codeOr, defaultsTo, flag, isObject, list, optional, text, wording } from './rules.ts'
+import { closed, codeOr, defaultsTo, flag, isObject, list, optional, text, word, wording } from './rules.ts'
 
 /** A valid URL, for examples. */
 export const EXAMPLE_URL = 'http://127.0.0.1:3000'
@@ -64,6 +64,11 @@ const BACKEND_ENTRIES = {
     'Share of the traffic in relation to the others; 0: no new requests.',
     weight,
     new Backend(EXAMPLE_URL).weight,
+  ),
+  protocol: defaultsTo(
+    "The protocol to the backend: `'h2'` (HTTP/2; with `http://` by prior knowledge) or `'auto'` (with `https://` what the backend chooses, else HTTP/1.1). Upgrades (WebSocket) always go by HTTP/1.1.",
+    word(['http/1.1', 'h2', 'auto']),
+    new Backend(EXAMPLE_URL).endpoint.protocol,
   ),
   metadata: optional('Data of the application, for balancers and hooks of its own.', metadata),
   tls: optional(

@@ -4,7 +4,7 @@ import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Pool } from '../contracts/pool.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import { EJECTION_DEFAULTS, PROBE_DEFAULTS, type ProbeOptions } from '../health-checks/index.ts'
-import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
+import { POOL_DEFAULTS } from '../pools/settings.ts'
 import { RETRY_DEFAULTS } from '../retry-policies/index.ts'
 import type { Complete } from '../runtime/complete.ts'
 import { backend, EXAMPLE_URL } from './backend-schema.ts'
@@ -38,33 +38,38 @@ function policyOr<C extends Schema, D extends Schema>(methods: readonly string[]
 
 const pool = codeOr(
   (input) => hasMethodOf(input, ['acquire', 'stats', 'drain', 'destroy']),
-  contract<Pool>('a Pool', ['acquire', 'stats', 'drain', 'close', 'destroy'], HTTP1_POOL_DEFAULTS),
+  contract<Pool>('a Pool', ['acquire', 'stats', 'drain', 'close', 'destroy'], POOL_DEFAULTS),
   closed(
     {
       maxConnections: withDefault(
         'Connections per backend. Each response that stays open (server-sent events, long polls) and each upgraded connection (WebSocket) takes one.',
-        whole('', 1, 100_000, HTTP1_POOL_DEFAULTS.maxConnections),
-        HTTP1_POOL_DEFAULTS.maxConnections,
+        whole('', 1, 100_000, POOL_DEFAULTS.maxConnections),
+        POOL_DEFAULTS.maxConnections,
       ),
       maxWaiting: withDefault(
         'Exchanges that may wait for a connection, per backend; one more gets 503 at once.',
-        whole('', 0, 1e9, HTTP1_POOL_DEFAULTS.maxWaiting),
-        HTTP1_POOL_DEFAULTS.maxWaiting,
+        whole('', 0, 1e9, POOL_DEFAULTS.maxWaiting),
+        POOL_DEFAULTS.maxWaiting,
       ),
       keepAliveMs: withDefault(
         'How long an unused connection is kept, ms, but always one second less than the backend announces. With 0, requests have `Connection: close`.',
-        millis('0: a new connection for each request', HTTP1_POOL_DEFAULTS.keepAliveMs),
-        HTTP1_POOL_DEFAULTS.keepAliveMs,
+        millis('0: a new connection for each request', POOL_DEFAULTS.keepAliveMs),
+        POOL_DEFAULTS.keepAliveMs,
       ),
       maxResponseHeadBytes: withDefault(
         'Size of a response head, bytes; 502 if it is larger.',
-        whole(' of bytes', 1024, 2 ** 30, HTTP1_POOL_DEFAULTS.maxResponseHeadBytes),
-        HTTP1_POOL_DEFAULTS.maxResponseHeadBytes,
+        whole(' of bytes', 1024, 2 ** 30, POOL_DEFAULTS.maxResponseHeadBytes),
+        POOL_DEFAULTS.maxResponseHeadBytes,
       ),
       maxInterimResponses: withDefault(
         'Interim responses (1xx) before the final one; 502 if there are more.',
-        whole('', 0, 10_000, HTTP1_POOL_DEFAULTS.maxInterimResponses),
-        HTTP1_POOL_DEFAULTS.maxInterimResponses,
+        whole('', 0, 10_000, POOL_DEFAULTS.maxInterimResponses),
+        POOL_DEFAULTS.maxInterimResponses,
+      ),
+      pingMs: withDefault(
+        'HTTP/2: after so long without a byte from a backend that has requests, ask it whether it is there (PING), ms; without an answer within 5 s its connection is lost. 0: never. gRPC servers count frequent pings as an attack.',
+        millis('0: never', POOL_DEFAULTS.pingMs),
+        POOL_DEFAULTS.pingMs,
       ),
     },
     { example: { maxConnections: 256 }, or: 'or a Pool' },

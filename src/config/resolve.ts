@@ -10,7 +10,7 @@ import { consoleLogger, silentLogger, toLogger } from '../loggers/index.ts'
 import type { BackendInit } from '../model/backend.ts'
 import { normalPath } from '../model/path.ts'
 import { comparablePrefix } from '../model/prefix.ts'
-import { HTTP1_POOL_DEFAULTS } from '../pools/http1/pool.ts'
+import { POOL_DEFAULTS } from '../pools/settings.ts'
 import { budgetedRetries } from '../retry-policies/index.ts'
 import { type Clock, guardedClock, systemClock } from '../runtime/clock.ts'
 import { withoutUndefined } from '../runtime/complete.ts'
@@ -96,7 +96,7 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
     pool:
       group.pool !== undefined && 'acquire' in group.pool
         ? group.pool
-        : Object.freeze({ ...HTTP1_POOL_DEFAULTS, ...group.pool }),
+        : Object.freeze({ ...POOL_DEFAULTS, ...group.pool }),
     healthCheck: resolveHealthCheck(group.healthCheck, clock),
     maxEjectedPercent: maxEjectedPercent(group.healthCheck),
     slowStartMs: group.slowStartMs,

@@ -79,7 +79,7 @@ export interface SetupTimes {
 
 /** The right to send one request to a backend; in HTTP/1, over its own connection. */
 export interface Lease {
-  /** Its connection has carried an earlier request. A reset before the first response byte then says little about the backend. */
+  /** Its connection was idle and had carried an earlier request. A reset before the first response byte then says little about the backend. */
   readonly isReused: boolean
   /** Times of a connection that was set up for this lease; `null` or absent for a kept connection. */
   readonly setup?: SetupTimes | null
@@ -102,6 +102,10 @@ export interface BackendPoolStats {
   readonly opened: number
   /** Leases of connections that had carried an earlier request. */
   readonly reused: number
+  /** HTTP/2: requests on their way, each a stream of a connection. */
+  readonly streams?: number
+  /** HTTP/2: how many the open connections allow. */
+  readonly maxStreams?: number
 }
 
 /** Statistics of a pool. */

@@ -93,7 +93,7 @@ export class Attempts {
       hasReconnected: this.#hasReconnected,
     })
     // A backend may close a kept connection at any time, and we noticed it too late. This is no evidence against it, retried or not.
-    attempt.end('failed', error, wasReused && error.code === 'ERR_PROXY_RESET')
+    attempt.end('failed', error, safety === 'reconnect' || (wasReused && error.code === 'ERR_PROXY_RESET'))
     if (safety === 'reconnect') this.#hasReconnected = true
     else this.#tried = [...this.#tried, attempt.backend]
     const delayMs =

@@ -11,12 +11,13 @@ export interface FailedAttempt {
   readonly isReplayable: boolean
   /** The connection had carried an earlier request. */
   readonly wasReused: boolean
-  /** The exchange has already been retried over a new connection after a kept one was lost. */
+  /** The exchange has already been retried over another connection for that reason. */
   readonly hasReconnected: boolean
 }
 
 /**
- * `reconnect`: the backend closed a kept connection as we used it; retry at once, and do not blame the backend.
+ * `reconnect`: the backend closed a kept connection as we used it, or did not process the request; retry at once, and do not blame
+ * the backend.
  * `policy`: a retry does no harm; the retry policy decides. `never`: a retry is impossible, or could do work twice.
  */
 export type RetrySafety = 'reconnect' | 'policy' | 'never'
@@ -31,20 +32,30 @@ const NOT_SENT = new Set<string>([
   'ERR_PROXY_ACQUIRE_TIMEOUT',
 ])
 
+/** Whether no backend can have processed the request, although some of it was sent. */
+function isUnprocessed({ code, phase }: ProxyError): boolean {
+  return code === 'ERR_PROXY_REFUSED' || (code === 'ERR_PROXY_RESET' && phase === 'acquire')
+}
+
 /** The request was sent, and no final response arrived that could be passed on. */
-const NO_ANSWER = new Set<string>(['ERR_PROXY_RESET', 'ERR_PROXY_HEADERS_TIMEOUT', 'ERR_PROXY_BAD_RESPONSE'])
+const NO_ANSWER = new Set<string>([
+  'ERR_PROXY_RESET',
+  'ERR_PROXY_REFUSED',
+  'ERR_PROXY_HEADERS_TIMEOUT',
+  'ERR_PROXY_BAD_RESPONSE',
+])
 
 /**
  * Whether a failed attempt may be retried without doing work twice (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
  * A backend may have executed a request that was sent to it, so only an idempotent method is sent a second time. Any method
- * may be retried if none of the request was sent.
+ * may be retried if none of the request was sent, or if the backend says that it has not processed it (RFC 9113 section 8.7).
  */
 export function retrySafety(attempt: FailedAttempt): RetrySafety {
-  const { code, phase } = attempt.error
+  const { code } = attempt.error
   if (!attempt.isReplayable) return 'never'
   if (NOT_SENT.has(code)) return 'policy'
-  const isUnsent = code === 'ERR_PROXY_RESET' && phase === 'acquire'
-  if (!isUnsent && (attempt.isUpgrade || !isIdempotent(attempt.method))) return 'never'
-  if (code === 'ERR_PROXY_RESET' && attempt.wasReused && !attempt.hasReconnected) return 'reconnect'
+  if (!isUnprocessed(attempt.error) && (attempt.isUpgrade || !isIdempotent(attempt.method))) return 'never'
+  const isStale = code === 'ERR_PROXY_REFUSED' || (code === 'ERR_PROXY_RESET' && attempt.wasReused)
+  if (isStale && !attempt.hasReconnected) return 'reconnect'
   return NO_ANSWER.has(code) ? 'policy' : 'never'
 }

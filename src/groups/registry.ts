@@ -130,8 +130,8 @@ export class Groups<Settings extends GroupSettings, Destination> {
       const old = byId.get(backend.id)
       if (old === backend) return old
       if (old?.isSame(backend) === true) {
-        // With other TLS settings, the old object and its connections go. Both objects have the same state.
-        if (!isSameData(old.endpoint.tls, backend.endpoint.tls)) return backend
+        // With other TLS settings or another protocol, the old object and its connections go. Both objects have the same state.
+        if (!isSameData(old.endpoint, backend.endpoint)) return backend
         old.adopt(backend)
         return old
       }

@@ -24,6 +24,7 @@ export function fieldsText(headers: Readonly<HeaderList>): string {
   return text
 }
 
-function anticipatesContent(method: string): boolean {
+/** Whether a request with this method has content, or says that it has none (RFC 9110 section 8.6). */
+export function anticipatesContent(method: string): boolean {
   return method === 'POST' || method === 'PUT' || method === 'PATCH'
 }

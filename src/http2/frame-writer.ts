@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream'
 import { HpackEncoder } from './hpack-encoder.ts'
 import { FIRST_WINDOW, FLAG, FRAME, FRAME_HEAD_BYTES, MAX_FRAME_BYTES } from './protocol.ts'
 
@@ -16,6 +17,23 @@ export interface Output {
 /** Gives a buffer back whose bytes have been written, or copied. */
 export function releaseOutput({ buffer }: Output): void {
   if (buffer.length === BUFFER_BYTES && free.length < MAX_FREE) free.push(buffer)
+}
+
+/** Up to this size output is written as one string, and its buffer is free at once. */
+const SMALL_BYTES = 8192
+
+/** Writes to the connection, and gives the buffer back as soon as that may be. */
+export function writeOutput(to: Writable, output: Output, written: (error?: Error | null) => void): void {
+  const { buffer, bytes } = output
+  if (bytes <= SMALL_BYTES) {
+    to.write(buffer.toString('latin1', 0, bytes), 'latin1', written)
+    releaseOutput(output)
+    return
+  }
+  to.write(buffer.subarray(0, bytes), (error) => {
+    releaseOutput(output)
+    written(error)
+  })
 }
 
 /** Where the flags of a frame are, so that END_STREAM can still be set. */

@@ -17,6 +17,8 @@ export interface RequestFields {
   readonly fault: string | null
 }
 
+const NO_FIELDS: HeaderList = []
+
 /** Fields of connections of HTTP/1.1 (RFC 9113 section 8.2.2). */
 const CONNECTION_FIELDS = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade'])
 
@@ -141,11 +143,70 @@ const MAX_NAMES = 1000
 const lowerNames = new Map<string, string>()
 
 /** A name in lower case. Names are few; those of a hostile backend are not remembered for ever. */
-export function lowerName(name: string): string {
+function lowerName(name: string): string {
   const known = lowerNames.get(name)
   if (known !== undefined) return known
   const lower = name.toLowerCase()
   if (lowerNames.size >= MAX_NAMES) lowerNames.clear()
   lowerNames.set(name, lower)
   return lower
+}
+
+/** The fields of a head or a trailer section, without those of HTTP/1.1's connections. */
+export function fieldsOf(headers: Readonly<HeaderList>): HeaderList {
+  if (headers.length === 0) return NO_FIELDS
+  const fields: HeaderList = []
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = lowerName(headers[i] as string)
+    if (!CONNECTION_FIELDS.has(name)) fields.push(name, trimmed(headers[i + 1] as string))
+  }
+  return fields
+}
+
+/** Without the white space at its ends that no value may have (RFC 9113 section 8.2.1); of other bytes some would be white space in Unicode. */
+function trimmed(value: string): string {
+  return /^[ \t]|[ \t]$/.test(value) ? value.replace(/^[ \t]+|[ \t]+$/g, '') : value
+}
+
+/**
+ * The fields of a request to a backend: without `host`, which goes as `:authority`, and of `te` only `trailers` (RFC 9113 section
+ * 8.2.2).
+ */
+export function requestFieldsOf(headers: Readonly<HeaderList>): HeaderList {
+  const fields = fieldsOf(headers)
+  let to = 0
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string
+    if (name === 'host' || (name === 'te' && fields[i + 1]?.toLowerCase() !== 'trailers')) continue
+    fields[to] = name
+    fields[to + 1] = fields[i + 1] as string
+    to += 2
+  }
+  fields.length = to
+  return fields
+}
+
+/** A response as its fields say (RFC 9113 section 8.3.2). */
+export interface ResponseFields {
+  readonly status: number
+  /** Bytes that Content-Length announces; -1 without one. */
+  readonly expectedBytes: number
+}
+
+/** @returns what is wrong, to follow "sent", as text. */
+export function readResponse(block: FieldBlock): ResponseFields | string {
+  const { pseudo, list } = block
+  const status = pseudo[1] as string
+  if (pseudo.length !== 2 || pseudo[0] !== ':status' || !/^[1-9]\d\d$/.test(status)) return 'a head without one :status'
+  let expectedBytes = -1
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i] as string
+    if (CONNECTION_FIELDS.has(name)) return `a head with ${name}, which HTTP/2 does not have`
+    if (name !== 'content-length') continue
+    const bytes = contentLength(list[i + 1] as string)
+    if (bytes < 0) return 'an invalid Content-Length'
+    if (expectedBytes >= 0 && bytes !== expectedBytes) return 'differing Content-Length headers'
+    expectedBytes = bytes
+  }
+  return { status: Number(status), expectedBytes }
 }

@@ -26,8 +26,8 @@ export interface SessionHandler {
   onOutput(): void
   /** The peer has opened a stream. Only servers. The handler sets its sink, or resets it. */
   onRequest(stream: Http2Stream, block: FieldBlock, isEnd: boolean): void
-  /** The peer's settings have come. */
-  onSettings(): void
+  /** The peer's settings have come, or changed. */
+  onSettings(isFirst: boolean): void
   /** The peer has answered {@link Session.ping}. */
   onPong(): void
   /** The peer will not process streams after `lastId`; those are told by their sinks (REFUSED_STREAM). */
@@ -55,6 +55,8 @@ export interface SessionOptions {
 
 /** What may be on its way to the peer, in our memory and the kernel's, before DATA waits, bytes. More would delay other streams. */
 export const MAX_UNWRITTEN = 65_536
+/** While more output than this has not left, the caller reads nothing: the answers would pile up, bytes. */
+export const MAX_UNREAD_OUTPUT = 262_144
 /** Window of the connection, bytes: what all streams together may leave unread. */
 const CONNECTION_WINDOW = 1 << 20
 /** A stream that empties its window within this time gets a larger one, ms. */
@@ -80,6 +82,8 @@ export class Session implements FrameHandler {
   /** The last stream that the peer will process; -1 while it takes all. */
   peerLastId = -1
   isClosed = false
+  /** Why the peer's frames could not be read; empty while they can. */
+  fault = ''
   readonly #handler: SessionHandler
   readonly #options: SessionOptions
   readonly #reader: FrameReader
@@ -473,7 +477,7 @@ export class Session implements FrameHandler {
     this.#due()
     const isFirst = !this.hasSettings
     this.hasSettings = true
-    if (isFirst) this.#handler.onSettings()
+    this.#handler.onSettings(isFirst)
     return isFirst ? CODE.NO_ERROR : this.#charge(COST.answered)
   }
 
@@ -611,9 +615,12 @@ export class Session implements FrameHandler {
     if (stream.isLocalDone && !stream.isClosed) this.closeStream(stream)
   }
 
-  /** Refills the connection's window at once, unless the streams leave too much unread. */
+  /**
+   * Refills the connection's window at once; a server only if the streams leave little unread. A client's connection has responses for
+   * many others, who must not wait for the slow ones: only the windows of the streams bound the memory.
+   */
   #grantConnection(): void {
-    if (this.#grantable < CONNECTION_WINDOW >> 1 || this.#unread > CONNECTION_WINDOW) return
+    if (this.#grantable < CONNECTION_WINDOW >> 1 || (this.isServer && this.#unread > CONNECTION_WINDOW)) return
     this.#receiveWindow += this.#grantable
     this.#writeUint32(FRAME.WINDOW_UPDATE, 0, this.#grantable)
     this.#grantable = 0
@@ -642,9 +649,10 @@ export class Session implements FrameHandler {
   /** A connection error (section 5.4.1). */
   #fail(code: number, message: string): void {
     if (this.isClosed) return
+    this.fault = `${codeName(code)}: ${message}`
     this.goAway(true, code)
     this.abort(code)
-    this.#handler.onFault(code, `${codeName(code)}: ${message}`)
+    this.#handler.onFault(code, this.fault)
   }
 
   #writeReset(id: number, code: number): void {

@@ -16,6 +16,9 @@ export interface BackendTls {
   readonly rejectUnauthorized?: boolean | undefined
 }
 
+/** How to speak to a backend: {@link BackendInit.protocol}. */
+export type BackendProtocol = 'http/1.1' | 'h2' | 'auto'
+
 /** A backend, as the application describes it. */
 export interface BackendInit {
   /**
@@ -27,6 +30,11 @@ export interface BackendInit {
   readonly id?: string | undefined
   /** Share of the traffic in relation to the other backends. Default 1; 0: no new requests. */
   readonly weight?: number | undefined
+  /**
+   * The protocol to it. `'h2'`: HTTP/2; with `http://` by prior knowledge. `'auto'`: with `https://` what the backend chooses (ALPN),
+   * else HTTP/1.1. Upgrades (WebSocket) always go by HTTP/1.1. Default `'http/1.1'`.
+   */
+  readonly protocol?: BackendProtocol | undefined
   /** Data of the application; the proxy never reads it. */
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
   /** TLS settings for `https:`. */
@@ -44,6 +52,7 @@ export interface Endpoint {
   /** Name to ask for (SNI) and to verify; empty for an address. */
   readonly servername: string
   readonly tls: BackendTls
+  readonly protocol: BackendProtocol
 }
 
 /**
@@ -98,6 +107,7 @@ export class Backend {
       socketPath,
       servername: description.tls?.servername ?? (isIP(hostname) === 0 ? hostname : ''),
       tls: description.tls ?? {},
+      protocol: description.protocol ?? 'http/1.1',
     }
     this.state = typeof state === 'function' ? state(this) : (state ?? new BackendState())
   }

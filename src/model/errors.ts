@@ -151,6 +151,13 @@ export const FAULTS = {
     blames: true,
     hint: "see the backend's log; a backend with TLS needs https://",
   },
+  ERR_PROXY_REFUSED: {
+    side: 'backend',
+    phase: 'headers',
+    status: 502,
+    blames: true,
+    hint: 'the backend limits its HTTP/2 streams or shuts down, and did not process the request: see its log, or add backends',
+  },
   ERR_PROXY_HEADERS_TIMEOUT: {
     side: 'backend',
     phase: 'headers',

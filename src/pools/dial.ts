@@ -11,6 +11,8 @@ import { longerAttemptMs } from '../runtime/slow-addresses.ts'
 export interface Dialled {
   /** Reads into a buffer of its own. */
   readonly onread?: net.OnReadOpts
+  /** Protocols to offer by ALPN, the best first. */
+  readonly protocols: readonly string[]
   /** Our side may continue after the backend has ended its own. */
   readonly allowHalfOpen?: boolean
   /** Time left of the limit on connecting, ms; below 0: the connection is no longer wanted. */
@@ -51,7 +53,7 @@ export function dial(backend: Backend, clock: Clock, dialled: Dialled): void {
   attempt(0)
 }
 
-function connect(endpoint: Endpoint, { onread, allowHalfOpen }: Dialled, attemptMs: number): net.Socket {
+function connect(endpoint: Endpoint, { onread, protocols, allowHalfOpen }: Dialled, attemptMs: number): net.Socket {
   const { isSecure, hostname, port, socketPath, servername, tls: settings } = endpoint
   const where = socketPath === null ? { host: hostname, port } : { path: socketPath }
   const options = {
@@ -62,7 +64,7 @@ function connect(endpoint: Endpoint, { onread, allowHalfOpen }: Dialled, attempt
   }
   if (!isSecure) return net.connect(options).setNoDelay(true)
   // `onread` is documented for tls.connect; its type lacks it.
-  const secure = { ...(settings as tls.ConnectionOptions), servername, ALPNProtocols: ['http/1.1'] }
+  const secure = { ...(settings as tls.ConnectionOptions), servername, ALPNProtocols: [...protocols] }
   return tls.connect({ ...options, ...secure } as tls.ConnectionOptions).setNoDelay(true)
 }
 

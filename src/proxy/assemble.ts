@@ -9,7 +9,7 @@ import { type AccessLog, openAccessLog } from '../observers/access-log.ts'
 import { diagnostics } from '../observers/diagnostics.ts'
 import { Events } from '../observers/events.ts'
 import { Observers } from '../observers/observers.ts'
-import { http1Pool } from '../pools/http1/pool.ts'
+import { standardPool } from '../pools/standard/pool.ts'
 import { type Clock, inThisContext } from '../runtime/clock.ts'
 import { Deadlines } from '../runtime/deadlines.ts'
 import { describeError } from '../runtime/describe-error.ts'
@@ -44,7 +44,7 @@ export function assemble(resolved: ResolvedOptions, context: ThreadContext): Ass
     logger,
     context,
     onBackend: (change) => observers.notify('onBackend', change),
-    makePool: ({ pool }) => ('acquire' in pool ? pool : http1Pool(pool, { clock, deadlines })),
+    makePool: ({ pool }) => ('acquire' in pool ? pool : standardPool(pool, { clock, deadlines })),
     checkTarget: resolveTarget,
     destinationOf: (group, { timeouts }) => ({ group, timeouts }),
   })

@@ -37,7 +37,6 @@ import {
   errorPage,
   followRedirects,
   forwardAuth,
-  http1Pool,
   type LineWriterOptions,
   lineWriter,
   type PeakEwmaOptions,
@@ -45,6 +44,7 @@ import {
   responseBody,
   rewriteCookies,
   rewriteLocation,
+  standardPool,
   workerThreads,
 } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
@@ -73,7 +73,13 @@ const tls = {
   rejectUnauthorized: undefined,
 } satisfies Absent<BackendTls>
 
-const backend = { id: undefined, weight: undefined, metadata: undefined, tls: undefined } satisfies Absent<BackendInit>
+const backend = {
+  id: undefined,
+  weight: undefined,
+  protocol: undefined,
+  metadata: undefined,
+  tls: undefined,
+} satisfies Absent<BackendInit>
 
 const probe = {
   path: undefined,
@@ -100,6 +106,7 @@ const pool = {
   keepAliveMs: undefined,
   maxResponseHeadBytes: undefined,
   maxInterimResponses: undefined,
+  pingMs: undefined,
 } satisfies Absent<PoolOptions>
 
 const retry = {
@@ -295,7 +302,7 @@ describe('an option that is undefined counts as not given', () => {
       random: undefined,
       now: undefined,
     } satisfies Absent<PeakEwmaOptions>)
-    http1Pool(pool).destroy()
+    standardPool(pool).destroy()
     consoleLogger({ level: undefined, stream: undefined, format: undefined })
     void lineWriter(1, {
       maxBufferedBytes: undefined,

@@ -31,6 +31,7 @@ test('a target alone is enough, with every default', () => {
     keepAliveMs: 4000,
     maxResponseHeadBytes: 65_536,
     maxInterimResponses: 100,
+    pingMs: 0,
   })
   const timeouts = {
     connect: 5000,
@@ -197,6 +198,7 @@ test('0 and false are values', () => {
     keepAliveMs: 0,
     maxResponseHeadBytes: 65_536,
     maxInterimResponses: 100,
+    pingMs: 0,
   })
   assert.equal(group?.healthCheck, null)
   assert.equal(group?.retry, null)
@@ -536,6 +538,7 @@ test('invalid values of each kind are faults', () => {
     [{ pool: { acquire: () => {} } }, 'pool'],
     [{ pool: { maxConnections: 0 } }, 'pool.maxConnections'],
     [{ pool: { maxInterimResponses: -1 } }, 'pool.maxInterimResponses'],
+    [{ pool: { pingMs: -1 } }, 'pool.pingMs'],
     [{ pool: { maxConnections: Number.NaN } }, 'pool.maxConnections'],
     [{ retry: null }, 'retry'],
     [{ routes: {} }, 'routes'],
@@ -600,7 +603,7 @@ test('the defaults in docstrings are correct', () => {
   const files = [
     'src/config/options.ts',
     'src/health-checks/consecutive-failures.ts',
-    'src/pools/http1/pool.ts',
+    'src/pools/settings.ts',
     'src/retry-policies/budgeted.ts',
   ]
   const source = files.map((file) => readFileSync(file, 'utf8')).join('\n')

@@ -4,10 +4,10 @@ import { threadOptions } from '../../src/config/thread-options.ts'
 import {
   addPrefix,
   createProxy,
-  http1Pool,
   leastConnections,
   OptionsError,
   type ProxyOptions,
+  standardPool,
   workerThreads,
 } from '../../src/index.ts'
 import { manualClock } from '../../src/testing/index.ts'
@@ -22,7 +22,7 @@ test('options that cannot be sent to a thread fail at construction', () => {
   const cases: [options: ProxyOptions, path: string, what: string][] = [
     [{ target, balancer: leastConnections() }, 'balancer', 'is an object with functions'],
     [{ target, balancer: { name: 'mine', pick: ([first]) => first } }, 'balancer', 'is an object with functions'],
-    [{ target, pool: http1Pool() }, 'pool', 'is an object with functions'],
+    [{ target, pool: standardPool() }, 'pool', 'is an object with functions'],
     [{ target, healthCheck: { name: 'mine', observe() {} } }, 'healthCheck', 'is an object with functions'],
     [{ target, retry: { name: 'mine', next: () => -1 } }, 'retry', 'is an object with functions'],
     [{ target, clock: manualClock() }, 'clock', 'is an object with functions'],

@@ -6,11 +6,11 @@ import {
   type Clock,
   type Flow,
   type GroupOptions,
-  http1Pool,
   type Lease,
   type Pool,
   type ProxyOptions,
   type ResponseSink,
+  standardPool,
 } from '../../src/index.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -63,7 +63,7 @@ function pool(
   ofSink: Partial<BodySink> | null = null,
   ofFlow: object = {},
 ): Broken {
-  const inner = http1Pool()
+  const inner = standardPool()
   const broken: Pool = {
     ...inner,
     async acquire(backend, exchange) {

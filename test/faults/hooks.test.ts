@@ -3,11 +3,11 @@ import http from 'node:http'
 import { after, before, test } from 'node:test'
 import {
   firstAvailable,
-  http1Pool,
   type Lease,
   type Pool,
   type ProxyOptions,
   type RetryPolicy,
+  standardPool,
   type Transform,
 } from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
@@ -165,7 +165,7 @@ for (const { name, run } of FRONTS) {
 
 /** Ours, with a part of it replaced. */
 function brokenPool(part: Partial<Pool>, ofConnection: Partial<Lease> = {}): Pool {
-  const pool = http1Pool()
+  const pool = standardPool()
   return {
     ...pool,
     async acquire(backend, exchange) {

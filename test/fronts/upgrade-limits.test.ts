@@ -297,8 +297,8 @@ for (const { name, run } of FRONTS) {
 
 test('a pool of the application is asked for upgrades, and bounds them', async () => {
   await using backend = await rawBackend((upgrade) => upgrade.accept())
-  const { createProxy, http1Pool } = await import('../../src/index.ts')
-  const inner = http1Pool()
+  const { createProxy, standardPool } = await import('../../src/index.ts')
+  const inner = standardPool()
   const asked: (string | null)[] = []
   let out = 0
   const pool: Pool = {

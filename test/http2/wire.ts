@@ -93,7 +93,9 @@ export class Bench {
         this.watch(stream, block, isEnd)
         this.onRequest(stream)
       },
-      onSettings: () => void this.events.push('settings'),
+      onSettings: (isFirst) => {
+        if (isFirst) this.events.push('settings')
+      },
       onPong: () => void this.events.push('pong'),
       onGoAway: (lastId, code) => void this.events.push(`goaway ${lastId} ${code}`),
       onFault: (code) => void this.events.push(`fault ${code}`),

@@ -5,10 +5,10 @@ import {
   Backend,
   type BodySource,
   firstAvailable,
-  http1Pool,
   type Lease,
   type Outcome,
   type Pool,
+  standardPool,
 } from '../../src/index.ts'
 import {
   closeIdleInRace,
@@ -92,7 +92,7 @@ test('a PUT on a stale connection is repeated on a fresh one of another backend,
 
 test('for a repeated exchange a kept connection makes room', async () => {
   await using backend = await mockBackend()
-  const pool = http1Pool({ maxConnections: 1, maxWaiting: 0 })
+  const pool = standardPool({ maxConnections: 1, maxWaiting: 0 })
   const target = new Backend({ url: backend.url })
   await keepOne(pool, target)
   const fresh = await use(await pool.acquire(target, repeated))
@@ -105,7 +105,7 @@ test('for a repeated exchange a kept connection makes room', async () => {
 
 test('a repeated exchange that waits gets a fresh connection in place of the one that comes back', async () => {
   await using backend = await mockBackend()
-  const pool = http1Pool({ maxConnections: 1 })
+  const pool = standardPool({ maxConnections: 1 })
   const target = new Backend({ url: backend.url })
   const busy = await use(await pool.acquire(target, first))
   const waiting = pool.acquire(target, repeated)
@@ -121,7 +121,7 @@ test('a repeated exchange that waits gets a fresh connection in place of the one
 
 test('while its own is being set up, one that comes back is for those behind it', async () => {
   await using backend = await mockBackend()
-  const pool = http1Pool({ maxConnections: 2 })
+  const pool = standardPool({ maxConnections: 2 })
   const target = new Backend({ url: backend.url })
   const busy = await use(await pool.acquire(target, first))
   const waiting = pool.acquire(target, repeated)
@@ -136,7 +136,7 @@ test('while its own is being set up, one that comes back is for those behind it'
 test('a place is free as soon as its connection cannot go on, though nobody may wait for one', async () => {
   const clock = manualClock()
   await using backend = await mockBackend()
-  const pool = http1Pool({ maxConnections: 1, maxWaiting: 0, keepAliveMs: 1000 }, { clock })
+  const pool = standardPool({ maxConnections: 1, maxWaiting: 0, keepAliveMs: 1000 }, { clock })
   const target = new Backend({ url: backend.url })
   const broken = await pool.acquire(target, first)
   broken.release({ ...ANSWERED, kind: 'aborted' })
@@ -169,7 +169,7 @@ for (const [what, body] of [
     await using backend = await mockBackend([{ body: 'kept' }, { body: 'never sent' }], {
       onConnection: (socket) => void sockets.push(socket),
     })
-    const pool = http1Pool()
+    const pool = standardPool()
     const target = new Backend({ url: backend.url })
     await keepOne(pool, target)
     const kept = await pool.acquire(target, first)
@@ -187,7 +187,7 @@ for (const [what, body] of [
 test('a body is not sent before its head, though the wait for 100 may be over before the socket was looked at', async () => {
   const clock = manualClock()
   await using backend = await mockBackend()
-  const pool = http1Pool({}, { clock })
+  const pool = standardPool({}, { clock })
   const target = new Backend({ url: backend.url })
   await keepOne(pool, target)
   const kept = await pool.acquire(target, first)
@@ -206,7 +206,7 @@ test('a connection that is given back from within its last bytes is not kept whe
     () => void sockets[0]?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n'),
     { onConnection: (socket) => void sockets.push(socket) },
   )
-  const pool = http1Pool()
+  const pool = standardPool()
   const target = new Backend({ url: backend.url })
   const connection = await pool.acquire(target, first)
   await new Promise<void>((resolve, reject) => {

@@ -6,13 +6,13 @@ import {
   createProxy,
   type Executor,
   type HealthCheck,
-  http1Pool,
   type Interceptor,
   type Logger,
   type Observer,
   type Pool,
   type RetryPolicy,
   respond,
+  standardPool,
   type Transform,
 } from '../../src/index.ts'
 import { balancerSuite, loggerSuite, poolSuite } from '../../src/testing/index.ts'
@@ -62,7 +62,7 @@ const byCookie: Affinity = {
 }
 createProxy({ backends, affinity: byCookie })
 
-const inner = http1Pool()
+const inner = standardPool()
 let leases = 0
 const counted: Pool = {
   ...inner,

@@ -3,11 +3,11 @@ import { Exchange } from '../../exchange/exchange.ts'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
 import { requestHeaders } from '../../headers/request.ts'
-import { type Output, releaseOutput } from '../../http2/frame-writer.ts'
+import { type Output, releaseOutput, writeOutput } from '../../http2/frame-writer.ts'
 import { readRequest } from '../../http2/heads.ts'
 import type { FieldBlock } from '../../http2/hpack-decoder.ts'
 import { CODE } from '../../http2/protocol.ts'
-import { Session, type SessionHandler } from '../../http2/session.ts'
+import { MAX_UNREAD_OUTPUT, Session, type SessionHandler } from '../../http2/session.ts'
 import type { Http2Stream } from '../../http2/stream.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
@@ -29,10 +29,6 @@ export interface Http2ConnectionDeps {
 /** First window of a stream, and the largest, bytes. */
 const FIRST_WINDOW = 65_535
 const LARGEST_WINDOW = 1 << 20
-/** Up to this size output is written as one string, and its buffer is free at once. */
-const SMALL_BYTES = 8192
-/** Past this much output that has not left, nothing is read: the answers would pile up. */
-const MAX_UNREAD = 262_144
 /** How long a client may go on to open streams after a first GOAWAY, ms: as long as a request may be on its way. */
 const GOING_MS = 1_000
 /** How long a client may take to read the last response and close, ms. */
@@ -114,7 +110,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   readonly #onData = (bytes: Buffer): void => {
     this.#session.receive(bytes)
     this.#watchHead()
-    if (!this.#isPaused && this.#session.unwritten > MAX_UNREAD) {
+    if (!this.#isPaused && this.#session.unwritten > MAX_UNREAD_OUTPUT) {
       this.#isPaused = true
       this.socket.pause()
     }
@@ -187,23 +183,17 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   }
 
   #write(output: Output, sent: readonly Http2Front[]): void {
-    const { buffer, bytes } = output
-    const isSmall = bytes <= SMALL_BYTES
-    const written = (error?: Error | null): void => {
-      if (!isSmall) releaseOutput(output)
+    const { bytes } = output
+    writeOutput(this.socket, output, (error) => {
       for (const front of sent) error ? front.gone() : front.written()
       if (error) return
       this.#session.onWritten(bytes)
-      if (this.#isPaused && this.#session.unwritten <= MAX_UNREAD) {
+      if (this.#isPaused && this.#session.unwritten <= MAX_UNREAD_OUTPUT) {
         this.#isPaused = false
         this.socket.resume()
       }
       this.#leaveIfDone()
-    }
-    if (isSmall) {
-      this.socket.write(buffer.toString('latin1', 0, bytes), 'latin1', written)
-      releaseOutput(output)
-    } else this.socket.write(buffer.subarray(0, bytes), written)
+    })
   }
 
   onWriteThrew(): void {
@@ -266,8 +256,8 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     if (++this.#requests === maxRequestsPerConnection) this.retire()
   }
 
-  onSettings(): void {
-    if (this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
+  onSettings(isFirst: boolean): void {
+    if (isFirst && this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
   }
 
   onPong(): void {}

@@ -2,8 +2,8 @@ import type { BodySink } from '../../contracts/pool.ts'
 import type { Exchange } from '../../exchange/exchange.ts'
 import type { Front, FrontBody, FrontEvents } from '../../exchange/front.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
-import type { RequestFields } from '../../http2/heads.ts'
-import { lowerName } from '../../http2/heads.ts'
+import { fieldsOf, type RequestFields } from '../../http2/heads.ts'
+import { Pieces } from '../../http2/pieces.ts'
 import { CODE } from '../../http2/protocol.ts'
 import type { Http2Stream, StreamSink } from '../../http2/stream.ts'
 import { ProxyError } from '../../model/errors.ts'
@@ -27,9 +27,6 @@ export interface Http2FrontOwner {
 }
 
 const NO_FIELDS: HeaderList = []
-
-/** Fields that belong to a connection of HTTP/1.1 (RFC 9113 section 8.2.2). */
-const OF_CONNECTIONS = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
 
 /** The client's side of one exchange: a stream. */
 export class Http2Front implements Front, StreamSink, Timed {
@@ -198,26 +195,6 @@ export class Http2Front implements Front, StreamSink, Timed {
   }
 }
 
-/** The fields of a head or a trailer section, without those of HTTP/1.1's connections. */
-function fieldsOf(headers: Readonly<HeaderList>): HeaderList {
-  if (headers.length === 0) return NO_FIELDS
-  const fields: HeaderList = []
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = lowerName(headers[i] as string)
-    if (!OF_CONNECTIONS.has(name)) fields.push(name, trimmed(headers[i + 1] as string))
-  }
-  return fields
-}
-
-/** Without the white space at its ends that no value may have (RFC 9113 section 8.2.1); of other bytes some would be white space in Unicode. */
-function trimmed(value: string): string {
-  return /^[ \t]|[ \t]$/.test(value) ? value.replace(/^[ \t]+|[ \t]+$/g, '') : value
-}
-
-/** Smaller pieces of a body that wait are copied together: each alone would take more memory than its bytes. */
-const SMALL_BYTES = 1024
-const BLOCK_BYTES = 4096
-
 /** A request's body, as the stream brings it. What its reader does not take is not granted to the client again. */
 export class Http2Body implements FrontBody {
   readonly bytes: number
@@ -228,10 +205,7 @@ export class Http2Body implements FrontBody {
   #isReading = false
   #isAbandoned = false
   /** Came while nobody read; at most one window of the stream. */
-  #late: Buffer[] = []
-  /** The buffer of the last one, if it has room for more, and how many of its bytes are used. */
-  #block: Buffer | null = null
-  #blockBytes = 0
+  readonly #late = new Pieces()
   #hasArrived = false
   #hasEnded = false
   #trailers: HeaderList | null = null
@@ -257,14 +231,14 @@ export class Http2Body implements FrontBody {
 
   resume(): void {
     this.#isReading = true
-    while (this.#late.length > 0 && this.#isReading) this.#give(this.#late.shift() as Buffer)
+    while (!this.#late.isEmpty && this.#isReading) this.#give(this.#late.shift())
     if (this.#isReading && this.#hasEnded) this.#end()
   }
 
   abandon(): void {
     this.#sink = null
     this.#isAbandoned = true
-    for (const chunk of this.#late.splice(0)) this.#stream.consume(chunk.length)
+    this.#stream.consume(this.#late.clear())
   }
 
   whenArrived(call: () => void): void {
@@ -276,23 +250,7 @@ export class Http2Body implements FrontBody {
     this.#arrived()
     if (this.#isAbandoned) this.#stream.consume(bytes.length)
     else if (this.#isReading) this.#give(Buffer.from(bytes))
-    else this.#keep(bytes)
-  }
-
-  #keep(bytes: Buffer): void {
-    const { length } = bytes
-    const last = this.#late.length - 1
-    if (length >= SMALL_BYTES) {
-      this.#block = null
-      this.#late.push(Buffer.from(bytes))
-    } else if (this.#block !== null && last >= 0 && this.#blockBytes + length <= BLOCK_BYTES) {
-      this.#blockBytes += bytes.copy(this.#block, this.#blockBytes)
-      this.#late[last] = this.#block.subarray(0, this.#blockBytes)
-    } else {
-      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
-      this.#blockBytes = bytes.copy(this.#block)
-      this.#late.push(this.#block.subarray(0, length))
-    }
+    else this.#late.push(bytes)
   }
 
   /** The body is complete. */
@@ -300,7 +258,7 @@ export class Http2Body implements FrontBody {
     this.#arrived()
     this.#trailers = trailers
     this.#hasEnded = true
-    if (this.#late.length === 0 && this.#isReading) this.#end()
+    if (this.#late.isEmpty && this.#isReading) this.#end()
   }
 
   #arrived(): void {

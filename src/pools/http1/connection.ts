@@ -14,6 +14,7 @@ import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
 import { dial } from '../dial.ts'
+import { CONTINUE_WAIT_MS, POLLED_BATCHES } from '../settings.ts'
 
 /** The pool that owns a connection; the connection calls it. */
 export interface ConnectionOwner {
@@ -35,10 +36,6 @@ export interface ConnectionOwner {
 }
 
 const READ_BUFFER_BYTES = 65536
-/** RFC 9110 section 10.1.1: do not wait forever for a 100 that a backend may not support. */
-const CONTINUE_WAIT_MS = 1000
-/** After this many turns of the event loop it is certain that the sockets were polled in between. */
-const POLLED_BATCHES = 2
 /** Pieces of a body up to this size wait for others that come in the same turn of the event loop. */
 const SMALL_PIECE_BYTES = 1024
 /** At most this many bytes of small pieces wait. */
@@ -121,6 +118,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#parser = new ResponseParser(this, settings)
     dial(backend, settings.clock, {
       onread: { buffer: () => this.#nextBuffer(), callback: (bytes) => this.#receive(bytes) },
+      protocols: ['http/1.1'],
       leftMs: () => (this.#failure === null ? this.deadline - this.#clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
       onConnected: (setup) => this.#connected(setup),

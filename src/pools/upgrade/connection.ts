@@ -10,7 +10,8 @@ import type { Clock } from '../../runtime/clock.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { dial } from '../dial.ts'
-import { type Carrier, createHeadCheck } from './handshake.ts'
+import type { Carrier } from '../settings.ts'
+import { createHeadCheck } from './handshake.ts'
 
 /** The pool that owns a connection; the connection calls it. */
 export interface UpgradeOwner {
@@ -59,6 +60,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     this.#carry = settings.carry
     dial(backend, settings.clock, {
       allowHalfOpen: true,
+      protocols: ['http/1.1'],
       leftMs: () => (this.#failure === null ? this.deadline - settings.clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
       onConnected: (setup) => {

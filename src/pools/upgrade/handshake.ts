@@ -4,13 +4,7 @@ import type { Socket } from 'node:net'
 import { createProxyServer } from 'http-proxy-3'
 import { type ResponseBounds, ResponseParser } from '../../http1/response-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
-import type { RequestHead } from '../../model/message.ts'
-
-/**
- * Asks a backend for an upgrade over `socket`, which is connected. Throws for a head that cannot be sent.
- * @returns the request, without listeners: the caller listens to `upgrade`, `response` and `error`.
- */
-export type Carrier = (head: RequestHead, socket: Socket, bounds: ResponseBounds) => ClientRequest
+import type { Carrier } from '../settings.ts'
 
 /** An agent that hands out one existing connection. */
 class OneConnection extends Agent {
