@@ -107,11 +107,12 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
 
 function resolveBackend(input: CheckedBackend): BackendInit {
   if (typeof input === 'string' || input instanceof URL) return Object.freeze({ url: String(input) })
-  const { url, id, weight, metadata, tls } = input
+  const { url, id, weight, protocol, metadata, tls } = input
   return Object.freeze<BackendInit>({
     url: String(url),
     ...(id !== undefined && { id }),
     ...(weight !== undefined && { weight }),
+    ...(protocol !== undefined && { protocol }),
     ...(metadata !== undefined && { metadata }),
     ...(tls !== undefined && { tls: Object.freeze(withoutUndefined(tls)) }),
   })

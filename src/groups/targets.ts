@@ -91,6 +91,7 @@ function isSame(one: BackendInit, other: BackendInit): boolean {
   return (
     one.id === other.id &&
     one.weight === other.weight &&
+    one.protocol === other.protocol &&
     isSameData(one.metadata, other.metadata) &&
     isSameData(one.tls, other.tls)
   )

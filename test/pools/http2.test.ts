@@ -3,12 +3,21 @@ import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
 import https from 'node:https'
-import type { AddressInfo } from 'node:net'
+import net, { type AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
 import { CODE, FLAG, FRAME, SETTING } from '../../src/http2/protocol.ts'
-import type { BackendInit, BackendPoolStats, GroupOptions, Proxy } from '../../src/index.ts'
+import {
+  Backend,
+  type BackendInit,
+  type BackendPoolStats,
+  type GroupOptions,
+  type Proxy,
+  type ProxyError,
+  standardPool,
+} from '../../src/index.ts'
+import { exchangeView, manualClock } from '../../src/testing/index.ts'
 import { data, frame, uint32 } from '../http2/wire.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { type RunningProxy, runProxy } from '../support/running-proxy.ts'
@@ -175,9 +184,10 @@ describe('with a backend of node:http2', () => {
       stream.on('close', () => cancelled(stream.rstCode))
     })
     await using front = await runProxy(h2(backend.url))
-    const abort = new AbortController()
-    await fetch(front.url, { signal: abort.signal })
-    abort.abort()
+    const client = net.connect(front.port, '127.0.0.1')
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    await once(client, 'data')
+    client.resetAndDestroy()
     assert.equal(await code, CODE.CANCEL)
     assert.equal(await (await fetch(`${front.url}/other`)).text(), 'fine')
     assert.equal(backend.sessions.length, 1)
@@ -635,21 +645,40 @@ describe('limits', () => {
     assert.equal(statsOf(raw.front.proxy).connections, 0)
   })
 
-  test('a backend that is silent for pool.pingMs is asked, and is lost if it does not answer', async (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
-    t.mock.timers.reset()
-    await using raw = await runRaw(
-      async (connection) => {
-        greet(connection)
-        const { id } = await connection.request()
-        const { payload } = await connection.next(FRAME.PING)
-        connection.send(frame(FRAME.PING, FLAG.ACK, 0, payload))
-        await connection.next(FRAME.PING)
-        connection.send(head(id, 200, [], true))
-      },
-      { pool: { pingMs: 20 } },
-    )
-    assert.equal((await fetch(raw.front.url)).status, 200)
+  test('a backend that is silent for pool.pingMs is asked, and is lost if it does not answer', async () => {
+    const clock = manualClock()
+    const pool = standardPool({ pingMs: 1000 }, { clock })
+    await using raw = await rawBackend(greet)
+    const lease = await pool.acquire(new Backend({ url: raw.url, protocol: 'h2' }), exchangeView())
+    let informed = (): void => {}
+    const interim = new Promise<void>((resolve) => {
+      informed = resolve
+    })
+    const failed = new Promise<ProxyError>((resolve) => {
+      lease.send({ method: 'GET', path: '/', authority: 'a', headers: [], upgrade: null }, null, {
+        onInformational: () => informed(),
+        onHead() {},
+        onData: () => true,
+        onFlush() {},
+        onEnd() {},
+        onUpgrade() {},
+        onError: resolve,
+      })
+    })
+    const [connection] = raw.connections
+    assert.ok(connection)
+    await connection.request()
+    clock.advance(2000)
+    const { payload } = await connection.next(FRAME.PING)
+    connection.send(frame(FRAME.PING, FLAG.ACK, 0, payload), head(1, 103))
+    await interim
+    clock.advance(2000)
+    await connection.next(FRAME.PING)
+    clock.advance(6000)
+    const { code, message } = await failed
+    assert.equal(code, 'ERR_PROXY_RESET')
+    assert.match(message, /did not answer a PING within 5000 ms/)
+    pool.destroy()
   })
 })
 

@@ -68,6 +68,8 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   /** Leases with data in the bytes that are being read. */
   #touched: Http2Lease[] = []
   #failure: ProxyError | null = null
+  /** How it was lost. */
+  #lostBy = 'closed the connection'
 
   constructor(backend: Backend, owner: Http2ConnectionOwner, settings: PoolSettings) {
     const { clock, maxResponseHeadBytes } = settings
@@ -193,14 +195,11 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     }
     const failure = this.#failure
     if (failure !== null && failure.code !== 'ERR_PROXY_RESET') return failure
-    const detail = failure?.cause === undefined ? '' : `: ${describeError(failure.cause)}`
+    const cause = failure?.cause
+    const detail = cause === undefined ? '' : `: ${describeError(cause)}`
     return hasHead
-      ? this.error(
-          'ERR_PROXY_TRUNCATED',
-          `closed the connection in the middle of the response${detail}`,
-          failure?.cause,
-        )
-      : this.error('ERR_PROXY_RESET', `closed the connection before it answered${detail}`, failure?.cause)
+      ? this.error('ERR_PROXY_TRUNCATED', `${this.#lostBy} in the middle of the response${detail}`, cause)
+      : this.error('ERR_PROXY_RESET', `${this.#lostBy} before it answered${detail}`, cause)
   }
 
   error(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
@@ -219,7 +218,10 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     }
     if (this.#state === 'left') return void this.#socket.destroy()
     if (this.#leases === 0) return this.retire()
-    if (this.#awaitsPong) return this.#fail('ERR_PROXY_RESET', `did not answer a PING within ${PONG_MS} ms`)
+    if (this.#awaitsPong) {
+      this.#lostBy = `was silent, did not answer a PING within ${PONG_MS} ms, and was disconnected`
+      return this.#lost('')
+    }
     const now = clock.now()
     if (now - this.#readAt < pingMs) this.deadline = this.#readAt + pingMs
     else {
@@ -275,6 +277,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     const { session } = this
     if (this.settings.pingMs > 0) {
       this.#readAt = this.settings.clock.now()
+      if (this.#awaitsPong) this.deadline = this.#readAt + this.settings.pingMs
       this.#awaitsPong = false
     }
     session.receive(this.#buffer.subarray(0, bytes))
@@ -366,7 +369,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   #lost(detail: string, cause?: unknown): void {
     if (this.#state === 'connecting')
       this.#fail('ERR_PROXY_CONNECT', `closed the connection while it was being set up${detail}`, cause)
-    else this.#fail('ERR_PROXY_RESET', `closed the connection${detail}`, cause)
+    else this.#fail('ERR_PROXY_RESET', `${this.#lostBy}${detail}`, cause)
   }
 
   #fail(code: ProxyErrorCode, what: string, cause?: unknown): void {

@@ -178,18 +178,23 @@ export class Http2Lease implements Lease, Flow, BodySink, StreamSink, Timed, Wri
     stream.hasHead = true
     stream.expectedBytes = mayHaveBody ? expectedBytes : 0
     this.#stopWaiting()
+    this.#touch()
     const bodyBytes = isEnd || !mayHaveBody ? 0 : expectedBytes
     this.#sink?.onHead({ status, reason: '', headers: block.list, bodyBytes }, this)
     if (isEnd) this.onEnd(null)
   }
 
   onData(bytes: Buffer): void {
-    if (!this.#isTouched) {
-      this.#isTouched = true
-      this.#owner.touch(this)
-    }
+    this.#touch()
     if (this.#isPaused || !this.#held.isEmpty) this.#held.push(bytes)
     else this.#deliver(bytes)
+  }
+
+  /** The sink will be told when all that came with this has been delivered. */
+  #touch(): void {
+    if (this.#isTouched) return
+    this.#isTouched = true
+    this.#owner.touch(this)
   }
 
   /** The bytes that came together have been delivered. */
