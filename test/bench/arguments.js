@@ -3,11 +3,15 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { certificate, key } from '../../dist/test/support/certificates.js'
 
-// How a subject is started: `node test/bench/subjects/NAME.js [--tls] http://127.0.0.1:3001 ...`.
+// How a subject is started: `node test/bench/subjects/NAME.js [--tls] [--http2] [--to-http2] http://127.0.0.1:3001 ...`.
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { tls: { type: 'boolean', default: false } },
+  options: {
+    tls: { type: 'boolean', default: false },
+    http2: { type: 'boolean', default: false },
+    'to-http2': { type: 'boolean', default: false },
+  },
 })
 
 /** The addresses to forward to. */
@@ -15,6 +19,12 @@ export const backends = positionals
 
 /** The clients speak TLS. */
 export const isTls = values.tls
+
+/** The clients speak HTTP/2: over TLS by ALPN, otherwise by prior knowledge. */
+export const isHttp2 = values.http2
+
+/** The backends speak HTTP/2, by prior knowledge. */
+export const isToHttp2 = values['to-http2']
 
 /** For node's servers: their certificate, where the clients speak TLS; otherwise undefined. */
 export const tls = isTls ? { cert: certificate, key } : undefined

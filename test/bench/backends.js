@@ -6,7 +6,10 @@ import { freePort, runDaemon, temporaryFolder } from './daemon.js'
 import { nginxBuild, nginxConfig } from './nginx-config.js'
 import { findTool } from './tools.js'
 
-// One backend: nginx where it is installed, node:http otherwise. Run twice, by start.js.
+// One backend: nginx where it is installed, node:http otherwise. Run twice, by start.js. With `--http2` it speaks HTTP/2 by prior
+// knowledge, which needs nginx.
+
+const isHttp2 = process.argv.includes('--http2')
 
 /** 115 bytes. */
 const ANSWER = JSON.stringify({
@@ -17,6 +20,7 @@ const ANSWER = JSON.stringify({
 const BODIES = { '16k': Buffer.alloc(16_384, 'k'), '1m': Buffer.alloc(1_048_576, 'm') }
 
 const tool = findTool('nginx')
+if (tool === null && isHttp2) throw new Error('nginx is not installed')
 announce(tool === null ? await withNode() : await withNginx(tool))
 
 async function withNginx(tool) {
@@ -31,7 +35,7 @@ async function withNginx(tool) {
   const server = `
     open_file_cache max=10;
     server {
-      listen 127.0.0.1:${port} backlog=4096;
+      listen 127.0.0.1:${port} backlog=4096 ${isHttp2 ? 'http2' : ''};
       root ${folder};
       location = / { return 200 '${ANSWER}'; }
       location = /chunked { alias ${folder}/16k; ssi on; ssi_types *; output_buffers 1 2k; postpone_output 0; }

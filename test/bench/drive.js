@@ -1,4 +1,5 @@
 import { startChild } from './children.js'
+import { runH2load } from './h2load.js'
 import { runWrk } from './wrk.js'
 
 /** How long a load may take over its own duration. */
@@ -10,6 +11,7 @@ const GRACE_MS = 15_000
  */
 export async function drive({ signal, ...run }) {
   if (run.load === 'wrk') return runWrk({ ...run, signal })
+  if (run.load === 'h2load') return runH2load({ ...run, signal })
   const timeoutMs = run.seconds * 1000 + GRACE_MS
   const child = await startChild(`./loads/${run.load}.js`, [JSON.stringify(run)], { timeoutMs, isLoad: true, signal })
   await child.stop()

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { announce } from './announce.js'
-import { backends, isTls, writeCertificate } from './arguments.js'
+import { backends, isHttp2, isTls, isToHttp2, writeCertificate } from './arguments.js'
 import { freePort, runDaemon, temporaryFolder } from './daemon.js'
 import { findTool } from './tools.js'
 
@@ -13,7 +13,9 @@ export async function runHaproxy(threads) {
   const port = await freePort()
   const folder = temporaryFolder()
   const config = join(folder, 'haproxy.cfg')
-  const servers = backends.map((url, index) => `  server backend${index} ${new URL(url).host}`)
+  const servers = backends.map(
+    (url, index) => `  server backend${index} ${new URL(url).host}${isToHttp2 ? ' proto h2' : ''}`,
+  )
   writeCertificate(folder)
   // It counts two file descriptors for every client; those that idle have one. Hence no strict limits.
   writeFileSync(
@@ -29,7 +31,7 @@ defaults
   timeout server 60s
   timeout tunnel 60s
 frontend front
-  bind 127.0.0.1:${port} backlog 4096 ${isTls ? `ssl crt ${join(folder, 'both.pem')}` : ''}
+  bind 127.0.0.1:${port} backlog 4096 ${isTls ? `ssl crt ${join(folder, 'both.pem')}` : ''} ${isHttp2 ? (isTls ? 'alpn h2' : 'proto h2') : ''}
   default_backend group
 backend group
   balance roundrobin

@@ -13,12 +13,15 @@ import { writeDocument } from './write-document.js'
 
 // npm run bench: CPU time per request of heddle and its peers on the same work. See options.js for the arguments.
 
-const INSTALL = 'apt-get install wrk haproxy nginx-light caddy'
+const INSTALL = 'apt-get install wrk nghttp2-client haproxy nginx-light caddy'
 
 /** Resolves to the exit code: 1 when a subject failed, or heddle had errors. */
 async function bench(options) {
   if (!existsSync('/proc/self/stat')) throw new Error('CPU time is read from /proc: this needs Linux')
-  if (options.scenarios.length > 0 && findTool('wrk') === null) throw new Error(`wrk is not installed: ${INSTALL}`)
+  const loads = new Set(options.scenarios.map((name) => SCENARIOS[name].load))
+  for (const load of ['wrk', 'h2load']) {
+    if (loads.has(load) && findTool(load) === null) throw new Error(`${load} is not installed: ${INSTALL}`)
+  }
   const wanted = options.scenarios.map((name) => [name, subjectsIn(name, options.subjects, SUBJECTS)])
   const tools = new Set(wanted.flatMap(([, subjects]) => subjects.map(({ tool }) => tool)).filter(isMissing))
   for (const tool of tools) console.log(`${tool} is not installed, so there is no row for it: ${INSTALL}`)

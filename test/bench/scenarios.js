@@ -5,9 +5,18 @@ function scenario(title, changes = {}) {
   return { title, load: 'wrk', path: '/', connections: 64, bodyBytes: 0, figure: 'cpu', unit: 'request', ...changes }
 }
 
+/** Who speaks HTTP/2 on the side that a scenario wants it on. */
+const SPEAK_HTTP2 = { subjects: ['heddle-listen', 'haproxy', 'nginx', 'caddy'], yardsticks: ['haproxy', 'nginx'] }
+
+/** Requests over HTTP/2 by h2load: `streams` at a time on each connection. */
+function overHttp2(title, changes = {}) {
+  return scenario(title, { load: 'h2load', isHttp2: true, connections: 8, streams: 16, ...SPEAK_HTTP2, ...changes })
+}
+
 /**
  * What is asked of every subject. The names are the arguments of `npm run bench -- NAME...`.
- * - `load`: who asks: wrk, or a script in loads/. `backend`: who answers, when it is not backends.js.
+ * - `load`: who asks: wrk, h2load, or a script in loads/. `backend`: who answers, when it is not backends.js.
+ * - `isHttp2`: clients speak HTTP/2, with so many `streams` at a time and such `headers`; `isToHttp2`: backends do.
  * - `path`, `connections`, `isTls`; `bodyBytes`: of each posted body, or message; `perSecond`: where the load has a rate.
  * - `meaning`: what it stands for in practice, one sentence, for docs/benchmarks.md.
  * - `figure`: what is compared (figures.js); `unit`: what is counted.
@@ -65,6 +74,56 @@ export const SCENARIOS = {
   tls: scenario('GET over TLS 1.3, a JSON answer of 115 bytes, 64 connections', {
     isTls: true,
     meaning: 'The first scenario with TLS to the clients, ended by the proxy: encryption adds the same cost to all.',
+  }),
+  http2: overHttp2('GET over HTTP/2, a JSON answer of 115 bytes, 8 connections with 16 streams each', {
+    meaning: 'Browsers and services that ask by HTTP/2, in clear text, for backends that speak HTTP/1.1.',
+  }),
+  'http2-64': overHttp2('GET over HTTP/2, a JSON answer of 115 bytes, 64 connections with one stream each', {
+    connections: 64,
+    streams: 1,
+    meaning: 'The same from many clients that ask for one thing at a time: nothing is shared between requests.',
+  }),
+  'http2-tls': overHttp2(
+    'GET over HTTP/2 and TLS 1.3, a JSON answer of 115 bytes, 8 connections with 16 streams each',
+    {
+      isTls: true,
+      meaning: 'What browsers do: HTTP/2 exists for them over TLS only.',
+    },
+  ),
+  'http2-backends': scenario('GET, a JSON answer of 115 bytes, 64 connections, to backends that speak HTTP/2', {
+    ...SPEAK_HTTP2,
+    subjects: ['heddle-listen', 'haproxy', 'caddy'],
+    yardsticks: ['haproxy'],
+    isToHttp2: true,
+    meaning: 'Clients of HTTP/1.1 in front of services that speak HTTP/2: many requests share a connection.',
+  }),
+  grpc: overHttp2('gRPC, unary calls with 64 bytes each way, 64 at a time on one connection', {
+    backend: './grpc-backend.js',
+    isToHttp2: true,
+    path: '/bench.Echo/Unary',
+    headers: ['content-type: application/grpc', 'te: trailers'],
+    bodyBytes: 64,
+    connections: 1,
+    streams: 64,
+    unit: 'call',
+    meaning: 'Services that call each other: HTTP/2 on both sides, and a status after each body.',
+  }),
+  handshakes: scenario('full handshakes of TLS 1.3, one after another, each with one GET', {
+    load: 'handshakes',
+    isTls: true,
+    unit: 'handshake',
+    subjects: ['heddle-listen', 'haproxy', 'nginx', 'caddy'],
+    yardsticks: ['haproxy', 'nginx'],
+    meaning: 'Clients that come for the first time: what TLS costs before anything is sent.',
+  }),
+  'handshakes-resumed': scenario('resumed handshakes of TLS 1.3, one after another, each with one GET', {
+    load: 'handshakes',
+    isTls: true,
+    isResumed: true,
+    unit: 'handshake',
+    subjects: ['heddle-listen', 'haproxy', 'nginx', 'caddy'],
+    yardsticks: ['haproxy', 'nginx'],
+    meaning: 'Clients that come again, with a ticket of the last time.',
   }),
   threads: scenario('GET, a JSON answer of 115 bytes, 64 connections, over one and over two threads', {
     subjects: ['heddle-1-thread', 'heddle-2-threads', 'haproxy', 'haproxy-2-threads'],

@@ -3,11 +3,11 @@ import { startChild } from './children.js'
 const BACKENDS = 2
 
 /** The backends that a scenario asks, for as long as `work` takes. */
-export async function withBackends({ backend = './backends.js' }, signal, work) {
+export async function withBackends({ backend = './backends.js', isToHttp2 = false }, signal, work) {
   const backends = []
   try {
     for (let count = 0; count < BACKENDS; count++)
-      backends.push(await startChild(backend, [], { isLoad: true, signal }))
+      backends.push(await startChild(backend, isToHttp2 ? ['--http2'] : [], { isLoad: true, signal }))
     return await work(backends)
   } finally {
     await Promise.all(backends.map((one) => one.stop()))
@@ -15,7 +15,8 @@ export async function withBackends({ backend = './backends.js' }, signal, work) 
 }
 
 /** Starts a subject in front of `backends`, as a scenario wants it. */
-export function startSubject(file, { isTls = false, signal }, backends, execArgv = []) {
+export function startSubject(file, { isTls, isHttp2, isToHttp2, signal }, backends, execArgv = []) {
   const urls = backends.map(({ port }) => `http://127.0.0.1:${port}`)
-  return startChild(`./subjects/${file}.js`, isTls ? ['--tls', ...urls] : urls, { execArgv, signal })
+  const flags = [isTls && '--tls', isHttp2 && '--http2', isToHttp2 && '--to-http2'].filter(Boolean)
+  return startChild(`./subjects/${file}.js`, [...flags, ...urls], { execArgv, signal })
 }

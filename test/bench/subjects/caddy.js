@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { announce } from '../announce.js'
-import { backends, isTls, writeCertificate } from '../arguments.js'
+import { backends, isHttp2, isTls, isToHttp2, writeCertificate } from '../arguments.js'
 import { freePort, runDaemon, temporaryFolder } from '../daemon.js'
 import { findTool } from '../tools.js'
 
@@ -23,7 +23,7 @@ writeFileSync(
     level ERROR
   }
   servers {
-    protocols h1
+    protocols ${isHttp2 ? (isTls ? 'h1 h2' : 'h1 h2c') : 'h1'}
   }
 }
 ${scheme}://127.0.0.1:${port} {
@@ -32,6 +32,7 @@ ${scheme}://127.0.0.1:${port} {
   reverse_proxy ${backends.map((url) => new URL(url).host).join(' ')} {
     lb_policy round_robin
     transport http {
+      ${isToHttp2 ? 'versions h2c 2' : ''}
       keepalive_idle_conns 1024
       keepalive_idle_conns_per_host 1024
     }

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { announce } from '../announce.js'
-import { backends, isTls, writeCertificate } from '../arguments.js'
+import { backends, isHttp2, isTls, isToHttp2, writeCertificate } from '../arguments.js'
 import { freePort, runDaemon, temporaryFolder } from '../daemon.js'
 import { nginxBuild, nginxConfig } from '../nginx-config.js'
 import { findTool } from '../tools.js'
@@ -23,10 +23,11 @@ const server = `
   upstream group { ${servers.join(' ')} keepalive 1024; keepalive_requests 1000000000; }
   map $http_upgrade $connection_header { default upgrade; '' ''; }
   server {
-    listen 127.0.0.1:${port} backlog=4096 ${isTls ? 'ssl' : ''};
+    listen 127.0.0.1:${port} backlog=4096 ${isTls ? 'ssl' : ''} ${isHttp2 ? 'http2' : ''};
     ${isTls ? tlsConfig : ''}
+    ${isHttp2 ? 'http2_max_concurrent_streams 1000; ' : ''}
     location / {
-      proxy_pass http://group; proxy_http_version 1.1; proxy_max_temp_file_size 0;
+      ${isToHttp2 ? 'grpc_pass grpc://group;' : 'proxy_pass http://group;'} proxy_http_version 1.1; proxy_max_temp_file_size 0;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_header;
       proxy_buffer_size 16k; proxy_buffers 16 16k;
     }
