@@ -96,9 +96,9 @@ export class Http2Stream implements FramePlace {
     this.#localEnd()
   }
 
-  /** Closes the stream at once. Its sink is not called any more. */
+  /** Closes the stream at once, unless both sides have ended. Its sink is not called any more. */
   reset(code: number): void {
-    if (!this.isClosed) this.session.resetStream(this, code)
+    if (!this.isClosed && !(this.isLocalDone && this.isRemoteDone)) this.session.resetStream(this, code)
   }
 
   /** Allows the peer to send so many bytes more: as many of its data have been taken on. */

@@ -682,6 +682,28 @@ describe('limits', () => {
   })
 })
 
+test('a request that was answered leaves no RST_STREAM: backends count them as an attack', async () => {
+  await using raw = await runRaw(async (connection) => {
+    greet(connection)
+    for (;;) {
+      const { id, isEnd } = await connection.request()
+      if (!isEnd) while (((await connection.next(FRAME.DATA)).flags & FLAG.END_STREAM) === 0);
+      if (id === 5) connection.send(head(id, 204, [], true))
+      else connection.send(head(id, 200), data(id, 'x', FLAG.END_STREAM))
+    }
+  })
+  await (await fetch(raw.front.url)).text()
+  await (await fetch(raw.front.url, { method: 'POST', body: 'a body' })).text()
+  // What the first two left behind would go out with this one.
+  await (await fetch(raw.front.url)).text()
+  const types = raw.backend.connections.flatMap(({ frames }) => frames.map(({ type }) => type))
+  assert.deepEqual(
+    types.filter((type) => type === FRAME.HEADERS),
+    [1, 1, 1],
+  )
+  assert.ok(!types.includes(FRAME.RST_STREAM))
+})
+
 test('closing waits for streams, and ends the connection', async () => {
   await using raw = await runRaw(async (connection) => {
     greet(connection)
