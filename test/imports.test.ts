@@ -113,11 +113,11 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'cli',
     'fronts/stale-socket.ts',
     'loggers/line-writer.ts',
+    'runtime/pem.ts',
     'threads/worker-module.ts', // is the worker's file there?
   ],
-  'node:fs/promises': ['cli'],
-  // The command checks certificates and keys.
-  'node:crypto': ['interceptors', 'adapters/jwt-options.ts', 'cli/pem-files.ts'],
+  'node:fs/promises': ['cli', 'proxy'],
+  'node:crypto': ['interceptors', 'adapters/jwt-options.ts', 'runtime/pem.ts', ...FRONTS, 'proxy'],
   // It loads jose if `jwt()` is called.
   'node:module': ['adapters/load-jose.ts'],
   'node:diagnostics_channel': ['observers'],

@@ -21,15 +21,83 @@ export interface ListenOptions {
    * matches get 404.
    */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
-  /** Serves TLS (`https:`): the certificate, its key, and other options of node's `tls.createServer()`. */
-  readonly tls?: TlsOptions | undefined
+  /** Serves TLS (`https:`): certificates by name, or options of node's `tls.createServer()`, such as `{ cert, key }`. */
+  readonly tls?: ListenTls | TlsOptions | undefined
   /** An application's server that gets every request that no route matches. It must not listen by itself. */
   readonly fallback?: Server | undefined
 }
 
-/** {@link ListenOptions}, checked: the port is a number. */
-export interface CheckedListenOptions extends ListenOptions {
+/** TLS of a listener, with certificates by name. */
+export interface ListenTls {
+  /**
+   * A client gets the one that has the name it asks for (SNI): exactly, or by a wildcard for one label, or else the first one.
+   * At least one.
+   */
+  readonly certificates: readonly ListenCertificate[]
+  /** Default: node's (`TLSv1.2`, unless it was started with another one). */
+  readonly minVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined
+  /** Asks clients for certificates. Default: no. */
+  readonly clientAuth?: ClientAuth | undefined
+  /**
+   * `watch` looks at the files every 10 s. A changed certificate is tried first; one that cannot be used is logged, and the old
+   * one stays. `false`: only `proxy.reloadCertificates()` reads them again. Default `watch`.
+   */
+  readonly reload?: 'watch' | false | undefined
+  /**
+   * How long one key encrypts session tickets, ms; 1000 or more. All threads have the same key. After a change of keys a client's next
+   * connection makes a full handshake. Default 43,200,000 (12 h).
+   */
+  readonly ticketRotationMs?: number | undefined
+}
+
+/** A certificate of a listener. */
+export interface ListenCertificate {
+  /** The certificate and its intermediate ones: the path of a PEM file, or PEM. */
+  readonly cert: string | Uint8Array
+  /** Its private key: the path of a PEM file, or PEM. */
+  readonly key: string | Uint8Array
+  /** Names that get it, such as `a.example` or `*.a.example`; the certificate must be for each of them. Default: all its DNS names. */
+  readonly names?: readonly string[] | undefined
+}
+
+/** How clients show who they are, by certificates (mTLS). It holds for all names of the listener. */
+export interface ClientAuth {
+  /** The authorities whose certificates count: the path of a PEM file, or PEM. */
+  readonly ca: string | Uint8Array
+  /** `require`: the handshake fails without a valid certificate. `request`: the client may have none. */
+  readonly mode: 'request' | 'require'
+  /**
+   * Backends get a valid certificate in `Client-Cert` and `Client-Cert-Chain` (RFC 9440). Clients cannot send these
+   * headers, with or without this option. Default `true`.
+   */
+  readonly header?: boolean | undefined
+}
+
+/** {@link ListenOptions}, checked: the port is a number, and the certificates have been read. */
+export interface CheckedListenOptions extends Omit<ListenOptions, 'tls'> {
   readonly port?: number | undefined
+  readonly tls?: ListenerTls | undefined
+}
+
+/** The TLS of one listener, read and checked. It is plain data, so that threads can have it. */
+export interface ListenerTls {
+  /** Number of the listener in its proxy. */
+  readonly listener: number
+  /** For node's server, without the certificates: among others the key of the tickets, the same in all threads. */
+  readonly options: TlsOptions
+  /** The first one is the default. */
+  readonly certificates: readonly ServedCertificate[]
+  readonly clientAuth: { readonly header: boolean } | null
+}
+
+/** A certificate that a listener serves. */
+export interface ServedCertificate {
+  /** PEM. */
+  readonly cert: string
+  /** PEM. */
+  readonly key: string
+  /** The names that get it, in lower case. */
+  readonly names: readonly string[]
 }
 
 /** The address on which a proxy listens. */

@@ -1,6 +1,7 @@
 import type { SecureContextOptions } from 'node:tls'
 import { inspect } from 'node:util'
-import type { CheckedListenOptions, ListenOptions } from '../contracts/executor.ts'
+import type { ListenOptions, ListenTls } from '../contracts/executor.ts'
+import { LONGEST_MS } from '../runtime/clock.ts'
 import { didYouMean } from '../runtime/nearest.ts'
 import { portOf } from '../runtime/port.ts'
 import { assertSecureContext } from './secure-options.ts'
@@ -16,7 +17,7 @@ const RULES: Readonly<Record<keyof ListenOptions, Rule>> = {
   path: ['the path of a unix socket', isText],
   backlog: ['a whole number, 1 or more', (value) => Number.isSafeInteger(value) && (value as number) >= 1],
   protocols: ["a list of 'h2' and 'http/1.1', such as ['h2', 'http/1.1']", isProtocols],
-  tls: ["options of node's tls.createServer(), such as { key, cert }", isObject],
+  tls: ["{ certificates }, or options of node's tls.createServer(), such as { key, cert }", isObject],
   fallback: ['a node:http server', (value) => isObject(value) && typeof value.listenerCount === 'function'],
 }
 
@@ -29,7 +30,7 @@ const RULES: Readonly<Record<keyof ListenOptions, Rule>> = {
 export function listenOptions(
   where: number | string | ListenOptions,
   names: readonly (keyof ListenOptions)[] = Object.keys(RULES) as (keyof ListenOptions)[],
-): CheckedListenOptions {
+): ListenOptions & { readonly port?: number } {
   const allowed = `a port, such as 8080, or an object of ${names.join(', ')}`
   if (typeof where === 'number' || typeof where === 'string') {
     const port = portOf(where)
@@ -53,8 +54,64 @@ export function listenOptions(
     throw new TypeError(`listen: port is missing; give ${PORT}${other}`)
   }
   if (port !== undefined && path !== undefined) throw new TypeError('listen: port and path are both given; give one')
-  if (checked.tls !== undefined) assertSecureContext('listen: tls', checked.tls as SecureContextOptions)
+  if (checked.tls !== undefined) checkTls(checked.tls as Readonly<Record<string, unknown>>)
   return checked
+}
+
+const MIN_ROTATION_MS = 1000
+
+const TLS_RULES: Readonly<Record<keyof ListenTls, Rule>> = {
+  certificates: ["a list of { cert, key }, such as [{ cert: 'a.pem', key: 'a-key.pem' }]", isCertificates],
+  minVersion: ["'TLSv1.2' or 'TLSv1.3'", (value) => value === 'TLSv1.2' || value === 'TLSv1.3'],
+  clientAuth: ["{ ca, mode: 'request' or 'require', header? }", isClientAuth],
+  reload: ["'watch' or false", (value) => value === 'watch' || value === false],
+  ticketRotationMs: [`a whole number of ms, ${MIN_ROTATION_MS} to ${LONGEST_MS}`, isRotation],
+}
+
+/** Checks the form; whoever reads the certificates checks these. */
+function checkTls(tls: Readonly<Record<string, unknown>>): void {
+  const own = Object.keys(TLS_RULES)
+  const used = Object.keys(tls).find((key) => own.includes(key) && key !== 'minVersion')
+  if (used === undefined) return assertSecureContext('listen: tls', tls as SecureContextOptions)
+  if (tls.certificates === undefined) {
+    throw new TypeError(`listen: tls.${used} needs tls.certificates; allowed: ${TLS_RULES.certificates[0]}`)
+  }
+  for (const [key, value] of Object.entries(tls)) {
+    const rule = TLS_RULES[key as keyof ListenTls]
+    if (rule === undefined) {
+      const hint = `${didYouMean(key, own)}; beside certificates there are ${own.slice(1).join(', ')}`
+      throw new TypeError(`listen: tls.${key} is unknown${hint}`)
+    }
+    if (value === undefined || rule[1](value)) continue
+    throw new TypeError(`listen: tls.${key} is ${shown(value)}; allowed: ${rule[0]}`)
+  }
+}
+
+function isCertificates(value: unknown): boolean {
+  return Array.isArray(value) && value.length > 0 && value.every(isCertificate)
+}
+
+/** Whether it has the form of a `ListenCertificate`. */
+export function isCertificate(value: unknown): boolean {
+  if (!isObject(value) || !isPem(value.cert) || !isPem(value.key)) return false
+  const { names } = value
+  const known = ['cert', 'key', 'names']
+  if (!Object.keys(value).every((key) => known.includes(key))) return false
+  return names === undefined || (Array.isArray(names) && names.length > 0 && names.every(isText))
+}
+
+function isClientAuth(value: unknown): boolean {
+  if (!isObject(value) || !isPem(value.ca) || !['request', 'require'].includes(String(value.mode))) return false
+  if (!Object.keys(value).every((key) => ['ca', 'mode', 'header'].includes(key))) return false
+  return value.header === undefined || typeof value.header === 'boolean'
+}
+
+function isPem(value: unknown): boolean {
+  return isText(value) || value instanceof Uint8Array
+}
+
+function isRotation(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= MIN_ROTATION_MS && (value as number) <= LONGEST_MS
 }
 
 function isText(value: unknown): boolean {

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { parseAddress } from '../headers/address.ts'
 import type { Peer } from '../model/peer.ts'
+import { identityOf } from './certificates.ts'
 
 /** Looks up the facts about a client's connection; once per connection, since asking the system costs a call. */
 export function peerLookup(isTrusted: (address: string) => boolean): (socket: Socket) => Peer {
@@ -10,11 +11,13 @@ export function peerLookup(isTrusted: (address: string) => boolean): (socket: So
     let peer = peers.get(socket)
     if (peer === undefined) {
       const address = addressOf(socket)
+      const identity = identityOf(socket)
       peer = {
         address,
         localPort: socket.localPort ?? 0,
         isSecure: (socket as Partial<TLSSocket>).encrypted === true,
         isTrusted: isTrusted(address),
+        ...(identity !== undefined && { identity }),
       }
       peers.set(socket, peer)
     }

@@ -1,3 +1,6 @@
+import type { X509Certificate } from 'node:crypto'
+import type { HeaderList } from './exchange-view.ts'
+
 /** A client's connection; one object for all its requests. */
 export interface Peer {
   /**
@@ -10,4 +13,16 @@ export interface Peer {
   readonly isSecure: boolean
   /** Whether it is a trusted proxy, whose X-Forwarded-* are believed. */
   readonly isTrusted: boolean
+  /** If the listener asks clients for certificates. */
+  readonly identity?: PeerIdentity | undefined
+}
+
+/** Who a client is, as its TLS connection says. */
+export interface PeerIdentity {
+  /** Its certificate, if it is valid; `null` if there is none. */
+  readonly certificate: X509Certificate | null
+  /** `Client-Cert` and its like, for backends; `null` for none. */
+  readonly fields: Readonly<HeaderList> | null
+  /** Whether the certificate that we have shown on this connection is for the host. */
+  covers(host: string): boolean
 }

@@ -1,7 +1,6 @@
 import type http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { SecureContextOptions } from 'node:tls'
-import type { CheckedListenOptions, Running } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ListenerTls, Running } from '../contracts/executor.ts'
 import type { Core } from '../exchange/services.ts'
 import { CLIENT_KEEP_ALIVE_MS, createListener, listen } from '../fronts/listen.ts'
 import { retireServer, stopAccepting } from '../fronts/retire.ts'
@@ -14,6 +13,8 @@ export class Listeners {
   readonly #requests: Requests
   readonly #drainTimeoutMs: number
   readonly #servers = new Set<SocketServer>()
+  /** Those with TLS, by the number of the listener. */
+  readonly #secure = new Map<number, SocketServer>()
 
   constructor(core: Core, requests: Requests, drainTimeoutMs: number) {
     this.#core = core
@@ -33,6 +34,7 @@ export class Listeners {
       isShared: fallback !== undefined,
     })
     this.#servers.add(server)
+    if (tls !== undefined) this.#secure.set(tls.listener, server)
     return server
   }
 
@@ -50,10 +52,11 @@ export class Listeners {
     }
   }
 
-  /** Sets the certificate for new connections. @returns whether there is a server. */
-  setSecureContext(options: SecureContextOptions): boolean {
-    for (const server of this.#servers) server.setSecureContext?.(options)
-    return this.#servers.size > 0
+  /** Changes certificates and keys of one listener, for new connections. @returns whether this thread has it. */
+  changeTls(tls: ListenerTls): boolean {
+    const server = this.#secure.get(tls.listener)
+    server?.changeTls?.(tls)
+    return server !== undefined
   }
 
   /** Stops listening. Resolves when all waiting connections have been accepted and no server listens. */

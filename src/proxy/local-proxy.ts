@@ -36,7 +36,7 @@ export function localProxy(deps: LocalProxyDeps): LocalProxy {
     close,
     subscribe: eventForwarder(events),
     change(change, isNew) {
-      if ('secureContext' in change) return listeners.setSecureContext(change.secureContext)
+      if ('tls' in change) return listeners.changeTls(change.tls)
       return 'options' in change ? updates.apply(change, isNew) : backends.apply(change, isNew)
     },
   }

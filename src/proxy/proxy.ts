@@ -56,10 +56,11 @@ export function makeProxy(resolved: ResolvedOptions, context: ThreadContext, wor
       serving.updateSubscriptions()
       return proxy
     },
-    stats: () => proxyStats(name, services.activity, groups.named, serving.threads(), serving.past),
+    stats: () => proxyStats(name, services.activity, groups.named, serving),
     update: (options) => updates.update(options),
     setBackends: (inits, group) => backends.set(inits, group),
-    setSecureContext: (options) => serving.setSecureContext(options),
+    replaceCertificate: (certificate) => serving.replaceCertificate(certificate),
+    reloadCertificates: () => serving.reloadCertificates(),
     drain: (backend, group) => backends.drain(backend, group),
     undrain: (backend, group) => backends.undrain(backend, group),
     disable: (backend, group) => backends.setDisabled(true, backend, group),

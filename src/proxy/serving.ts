@@ -1,23 +1,24 @@
-import type { SecureContextOptions } from 'node:tls'
 import type {
   CheckedListenOptions,
   Executor,
   Job,
   ListenAddress,
+  ListenCertificate,
+  ListenerTls,
   ListenOptions,
   Running,
   ThreadStats,
 } from '../contracts/executor.ts'
-import { listenOptions } from '../fronts/listen-options.ts'
-import { assertSecureContext } from '../fronts/secure-options.ts'
+import { isCertificate, listenOptions } from '../fronts/listen-options.ts'
 import { ProxyError } from '../model/errors.ts'
-import { assertCloneable } from '../runtime/cloneable.ts'
 import { emitForwarded, FORWARDED } from '../threads/bridge.ts'
 import { ChangeHistory } from '../threads/change-history.ts'
 import type { ProxyObserver, ServingThreads, ThreadedJob, ThreadedWork, ThreadsChange } from '../threads/protocol.ts'
 import type { Assembled } from './assemble.ts'
+import { ListenerCertificates } from './listener-certificates.ts'
 import type { Listeners } from './listeners.ts'
 import { PastThreads } from './stats.ts'
+import type { ProxyStats } from './types.ts'
 
 /** The parts and options that {@link Serving} uses. */
 export interface ServingDeps {
@@ -37,6 +38,9 @@ export class Serving {
   readonly #starting = new Set<Promise<Running>>()
   /** Changes for threads that start later. */
   readonly #changes = new ChangeHistory()
+  /** Of the listeners with TLS. */
+  readonly #certificates = new Map<ListenerCertificates, Promise<Running>>()
+  #lastListener = 0
   /** No job may start any more. */
   isClosed = false
   /** Statistics of threads that have ended. */
@@ -54,9 +58,17 @@ export class Serving {
   async listen(where: number | string | ListenOptions): Promise<ListenAddress> {
     const { executor, assembled } = this.#deps
     if (this.isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closed and cannot listen again')
-    const starting = executor.start(this.#job(listenOptions(where)))
+    const { tls, ...given } = listenOptions(where)
+    const certificates = tls === undefined ? null : this.#readCertificates(tls)
+    const starting = executor.start(this.#job({ ...given, tls: certificates?.current }))
     this.#starting.add(starting)
-    const started = await starting.finally(() => this.#starting.delete(starting))
+    if (certificates !== null) this.#certificates.set(certificates, starting)
+    const started = await starting
+      .catch((error: unknown) => {
+        if (certificates !== null) this.#dropCertificates(certificates)
+        throw error
+      })
+      .finally(() => this.#starting.delete(starting))
     if (this.isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
     this.#running.add(started)
     this.updateSubscriptions()
@@ -90,11 +102,47 @@ export class Serving {
     await Promise.all(made)
   }
 
-  async setSecureContext(options: SecureContextOptions): Promise<void> {
-    assertSecureContext('setSecureContext', options)
-    if (this.hasThreads) assertCloneable('the secure context', options)
-    this.#deps.listeners.setSecureContext(options)
-    await this.change({ secureContext: options })
+  /** Adds a certificate to every listener with TLS, or replaces one. */
+  async replaceCertificate(certificate: ListenCertificate): Promise<void> {
+    if (!isCertificate(certificate))
+      throw new TypeError('replaceCertificate: allowed: { cert, key, names? }, each of them a path or PEM')
+    if (this.#certificates.size === 0) {
+      throw new TypeError('replaceCertificate: no listener has TLS; give the first certificate to listen({ tls })')
+    }
+    await Promise.all(Array.from(this.#certificates.keys(), (one) => one.replace(certificate)))
+  }
+
+  /** Reads the files of certificates that have changed. */
+  async reloadCertificates(): Promise<void> {
+    await Promise.all(Array.from(this.#certificates.keys(), (one) => one.reload()))
+  }
+
+  tls(): ProxyStats['tls'] {
+    return Array.from(this.#certificates.keys(), (one) => ({
+      listener: one.current.listener,
+      certificates: one.stats(),
+    }))
+  }
+
+  #readCertificates(tls: NonNullable<ListenOptions['tls']>): ListenerCertificates {
+    const { clock, logger } = this.#deps.assembled.core.services
+    const certificates = new ListenerCertificates(++this.#lastListener, tls, {
+      clock,
+      logger,
+      apply: (next) => this.#changeTls(next, this.#certificates.get(certificates)),
+    })
+    return certificates
+  }
+
+  async #changeTls(tls: ListenerTls, running: Promise<Running> | undefined): Promise<void> {
+    this.#deps.listeners.changeTls(tls)
+    const started = await running
+    if (started !== undefined) await threadsOf(started)?.change({ tls })
+  }
+
+  #dropCertificates(certificates: ListenerCertificates): void {
+    certificates.close()
+    this.#certificates.delete(certificates)
   }
 
   async reload(): Promise<void> {
@@ -104,6 +152,7 @@ export class Serving {
   /** Prevents new jobs. @returns a function that closes the running jobs and those that are starting. */
   stop(): () => Promise<void>[] {
     this.isClosed = true
+    for (const one of this.#certificates.keys()) this.#dropCertificates(one)
     const starting = Array.from(this.#starting)
     return () => {
       const closed = Array.from(this.#running, (one) => one.close())

@@ -29,19 +29,28 @@ export class PastThreads {
 /** Current values of a pool that no longer exists. */
 const NOTHING_NOW = { connections: 0, idle: 0, connecting: 0, waiting: 0 }
 
+/** Where {@link proxyStats} finds what the listeners do. */
+export interface ServingStats {
+  readonly past: PastThreads
+  threads(): readonly ThreadStats[]
+  tls(): ProxyStats['tls']
+}
+
 /** Adds up the statistics of this thread, of running threads, and of ended threads. */
 export function proxyStats(
   name: string,
   activity: Activity,
   groups: Iterable<Group>,
-  threads: readonly ThreadStats[],
-  past: PastThreads,
+  serving: ServingStats,
 ): ProxyStats {
+  const threads = serving.threads()
+  const { past } = serving
   return {
     name,
     exchanges: threads.reduce((sum, thread) => sum + thread.exchanges, activity.exchanges + past.exchanges),
     active: threads.reduce((sum, thread) => sum + thread.active, activity.active),
     threads: threads.map(({ pools: _, ...thread }) => thread),
+    tls: serving.tls(),
     groups: Array.from(groups, (group) => ({
       name: group.name,
       backends: group.backends.map((backend) => {

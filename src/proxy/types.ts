@@ -1,10 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Server as SecureServer } from 'node:https'
 import type { Duplex, Readable } from 'node:stream'
-import type { SecureContextOptions } from 'node:tls'
 import type { HeaderChanges, ProxyOptions, RouteOptions, TimeoutOptions } from '../config/options.ts'
 import type { ProxyEvents } from '../contracts/events.ts'
-import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
+import type { ListenAddress, ListenCertificate, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { PoolStats } from '../contracts/pool.ts'
 import type { Transform } from '../contracts/transform.ts'
 import type { BackendInit, BackendStatus } from '../model/backend.ts'
@@ -80,6 +79,20 @@ export interface BackendStats {
   readonly status: BackendStatus
 }
 
+/** One certificate that a listener serves. */
+export interface CertificateStats {
+  /** The names that get it. */
+  readonly names: readonly string[]
+  /** Its subject, such as `CN=a.example`. */
+  readonly subject: string
+  /** When it expires, as an ISO date. */
+  readonly validTo: string
+  /** Whole days until then; below 0 if it has expired. */
+  readonly daysLeft: number
+  /** Why its files, as they are now, are not used; `null` if they are. */
+  readonly fault: string | null
+}
+
 /** Statistics of a proxy, summed over its threads. */
 export interface ProxyStats {
   /** The option `name`; empty if it is not set. */
@@ -90,6 +103,8 @@ export interface ProxyStats {
   readonly active: number
   /** Statistics of each thread of the executor; empty if the calling thread serves. */
   readonly threads: readonly Omit<ThreadStats, 'pools'>[]
+  /** Certificates of the listeners with TLS, in the order of the calls of `listen()`; `listener` is the number of the call among these. */
+  readonly tls: readonly { readonly listener: number; readonly certificates: readonly CertificateStats[] }[]
   readonly groups: readonly {
     readonly name: string
     readonly backends: readonly BackendStats[]
@@ -170,11 +185,17 @@ export interface Proxy extends AsyncDisposable {
    */
   setBackends(backends: readonly (string | URL | BackendInit)[], group?: string): Promise<void>
   /**
-   * Sets the certificate, and any other given TLS options, for new connections to TLS listeners in every thread. They override those
-   * of `listen({ tls })`. Open connections continue. Resolves when every thread has made the change.
-   * Rejects with a TypeError if a certificate or key is invalid (`cause` is node's error); then nothing has changed.
+   * Adds a certificate to the listeners with TLS, for new connections in every thread. From now on it serves all of its names; a
+   * certificate that has no other names is dropped, and if that was the default one, the new one takes its place. Open connections
+   * continue, and so do sessions. Resolves when every thread has made the change. Rejects with a TypeError if the certificate cannot be
+   * used, or if no listener has TLS; then nothing has changed.
    */
-  setSecureContext(options: SecureContextOptions): Promise<void>
+  replaceCertificate(certificate: ListenCertificate): Promise<void>
+  /**
+   * Reads the files of certificates again that have changed. Resolves when every thread has them. A file that cannot be used is logged,
+   * and what was read before stays in use; see `fault` in {@link stats}.
+   */
+  reloadCertificates(): Promise<void>
   /**
    * Sends no new exchanges to the backend, in any thread. Resolves when its running exchanges have ended, or after {@link undrain}.
    * Rejects with a RangeError for an unknown backend or group.

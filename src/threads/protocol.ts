@@ -1,10 +1,10 @@
 import type { Server, Socket } from 'node:net'
-import type { SecureContextOptions } from 'node:tls'
 import type { MessagePort } from 'node:worker_threads'
 import type {
   CheckedListenOptions,
   Job,
   ListenAddress,
+  ListenerTls,
   Running,
   ThreadChange,
   ThreadPool,
@@ -83,9 +83,9 @@ export interface BackendsChange {
   readonly proxy?: string | number | undefined
 }
 
-/** A new certificate for the listeners. */
-export interface SecureContextChange {
-  readonly secureContext: SecureContextOptions
+/** Other certificates, or other keys of its tickets, for a listener. */
+export interface TlsChange {
+  readonly tls: ListenerTls
 }
 
 /** Another configuration. */
@@ -96,11 +96,11 @@ export interface OptionsChange {
 }
 
 /** A change at run time for all threads of a proxy. */
-export type ThreadsChange = BackendsChange | SecureContextChange | OptionsChange
+export type ThreadsChange = BackendsChange | TlsChange | OptionsChange
 
 /** The subject of a change: a later change with the same subject replaces it. */
 export function subjectOf(change: ThreadsChange): string {
-  if ('secureContext' in change) return 'the certificate'
+  if ('tls' in change) return 'the certificates'
   if ('options' in change) return 'the options'
   const of = change.proxy === undefined ? '' : ` of proxy ${JSON.stringify(change.proxy)}`
   return `group ${JSON.stringify(change.group)}${of}`

@@ -1,4 +1,4 @@
-import type { ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
+import type { CheckedListenOptions, ListenAddress, ListenOptions, ThreadStats } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
 import { listenOptions } from '../fronts/listen-options.ts'
 import type { BackendInit } from '../model/backend.ts'
@@ -53,7 +53,7 @@ export async function serveModule(url: string | URL, options: ServeModuleOptions
   const settings = threadSettings(options, 'serveModule', ['listen', 'logger', 'observer'])
   const threads = await startThreads(
     {
-      listen: listenOptions(listen, ['port', 'host', 'backlog']),
+      listen: listenOptions(listen, ['port', 'host', 'backlog']) as CheckedListenOptions,
       work: { entry: moduleUrl(url) },
       namespace: namespaceOf(0),
       drainTimeoutMs: settings.drainTimeoutMs ?? DRAIN_TIMEOUT_MS,

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { createProxy, workerThreads } from '../../src/index.ts'
-import { certificate, key } from '../support/certificates.ts'
+import { certificate, expiredCertificate, key, renewedKey } from '../support/certificates.ts'
 import { without } from '../threads/threaded.ts'
 
 const TARGET = { target: 'http://127.0.0.1:1', drainTimeoutMs: 50 }
@@ -120,7 +120,10 @@ test('what is no place to listen is refused by name, and not taken for any free 
     [{ port: 0, host: 1 }, '^listen: host is 1; allowed: a name or an address'],
     [{ path: '' }, "^listen: path is ''; allowed: the path of a unix socket$"],
     [{ path: '/tmp/x.sock', port: 0 }, '^listen: port and path are both given; give one$'],
-    [{ port: 0, tls: true }, "^listen: tls is true; allowed: options of node's tls.createServer\\(\\), such as "],
+    [
+      { port: 0, tls: true },
+      "^listen: tls is true; allowed: { certificates }, or options of node's tls.createServer\\(\\), such as ",
+    ],
     [
       { port: 0, tls: { cert: 'cert.pem', key } },
       '^listen: tls: cert is text that is not PEM; if it is the path of a file, give readF',
@@ -143,8 +146,62 @@ test('what is no place to listen is refused by name, and not taken for any free 
 
 test('a new certificate that cannot be used is refused by name', async () => {
   await using proxy = createProxy(TARGET)
-  await assert.rejects(proxy.setSecureContext({ cert: 'cert.pem', key: 'key.pem' }), {
-    name: 'TypeError',
-    message: /^setSecureContext: cert is text that is not PEM; if it is the path of a file, give readFileSync/,
-  })
+  await assert.rejects(proxy.replaceCertificate({ cert: certificate, key }), /replaceCertificate: no listener has TLS/)
+  await proxy.listen({ ...HERE, tls: { cert: certificate, key } })
+  for (const [given, message] of [
+    [{ cert: 'none.pem', key }, /^replaceCertificate\.cert names a file that does not exist: .*none\.pem$/],
+    [{ cert: certificate, key: renewedKey }, /^replaceCertificate\.key is not the private key of the certificate in /],
+    [{ cert: expiredCertificate, key }, /^replaceCertificate: the certificate \(CN=heddle-expired\) expired on /],
+    [
+      { cert: certificate, key, names: ['a.test'] },
+      /^replaceCertificate\.names has "a\.test", which the certificate is not/,
+    ],
+    [{ cert: certificate }, /^replaceCertificate: allowed: \{ cert, key, names\? \}/],
+    [undefined, /^replaceCertificate: allowed: \{ cert, key, names\? \}/],
+  ] as const) {
+    await assert.rejects(proxy.replaceCertificate(given as never), { name: 'TypeError', message })
+  }
+})
+
+test('TLS with certificates by name is checked, and each fault named', async () => {
+  await using proxy = createProxy(TARGET)
+  const certificates = [{ cert: certificate, key }]
+  const wrong: readonly (readonly [tls: object, message: RegExp])[] = [
+    [{ certificates: [] }, /^listen: tls\.certificates is an object; allowed: a list of \{ cert, key \}/],
+    [
+      { certificates: [{ cert: certificate }] },
+      /^listen: tls\.certificates is an object; allowed: a list of \{ cert, key \}/,
+    ],
+    [{ certificates: [{ cert: certificate, key, name: 'a' }] }, /^listen: tls\.certificates is an object; allowed/],
+    [{ certificates, clientAuth: { ca: certificate } }, /^listen: tls\.clientAuth is an object; allowed: \{ ca, mode/],
+    [
+      { certificates, clientAuth: { ca: 'no.pem', mode: 'request' } },
+      /^listen: tls\.clientAuth\.ca names a file that does/,
+    ],
+    [{ certificates, minVersion: 'TLSv1' }, /^listen: tls\.minVersion is 'TLSv1'; allowed: 'TLSv1\.2' or 'TLSv1\.3'$/],
+    [{ certificates, reload: true }, /^listen: tls\.reload is true; allowed: 'watch' or false$/],
+    [
+      { certificates, ticketRotationMs: 10 },
+      /^listen: tls\.ticketRotationMs is 10; allowed: a whole number of ms, 1000 to/,
+    ],
+    [
+      { certificates, reloads: false },
+      /^listen: tls\.reloads is unknown; did you mean reload\?; beside certificates there are/,
+    ],
+    [
+      { cert: certificate, key, clientAuth: {} },
+      /^listen: tls\.clientAuth needs tls\.certificates; allowed: a list of/,
+    ],
+    [
+      { certificates: [{ cert: certificate, key: 'no.pem' }] },
+      /^listen: tls\.certificates\[0\]\.key names a file that does not/,
+    ],
+    [
+      { certificates: [...certificates, { cert: certificate, key: renewedKey }] },
+      /^listen: tls\.certificates\[1\]\.key is not the private key of the certificate in listen: tls\.certificates\[1\]\.cert$/,
+    ],
+  ]
+  for (const [tls, message] of wrong) {
+    await assert.rejects(proxy.listen({ ...HERE, tls: tls as never }), { name: 'TypeError', message })
+  }
 })

@@ -87,7 +87,7 @@ test('listen({ tls }) speaks https, and tells backends so', async () => {
   assert.equal(body, 'https')
 })
 
-test('setSecureContext() replaces the certificate of what listens, for new connections', async () => {
+test('replaceCertificate() replaces the certificate of what listens, for new connections', async () => {
   await using proxy = createProxy({ target: 'http://127.0.0.1:1' })
   const { port } = await proxy.listen({ ...LOOPBACK, tls: { cert: certificate, key } })
   const name = async (): Promise<unknown> => {
@@ -98,8 +98,8 @@ test('setSecureContext() replaces the certificate of what listens, for new conne
     return CN
   }
   assert.equal(await name(), 'heddle-test')
-  await assert.rejects(proxy.setSecureContext({ cert: 'no certificate', key }))
+  await assert.rejects(proxy.replaceCertificate({ cert: 'no certificate', key }))
   assert.equal(await name(), 'heddle-test')
-  await proxy.setSecureContext({ cert: renewedCertificate, key: renewedKey })
+  await proxy.replaceCertificate({ cert: renewedCertificate, key: renewedKey })
   assert.equal(await name(), 'heddle-renewed')
 })

@@ -780,9 +780,9 @@ describe('TLS', () => {
     })
   }
 
-  async function secure(own: SocketServerOptions['tls']): Promise<RunningSocketServer> {
+  async function secure(own: tls.TlsOptions): Promise<RunningSocketServer> {
     const backend = await mockBackend()
-    const run = await runSocketServer({ target: backend.url }, { tls: own })
+    const run = await runSocketServer({ target: backend.url }, { tls: listenerTls(own) })
     run.server.once('close', () => void backend.close())
     return run
   }
@@ -812,7 +812,7 @@ describe('TLS', () => {
 
   test('backends are told that it was https', async () => {
     await using backend = await mockBackend()
-    await using run = await runSocketServer({ target: backend.url }, { tls: { key, cert: certificate } })
+    await using run = await runSocketServer({ target: backend.url }, { tls: listenerTls({ key, cert: certificate }) })
     await ask(run, LAST, certificate)
     assert.equal(backend.requests[0]?.header('x-forwarded-proto'), 'https')
   })
@@ -820,9 +820,9 @@ describe('TLS', () => {
   test('the certificate is replaced for new connections; one that cannot be used changes nothing', async () => {
     await using run = await secure({})
     await assert.rejects(ask(run, LAST, certificate))
-    run.server.setSecureContext?.({ key, cert: certificate })
+    run.server.changeTls?.(listenerTls({ key, cert: certificate }, 'new'))
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
-    assert.throws(() => run.server.setSecureContext?.({ key, cert: 'no certificate' }))
+    assert.throws(() => run.server.changeTls?.(listenerTls({ key, cert: 'no certificate' }, 'broken')))
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
   })
 
@@ -852,7 +852,10 @@ describe('TLS', () => {
   test('limits.headTimeoutMs holds for the handshake, and limits.maxConnections counts it', async () => {
     const limits = { headTimeoutMs: 200, maxConnections: 1 }
     await using backend = await mockBackend()
-    await using run = await runSocketServer({ target: backend.url, limits }, { tls: { key, cert: certificate } })
+    await using run = await runSocketServer(
+      { target: backend.url, limits },
+      { tls: listenerTls({ key, cert: certificate }) },
+    )
     const [first, second] = [rawClient(run.port), rawClient(run.port)]
     await second.ended
     assert.equal(first.socket.destroyed, false)
@@ -867,3 +870,8 @@ describe('TLS', () => {
     assert.equal(bodyOf(await ask(run, LAST, certificate)), 'GET /last')
   })
 })
+
+/** @param session a context of other sessions is a new one. */
+function listenerTls(options: tls.TlsOptions, session = 'first'): NonNullable<SocketServerOptions['tls']> {
+  return { listener: 1, options: { sessionIdContext: session, ...options }, certificates: [], clientAuth: null }
+}

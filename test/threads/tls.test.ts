@@ -6,7 +6,9 @@ import { Agent, request } from 'undici'
 import { createProxy, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import { certificate, key, renewedCertificate, renewedKey } from '../support/certificates.ts'
+import { oneTest, oneTestRenewed } from '../support/named-certificates.ts'
 import { queue } from '../support/running-proxy.ts'
+import { visit } from '../support/tls-clients.ts'
 import { entryOf, LOOPBACK, startThreads, without } from './threaded.ts'
 
 for (const spread of ['kernel', 'least-loaded'] as const) {
@@ -27,7 +29,7 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
     }
   })
 
-  test(`${spread}: setSecureContext() reaches every thread, and later ones`, {
+  test(`${spread}: replaceCertificate() reaches every thread, and later ones`, {
     skip: await without(spread),
   }, async () => {
     await using backend = await mockBackend({ body: 'secret' })
@@ -38,13 +40,47 @@ for (const spread of ['kernel', 'least-loaded'] as const) {
       return [...new Set(await Promise.all(all))]
     }
     assert.deepEqual(await names(), ['heddle-test'])
-    await assert.rejects(proxy.setSecureContext({ cert: 'no certificate', key }))
+    await assert.rejects(proxy.replaceCertificate({ cert: 'no certificate', key }))
     assert.deepEqual(await names(), ['heddle-test'])
-    await proxy.setSecureContext({ cert: renewedCertificate, key: renewedKey })
+    await proxy.replaceCertificate({ cert: renewedCertificate, key: renewedKey })
     assert.deepEqual(await names(), ['heddle-renewed'])
     await proxy.reload()
     assert.deepEqual(await names(), ['heddle-renewed'])
   })
+
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    test(`${spread}, ${version}: a session of one thread is resumed in every other one`, {
+      skip: await without(spread),
+    }, async () => {
+      await using backend = await mockBackend({ body: 'secret' })
+      await using proxy = createProxy({ target: backend.url, executor: workerThreads({ threads: 2, spread }) })
+      const records = queue<number>()
+      proxy.on('finish', (_exchange, { thread }) => records.push(thread))
+      const certificates = [{ cert: certificate, key }, oneTest]
+      const { port } = await proxy.listen({ ...LOOPBACK, tls: { certificates } })
+      const only = { minVersion: version, maxVersion: version, servername: 'one.test' }
+      const { session } = await visit(port, only)
+      const threads = new Set([await records.next()])
+      let visits = 0
+      while (visits < 40 || threads.size < 2) {
+        // At the same time, so that the least loaded thread is not always the same one.
+        const all = await Promise.all(Array.from({ length: 8 }, () => visit(port, { ...only, session })))
+        for (const { isResumed } of all) {
+          assert.equal(isResumed, true)
+          threads.add(await records.next())
+          visits++
+        }
+      }
+      await proxy.replaceCertificate(oneTestRenewed)
+      assert.equal((await visit(port, { ...only, session })).isResumed, true)
+      assert.equal((await visit(port, only)).name, 'one-new')
+      await proxy.reload()
+      const later = await visit(port, { ...only, session })
+      assert.equal(later.isResumed, true)
+      assert.match(later.text, /secret$/)
+      assert.equal((await visit(port, only)).name, 'one-new')
+    })
+  }
 
   test(`${spread}: the server of a module may be one of node:https`, {
     skip: await without(spread),

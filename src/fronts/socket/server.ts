@@ -1,6 +1,7 @@
 import type http from 'node:http'
 import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
+import type { ListenerTls } from '../../contracts/executor.ts'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
 import { ProxyError } from '../../model/errors.ts'
@@ -8,6 +9,7 @@ import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
 import { describeError } from '../../runtime/describe-error.ts'
+import { CertificateTable, noteIdentity } from '../certificates.ts'
 import { Http2Connection, type Http2ConnectionDeps } from '../http2/connection.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
 import { AddressLimit } from './address-limit.ts'
@@ -18,11 +20,8 @@ import { RequestReader } from './request-reader.ts'
 export interface SocketServerSettings {
   /** How long idle connections are kept, ms. */
   readonly keepAliveMs: number
-  /**
-   * Uses TLS, with this certificate and key. `setSecureContext()` of the socket server replaces the given settings for new
-   * connections.
-   */
-  readonly tls?: tls.TlsOptions | undefined
+  /** Uses TLS. */
+  readonly tls?: ListenerTls | undefined
   /** Requests that match no route are for the server behind the socket server, and must not be refused here. */
   readonly isShared?: boolean
   /** Protocols for clients. In clear text, HTTP/2 is by prior knowledge (RFC 9113 section 3.3). */
@@ -45,8 +44,8 @@ export interface SocketServer extends net.Server {
    */
   closeIdleConnections(): void
   closeAllConnections(): void
-  /** With TLS: replaces the settings for new connections. Throws, and changes nothing, if they cannot be used. */
-  setSecureContext?(options: tls.SecureContextOptions): void
+  /** With TLS: replaces certificates and keys for new connections. Throws, and changes nothing, if they cannot be used. */
+  changeTls?(next: ListenerTls): void
 }
 
 /** As much as node reads at once. */
@@ -165,9 +164,10 @@ export function createSocketServer(
     begin(socket)
   }
 
-  function acceptSecure(socket: Socket): void {
+  function acceptSecure(socket: tls.TLSSocket): void {
     handshakes.delete(tcpOf(socket))
     socket.allowHalfOpen = true
+    if (certificates?.asksClients === true) noteIdentity(socket, certificates.identify(socket))
     begin(socket)
   }
 
@@ -199,10 +199,11 @@ export function createSocketServer(
     else if (others.has(socket)) others.set(socket, res)
   }
 
+  const certificates = settings.tls === undefined ? null : new CertificateTable(settings.tls)
   const server: net.Server =
-    settings.tls === undefined
+    certificates === null
       ? net.createServer({ allowHalfOpen: true, noDelay: true }, accept)
-      : secureServer(settings.tls)
+      : secureServer(certificates.options)
 
   function secureServer(given: tls.TlsOptions): tls.Server {
     const handshakeTimeout = limits.headTimeoutMs || LONGEST_MS
@@ -232,8 +233,6 @@ export function createSocketServer(
     if (server.listening) logger.warn({ err: error }, `a connection could not be accepted: ${describeError(error)}`)
   })
 
-  const { setSecureContext: replaceContext } = tls.Server.prototype
-
   function closeIdleConnections(): void {
     const idle = Array.from(connections).filter((one) => one.isIdle && !one.endsSoon)
     destroyAll(idle.map(({ socket }) => socket))
@@ -244,8 +243,7 @@ export function createSocketServer(
 
   return Object.assign(server, {
     ...(server instanceof tls.Server && {
-      setSecureContext: (options: tls.SecureContextOptions) =>
-        replaceContext.call(server, { ...settings.tls, ...options }),
+      changeTls: (next: ListenerTls) => certificates?.replace(next, server),
     }),
     openConnections,
     holdReading,

@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict'
+import { rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { createProxy, type ListenTls, type ProxyOptions } from '../../src/index.ts'
+import { manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
+import { directory } from '../cli/command.ts'
+import { certificate, expiredCertificate, key } from '../support/certificates.ts'
+import { oneTest, oneTestRenewed, wildTest } from '../support/named-certificates.ts'
+import { visit } from '../support/tls-clients.ts'
+
+const HERE = { port: 0, host: '127.0.0.1' } as const
+const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
+const OWN = { cert: certificate, key }
+
+/** A proxy that listens with TLS. */
+async function secure(tls: ListenTls, options: Partial<ProxyOptions> = {}) {
+  const backend = await mockBackend({ body: 'hello' })
+  const proxy = createProxy({ target: backend.url, ...options })
+  const { port } = await proxy.listen({ ...HERE, tls })
+  return {
+    proxy,
+    port,
+    backend,
+    async [Symbol.asyncDispose]() {
+      await proxy.close()
+      await backend.close()
+    },
+  }
+}
+
+for (const version of VERSIONS) {
+  const only = { minVersion: version, maxVersion: version }
+
+  test(`${version}: a client gets the certificate of the name that it asks for, or the first one`, async () => {
+    await using run = await secure({ certificates: [OWN, oneTest, wildTest] })
+    const expected = {
+      'one.test': 'one',
+      'ALSO.one.test': 'one',
+      'x.wild.test': 'wild',
+      'x.y.wild.test': 'heddle-test',
+      'wild.test': 'heddle-test',
+      'unknown.test': 'heddle-test',
+      localhost: 'heddle-test',
+      '': 'heddle-test',
+    }
+    for (const [servername, name] of Object.entries(expected)) {
+      assert.equal((await visit(run.port, { servername, ...only })).name, name, servername)
+    }
+  })
+
+  test(`${version}: sessions of a name are resumed for that name, and for no other`, async () => {
+    await using run = await secure({ certificates: [OWN, oneTest] })
+    const { session } = await visit(run.port, { servername: 'one.test', ...only })
+    const again = await visit(run.port, { servername: 'one.test', session, ...only })
+    assert.equal(again.isResumed, true)
+    assert.match(again.text, /hello$/)
+    assert.equal((await visit(run.port, { servername: 'localhost', session, ...only })).isResumed, false)
+  })
+
+  test(`${version}: another certificate keeps sessions, and a new key of tickets ends them`, async () => {
+    const clock = manualClock(0, { epochMs: Date.now() })
+    const ticketRotationMs = 3_600_000
+    await using run = await secure({ certificates: [OWN, oneTest], ticketRotationMs }, { clock })
+    const first = await visit(run.port, { servername: 'localhost', ...only })
+    const ask = async () =>
+      (await visit(run.port, { servername: 'localhost', session: first.session, ...only })).isResumed
+    assert.equal(await ask(), true)
+    await run.proxy.replaceCertificate(oneTestRenewed)
+    assert.equal((await visit(run.port, { servername: 'one.test', ...only })).name, 'one-new')
+    assert.equal(await ask(), true)
+    // The default certificate is that of the server's own context.
+    await run.proxy.replaceCertificate({ ...OWN, cert: `${certificate}\n` })
+    assert.equal(await ask(), true)
+    clock.advance(ticketRotationMs - 1)
+    assert.equal(await ask(), true)
+    clock.advance(1)
+    assert.equal(await ask(), false)
+  })
+}
+
+test('names of the options are those that get the certificate', async () => {
+  await using run = await secure({ certificates: [OWN, { ...oneTest, names: ['One.test'] }] })
+  assert.equal((await visit(run.port, { servername: 'one.test' })).name, 'one')
+  assert.equal((await visit(run.port, { servername: 'also.one.test' })).name, 'heddle-test')
+})
+
+test('of two certificates with one name the first one serves it', async () => {
+  await using run = await secure({ certificates: [OWN, oneTest, oneTestRenewed] })
+  assert.equal((await visit(run.port, { servername: 'one.test' })).name, 'one')
+})
+
+test('minVersion refuses older clients', async () => {
+  await using run = await secure({ certificates: [OWN, oneTest], minVersion: 'TLSv1.3' })
+  await assert.rejects(visit(run.port, { servername: 'one.test', maxVersion: 'TLSv1.2' }), /protocol version/)
+  assert.equal((await visit(run.port, { servername: 'one.test' })).name, 'one')
+})
+
+test('a certificate by call gets all its names; one without names of its own is dropped', async () => {
+  await using run = await secure({ certificates: [OWN, { ...oneTest, names: ['one.test'] }] })
+  await run.proxy.replaceCertificate(wildTest)
+  await run.proxy.replaceCertificate({ ...oneTestRenewed, names: ['also.one.test'] })
+  const [listener] = run.proxy.stats().tls
+  assert.deepEqual(
+    listener?.certificates.map(({ names, subject }) => [subject, names]),
+    [
+      ['CN=heddle-test', ['localhost', 'backend.test']],
+      ['CN=one', ['one.test']],
+      ['CN=wild', ['*.wild.test']],
+      ['CN=one-new', ['also.one.test']],
+    ],
+  )
+  await run.proxy.replaceCertificate(oneTestRenewed)
+  const names = () => run.proxy.stats().tls[0]?.certificates.map(({ subject }) => subject)
+  assert.deepEqual(names(), ['CN=heddle-test', 'CN=one-new', 'CN=wild'])
+  assert.equal((await visit(run.port, { servername: 'one.test' })).name, 'one-new')
+})
+
+test('stats say when certificates expire', async () => {
+  const logger = recordingLogger()
+  await using run = await secure({ certificates: [OWN, { cert: expiredCertificate, key }] }, { logger })
+  const [listener, ...others] = run.proxy.stats().tls
+  assert.deepEqual(others, [])
+  const [own, expired] = listener?.certificates ?? []
+  assert.ok(own !== undefined && expired !== undefined)
+  assert.ok(own.daysLeft > 36_000 && own.daysLeft < 36_525)
+  assert.equal(own.fault, null)
+  assert.equal(expired.validTo, '2020-02-01T00:00:00.000Z')
+  assert.ok(expired.daysLeft < -2000)
+  assert.match(logger.messages('warn').join(), /certificates\[1\]\.cert: .* \(CN=heddle-expired\) expired on/)
+})
+
+for (const way of ['watch', 'call'] as const) {
+  test(`files that have changed are used for new connections (${way})`, async (t) => {
+    const folder = directory(t)
+    const [cert, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+    const write = async (one: { cert: string; key: string }) => {
+      for (const [file, text] of [
+        [cert, one.cert],
+        [keyFile, one.key],
+      ] as const) {
+        await writeFile(`${file}.new`, text)
+        await rename(`${file}.new`, file)
+      }
+    }
+    await write(oneTest)
+    const clock = manualClock(0, { epochMs: Date.now() })
+    const logger = recordingLogger()
+    const reload = way === 'watch' ? 'watch' : false
+    const certificates = [OWN, { cert, key: keyFile }]
+    await using run = await secure({ certificates, reload }, { clock, logger })
+    const { proxy, port } = run
+    const served = async () => (await visit(port, { servername: 'one.test' })).name
+    const errors = () => logger.messages('error')
+    /** Until the files have been looked at. */
+    const look = async (isDone: () => boolean): Promise<void> => {
+      if (way === 'call') return proxy.reloadCertificates()
+      clock.advance(10_000)
+      while (!isDone()) await new Promise((resolve) => setImmediate(resolve))
+    }
+    const subjects = () =>
+      proxy
+        .stats()
+        .tls[0]?.certificates.map(({ subject }) => subject)
+        .join()
+    assert.equal(await served(), 'one')
+    if (way === 'call') clock.advance(60_000)
+
+    // A fault keeps the old one, and is logged once.
+    await writeFile(cert, oneTestRenewed.cert)
+    await look(() => errors().length > 0)
+    assert.match(
+      errors().join(),
+      /certificates\[1\]\.key is not the private key of the certificate in .*; what was read before stays/,
+    )
+    assert.match(String(proxy.stats().tls[0]?.certificates[1]?.fault), /is not the private key/)
+    await proxy.reloadCertificates()
+    await writeFile(cert, `${oneTestRenewed.cert}\n`)
+    await proxy.reloadCertificates()
+    assert.equal(errors().length, 1)
+    assert.equal(await served(), 'one')
+
+    await write(oneTestRenewed)
+    await look(() => subjects() === 'CN=heddle-test,CN=one-new')
+    assert.equal(await served(), 'one-new')
+    assert.equal(proxy.stats().tls[0]?.certificates[1]?.fault, null)
+
+    await write({ cert: expiredCertificate, key })
+    await look(() => errors().length > 1)
+    assert.match(errors().join(), /certificates\[1\]\.cert: the certificate \(CN=heddle-expired\) expired on/)
+    assert.equal(await served(), 'one-new')
+    const before = errors().length
+    await rename(cert, `${cert}.gone`)
+    await look(() => errors().length > before)
+    assert.match(errors().at(-1) ?? '', /names a file that does not exist/)
+    assert.equal(await served(), 'one-new')
+  })
+}
