@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import { parseTarget } from '../routing/target.ts'
 import type { Exchange } from './exchange.ts'
 import { type LocalResponse, textResponse } from './local-response.ts'
 import type { Services } from './services.ts'
@@ -21,6 +22,8 @@ export function accept(exchange: Exchange): ProxyError | LocalResponse | null {
   const limit = headLimitFault(target, request.counted, snapshot.limits)
   if (limit !== null) return limit
   if (fault !== null) return new ProxyError('ERR_PROXY_BAD_REQUEST', `the request has ${fault}`)
+  const misdirected = authorityFault(exchange)
+  if (misdirected !== null) return misdirected
   if (misuse !== null) {
     return new ProxyError('ERR_PROXY_HOOK', `the application has changed req.headers, and ${misuse}`)
   }
@@ -36,6 +39,20 @@ function closedFault({ activity }: Services, isUpgrade: boolean): ProxyError | n
   // Running exchanges may finish, but no new tunnel may start.
   if (isUpgrade && activity.isClosing) return new ProxyError('ERR_PROXY_CLOSED', 'the proxy is closing')
   return null
+}
+
+/**
+ * If clients show certificates, one that has shown its own to one host may not reach another host by the same connection (RFC 9110
+ * section 15.5.20).
+ */
+function authorityFault({ front, request, method, target }: Exchange): ProxyError | null {
+  const { identity } = front.peer
+  if (identity === undefined) return null
+  const absolute = request.isHostSet || target.startsWith('/') ? null : parseTarget(method, target)
+  const host = absolute?.host ?? request.host
+  if (host === '' || identity.covers(host)) return null
+  const message = `the certificate of this connection is not for ${host}, and the listener asks clients for certificates`
+  return new ProxyError('ERR_PROXY_MISDIRECTED', message)
 }
 
 function headLimitFault(

@@ -48,6 +48,7 @@ export class Exchange implements ExchangeView {
   readonly body: ReplayableBody | null
   readonly call: ExchangeCall | null
   readonly context: unknown
+  readonly clientCertificate: ExchangeView['clientCertificate']
   readonly client: ClientWatch
   timeouts: Timeouts
   attempts = 0
@@ -89,6 +90,7 @@ export class Exchange implements ExchangeView {
     this.request = request
     this.call = call
     this.context = call?.context
+    this.clientCertificate = front.peer.identity?.certificate ?? null
     this.timeouts = snapshot.timeouts
     if (body?.isDecoded === true) removeField(request.list, 'content-encoding')
     if (body?.expectsContinue === true) request.list.push('Expect', '100-continue')
@@ -234,7 +236,6 @@ export class Exchange implements ExchangeView {
   }
 
   // 8 record
-
   /** Ends the exchange; every exchange ends here, once. @returns `false` if it had already ended. */
   end(kind: OutcomeKind, error: ProxyError | null, attemptKind: OutcomeKind = kind): boolean {
     if (this.isEnded) return false

@@ -63,9 +63,12 @@ export const FIRST_ONLY = 1 << 15
 export const LEFT_TO_NODE = 1 << 16
 /**
  * A look-alike of the name: backends that read headers by CGI's rules cannot distinguish them (`Content_Length`). Look-alikes have
- * no number and few facts: they are not believed, not passed on to backends if they look like framing, and not allowed in trailers.
+ * no number and few facts: they are not believed, not passed on to backends if they look like framing or like a client's certificate, and not allowed in trailers.
  */
 export const LOOKALIKE = 1 << 17
+
+/** The client's certificate as we have verified it (RFC 9440). A look-alike is not passed on to backends either. */
+export const IDENTITY = 1 << 18
 
 const ALL = -1
 const HOP_BY_HOP = FROM_REQUESTS | FROM_RESPONSES | NO_TRAILER
@@ -106,6 +109,9 @@ export const HEADER_FACTS: readonly (readonly [name: string, facts: number])[] =
   ['x-rewrite-url', FAMILY],
   ['x-original-url', FAMILY],
   ['forwarded', FAMILY],
+  // Only the proxy writes them, whoever the peer is.
+  ['client-cert', IDENTITY | FROM_REQUESTS | NO_TRAILER],
+  ['client-cert-chain', IDENTITY | FROM_REQUESTS | NO_TRAILER],
   // Authentication and conditions:
   ['authorization', KEPT_IN_REQUESTS | NO_TRAILER | FIRST_ONLY],
   ['cookie', KEPT_IN_REQUESTS | NO_TRAILER],
@@ -223,7 +229,7 @@ function startsAs(name: string, lower: string): number {
 }
 
 function alike(facts: number): number {
-  return LOOKALIKE | (facts & (FORWARDING | NO_TRAILER)) | ((facts & FRAMING) === 0 ? 0 : FROM_REQUESTS)
+  return LOOKALIKE | (facts & (FORWARDING | NO_TRAILER)) | ((facts & (FRAMING | IDENTITY)) === 0 ? 0 : FROM_REQUESTS)
 }
 
 function isPlain(name: string): boolean {

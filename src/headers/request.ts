@@ -200,6 +200,8 @@ export function requestHeaders(
     const shownPort = forwardedPort === '' && peer.localPort > 0 ? String(peer.localPort) : forwardedPort
     if (shownPort !== '') list.push('X-Forwarded-Port', shownPort)
   }
+  const certificate = peer.identity?.fields ?? null
+  if (certificate !== null) list.push(...certificate)
   return {
     counted: raw,
     list,

@@ -45,6 +45,13 @@ export const FAULTS = {
     blames: false,
     hint: 'raise limits.maxHeadBytes or limits.maxHeaders, or shrink cookies',
   },
+  ERR_PROXY_MISDIRECTED: {
+    side: 'client',
+    phase: 'accept',
+    status: 421,
+    blames: false,
+    hint: "nothing if the client repeats it over a new connection; else add a certificate for the host to the listener's tls.certificates",
+  },
   ERR_PROXY_BODY_TOO_LARGE: {
     side: 'client',
     phase: 'request',

@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import type { Backend } from './backend.ts'
 
 /** A flat list of headers: `[name, value, name, value]`. It keeps the case of names, the order and duplicates. */
@@ -35,6 +36,11 @@ export interface ExchangeView {
    * `unknown` if the client closed its connection before the address was asked for.
    */
   readonly clientAddress: string
+  /**
+   * The client's certificate, if a listener with `clientAuth` has verified one; otherwise `null`. What the client itself has sent as
+   * `Client-Cert` says nothing.
+   */
+  readonly clientCertificate: X509Certificate | null
   /** Headers as received, with the application's changes to `req.headers`. Do not write. */
   readonly headers: Readonly<HeaderList>
   /** Name of the matched route's group; `default` for the unnamed one. */

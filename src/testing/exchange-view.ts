@@ -15,6 +15,7 @@ export function exchangeView(partial: Partial<ExchangeView> = {}): ExchangeView 
     host: 'localhost',
     protocol: 'http',
     clientAddress: '127.0.0.1',
+    clientCertificate: null,
     headers,
     group: 'default',
     attempts: 1,

@@ -59,6 +59,7 @@ interface PlainView {
   readonly host: string
   readonly protocol: 'http' | 'https'
   readonly clientAddress: string
+  readonly clientCertificate: ExchangeView['clientCertificate']
   readonly headers: HeaderList
   readonly upgrade: string | null
   readonly group: string
@@ -118,10 +119,11 @@ function toPlain(value: EventArgument): PlainValue {
     return { kind: 'error', error }
   }
   if (isView(value)) {
-    const { id, method, target, path, host, protocol, clientAddress, upgrade, group, attempts, isRetry, timeouts } =
-      value
+    const { id, method, target, path, host, protocol, clientAddress, clientCertificate, upgrade } = value
+    const { group, attempts, isRetry, timeouts } = value
     const backend = value.backend === null ? null : plainBackend(value.backend)
-    const request = { id, method, target, path, host, protocol, clientAddress, headers: [...value.headers], upgrade }
+    const client = { clientAddress, clientCertificate }
+    const request = { id, method, target, path, host, protocol, ...client, headers: [...value.headers], upgrade }
     return { kind: 'exchange', view: { ...request, group, attempts, isRetry, backend, timeouts } }
   }
   return { kind: 'value', value }
@@ -171,6 +173,7 @@ class RemoteExchange implements ExchangeView {
   readonly host: string
   readonly protocol: 'http' | 'https'
   readonly clientAddress: string
+  readonly clientCertificate: ExchangeView['clientCertificate']
   readonly headers: Readonly<HeaderList>
   readonly upgrade: string | null
   readonly group: string
@@ -189,6 +192,7 @@ class RemoteExchange implements ExchangeView {
     this.host = view.host
     this.protocol = view.protocol
     this.clientAddress = view.clientAddress
+    this.clientCertificate = view.clientCertificate
     this.headers = view.headers
     this.upgrade = view.upgrade
     this.group = view.group

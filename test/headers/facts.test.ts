@@ -11,6 +11,7 @@ import {
   FROM_REQUESTS,
   FROM_RESPONSES,
   HEADER_FACTS,
+  IDENTITY,
   LOOKALIKE,
   NAME,
   NO_TRAILER,
@@ -33,7 +34,7 @@ function lookUp(name: string): number {
   const family = plain.startsWith('x-forwarded-') ? TABLE.get('x-real-ip') : undefined
   const facts = TABLE.get(plain) ?? family ?? 0
   if (facts === 0 || plain === lower) return facts
-  return LOOKALIKE | (facts & (FORWARDING | NO_TRAILER)) | ((facts & FRAMING) === 0 ? 0 : FROM_REQUESTS)
+  return LOOKALIKE | (facts & (FORWARDING | NO_TRAILER)) | ((facts & (FRAMING | IDENTITY)) === 0 ? 0 : FROM_REQUESTS)
 }
 
 function inRandomCase(name: string): string {
