@@ -118,11 +118,10 @@ const PROGRAMS: Readonly<Record<string, readonly Program[]>> = {
   ],
   'docs/getting-started.md: TLS': [
     {
-      async check({ script, url }) {
+      async check({ url }) {
         const asked = https.get(await url(), { ca: certificate, agent: false })
         const [response] = await once(asked, 'response')
         assert.equal(Buffer.concat(await response.toArray()).toString(), '3001 GET /')
-        script.child.kill('SIGHUP')
       },
     },
   ],
@@ -172,6 +171,25 @@ const PROGRAMS: Readonly<Record<string, readonly Program[]>> = {
           [redirected.status, redirected.headers.get('location')],
           [308, `https://localhost:${port('8443')}/a?b=1`],
         )
+      },
+    },
+  ],
+  'docs/tls.md: Certificates by name': [
+    {
+      async check({ url }) {
+        const [response] = await once(https.get(await url(), { ca: certificate, agent: false }), 'response')
+        assert.equal(Buffer.concat(await response.toArray()).toString(), '3001 GET /')
+      },
+    },
+  ],
+  'docs/tls.md: Certificates of clients': [
+    {
+      async check({ url }) {
+        const own = { ca: certificate, agent: false }
+        const [stranger] = await once(https.get(await url(), own), 'response')
+        assert.equal(stranger.statusCode, 403)
+        const [response] = await once(https.get(await url(), { ...own, cert: certificate, key }), 'response')
+        assert.equal(Buffer.concat(await response.toArray()).toString(), '3001 GET /')
       },
     },
   ],

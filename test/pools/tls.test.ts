@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import https from 'node:https'
 import { test } from 'node:test'
 import type tls from 'node:tls'
 import type { BackendTls } from '../../src/index.ts'
@@ -147,4 +148,45 @@ test('a TLS backend that goes in mid-body is seen as a cut', async () => {
   await using front = await through(backend, { ca: certificate })
   await assert.rejects(async () => (await fetch(front.url)).text())
   assert.equal((await front.nextRecord()).outcome, 'truncated')
+})
+
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  test(`${version}: new connections to a backend resume its session, and only with the same TLS settings`, async (t) => {
+    const resumed: boolean[] = []
+    const own = { cert: certificate, key, minVersion: version, maxVersion: version }
+    const server = https.createServer(own, (_, res) => res.writeHead(200, { connection: 'close' }).end('hello'))
+    t.after(() => server.close())
+    server.on('secureConnection', (socket) => resumed.push(socket.isSessionReused()))
+    const url = `https://127.0.0.1:${await listening(server)}`
+    const tls = { ca: certificate, servername: 'localhost' }
+    await using front = await runProxy({ target: { url, tls }, retry: false })
+    for (let i = 0; i < 4; i++) assert.equal(await (await fetch(front.url)).text(), 'hello')
+    assert.deepEqual(resumed, [false, true, true, true])
+    // A session does not vouch for a name that was not verified.
+    await front.proxy.setBackends([{ url, tls: { ...tls, servername: 'other.test' } }])
+    assert.equal((await fetch(front.url)).status, 502)
+    // Nor does the one of a connection whose certificate was refused.
+    assert.equal((await fetch(front.url)).status, 502)
+    assert.ok(!resumed.slice(4).includes(true))
+  })
+}
+
+test('a session is dropped if a connection fails with it', async (t) => {
+  const resumed: boolean[] = []
+  let isBroken = false
+  const server = https.createServer({ cert: certificate, key }, (_, res) => {
+    res.writeHead(200, { connection: 'close' }).end('hello')
+  })
+  t.after(() => server.close())
+  server.on('connection', (socket) => isBroken && socket.destroy())
+  server.on('secureConnection', (socket) => resumed.push(socket.isSessionReused()))
+  const url = `https://127.0.0.1:${await listening(server)}`
+  await using front = await runProxy({ target: { url, tls: { ca: certificate } }, retry: false })
+  const ask = async () => (await fetch(front.url)).status
+  assert.deepEqual([await ask(), await ask()], [200, 200])
+  isBroken = true
+  assert.equal(await ask(), 502)
+  isBroken = false
+  assert.deepEqual([await ask(), await ask()], [200, 200])
+  assert.deepEqual(resumed, [false, true, false, true])
 })
