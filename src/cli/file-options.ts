@@ -1,4 +1,5 @@
 import type { FileOptions, ListenerOptions, ListenInput, Threads } from '../index.ts'
+import { LONGEST_MS } from '../runtime/clock.ts'
 import { portOf } from '../runtime/port.ts'
 
 export type { FileOptions, ListenerOptions, ListenInput, Threads }
@@ -34,6 +35,65 @@ export interface Address {
 
 const PORT_SCHEMA = { type: 'integer', minimum: 0, maximum: 65535 }
 const PEM_FILE = 'Path of a PEM file, relative to the folder of this file, or the PEM text itself.'
+/** Bounds of `ticketRotationMs`. */
+export const ROTATION = Object.freeze({ min: 1000, max: LONGEST_MS })
+
+const CERTIFICATE_SCHEMA = {
+  cert: { description: `Certificate, with its intermediate ones. ${PEM_FILE}`, type: 'string', minLength: 1 },
+  key: { description: `Private key of \`cert\`. ${PEM_FILE}`, type: 'string', minLength: 1 },
+}
+const TLS_SCHEMA = {
+  description: 'Serves https.',
+  type: 'object',
+  properties: {
+    ...CERTIFICATE_SCHEMA,
+    certificates: {
+      description:
+        'Several certificates, in place of `cert` and `key`. A client gets that of the name it asks for, or the first one.',
+      type: 'array',
+      minItems: 1,
+      items: {
+        type: 'object',
+        properties: {
+          ...CERTIFICATE_SCHEMA,
+          names: {
+            description: 'Names that get it. Default: all its DNS names.',
+            type: 'array',
+            minItems: 1,
+            items: { type: 'string', minLength: 1 },
+          },
+        },
+        required: ['cert', 'key'],
+        additionalProperties: false,
+      },
+    },
+    minVersion: { description: 'Lowest version of TLS.', enum: ['TLSv1.2', 'TLSv1.3'] },
+    clientAuth: {
+      description: 'Asks clients for certificates.',
+      type: 'object',
+      properties: {
+        ca: { description: `Authorities whose certificates count. ${PEM_FILE}`, type: 'string', minLength: 1 },
+        mode: {
+          description: '`require`: no connection without a certificate. `request`: the client may have none.',
+          enum: ['request', 'require'],
+        },
+        header: { description: 'Backends get it in `Client-Cert` (RFC 9440).', type: 'boolean', default: true },
+      },
+      required: ['ca', 'mode'],
+      additionalProperties: false,
+    },
+    reload: { description: 'Follow the files of certificates, every 10 s.', enum: ['watch', false], default: 'watch' },
+    ticketRotationMs: {
+      description: 'How long one key encrypts session tickets, ms.',
+      type: 'integer',
+      minimum: ROTATION.min,
+      maximum: ROTATION.max,
+      default: 43_200_000,
+    },
+  },
+  anyOf: [{ required: ['cert', 'key'] }, { required: ['certificates'] }],
+  additionalProperties: false,
+}
 const LISTENER_SCHEMA = {
   anyOf: [
     PORT_SCHEMA,
@@ -43,16 +103,7 @@ const LISTENER_SCHEMA = {
       properties: {
         port: { description: 'Port; 0: any free one.', ...PORT_SCHEMA },
         host: { description: 'Address to listen on. Default: all.', type: 'string', minLength: 1 },
-        tls: {
-          description: 'Serves https.',
-          type: 'object',
-          properties: {
-            cert: { description: `Certificate, with its intermediate ones. ${PEM_FILE}`, type: 'string', minLength: 1 },
-            key: { description: `Private key of \`cert\`. ${PEM_FILE}`, type: 'string', minLength: 1 },
-          },
-          required: ['cert', 'key'],
-          additionalProperties: false,
-        },
+        tls: TLS_SCHEMA,
         redirect: { description: 'Sends every request to the first listener with `tls`, by 308.', const: 'https' },
       },
       required: ['port'],

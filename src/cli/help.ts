@@ -47,7 +47,11 @@ const TOPICS: Readonly<Record<string, string>> = {
   9000                      on all addresses; port 0: any free port
   "127.0.0.1:9000"          on this machine only; IPv6 as "[::1]:9000"
   { "port": 443, "tls": { "cert": "site.pem", "key": "site-key.pem" } }
-                            https; paths are relative to the folder of the file
+                            https; paths are relative to the folder of the file,
+                            and files that have changed are used
+  { "port": 443, "tls": { "certificates": [{ "cert": ..., "key": ... }, ...] } }
+                            https with several names; further options of tls:
+                            minVersion, clientAuth, reload, ticketRotationMs
   { "port": 80, "redirect": "https" }
                             sends each request to the https listener (308)
 
@@ -74,8 +78,8 @@ Exit codes
   signals: `Signals
   SIGTERM, SIGINT   stop listening, finish open exchanges within drainTimeoutMs,
                     exit 0; a second one: exit at once
-  SIGHUP            ignored, with a warning: the configuration is read only at
-                    the start
+  SIGHUP            look at the files of certificates now; the configuration
+                    is read only at the start
 `,
   check: `heddle check [FILE]
   Checks the configuration file and the flags, reads certificates and keys, and

@@ -1,12 +1,12 @@
-import type { OptionFault } from '../index.ts'
+import type { ClientAuth, ListenCertificate, ListenTls, OptionFault } from '../index.ts'
 import { portOf } from '../runtime/port.ts'
 import { fault, isShown, unknown } from './fault.ts'
-import { type Address, listen } from './file-options.ts'
-import type { PemFiles, TlsSettings } from './pem-files.ts'
+import { type Address, listen, ROTATION } from './file-options.ts'
+import type { PemFiles } from './pem-files.ts'
 
 /** An address to listen on, checked. */
 export interface Listener extends Address {
-  readonly tls?: TlsSettings
+  readonly tls?: ListenTls
   /** Sends every request to the first listener with `tls`. */
   readonly redirect?: 'https'
 }
@@ -14,7 +14,7 @@ export interface Listener extends Address {
 /** Most addresses, as `workerThreads()` allows. */
 const MOST = 64
 const KEYS = ['port', 'host', 'tls', 'redirect']
-const TLS_KEYS = ['cert', 'key']
+const TLS_KEYS = ['cert', 'key', 'certificates', 'minVersion', 'clientAuth', 'reload', 'ticketRotationMs']
 const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
 
 /**
@@ -89,16 +89,96 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
   }
 }
 
-function readTls(tls: unknown, path: string, files: PemFiles, faults: OptionFault[]): TlsSettings | undefined {
-  if (typeof tls !== 'object' || tls === null || Array.isArray(tls)) {
+function readTls(tls: unknown, path: string, files: PemFiles, faults: OptionFault[]): ListenTls | undefined {
+  if (!isRecord(tls)) {
     faults.push(fault(path, isShown(tls), tls, 'an object with cert, key', TLS_EXAMPLE))
     return undefined
   }
   refuseUnknown(tls, TLS_KEYS, path, faults)
-  const { cert, key } = tls as Record<string, unknown>
-  if (cert !== undefined || key !== undefined) return files.read({ cert, key }, path)
-  faults.push(fault(path, 'has neither cert nor key', tls, 'an object with cert, key', TLS_EXAMPLE))
-  return undefined
+  const { minVersion, reload, ticketRotationMs } = tls
+  const versions = ['TLSv1.2', 'TLSv1.3']
+  if (minVersion !== undefined && !versions.includes(String(minVersion))) {
+    faults.push(fault(`${path}.minVersion`, isShown(minVersion), minVersion, versions.join(' or '), 'TLSv1.3'))
+  }
+  if (reload !== undefined && reload !== false && reload !== 'watch') {
+    faults.push(fault(`${path}.reload`, isShown(reload), reload, "'watch' or false", false))
+  }
+  if (ticketRotationMs !== undefined && !isRotation(ticketRotationMs)) {
+    const allowed = `a whole number of ms, ${ROTATION.min} to ${ROTATION.max}`
+    faults.push(fault(`${path}.ticketRotationMs`, isShown(ticketRotationMs), ticketRotationMs, allowed, 3_600_000))
+  }
+  const certificates = readCertificates(tls, path, files, faults)
+  const clientAuth = readClientAuth(tls.clientAuth, `${path}.clientAuth`, files, faults)
+  // What is wrong with them is among the faults.
+  const others = { minVersion, reload, ticketRotationMs } as Partial<ListenTls>
+  return { certificates, ...(clientAuth !== undefined && { clientAuth }), ...others }
+}
+
+/** One certificate is written without a list. */
+function readCertificates(
+  tls: Readonly<Record<string, unknown>>,
+  path: string,
+  files: PemFiles,
+  faults: OptionFault[],
+): ListenCertificate[] {
+  const { cert, key, certificates } = tls
+  const example = [TLS_EXAMPLE, { cert: 'certs/other.pem', key: 'certs/other-key.pem' }]
+  if (certificates === undefined) {
+    if (cert === undefined && key === undefined) {
+      faults.push(fault(path, 'has neither cert nor key', tls, 'an object with cert, key', TLS_EXAMPLE))
+      return []
+    }
+    return [files.certificate({ cert, key }, path)].filter((one) => one !== undefined)
+  }
+  if (cert !== undefined || key !== undefined) {
+    const allowed = 'cert and key, or certificates, but not both'
+    faults.push(fault(`${path}.certificates`, 'is set beside cert or key', certificates, allowed, example))
+  }
+  if (!Array.isArray(certificates) || certificates.length === 0) {
+    const message = Array.isArray(certificates) ? 'is an empty list' : isShown(certificates)
+    faults.push(fault(`${path}.certificates`, message, certificates, 'a list of { cert, key, names }', example))
+    return []
+  }
+  const read = certificates.map((one: unknown, at) => {
+    const where = `${path}.certificates[${at}]`
+    if (isRecord(one) && (one.cert !== undefined || one.key !== undefined)) {
+      refuseUnknown(one, ['cert', 'key', 'names'], where, faults)
+      return files.certificate(one, where)
+    }
+    const message = isRecord(one) ? 'has neither cert nor key' : isShown(one)
+    faults.push(fault(where, message, one, 'an object with cert, key, names', TLS_EXAMPLE))
+    return undefined
+  })
+  return read.filter((one) => one !== undefined)
+}
+
+function readClientAuth(value: unknown, path: string, files: PemFiles, faults: OptionFault[]): ClientAuth | undefined {
+  if (value === undefined) return undefined
+  const example = { ca: 'certs/clients-ca.pem', mode: 'require' }
+  if (!isRecord(value)) {
+    faults.push(fault(path, isShown(value), value, 'an object with ca, mode, header', example))
+    return undefined
+  }
+  refuseUnknown(value, ['ca', 'mode', 'header'], path, faults)
+  const { mode, header } = value
+  if (mode !== 'request' && mode !== 'require') {
+    const message = mode === undefined ? 'is missing' : isShown(mode)
+    faults.push(fault(`${path}.mode`, message, mode, "'request' or 'require'", 'require'))
+  }
+  if (header !== undefined && typeof header !== 'boolean') {
+    faults.push(fault(`${path}.header`, isShown(header), header, 'true or false', false))
+  }
+  const ca = files.authorities(value.ca, `${path}.ca`)
+  if (ca === undefined || (mode !== 'request' && mode !== 'require')) return undefined
+  return { ca, mode, ...(typeof header === 'boolean' && { header }) }
+}
+
+function isRotation(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= ROTATION.min && (value as number) <= ROTATION.max
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isSameAddress(one: Address, other: Address): boolean {

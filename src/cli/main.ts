@@ -48,13 +48,14 @@ function listed(addresses: Opened['addresses']): string {
 }
 
 async function check(flags: Flags): Promise<void> {
-  const { proxy, listeners, source, routes, warnings } = await readSettings(flags)
+  const { proxy, listeners, source, routes, warnings, listenWarnings } = await readSettings(flags)
   const { groups } = proxy.stats()
   await proxy.close()
   // An empty group is valid, since the file may be generated, but worth a warning.
   const empty = groups.filter(({ backends }) => backends.length === 0)
   const others = empty.map(({ name }) => `group ${name} has no backends: its requests get 503`)
-  for (const warning of [...warnings, ...others]) process.stderr.write(`heddle: warning: ${warning}\n`)
+  for (const warning of [...listenWarnings, ...warnings, ...others])
+    process.stderr.write(`heddle: warning: ${warning}\n`)
   const backends = groups.reduce((sum, group) => sum + group.backends.length, 0)
   const counts = [counted(groups.length, 'group'), counted(backends, 'backend'), counted(routes, 'route')].join(', ')
   const where = (listeners.length === 0 ? DEFAULT_LISTENERS : listeners).map(

@@ -25,7 +25,7 @@ export async function openListeners(
     addresses[index] = await proxy.listen({
       port,
       ...(host !== undefined && { host }),
-      ...(tls !== undefined && { tls: tls as object }),
+      ...(tls !== undefined && { tls }),
     })
   }
   // They need the port of the first listener with TLS, which may have been any free one.

@@ -1,5 +1,5 @@
-import type { OptionFault } from '../index.ts'
-import { dateFault, isPair, type PemKind, readPem } from '../runtime/pem.ts'
+import type { ListenCertificate, OptionFault } from '../index.ts'
+import { dateFault, foreignName, isPair, type PemKind, pemFile, readPem } from '../runtime/pem.ts'
 import { fault, isShown } from './fault.ts'
 
 /** TLS settings whose PEM files have been read. */
@@ -22,6 +22,8 @@ export class PemFiles {
   readonly #faults: OptionFault[]
   /** What works now but is worth a warning: a certificate that has expired. */
   readonly warnings: string[] = []
+  /** The same of listeners. The proxy itself logs it, too. */
+  readonly listenWarnings: string[] = []
 
   /** @param folder that paths are relative to. */
   constructor(folder: string, faults: OptionFault[]) {
@@ -34,27 +36,56 @@ export class PemFiles {
    * @param path of the settings in the configuration.
    * @returns `undefined` if there is a fault, which is then in the list.
    */
-  read(settings: Readonly<Record<string, unknown>>, path: string): TlsSettings | undefined {
+  read(settings: Readonly<Record<string, unknown>>, path: string, warnings = this.warnings): TlsSettings | undefined {
     const faultsBefore = this.#faults.length
     const { ca, cert, key } = settings
     const found = {
       ...settings,
-      ...(ca !== undefined && { ca: this.#readCas(ca, `${path}.ca`) }),
-      ...(cert !== undefined && { cert: this.#readPem(cert, 'cert', `${path}.cert`) }),
-      ...(key !== undefined && { key: this.#readPem(key, 'key', `${path}.key`) }),
+      ...(ca !== undefined && { ca: this.#readCas(ca, `${path}.ca`, warnings) }),
+      ...(cert !== undefined && { cert: this.#readPem(cert, 'cert', `${path}.cert`, warnings) }),
+      ...(key !== undefined && { key: this.#readPem(key, 'key', `${path}.key`, warnings) }),
     }
     if (this.#faults.length > faultsBefore) return undefined
     if (cert !== undefined || key !== undefined) this.#checkPair(found, path)
     return this.#faults.length > faultsBefore ? undefined : found
   }
 
-  #readCas(value: unknown, path: string): unknown {
-    if (!Array.isArray(value)) return this.#readPem(value, 'ca', path)
-    return value.map((each, index) => this.#readPem(each, 'ca', `${path}[${index}]`))
+  /**
+   * Checks the certificate of a listener as {@link read} does. Its files are read again later, so that their paths stay, as absolute ones.
+   * @param path of the certificate in the configuration.
+   */
+  certificate(given: Readonly<Record<string, unknown>>, path: string): ListenCertificate | undefined {
+    const found = this.read(given, path, this.listenWarnings)
+    const { names } = given
+    if (found === undefined) return undefined
+    const foreign = isNames(names) ? foreignName(String(found.cert), names) : undefined
+    if (names !== undefined && !isNames(names)) {
+      this.#faults.push(fault(`${path}.names`, isShown(names), names, 'a list of names', ['a.example']))
+    } else if (foreign !== undefined) {
+      const message = `has ${JSON.stringify(foreign)}, which the certificate is not for`
+      this.#faults.push(fault(`${path}.names`, message, names, 'names of the certificate', ['a.example']))
+    }
+    const { cert, key } = given as { cert: string; key: string }
+    return { cert: this.#absolute(cert), key: this.#absolute(key), ...(isNames(names) && { names }) }
+  }
+
+  /** Checks the authorities of clients. @returns their PEM, or the absolute path. */
+  authorities(ca: unknown, path: string): string | undefined {
+    const found = this.#readPem(ca, 'ca', path, this.listenWarnings)
+    return found === undefined ? undefined : this.#absolute(ca as string)
+  }
+
+  #absolute(value: string): string {
+    return pemFile(value, this.#folder) ?? value
+  }
+
+  #readCas(value: unknown, path: string, warnings: string[]): unknown {
+    if (!Array.isArray(value)) return this.#readPem(value, 'ca', path, warnings)
+    return value.map((each, index) => this.#readPem(each, 'ca', `${path}[${index}]`, warnings))
   }
 
   /** @returns PEM, whose content has been checked. */
-  #readPem(value: unknown, kind: PemKind, path: string): string | undefined {
+  #readPem(value: unknown, kind: PemKind, path: string, warnings: string[]): string | undefined {
     const isText = typeof value === 'string' || Buffer.isBuffer(value)
     const found = isText ? readPem(value, kind, this.#folder) : isShown(value)
     if (typeof found === 'string') {
@@ -62,7 +93,7 @@ export class PemFiles {
       return undefined
     }
     const late = kind === 'key' ? null : dateFault(found.text, Date.now())
-    if (late !== null) this.warnings.push(`${path}: ${late}`)
+    if (late !== null) warnings.push(`${path}: ${late}`)
     return found.text
   }
 
@@ -78,4 +109,8 @@ export class PemFiles {
     const allowed = 'the key that the certificate was requested with; the certificate comes first in its file'
     this.#faults.push(fault(`${path}.key`, message, undefined, allowed, EXAMPLES.key))
   }
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string' && name !== '')
 }

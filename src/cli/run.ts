@@ -27,13 +27,8 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const
  */
 export async function serve(service: Service): Promise<void> {
   const { proxy, logger } = service
-  // By default SIGHUP would end the process, while its sender expects a reload of the configuration.
-  process.on('SIGHUP', () => {
-    logger.warn(
-      { signal: 'SIGHUP' },
-      'SIGHUP is ignored: the configuration is read only at the start; restart to change it',
-    )
-  })
+  // By default SIGHUP would end the process, while its sender expects a reload.
+  process.on('SIGHUP', () => void onHangup(service))
   let opened: Opened | null = null
   try {
     opened = await service.open()
@@ -66,6 +61,21 @@ export async function serve(service: Service): Promise<void> {
     close(service, opened).finally(() => process.exit(1))
   })
   process.on('SIGINT', stop).on('SIGTERM', stop)
+}
+
+/** Reads the files of certificates again. They are all that is read later than at the start. */
+async function onHangup({ proxy, logger }: Service): Promise<void> {
+  const rest = 'the configuration is read only at the start; restart to change it'
+  if (proxy.stats().tls.length === 0) {
+    logger.warn({ signal: 'SIGHUP' }, `SIGHUP is ignored: ${rest}`)
+    return
+  }
+  try {
+    await proxy.reloadCertificates()
+    logger.info({ signal: 'SIGHUP' }, `SIGHUP: changed files of certificates were read again; the rest of ${rest}`)
+  } catch (error) {
+    logger.error({ signal: 'SIGHUP', err: error }, 'SIGHUP: the certificates were not changed in every thread')
+  }
 }
 
 async function close({ proxy, onClose }: Service, opened: Opened | null): Promise<void> {

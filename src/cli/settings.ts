@@ -33,6 +33,8 @@ export interface Settings {
   readonly routes: number
   /** What works, and is worth a warning. */
   readonly warnings: readonly string[]
+  /** The same about listeners; the proxy logs it when it listens. */
+  readonly listenWarnings: readonly string[]
 }
 
 /** Changes a caller makes to the defaults of {@link readSettings}. */
@@ -96,6 +98,7 @@ export async function readSettings(flags: Flags, overrides: Overrides = {}): Pro
     source: file?.name ?? null,
     routes: Array.isArray(options.routes) ? options.routes.length : 0,
     warnings: files.warnings,
+    listenWarnings: files.listenWarnings,
   }
 }
 

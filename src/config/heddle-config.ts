@@ -1,3 +1,4 @@
+import type { ListenTls } from '../contracts/executor.ts'
 import type { AccessLogFormat, ProxyOptions } from './options.ts'
 
 /** The options of a configuration file that `createProxy()` does not have. */
@@ -31,8 +32,13 @@ export interface ListenerOptions {
   readonly port: number
   /** Default: all addresses. */
   readonly host?: string | undefined
-  /** Serves `https:`. Paths of PEM files, relative to the folder of the configuration file, or PEM texts. */
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined
+  /**
+   * Serves `https:`, with one certificate or several. Paths of PEM files, relative to the folder of the configuration file, or PEM
+   * texts.
+   */
+  readonly tls?:
+    | ((Omit<ListenTls, 'certificates'> & { readonly cert: string; readonly key: string }) | ListenTls)
+    | undefined
   /** Sends every request to the first listener with `tls`, by 308. */
   readonly redirect?: 'https' | undefined
 }

@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto'
-import { isIP, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import tls, { type SecureContext, type TLSSocket } from 'node:tls'
 import type { ListenerTls, ServedCertificate } from '../contracts/executor.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { PeerIdentity } from '../model/peer.ts'
+import { isFor } from '../runtime/pem.ts'
 
 /** Most contexts that are kept. Each takes 28 to 43 KiB, and 0.3 to 0.4 ms to make. */
 const MOST_CONTEXTS = 10_000
@@ -124,19 +125,6 @@ export class CertificateTable {
       }
     }
   }
-}
-
-/** Whether the certificate is for a host name or an address. */
-export function isFor(certificate: X509Certificate, name: string): boolean {
-  return (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined
-}
-
-/** The DNS names of a certificate, in lower case; without any, the common name. */
-export function namesOf({ subjectAltName = '', subject }: X509Certificate): string[] {
-  // node quotes names with commas and the like, which cannot be host names.
-  const names = Array.from(subjectAltName.matchAll(/(?:^|, )DNS:([^",]+)/g), ([, name]) => name as string)
-  if (subjectAltName === '') names.push(...Array.from(subject.matchAll(/^CN=(.+)$/gm), ([, name]) => name as string))
-  return names.map((name) => name.toLowerCase())
 }
 
 function optionsOf({ options, certificates }: ListenerTls): tls.TlsOptions {

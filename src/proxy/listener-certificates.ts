@@ -3,11 +3,10 @@ import { stat } from 'node:fs/promises'
 import type { TlsOptions } from 'node:tls'
 import type { ClientAuth, ListenCertificate, ListenerTls, ListenTls, ServedCertificate } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
-import { isFor, namesOf } from '../fronts/certificates.ts'
 import { assertSecureContext } from '../fronts/secure-options.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
-import { dateFault, isPair, readPem } from '../runtime/pem.ts'
+import { dateFault, foreignName, isPair, namesOf, readPem } from '../runtime/pem.ts'
 import type { CertificateStats } from './types.ts'
 
 /** How often the files are looked at, ms. `fs.watch()` would miss secrets that are mounted anew. */
@@ -271,9 +270,8 @@ function readCertificate(given: ListenCertificate, where: string, options: TlsOp
   if (typeof key === 'string') throw new TypeError(`${where}.key ${key}`)
   if (!isPair(cert.text, key.text))
     throw new TypeError(`${where}.key is not the private key of the certificate in ${where}.cert`)
-  const parsed = new X509Certificate(cert.text)
-  const names = given.names?.map((name) => name.toLowerCase()) ?? namesOf(parsed)
-  const foreign = names.find((name) => !namesOf(parsed).includes(name) && !isFor(parsed, name))
+  const names = (given.names ?? namesOf(new X509Certificate(cert.text))).map((name) => name.toLowerCase())
+  const foreign = foreignName(cert.text, names)
   if (foreign !== undefined)
     throw new TypeError(`${where}.names has ${JSON.stringify(foreign)}, which the certificate is not for`)
   const served = { cert: cert.text, key: key.text, names }

@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { looksLikeKey } from './secrets.ts'
 
@@ -60,6 +61,26 @@ export function dateFault(pem: string, now: number): string | null {
   const name = subject?.replace(/\s+/g, ' ') ?? 'no subject'
   if (Date.parse(validTo) < now) return `the certificate (${name}) expired on ${validTo}`
   return Date.parse(validFrom) > now ? `the certificate (${name}) is not valid before ${validFrom}` : null
+}
+
+/** Whether the certificate is for a host name or an address. */
+export function isFor(certificate: X509Certificate, name: string): boolean {
+  return (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined
+}
+
+/** The DNS names of a certificate, in lower case; without any, the common name. */
+export function namesOf({ subjectAltName = '', subject }: X509Certificate): string[] {
+  // node quotes names with commas and the like, which cannot be host names.
+  const names = Array.from(subjectAltName.matchAll(/(?:^|, )DNS:([^",]+)/g), ([, name]) => name as string)
+  if (subjectAltName === '') names.push(...Array.from(subject.matchAll(/^CN=(.+)$/gm), ([, name]) => name as string))
+  return names.map((name) => name.toLowerCase())
+}
+
+/** The first of `names` that the first certificate in a PEM text is not for. */
+export function foreignName(pem: string, names: readonly string[]): string | undefined {
+  const certificate = new X509Certificate(pem)
+  const own = namesOf(certificate)
+  return names.find((name) => !own.includes(name.toLowerCase()) && !isFor(certificate, name))
 }
 
 function textOf(value: string | Uint8Array): string {

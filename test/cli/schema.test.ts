@@ -25,12 +25,21 @@ test('the schema has defaults for time limits, except inherited ones', (t) => {
   assert.ok(properties.routes?.items?.properties?.timeouts?.properties?.connect?.description)
 })
 
-const LISTENER = { port: 443, host: '::', tls: { cert: 'site.pem', key: 'site-key.pem' } }
+const PAIR = { cert: 'site.pem', key: 'site-key.pem' }
+const LISTENER = { port: 443, host: '::', tls: PAIR }
+const NAMED = {
+  certificates: [PAIR, { ...PAIR, names: ['a.example'] }],
+  minVersion: 'TLSv1.3',
+  clientAuth: { ca: 'ca.pem', mode: 'require', header: false },
+  reload: false,
+  ticketRotationMs: 60_000,
+}
 
 test('the schema accepts valid configurations', (t) => {
   const schema = writeSchema(directory(t))
   const right = [
     { target: 'http://127.0.0.1:3000' },
+    { target: 'http://127.0.0.1:3000', listen: [LISTENER, { port: 444, tls: NAMED }] },
     {
       $schema: './node_modules/heddle/dist/schema.json',
       listen: '[::1]:8080',
@@ -84,6 +93,8 @@ test('the schema rejects invalid ones, with the path', (t) => {
     [{ listen: { port: 80, prot: 1 } }, '/listen'],
     [{ listen: { port: 80, redirect: 'http' } }, '/listen'],
     [{ listen: { port: 443, tls: { cert: 'a.pem' } } }, '/listen'],
+    [{ listen: { port: 443, tls: { certificates: [] } } }, '/listen'],
+    [{ listen: { port: 443, tls: { ...LISTENER.tls, clientAuth: { ca: 'a.pem' } } } }, '/listen'],
     [{ listen: [80, 'here'] }, '/listen'],
     [{ threads: 0 }, '/threads'],
     [{ log: { level: 'loud' } }, '/log/level'],
@@ -145,6 +156,8 @@ function faultsBy(schema: Schema, keyword: string, rule: unknown, value: unknown
       return claim(typeof value !== 'number' || value >= (rule as number))
     case 'maximum':
       return claim(typeof value !== 'number' || value <= (rule as number))
+    case 'minItems':
+      return claim(!Array.isArray(value) || value.length >= (rule as number))
     case 'minLength':
       return claim(typeof value !== 'string' || value.length >= (rule as number))
     case 'pattern':

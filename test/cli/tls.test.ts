@@ -7,6 +7,9 @@ import { type TestContext, test } from 'node:test'
 import { PemFiles } from '../../src/cli/pem-files.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, expiredCertificate, key, renewedKey } from '../support/certificates.ts'
+import { client, clientCa, oneTest, oneTestRenewed } from '../support/named-certificates.ts'
+import { visit } from '../support/tls-clients.ts'
+import { without } from '../threads/threaded.ts'
 import { directory, run, start } from './command.ts'
 
 /** A configuration file in a folder of its own, with PEM files beside it. @returns the folder above. */
@@ -165,7 +168,7 @@ test('a certificate that has expired is a warning, in check and at the start', a
   )
   assert.match(stdout, /^ok: /)
   await start(t, ['-c', FILE], cwd).output(
-    /"level":"warn".*listen\.tls\.cert: the certificate \(CN=heddle-expired\) expired/,
+    /"level":"warn".*listen: tls\.certificates\[0\]\.cert: the certificate \(CN=heddle-expired\) expired/,
   )
 })
 
@@ -180,4 +183,93 @@ test('flags in place of the backends of the file make its PEM files unneeded', a
   const cwd = folder(t, { target: { url: 'https://a', tls: { ca: 'certs/none.pem' } } })
   assert.equal((await run(t, ['check', FILE], cwd)).code, 2)
   assert.equal((await run(t, ['check', FILE, '-b', '3001'], cwd)).code, 0)
+})
+
+const NAMED = {
+  certificates: [
+    { cert: 'certs/site.pem', key: 'certs/key.pem' },
+    { cert: 'certs/one.pem', key: 'certs/one-key.pem', names: ['one.test'] },
+  ],
+  minVersion: 'TLSv1.3',
+  clientAuth: { ca: 'certs/ca.pem', mode: 'request', header: true },
+  ticketRotationMs: 60_000,
+}
+
+for (const threads of [1, 2]) {
+  const skip = threads > 1 && (await without())
+  test(`the file has several certificates, and SIGHUP reads them again (threads: ${threads})`, { skip }, async (t) => {
+    await using backend = await mockBackend((request, reply) =>
+      reply.send({ body: String(request.header('client-cert')?.slice(0, 5)) }),
+    )
+    const listen = { port: 0, host: '127.0.0.1', tls: NAMED }
+    const cwd = folder(t, { target: backend.url, listen, threads })
+    const certs = join(cwd, 'conf/certs')
+    writeFileSync(join(certs, 'one.pem'), oneTest.cert)
+    writeFileSync(join(certs, 'one-key.pem'), oneTest.key)
+    writeFileSync(join(certs, 'ca.pem'), clientCa)
+    assert.deepEqual((await run(t, ['check', FILE], cwd)).stderr, '')
+    const heddle = start(t, ['--config', FILE], cwd)
+    const port = Number(new URL(await heddle.url()).port)
+    assert.equal((await visit(port, { servername: 'localhost' })).name, 'heddle-test')
+    const first = await visit(port, { servername: 'one.test', ...client })
+    assert.equal(first.name, 'one')
+    assert.match(first.text, /:MII/)
+    await assert.rejects(visit(port, { maxVersion: 'TLSv1.2' }))
+    writeFileSync(join(certs, 'one.pem'), oneTestRenewed.cert)
+    writeFileSync(join(certs, 'one-key.pem'), oneTestRenewed.key)
+    heddle.child.kill('SIGHUP')
+    await heddle.output(
+      /SIGHUP: changed files of certificates were read again; the rest of the configuration is read only/,
+    )
+    const later = await visit(port, { servername: 'one.test', session: first.session, ...client })
+    assert.equal(later.isResumed, true)
+    assert.equal((await visit(port, { servername: 'one.test' })).name, 'one-new')
+    heddle.child.kill('SIGTERM')
+    assert.equal((await heddle.exit()).code, 0)
+  })
+}
+
+test('check names each fault in the options of TLS', async (t) => {
+  const pair = { cert: 'certs/site.pem', key: 'certs/key.pem' }
+  const ca = 'certs/site.pem'
+  const listen = [
+    { certificates: [] },
+    { certificates: pair },
+    { certificates: [pair, {}, 5] },
+    { certificates: [{ ...pair, name: 'a' }], ...pair },
+    {
+      certificates: [
+        { ...pair, names: 'localhost' },
+        { ...pair, names: ['a.test'] },
+      ],
+    },
+    { ...pair, minVersion: 'TLSv1', reload: true, ticketRotationMs: 5 },
+    { ...pair, clientAuth: true },
+    { ...pair, clientAuth: { ca: 'certs/none.pem', header: 1, mod: 'a' } },
+    { ...pair, clientAuth: { ca, mode: 'ask' } },
+  ].map((tls, at) => ({ port: at + 1, tls }))
+  const cwd = folder(t, { target: 'http://a', listen })
+  const { code, stderr } = await run(t, ['check', FILE], cwd)
+  assert.equal(code, 2)
+  for (const line of [
+    /listen\[0\]\.tls\.certificates is an empty list\n/,
+    /listen\[1\]\.tls\.certificates is .*\n/,
+    /listen\[2\]\.tls\.certificates\[1\] has neither cert nor key\n/,
+    /listen\[2\]\.tls\.certificates\[2\] is 5\n/,
+    /listen\[3\]\.tls\.certificates is set beside cert or key\n/,
+    /listen\[3\]\.tls\.certificates\[0\]\.name is unknown; did you mean names\?/,
+    /listen\[4\]\.tls\.certificates\[0\]\.names is "localhost"\n/,
+    /listen\[4\]\.tls\.certificates\[1\]\.names has "a\.test", which the certificate is not for\n/,
+    /listen\[5\]\.tls\.minVersion is "TLSv1"\n/,
+    /listen\[5\]\.tls\.reload is true\n/,
+    /listen\[5\]\.tls\.ticketRotationMs is 5\n/,
+    /listen\[6\]\.tls\.clientAuth is true\n/,
+    /listen\[7\]\.tls\.clientAuth\.ca names a file that does not exist: /,
+    /listen\[7\]\.tls\.clientAuth\.mod is unknown; did you mean mode\?/,
+    /listen\[7\]\.tls\.clientAuth\.mode is missing\n/,
+    /listen\[7\]\.tls\.clientAuth\.header is 1\n/,
+    /listen\[8\]\.tls\.clientAuth\.mode is "ask"\n/,
+  ]) {
+    assert.match(stderr, line)
+  }
 })
