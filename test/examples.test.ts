@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { PACKAGE_ROOT, startScript } from './support/script.ts'
+import { visit } from './support/tls-clients.ts'
 import { without } from './threads/threaded.ts'
 
 /** The compiled examples; they import 'heddle' as users do, so that the package must have been built. */
@@ -95,6 +96,15 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     const table = await fetch(`${url}/table`, { headers: { connection: 'close', 'accept-encoding': 'gzip' } })
     assert.equal(table.headers.get('content-encoding'), 'gzip')
     assert.equal((await table.text()).length, 2090)
+  },
+  async 'https-two-names/main.js'(url) {
+    for (const name of ['shop', 'blog']) {
+      const servername = `${name}.localhost`
+      const request = `GET / HTTP/1.1\r\nHost: ${servername}\r\nConnection: close\r\n\r\n`
+      const visited = await visit(Number(new URL(url).port), { servername }, request)
+      assert.equal(visited.name, servername)
+      assert.ok(visited.text.endsWith(`the ${name}\n`), visited.text)
+    }
   },
   async 'koa.js'(url) {
     assert.equal(await text(url), 'the application\n')
