@@ -114,6 +114,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'fronts/stale-socket.ts',
     'loggers/line-writer.ts',
     'runtime/pem.ts',
+    'proxy/listener-certificates.ts',
     'threads/worker-module.ts', // is the worker's file there?
   ],
   'node:fs/promises': ['cli', 'proxy'],

@@ -15,6 +15,7 @@ const MOST_CONTEXTS = 10_000
  */
 export class CertificateTable {
   #tls: ListenerTls
+  readonly #most: number
   #exact = new Map<string, ServedCertificate>()
   /** By what follows the first label, with its dot. */
   #wildcards = new Map<string, ServedCertificate>()
@@ -22,8 +23,10 @@ export class CertificateTable {
   readonly #contexts = new Map<ServedCertificate, SecureContext>()
   readonly #parsed = new WeakMap<ServedCertificate, X509Certificate>()
 
-  constructor(tls: ListenerTls) {
+  /** @param most contexts that are kept. */
+  constructor(tls: ListenerTls, most = MOST_CONTEXTS) {
     this.#tls = tls
+    this.#most = most
     this.#index()
   }
 
@@ -100,8 +103,7 @@ export class CertificateTable {
     this.#contexts.delete(certificate)
     context ??= tls.createSecureContext({ ...this.#tls.options, ...pairOf(certificate) })
     this.#contexts.set(certificate, context)
-    if (this.#contexts.size > MOST_CONTEXTS)
-      this.#contexts.delete(this.#contexts.keys().next().value as ServedCertificate)
+    if (this.#contexts.size > this.#most) this.#contexts.delete(this.#contexts.keys().next().value as ServedCertificate)
     return context
   }
 

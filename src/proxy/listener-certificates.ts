@@ -1,4 +1,5 @@
 import { createHash, randomBytes, X509Certificate } from 'node:crypto'
+import { type Stats, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { TlsOptions } from 'node:tls'
 import type { ClientAuth, ListenCertificate, ListenerTls, ListenTls, ServedCertificate } from '../contracts/executor.ts'
@@ -6,7 +7,7 @@ import type { Logger } from '../contracts/logger.ts'
 import { assertSecureContext } from '../fronts/secure-options.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
-import { dateFault, foreignName, isPair, namesOf, readPem } from '../runtime/pem.ts'
+import { dateFault, foreignName, isPair, namesOf, pemFile, readPem } from '../runtime/pem.ts'
 import type { CertificateStats } from './types.ts'
 
 /** How often the files are looked at, ms. `fs.watch()` would miss secrets that are mounted anew. */
@@ -31,7 +32,7 @@ interface Source<T> {
   readonly where: string
   /** The files that it was read from. */
   files: readonly string[]
-  /** What the system said about the files, when they were last read. */
+  /** What the system said about the files, before they were last read. */
   seen: string
   /** Why the files as they are now are not used, or `null`. */
   fault: string | null
@@ -39,6 +40,8 @@ interface Source<T> {
 
 interface CertificateSource extends Source<ListenCertificate> {
   served: ServedCertificate
+  /** For the statistics: parsing costs too much to do it each time. */
+  facts: Pick<CertificateStats, 'subject' | 'validTo'>
   /** Names that belong to a newer certificate. */
   readonly taken: Set<string>
 }
@@ -141,16 +144,12 @@ export class ListenerCertificates {
 
   stats(): CertificateStats[] {
     const now = this.#deps.clock.epoch()
-    return this.#sources.map(({ served, taken, fault }) => {
-      const { subject, validTo } = new X509Certificate(served.cert)
-      return {
-        names: served.names.filter((name) => !taken.has(name)),
-        subject: subject?.replace(/\s+/g, ' ') ?? '',
-        validTo: new Date(validTo).toISOString(),
-        daysLeft: Math.floor((Date.parse(validTo) - now) / DAY_MS),
-        fault,
-      }
-    })
+    return this.#sources.map(({ served, facts, taken, fault }) => ({
+      names: served.names.filter((name) => !taken.has(name)),
+      ...facts,
+      daysLeft: Math.floor((Date.parse(facts.validTo) - now) / DAY_MS),
+      fault,
+    }))
   }
 
   /** Stops to follow the files and to change keys. */
@@ -163,11 +162,12 @@ export class ListenerCertificates {
   /** @returns whether there is anything new. */
   #reloadCertificate(source: CertificateSource): boolean {
     const old = source.served
-    const { served, files } = readCertificate(source.given, source.where, this.#options)
+    const { served, facts, files } = readCertificate(source.given, source.where, this.#options)
     const now = this.#deps.clock.epoch()
     const late = dateFault(served.cert, now)
     if (late !== null && dateFault(old.cert, now) === null) throw new TypeError(`${source.where}.cert: ${late}`)
     source.served = served
+    source.facts = facts
     source.files = files
     return old.cert !== served.cert || old.key !== served.key
   }
@@ -264,38 +264,60 @@ function isText(value: unknown): value is string {
 }
 
 function readCertificate(given: ListenCertificate, where: string, options: TlsOptions): CertificateSource {
+  const { files, seen } = lookNow([given.cert, given.key])
   const cert = readPem(given.cert, 'cert')
   if (typeof cert === 'string') throw new TypeError(`${where}.cert ${cert}`)
   const key = readPem(given.key, 'key')
   if (typeof key === 'string') throw new TypeError(`${where}.key ${key}`)
-  if (!isPair(cert.text, key.text))
+  const pair = { cert: cert.text, key: key.text }
+  if (!isPair(pair.cert, pair.key)) {
     throw new TypeError(`${where}.key is not the private key of the certificate in ${where}.cert`)
-  const names = (given.names ?? namesOf(new X509Certificate(cert.text))).map((name) => name.toLowerCase())
-  const foreign = foreignName(cert.text, names)
-  if (foreign !== undefined)
+  }
+  const parsed = new X509Certificate(pair.cert)
+  const names = (given.names ?? namesOf(parsed)).map((name) => name.toLowerCase())
+  const foreign = foreignName(pair.cert, names)
+  if (foreign !== undefined) {
     throw new TypeError(`${where}.names has ${JSON.stringify(foreign)}, which the certificate is not for`)
-  const served = { cert: cert.text, key: key.text, names }
-  assertSecureContext(where, { ...options, cert: cert.text, key: key.text })
-  const files = [cert.file, key.file].filter((file) => file !== null)
-  return { given, where, files, seen: '', fault: null, served, taken: new Set() }
+  }
+  assertSecureContext(where, { ...options, ...pair })
+  const facts = {
+    subject: parsed.subject?.replace(/\s+/g, ' ') ?? '',
+    validTo: new Date(parsed.validTo).toISOString(),
+  }
+  return { given, where, files, seen, fault: null, served: { ...pair, names }, facts, taken: new Set() }
 }
 
 function readAuthorities(given: ClientAuth, where: string): AuthoritySource {
+  const { files, seen } = lookNow([given.ca])
   const ca = readPem(given.ca, 'ca')
   if (typeof ca === 'string') throw new TypeError(`${where}.ca ${ca}`)
   assertSecureContext(where, { ca: ca.text })
-  return { given, where, files: ca.file === null ? [] : [ca.file], seen: '', fault: null, pem: ca.text }
+  return { given, where, files, seen, fault: null, pem: ca.text }
 }
 
 /** What tells whether files have changed, also if a link leads to another file. */
 async function look(files: readonly string[]): Promise<string> {
-  const seen = await Promise.all(
-    files.map((file) =>
-      stat(file).then(
-        ({ ino, size, mtimeMs }) => `${ino} ${size} ${mtimeMs}`,
-        ({ code }: NodeJS.ErrnoException) => String(code),
-      ),
-    ),
-  )
+  const seen = await Promise.all(files.map((file) => stat(file).then(markOf, codeOf)))
   return seen.join()
+}
+
+/** The files among PEM texts and paths, and what {@link look} would say about them. */
+function lookNow(given: readonly ListenCertificate['cert'][]): { files: string[]; seen: string } {
+  const files = given.map((one) => pemFile(one)).filter((file) => file !== null)
+  const seen = files.map((file) => {
+    try {
+      return markOf(statSync(file))
+    } catch (error) {
+      return codeOf(error as NodeJS.ErrnoException)
+    }
+  })
+  return { files, seen: seen.join() }
+}
+
+function markOf({ ino, size, mtimeMs }: Stats): string {
+  return `${ino} ${size} ${mtimeMs}`
+}
+
+function codeOf({ code }: NodeJS.ErrnoException): string {
+  return String(code)
 }

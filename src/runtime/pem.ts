@@ -10,8 +10,6 @@ export type PemKind = 'cert' | 'key' | 'ca'
 /** A PEM text, whose content has been checked. */
 export interface Pem {
   readonly text: string
-  /** The absolute path of its file; `null` if the text itself was given. */
-  readonly file: string | null
 }
 
 /**
@@ -38,7 +36,7 @@ export function readPem(value: string | Uint8Array, kind: PemKind, folder = '.')
     }
   }
   const problem = problemOf(text, kind)
-  if (problem === null) return { text, file }
+  if (problem === null) return { text }
   return file === null ? `is PEM that ${problem}` : `names a file that ${problem}: ${file}`
 }
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { createProxy, type ListenTls, type ProxyOptions } from '../../src/index.ts'
+import tls, { type SecureContext } from 'node:tls'
+import { CertificateTable } from '../../src/fronts/certificates.ts'
+import { createProxy, type ListenerTls, type ListenOptions, type ProxyOptions } from '../../src/index.ts'
 import { manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { directory } from '../cli/command.ts'
 import { certificate, expiredCertificate, key } from '../support/certificates.ts'
@@ -14,7 +17,7 @@ const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 const OWN = { cert: certificate, key }
 
 /** A proxy that listens with TLS. */
-async function secure(tls: ListenTls, options: Partial<ProxyOptions> = {}) {
+async function secure(tls: NonNullable<ListenOptions['tls']>, options: Partial<ProxyOptions> = {}) {
   const backend = await mockBackend({ body: 'hello' })
   const proxy = createProxy({ target: backend.url, ...options })
   const { port } = await proxy.listen({ ...HERE, tls })
@@ -74,8 +77,23 @@ for (const version of VERSIONS) {
     assert.equal(await ask(), true)
     clock.advance(ticketRotationMs - 1)
     assert.equal(await ask(), true)
+    const named = await visit(run.port, { servername: 'one.test', ...only })
     clock.advance(1)
     assert.equal(await ask(), false)
+    const later = await visit(run.port, { servername: 'one.test', session: named.session, ...only })
+    assert.equal(later.isResumed, false)
+    const again = await visit(run.port, { servername: 'one.test', session: later.session, ...only })
+    assert.equal(again.isResumed, true)
+  })
+
+  test(`${version}: with ticketKeys of their own, machines resume each other's sessions, for ever`, async () => {
+    const clock = manualClock(0, { epochMs: Date.now() })
+    const tls = { ...OWN, ticketKeys: randomBytes(48) }
+    await using one = await secure(tls, { clock })
+    await using other = await secure(tls, { clock })
+    const { session } = await visit(one.port, { servername: 'localhost', ...only })
+    clock.advance(48 * 3_600_000)
+    assert.equal((await visit(other.port, { servername: 'localhost', session, ...only })).isResumed, true)
   })
 }
 
@@ -196,3 +214,54 @@ for (const way of ['watch', 'call'] as const) {
     assert.equal(await served(), 'one-new')
   })
 }
+
+test('a listener that cannot listen leaves neither certificates nor timers', async () => {
+  const clock = manualClock(0, { epochMs: Date.now() })
+  await using proxy = createProxy({ target: 'http://127.0.0.1:1', clock })
+  const scheduled = clock.scheduled
+  const { port } = await proxy.listen({ ...HERE, tls: { certificates: [OWN] } })
+  const withOne = clock.scheduled
+  assert.equal(withOne, scheduled + 1)
+  await assert.rejects(proxy.listen({ ...HERE, port, tls: { certificates: [OWN] } }), /EADDRINUSE/)
+  assert.equal(proxy.stats().tls.length, 1)
+  assert.equal(clock.scheduled, withOne)
+})
+
+test('contexts are made on first use, kept, and shared with those of a change; the least recently used go', (t) => {
+  const served = (one: { cert: string; key: string }, name: string) => ({ ...one, names: [name] })
+  const state = (ca: string): ListenerTls => ({
+    listener: 1,
+    options: { ca },
+    certificates: [served(OWN, 'localhost'), served(oneTest, 'one.test'), served(wildTest, '*.wild.test')],
+    clientAuth: null,
+  })
+  const table = new CertificateTable(state(certificate), 2)
+  const create = t.mock.method(tls, 'createSecureContext')
+  const contextOf = (name: string) => {
+    let found: SecureContext | undefined
+    table.options.SNICallback?.(name, (error, context) => {
+      assert.equal(error, null)
+      found = context
+    })
+    return found
+  }
+  assert.equal(contextOf('localhost'), undefined)
+  const one = contextOf('one.test')
+  assert.ok(one)
+  assert.equal(contextOf('one.test'), one)
+  assert.equal(create.mock.callCount(), 1)
+  const server = tls.createServer()
+  // A thread gets a copy of all certificates.
+  table.replace(structuredClone(state(certificate)), server)
+  assert.equal(contextOf('one.test'), one)
+  const next = state(certificate)
+  table.replace({ ...next, certificates: [...next.certificates, served(oneTestRenewed, 'also.one.test')] }, server)
+  const wild = contextOf('a.wild.test')
+  assert.equal(contextOf('one.test'), one)
+  assert.ok(contextOf('also.one.test'))
+  assert.equal(contextOf('one.test'), one)
+  assert.notEqual(contextOf('b.wild.test'), wild)
+  // Other authorities need other contexts.
+  table.replace(state(oneTest.cert), server)
+  assert.notEqual(contextOf('one.test'), one)
+})
