@@ -68,7 +68,7 @@ export class CertificateTable {
     let served = isNameKnown ? this.#find(socket.servername) : null
     return {
       certificate,
-      fields: certificate !== null && this.#tls.clientAuth?.header === true ? fieldsOf(socket, certificate) : null,
+      fields: certificate !== null && this.#tls.clientAuth?.header === true ? fieldsOf(certificate) : null,
       covers: (host) => {
         const name = hostnameOf(host)
         served ??= this.#find(name)
@@ -152,9 +152,9 @@ function hostnameOf(host: string): string {
 }
 
 /** The fields of RFC 9440: byte sequences (RFC 8941) of DER. */
-function fieldsOf(socket: TLSSocket, certificate: X509Certificate): HeaderList {
+function fieldsOf(certificate: X509Certificate): HeaderList {
   const fields = ['Client-Cert', byteSequence(certificate.raw)]
-  const chain = chainOf(socket)
+  const chain = chainOf(certificate)
   if (chain.length > 0) fields.push('Client-Cert-Chain', chain.map(byteSequence).join(', '))
   return fields
 }
@@ -163,14 +163,11 @@ function byteSequence(bytes: Buffer): string {
   return `:${bytes.toString('base64')}:`
 }
 
-/** The issuers of the client's certificate that are known, without a root, which signs itself. */
-function chainOf(socket: TLSSocket): Buffer[] {
+/** The issuers that the client has sent, without a root, which has signed itself. node 24 does not know them. */
+function chainOf({ issuerCertificate }: X509Certificate): Buffer[] {
   const chain: Buffer[] = []
-  let issuer = socket.getPeerCertificate(true)?.issuerCertificate
-  while (issuer?.raw !== undefined && issuer.issuerCertificate !== issuer && issuer.issuerCertificate !== undefined) {
-    if (chain.some((one) => one.equals(issuer?.raw as Buffer))) break
-    chain.push(issuer.raw)
-    issuer = issuer.issuerCertificate
+  for (let one = issuerCertificate; one !== undefined && !one.checkIssued(one); one = one.issuerCertificate) {
+    chain.push(one.raw)
   }
   return chain
 }
