@@ -117,7 +117,12 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   ],
   'node:fs/promises': ['cli'],
   // The command checks certificates and keys.
-  'node:crypto': ['interceptors', 'adapters/jwt-options.ts', 'cli/pem-files.ts'],
+  'node:crypto': [
+    'interceptors',
+    'adapters/jwt-options.ts',
+    'cli/pem-files.ts',
+    'fronts/http2/bridge.ts', // the handshake of a WebSocket
+  ],
   // It loads jose if `jwt()` is called.
   'node:module': ['adapters/load-jose.ts'],
   'node:diagnostics_channel': ['observers'],

@@ -17,13 +17,15 @@ export interface ListenOptions {
   readonly backlog?: number | undefined
   /**
    * Protocols for clients. Default `['http/1.1']`. With `h2`, clients that ask for it over TLS (ALPN) get HTTP/2; in clear text those that
-   * begin with it (prior knowledge, RFC 9113 section 3.3). A `fallback` server gets requests of HTTP/1.1 alone: in HTTP/2 those that no route
-   * matches get 404.
+   * begin with it (prior knowledge, RFC 9113 section 3.3).
    */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
   /** Serves TLS (`https:`): the certificate, its key, and other options of node's `tls.createServer()`. */
   readonly tls?: TlsOptions | undefined
-  /** An application's server that gets every request that no route matches. It must not listen by itself. */
+  /**
+   * An application's server that gets every request that no route matches, one of HTTP/2 as a connection of HTTP/1.1. It must not listen
+   * by itself.
+   */
   readonly fallback?: Server | undefined
 }
 

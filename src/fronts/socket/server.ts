@@ -125,7 +125,9 @@ export function createSocketServer(
     core,
     headMs: deps.headMs,
     keepAliveMs: settings.keepAliveMs,
+    isShared: deps.isShared,
     date: () => deps.date(),
+    onBridge: (bridge) => void behind.emit('connection', bridge),
     onClosed: (session) => void sessions.delete(session),
   }
 
