@@ -20,6 +20,12 @@ export interface ListenOptions {
    * begin with it (prior knowledge, RFC 9113 section 3.3).
    */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
+  /**
+   * Addresses and ranges (as in `trustedProxies`) of load balancers whose connections begin with a header of the PROXY protocol, version 1 or
+   * 2. From these the header is required, within 3 s and before TLS; from others none is read. The client's address and port are
+   * those of the header, for everything: limits, logs, X-Forwarded-For, `trustedProxies`.
+   */
+  readonly proxyProtocol?: readonly string[] | undefined
   /** Serves TLS (`https:`): the certificate, its key, and other options of node's `tls.createServer()`. */
   readonly tls?: TlsOptions | undefined
   /**

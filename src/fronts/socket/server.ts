@@ -3,6 +3,7 @@ import net, { type Socket } from 'node:net'
 import tls from 'node:tls'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
+import { trustMatcher } from '../../headers/trust.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
@@ -10,6 +11,7 @@ import { LONGEST_MS } from '../../runtime/clock.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { Http2Connection, type Http2ConnectionDeps } from '../http2/connection.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
+import { copyRoute, readProxyHeaders } from '../proxy-header.ts'
 import { AddressLimit } from './address-limit.ts'
 import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
 import { RequestReader } from './request-reader.ts'
@@ -27,6 +29,8 @@ export interface SocketServerSettings {
   readonly isShared?: boolean
   /** Protocols for clients. In clear text, HTTP/2 is by prior knowledge (RFC 9113 section 3.3). */
   readonly protocols: readonly ('h2' | 'http/1.1')[]
+  /** Addresses from which connections begin with a PROXY header. */
+  readonly proxyProtocol?: readonly string[] | undefined
 }
 
 /** A server that reads plain requests itself, and gives every other connection to a node:http server behind it. */
@@ -144,14 +148,21 @@ export function createSocketServer(
     if (isGoing) session.retire()
   }
 
+  /** Connections whose PROXY header has not come. */
+  let headerless: ReadonlySet<Socket> = new Set()
+
   function openConnections(): number {
-    return connections.size + sessions.size + others.size + handshakes.size
+    return connections.size + sessions.size + others.size + handshakes.size + headerless.size
   }
 
   function hasRoomFor(socket: Socket): boolean {
+    return hasRoom(socket) && (addresses === null || addresses.takes(socket))
+  }
+
+  function hasRoom(socket: Socket): boolean {
     const { maxConnections } = limits
     const open = openConnections()
-    if (maxConnections === 0 || open < maxConnections) return addresses === null || addresses.takes(socket)
+    if (maxConnections === 0 || open < maxConnections) return true
     const message = `closed a connection: ${open} are open, and limits.maxConnections is ${maxConnections}`
     const error = new ProxyError('ERR_PROXY_CONNECTION_LIMIT', message)
     const clientAddress = peerOf(socket).address
@@ -168,7 +179,9 @@ export function createSocketServer(
   }
 
   function acceptSecure(socket: Socket): void {
-    handshakes.delete(tcpOf(socket))
+    const tcp = tcpOf(socket)
+    handshakes.delete(tcp)
+    copyRoute(tcp, socket)
     socket.allowHalfOpen = true
     begin(socket)
   }
@@ -225,6 +238,20 @@ export function createSocketServer(
       })
   }
 
+  if (settings.proxyProtocol !== undefined) {
+    headerless = readProxyHeaders(server, {
+      clock,
+      isExpected: trustMatcher(settings.proxyProtocol),
+      hasRoom,
+      onFault(socket, fault) {
+        const clientAddress = peerOf(socket).address
+        const message = `closed a connection from ${clientAddress || 'a unix socket'}: ${fault}; proxyProtocol says that it has one`
+        const error = new ProxyError('ERR_PROXY_BAD_REQUEST', message)
+        recordRefusal(services, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
+      },
+    })
+  }
+
   watchConnections(behind)
   for (const event of ['request', 'checkContinue']) {
     if (behind.listenerCount(event) > 0) behind.prependListener(event, noteResponse)
@@ -241,6 +268,7 @@ export function createSocketServer(
     destroyAll(idle.map(({ socket }) => socket))
     for (const session of sessions) if (session.isIdle) session.end()
     destroyAll(handshakes)
+    destroyAll(headerless)
     behind.closeIdleConnections()
   }
 
@@ -262,6 +290,7 @@ export function createSocketServer(
       destroyAll(Array.from(sessions, ({ socket }) => socket))
       destroyAll(others.keys())
       destroyAll(handshakes)
+      destroyAll(headerless)
     },
   }) as SocketServer
 }
