@@ -69,8 +69,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   adapters: ['index.ts'],
   // The limit of log lines is the engine's.
   compat: ['index.ts', 'runtime'],
-  // What is a port, and what was probably meant by a name or a backend's address, is one rule for options, flags and commands.
-  cli: ['index.ts', 'runtime', 'model'],
+  // What is a port or a range of addresses, and what was probably meant by a name or a backend's address, is one rule for options,
+  // flags and commands.
+  cli: ['index.ts', 'runtime', 'model', 'headers'],
   // How a connection is reset is one rule for mock backends, too.
   testing: [...BASE, 'fronts'],
   'index.ts': ALL,
