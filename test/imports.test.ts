@@ -40,7 +40,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The grammar of names and values is HTTP/1.1's.
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
-  'health-checks': BASE,
+  // A probe's connection begins as those of a pool do.
+  'health-checks': [...BASE, 'pools'],
   interceptors: PURE,
   loggers: BASE,
   observers: BASE,

@@ -77,6 +77,7 @@ const backend = {
   id: undefined,
   weight: undefined,
   protocol: undefined,
+  proxyProtocol: undefined,
   metadata: undefined,
   tls: undefined,
 } satisfies Absent<BackendInit>
