@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http from 'node:http'
+import net from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
+import { Bridge } from '../../../src/fronts/http2/bridge.ts'
 import { FLAG, FRAME } from '../../../src/http2/protocol.ts'
+import type { Http2Stream } from '../../../src/http2/stream.ts'
 import { createProxy, type ListenOptions, type Proxy, type ProxyOptions } from '../../../src/index.ts'
-import { mockBackend } from '../../../src/testing/index.ts'
+import { manualClock, mockBackend } from '../../../src/testing/index.ts'
 import { data, type Frame, GET, headers, POST } from '../../http2/wire.ts'
 import { certificate, key } from '../../support/certificates.ts'
 import { http2Client } from './client.ts'
@@ -136,6 +139,17 @@ test('an empty DATA frame is no end of the body, and what looks like a request i
   client.send(headers(3, fixed, FLAG.END_HEADERS), data(3, 'ab', FLAG.END_STREAM))
   await client.until(is(FRAME.HEADERS, 3))
   assert.deepEqual(seen, [`POST / 0\r\n\r\n${smuggled}`, 'POST / ab'])
+})
+
+test('a piece without bytes never becomes a chunk: it would be the last one', () => {
+  const stream = { consume() {}, reset() {} } as unknown as Http2Stream
+  const head = { method: 'POST', target: '/', protocol: '', headers: ['host', 'a'], expectedBytes: -1, fault: null }
+  const bridge = new Bridge(stream, head, false, new net.Socket(), manualClock())
+  for (const piece of ['', 'ab', '']) bridge.onData(Buffer.from(piece))
+  let text = ''
+  for (let piece = bridge.read(); piece !== null; piece = bridge.read()) text += String(piece)
+  assert.match(text, /\r\n\r\n2\r\nab\r\n$/)
+  bridge.destroy()
 })
 
 for (const [what, fields] of [
