@@ -40,7 +40,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The grammar of names and values is HTTP/1.1's.
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
-  'health-checks': BASE,
+  // A probe's connection begins as those of a pool do.
+  'health-checks': [...BASE, 'pools'],
   interceptors: PURE,
   loggers: BASE,
   observers: BASE,
@@ -69,8 +70,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   adapters: ['index.ts'],
   // The limit of log lines is the engine's.
   compat: ['index.ts', 'runtime'],
-  // What is a port, and what was probably meant by a name or a backend's address, is one rule for options, flags and commands.
-  cli: ['index.ts', 'runtime', 'model'],
+  // What is a port or a range of addresses, and what was probably meant by a name or a backend's address, is one rule for options,
+  // flags and commands.
+  cli: ['index.ts', 'runtime', 'model', 'headers'],
   // How a connection is reset is one rule for mock backends, too.
   testing: [...BASE, 'fronts'],
   'index.ts': ALL,

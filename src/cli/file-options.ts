@@ -105,6 +105,13 @@ const LISTENER_SCHEMA = {
         host: { description: 'Address to listen on. Default: all.', type: 'string', minLength: 1 },
         tls: TLS_SCHEMA,
         redirect: { description: 'Sends every request to the first listener with `tls`, by 308.', const: 'https' },
+        proxyProtocol: {
+          description:
+            'Addresses and ranges of load balancers whose connections begin with a header of the PROXY protocol, version 1 or 2. From them it is required; from others none is read.',
+          type: 'array',
+          items: { type: 'string', minLength: 1 },
+          minItems: 1,
+        },
       },
       required: ['port'],
       additionalProperties: false,
@@ -125,7 +132,7 @@ export const listen: FileOption<Address> = {
     return host === undefined || host === '' || host === '*' ? { port: parsed } : { port: parsed, host }
   },
   allowed:
-    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, redirect }, or a list of these',
+    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, redirect, proxyProtocol }, or a list of these',
   example: `127.0.0.1:${DEFAULTS.port}`,
   schema: {
     description:

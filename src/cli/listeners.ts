@@ -1,4 +1,6 @@
+import { trustMatcher } from '../headers/trust.ts'
 import type { ClientAuth, ListenCertificate, ListenTls, OptionFault } from '../index.ts'
+import { describeError } from '../runtime/describe-error.ts'
 import { portOf } from '../runtime/port.ts'
 import { fault, isShown, unknown } from './fault.ts'
 import { type Address, listen, ROTATION } from './file-options.ts'
@@ -9,11 +11,12 @@ export interface Listener extends Address {
   readonly tls?: ListenTls
   /** Sends every request to the first listener with `tls`. */
   readonly redirect?: 'https'
+  readonly proxyProtocol?: readonly string[]
 }
 
 /** Most addresses, as `workerThreads()` allows. */
 const MOST = 64
-const KEYS = ['port', 'host', 'tls', 'redirect']
+const KEYS = ['port', 'host', 'tls', 'redirect', 'proxyProtocol']
 const TLS_KEYS = ['cert', 'key', 'certificates', 'minVersion', 'clientAuth', 'reload', 'ticketRotationMs']
 const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
 
@@ -62,7 +65,7 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     return address ?? null
   }
   const before = faults.length
-  const { port, host, tls, redirect } = value as Record<string, unknown>
+  const { port, host, tls, redirect, proxyProtocol } = value as Record<string, unknown>
   refuseUnknown(value, KEYS, path, faults)
   const number = portOf(port)
   if (number === null) {
@@ -79,6 +82,11 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     const allowed = 'tls, or redirect, but not both'
     faults.push(fault(`${path}.redirect`, 'is set beside tls', redirect, allowed, 'https'))
   }
+  const rangeFault = proxyProtocol === undefined ? null : faultOfRanges(proxyProtocol)
+  if (rangeFault !== null) {
+    const allowed = 'a list of addresses and ranges of load balancers'
+    faults.push(fault(`${path}.proxyProtocol`, rangeFault, proxyProtocol, allowed, ['10.0.0.0/8']))
+  }
   const settings = tls === undefined ? undefined : readTls(tls, `${path}.tls`, files, faults)
   if (faults.length > before || number === null) return null
   return {
@@ -86,6 +94,19 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     ...(typeof host === 'string' && host !== '*' && { host }),
     ...(settings !== undefined && { tls: settings }),
     ...(redirect === 'https' && { redirect }),
+    ...(proxyProtocol !== undefined && { proxyProtocol: proxyProtocol as string[] }),
+  }
+}
+
+/** @returns `null` if they can be used. */
+function faultOfRanges(value: unknown): string | null {
+  if (!Array.isArray(value) || value.length === 0 || !value.every((one) => typeof one === 'string'))
+    return isShown(value)
+  try {
+    trustMatcher(value)
+    return null
+  } catch (error) {
+    return `is invalid: ${describeError(error)}`
   }
 }
 

@@ -20,12 +20,13 @@ export async function openListeners(
   listeners: readonly Listener[],
 ): Promise<Opened> {
   const addresses: Opened['addresses'][number][] = []
-  for (const [index, { port, host, tls, redirect }] of listeners.entries()) {
+  for (const [index, { port, host, tls, redirect, proxyProtocol }] of listeners.entries()) {
     if (redirect !== undefined) continue
     addresses[index] = await proxy.listen({
       port,
       ...(host !== undefined && { host }),
       ...(tls !== undefined && { tls }),
+      ...(proxyProtocol !== undefined && { proxyProtocol }),
     })
   }
   // They need the port of the first listener with TLS, which may have been any free one.
@@ -35,11 +36,15 @@ export async function openListeners(
     await Promise.all(redirects.map((one) => one.close()))
   }
   try {
-    for (const [index, { port, host, redirect }] of listeners.entries()) {
+    for (const [index, { port, host, redirect, proxyProtocol }] of listeners.entries()) {
       if (redirect === undefined || secure === undefined) continue
       const redirecting = redirectToHttps(secure.port, options)
       redirects.push(redirecting)
-      const address = await redirecting.listen({ port, ...(host !== undefined && { host }) })
+      const address = await redirecting.listen({
+        port,
+        ...(host !== undefined && { host }),
+        ...(proxyProtocol !== undefined && { proxyProtocol }),
+      })
       addresses[index] = { ...address, redirect: true }
     }
   } catch (error) {

@@ -70,6 +70,10 @@ const BACKEND_ENTRIES = {
     word(['http/1.1', 'h2', 'auto']),
     new Backend(EXAMPLE_URL).endpoint.protocol,
   ),
+  proxyProtocol: optional(
+    "Begins each connection with a header of the PROXY protocol that names the client: `'v1'` or `'v2'`. A connection then carries requests of one client address only, so `pool.maxConnections` is used up sooner. Not with HTTP/2.",
+    word(['v1', 'v2']),
+  ),
   metadata: optional('Data of the application, for balancers and hooks of its own.', metadata),
   tls: optional(
     'TLS settings of an https: backend.',

@@ -66,7 +66,7 @@ function keyOf(input: unknown): unknown {
 function isUnchanged({ init }: Backend, input: unknown): boolean {
   if (!isPlainObject(input)) return isUrl(input, init) && Object.keys(init).length === 1
   if (!isUrl(input.url, init) || input.id !== init.id || input.weight !== init.weight) return false
-  if (input.protocol !== init.protocol) return false
+  if (input.protocol !== init.protocol || input.proxyProtocol !== init.proxyProtocol) return false
   // Compared by identity: it belongs to the application, and may be anything.
   if (input.metadata !== init.metadata) return false
   if (!isSameData(input.tls, init.tls)) return false

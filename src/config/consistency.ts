@@ -67,7 +67,9 @@ function groupFaults({ backends, target }: Options, at: readonly string[]): Opti
       example: EXAMPLE_URL,
     })
   }
+  faults.push(...headerFaults(target, [...at, 'target']))
   if (!Array.isArray(backends)) return faults
+  for (const [index, backend] of backends.entries()) faults.push(...headerFaults(backend, [...at, 'backends', index]))
   const seen = new Map<string, number>()
   for (const [index, backend] of backends.entries()) {
     const id = idOf(backend)
@@ -83,6 +85,24 @@ function groupFaults({ backends, target }: Options, at: readonly string[]): Opti
     })
   }
   return faults
+}
+
+/** A connection of HTTP/2 carries requests of many clients, and the PROXY header names one. */
+function headerFaults(backend: unknown, at: readonly (string | number)[]): OptionFault[] {
+  if (!isPlainObject(backend) || backend.proxyProtocol === undefined) return []
+  const { protocol = 'http/1.1', proxyProtocol } = backend
+  if (protocol === 'http/1.1') return []
+  const message = `cannot be used together with protocol ${show(protocol)}: its connections carry requests of many clients`
+  const allowed = "protocol 'http/1.1', or no proxyProtocol"
+  return [
+    {
+      path: pathOf([...at, 'proxyProtocol']),
+      message,
+      value: proxyProtocol,
+      allowed,
+      example: { url: EXAMPLE_URL, proxyProtocol: 'v2' },
+    },
+  ]
 }
 
 function emptyFaults({ backends, target }: Options, at: readonly string[]): OptionFault[] {

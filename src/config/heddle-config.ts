@@ -41,6 +41,8 @@ export interface ListenerOptions {
     | undefined
   /** Sends every request to the first listener with `tls`, by 308. */
   readonly redirect?: 'https' | undefined
+  /** Addresses and ranges of load balancers whose connections begin with a header of the PROXY protocol, version 1 or 2. */
+  readonly proxyProtocol?: readonly string[] | undefined
 }
 
 /** What a configuration file of the command contains: the options of `createProxy()`, and those of the command itself. */

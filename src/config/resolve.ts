@@ -107,12 +107,13 @@ function resolveGroup(name: string, group: CheckedGroup, parent: ResolvedTimeout
 
 function resolveBackend(input: CheckedBackend): BackendInit {
   if (typeof input === 'string' || input instanceof URL) return Object.freeze({ url: String(input) })
-  const { url, id, weight, protocol, metadata, tls } = input
+  const { url, id, weight, protocol, proxyProtocol, metadata, tls } = input
   return Object.freeze<BackendInit>({
     url: String(url),
     ...(id !== undefined && { id }),
     ...(weight !== undefined && { weight }),
     ...(protocol !== undefined && { protocol }),
+    ...(proxyProtocol !== undefined && { proxyProtocol }),
     ...(metadata !== undefined && { metadata }),
     ...(tls !== undefined && { tls: Object.freeze(withoutUndefined(tls)) }),
   })

@@ -17,13 +17,21 @@ export interface ListenOptions {
   readonly backlog?: number | undefined
   /**
    * Protocols for clients. Default `['http/1.1']`. With `h2`, clients that ask for it over TLS (ALPN) get HTTP/2; in clear text those that
-   * begin with it (prior knowledge, RFC 9113 section 3.3). A `fallback` server gets requests of HTTP/1.1 alone: in HTTP/2 those that no route
-   * matches get 404.
+   * begin with it (prior knowledge, RFC 9113 section 3.3).
    */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
+  /**
+   * Addresses and ranges (as in `trustedProxies`) of load balancers whose connections begin with a header of the PROXY protocol, version 1 or
+   * 2. From these the header is required, within 3 s and before TLS; from others none is read. The client's address and port are
+   * those of the header, for everything: limits, logs, X-Forwarded-For, `trustedProxies`.
+   */
+  readonly proxyProtocol?: readonly string[] | undefined
   /** Serves TLS (`https:`): certificates by name, or options of node's `tls.createServer()`, such as `{ cert, key }`. */
   readonly tls?: ListenTls | TlsOptions | undefined
-  /** An application's server that gets every request that no route matches. It must not listen by itself. */
+  /**
+   * An application's server that gets every request that no route matches, one of HTTP/2 as a connection of HTTP/1.1. It must not listen
+   * by itself.
+   */
   readonly fallback?: Server | undefined
 }
 

@@ -1,6 +1,7 @@
 import type { SecureContextOptions } from 'node:tls'
 import { inspect } from 'node:util'
 import type { ListenOptions, ListenTls } from '../contracts/executor.ts'
+import { trustMatcher } from '../headers/trust.ts'
 import { LONGEST_MS } from '../runtime/clock.ts'
 import { didYouMean } from '../runtime/nearest.ts'
 import { portOf } from '../runtime/port.ts'
@@ -17,6 +18,10 @@ const RULES: Readonly<Record<keyof ListenOptions, Rule>> = {
   path: ['the path of a unix socket', isText],
   backlog: ['a whole number, 1 or more', (value) => Number.isSafeInteger(value) && (value as number) >= 1],
   protocols: ["a list of 'h2' and 'http/1.1', such as ['h2', 'http/1.1']", isProtocols],
+  proxyProtocol: [
+    "a list of addresses and ranges whose connections begin with a PROXY header, such as ['10.0.0.0/8', 'loopback']",
+    isRanges,
+  ],
   tls: ["{ certificates }, or options of node's tls.createServer(), such as { key, cert }", isObject],
   fallback: ['a node:http server', (value) => isObject(value) && typeof value.listenerCount === 'function'],
 }
@@ -120,6 +125,16 @@ function isText(value: unknown): boolean {
 
 function isProtocols(value: unknown): boolean {
   return Array.isArray(value) && value.length > 0 && value.every((one) => one === 'h2' || one === 'http/1.1')
+}
+
+function isRanges(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length === 0 || !value.every((one) => typeof one === 'string')) return false
+  try {
+    trustMatcher(value)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,6 +1,5 @@
 import http from 'node:http'
-import type net from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import net, { type AddressInfo, type Socket } from 'node:net'
 import tls from 'node:tls'
 import type { CheckedListenOptions, ListenAddress } from '../contracts/executor.ts'
 import { type KnownRequest, type RequestLine, recordRefusal } from '../exchange/refusals.ts'
@@ -66,6 +65,8 @@ function lineOf({ method = '-', url = '-', httpVersion }: http.IncomingMessage):
 function limitConnections(server: http.Server, max: number, { logger }: Services): void {
   let open = 0
   server.on('connection', (socket: Socket) => {
+    // A stream of HTTP/2, whose connection has been counted.
+    if (!(socket instanceof net.Socket)) return
     open++
     socket.once('close', () => open--)
     if (open <= max) return

@@ -92,6 +92,7 @@ function isSame(one: BackendInit, other: BackendInit): boolean {
     one.id === other.id &&
     one.weight === other.weight &&
     one.protocol === other.protocol &&
+    one.proxyProtocol === other.proxyProtocol &&
     isSameData(one.metadata, other.metadata) &&
     isSameData(one.tls, other.tls)
   )

@@ -1,8 +1,10 @@
 import http from 'node:http'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import type { HealthCheck, HealthControl } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
 import { isShortage } from '../model/errors.ts'
+import { connect } from '../pools/dial.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { type Complete, complete } from '../runtime/complete.ts'
 import { describeError } from '../runtime/describe-error.ts'
@@ -165,6 +167,11 @@ class Watch {
       // Always a new connection: the probe also checks that the backend accepts connections.
       agent: false,
       ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
+    }
+    if (this.#backend.endpoint.proxyProtocol !== null) {
+      // In place of an agent: the PROXY header comes before TLS. It says that the connection is nobody's.
+      const createConnection = (): Socket => connect(this.#backend.endpoint, { protocols: ['http/1.1'] }, attemptMs)
+      return http.request({ ...request, agent: undefined, createConnection })
     }
     if (!isSecure) return http.request(request)
     return https.request({ ...request, ...(tls as https.RequestOptions), servername })

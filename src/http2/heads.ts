@@ -7,7 +7,7 @@ export interface RequestFields {
   readonly method: string
   /** `:path`. */
   readonly target: string
-  /** `:protocol` of an extended CONNECT (RFC 8441); empty for none. */
+  /** `:protocol` of an extended CONNECT (RFC 8441), in lower case; empty for none. */
   readonly protocol: string
   /** The regular fields, with `host` first. */
   readonly headers: HeaderList
@@ -76,9 +76,19 @@ export function readRequest(block: FieldBlock, isEnd: boolean): RequestFields | 
   if (fields === null || (isEnd && fields.expectedBytes > 0)) return null
   const fault = isPlainConnect
     ? 'the method CONNECT, which is for forward proxies'
-    : (fields.fault ?? schemeFault(scheme as string) ?? targetFault(method, path as string))
+    : (fields.fault ??
+      schemeFault(scheme as string) ??
+      targetFault(method, path as string) ??
+      (protocol !== undefined && fields.expectedBytes >= 0 ? 'a Content-Length, which CONNECT cannot have' : null))
   const { headers, expectedBytes } = fields
-  return { method, target: path ?? authority ?? '', protocol: protocol ?? '', headers, expectedBytes, fault }
+  return {
+    method,
+    target: path ?? authority ?? '',
+    protocol: protocol?.toLowerCase() ?? '',
+    headers,
+    expectedBytes,
+    fault,
+  }
 }
 
 function schemeFault(scheme: string): string | null {

@@ -65,6 +65,10 @@ const FAST_MS = 100
 const MAX_CONTINUATIONS = 8
 /** Streams that are refused one after another. */
 const MAX_REFUSED = 128
+/** WINDOW_UPDATE frames that a DATA frame of ours excuses: one for the stream, one for the connection. */
+const UPDATES_PER_FRAME = 2
+/** The most that are excused at a time: as many as can honestly be on their way. */
+const MAX_EXCUSED = 16_384
 /** A list that exceeds its bound that many times ends the connection. */
 const FAR_TOO_LARGE = 4
 /** Streams that we have reset, whose frames may still be on their way. */
@@ -95,6 +99,8 @@ export class Session implements FrameHandler {
   readonly #waiting = new Set<Http2Stream>()
   readonly #reset = new Int32Array(REMEMBERED)
   #resets = 0
+  /** WINDOW_UPDATE frames that may be small: they answer DATA of ours, which may have been small. */
+  #excused = 0
   #nextId = 1
   /** The last stream that the peer has opened. */
   #lastId = 0
@@ -246,6 +252,7 @@ export class Session implements FrameHandler {
     if (sent === 0) return 0
     stream.sendWindow -= sent
     this.#sendWindow -= sent
+    this.#excused = Math.min(this.#excused + UPDATES_PER_FRAME, MAX_EXCUSED)
     this.#due()
     return sent
   }
@@ -566,13 +573,19 @@ export class Session implements FrameHandler {
       if (this.#isIdle(id)) return CODE.PROTOCOL_ERROR
       const stream = this.#streams.get(id)
       // Section 5.1: it may come for a while after the stream has closed.
-      if (stream === undefined) return this.#charge(COST.small)
+      if (stream === undefined) return this.#chargeUpdate()
       if (grant === 0) return this.#drop(stream, CODE.PROTOCOL_ERROR)
       stream.sendWindow += grant
       if (stream.sendWindow > LARGEST_WINDOW) return this.#drop(stream, CODE.FLOW_CONTROL_ERROR)
       if (this.#waiting.has(stream)) this.#flushStream(stream)
     }
-    return grant < SMALL_UPDATE ? this.#charge(COST.small) : CODE.NO_ERROR
+    return grant < SMALL_UPDATE ? this.#chargeUpdate() : CODE.NO_ERROR
+  }
+
+  #chargeUpdate(): number {
+    if (this.#excused === 0) return this.#charge(COST.small)
+    this.#excused--
+    return CODE.NO_ERROR
   }
 
   /** Whether nobody has opened the stream yet. */

@@ -35,6 +35,11 @@ export interface BackendInit {
    * else HTTP/1.1. Upgrades (WebSocket) always go by HTTP/1.1. Default `'http/1.1'`.
    */
   readonly protocol?: BackendProtocol | undefined
+  /**
+   * Begins each connection with a header of the PROXY protocol that names the client. A connection then carries requests of one client
+   * address only. Not with HTTP/2. Default: none.
+   */
+  readonly proxyProtocol?: 'v1' | 'v2' | undefined
   /** Data of the application; the proxy never reads it. */
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
   /** TLS settings for `https:`. */
@@ -53,6 +58,8 @@ export interface Endpoint {
   readonly servername: string
   readonly tls: BackendTls
   readonly protocol: BackendProtocol
+  /** Version of the PROXY header that its connections begin with; `null`: none. */
+  readonly proxyProtocol: 'v1' | 'v2' | null
 }
 
 /**
@@ -108,6 +115,7 @@ export class Backend {
       servername: description.tls?.servername ?? (isIP(hostname) === 0 ? hostname : ''),
       tls: description.tls ?? {},
       protocol: description.protocol ?? 'http/1.1',
+      proxyProtocol: description.proxyProtocol ?? null,
     }
     this.state = typeof state === 'function' ? state(this) : (state ?? new BackendState())
   }

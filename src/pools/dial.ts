@@ -6,6 +6,7 @@ import { connectError, ProxyError } from '../model/errors.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { longerAttemptMs } from '../runtime/slow-addresses.ts'
+import { withProxyHeader } from './proxy-header.ts'
 
 /** A connection that is being set up. */
 export interface Dialled {
@@ -13,6 +14,8 @@ export interface Dialled {
   readonly onread?: net.OnReadOpts
   /** Protocols to offer by ALPN, the best first. */
   readonly protocols: readonly string[]
+  /** Address of the client, for the PROXY header of a backend that wants one. */
+  readonly client?: string
   /** Our side may continue after the backend has ended its own. */
   readonly allowHalfOpen?: boolean
   /** Time left of the limit on connecting, ms; below 0: the connection is no longer wanted. */
@@ -60,8 +63,13 @@ export function dial(backend: Backend, clock: Clock, dialled: Dialled): void {
   attempt(0)
 }
 
-function connect(endpoint: Endpoint, { onread, protocols, allowHalfOpen }: Dialled, attemptMs: number): net.Socket {
-  const { isSecure, hostname, port, socketPath, servername, tls: settings } = endpoint
+/** Opens a connection, whose first bytes are the PROXY header if the backend wants one. */
+export function connect(
+  endpoint: Endpoint,
+  { onread, protocols, allowHalfOpen, client = '' }: Pick<Dialled, 'onread' | 'protocols' | 'allowHalfOpen' | 'client'>,
+  attemptMs: number,
+): net.Socket {
+  const { isSecure, hostname, port, socketPath, servername, tls: settings, proxyProtocol } = endpoint
   const where = socketPath === null ? { host: hostname, port } : { path: socketPath }
   const options = {
     ...where,
@@ -69,11 +77,34 @@ function connect(endpoint: Endpoint, { onread, protocols, allowHalfOpen }: Diall
     ...(onread !== undefined && { onread }),
     ...(allowHalfOpen === true && { allowHalfOpen }),
   }
-  if (!isSecure) return net.connect(options).setNoDelay(true)
+  if (!isSecure) {
+    const socket = net.connect(options).setNoDelay(true)
+    return proxyProtocol === null ? socket : withProxyHeader(socket, proxyProtocol, client)
+  }
   // `onread` is documented for tls.connect; its type lacks it.
   const session = sessions.get(endpoint)
   const secure = { ...(settings as tls.ConnectionOptions), servername, ALPNProtocols: [...protocols], session }
-  return tls.connect({ ...options, ...secure } as tls.ConnectionOptions).setNoDelay(true)
+  if (proxyProtocol === null) return tls.connect({ ...options, ...secure } as tls.ConnectionOptions).setNoDelay(true)
+  // The header comes before TLS, so the connection below must be ours.
+  const { onread: _, ...plain } = options
+  const tcp = withProxyHeader(net.connect(plain).setNoDelay(true), proxyProtocol, client)
+  const socket = tls.connect({ ...secure, ...(allowHalfOpen === true && { allowHalfOpen }), socket: tcp })
+  tcp.on('error', (error) => socket.destroy(error))
+  socket.on('close', () => tcp.destroy())
+  if (onread !== undefined) readInto(socket, onread)
+  return socket
+}
+
+/** `onread` for a TLS socket on a connection of ours: node leaves the option out then. */
+function readInto(socket: tls.TLSSocket, { buffer, callback }: net.OnReadOpts): void {
+  socket.on('data', (chunk: Buffer) => {
+    for (let i = 0; i < chunk.length; ) {
+      const into = typeof buffer === 'function' ? buffer() : buffer
+      const length = chunk.copy(into, 0, i)
+      i += length
+      if (!callback(length, into)) socket.pause()
+    }
+  })
 }
 
 function setupError(backend: Backend, error: NodeJS.ErrnoException): ProxyError {

@@ -23,7 +23,7 @@ export class Listeners {
   }
 
   /** Creates a server that does not listen yet. */
-  open({ tls, fallback, protocols }: CheckedListenOptions): SocketServer {
+  open({ tls, fallback, protocols, proxyProtocol }: CheckedListenOptions): SocketServer {
     const behind = createListener(this.#core)
     if (fallback === undefined) this.#requests.attach(behind)
     else attachWithFallback(this.#requests, behind, fallback)
@@ -31,6 +31,7 @@ export class Listeners {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
       protocols: protocols ?? ['http/1.1'],
+      proxyProtocol,
       isShared: fallback !== undefined,
     })
     this.#servers.add(server)

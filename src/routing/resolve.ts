@@ -33,6 +33,8 @@ export interface Resolver<R> {
    * @param isHostSet the application has set `Host`, which then overrides the host of an absolute-form target.
    */
   resolve(method: string, target: string, host: string, isHostSet?: boolean): Resolution<R>
+  /** Whether some route takes requests with this method. */
+  takes(method: string): boolean
   /** Reads a path that gets a prefix, so that it stays below the prefix. */
   confine(path: string): PathReading
 }
@@ -73,6 +75,7 @@ export function createResolver<R extends RouteRule>(
       const decoded = fault === null ? null : router.match(method, name, withSlashesDecoded(matched))
       return { route: decoded ?? router.match(method, name, matched), path, host: named, fault }
     },
+    takes: (method) => routes.some(({ methods }) => methods.length === 0 || methods.includes(method)),
     confine: (path) => confinePath(path, encodedSlashes),
   }
 }

@@ -122,7 +122,7 @@ export interface ThreadStart {
   /** The thread waits for the listening socket of another thread. It listens itself only if none comes. */
   readonly adopts: boolean
   /** How to serve, for a proxy created from options. */
-  readonly server: Pick<CheckedListenOptions, 'tls' | 'protocols'>
+  readonly server: Pick<CheckedListenOptions, 'tls' | 'protocols' | 'proxyProtocol'>
   /** Events that the main thread subscribes to. */
   readonly subscriptions: readonly ForwardedEvent[]
   /** Changes made before the thread started. */

@@ -78,7 +78,7 @@ export class ThreadSet {
       slot,
       memory: this.#buffer,
       job: work,
-      server: { tls: listen.tls, protocols: listen.protocols },
+      server: { tls: listen.tls, protocols: listen.protocols, proxyProtocol: listen.proxyProtocol },
       changes: [...changes],
       reportMs: REPORT_MS,
       drainTimeoutMs,

@@ -178,6 +178,25 @@ test('a redirect has the head limit of the configuration', async (t) => {
   assert.match(text, /^HTTP\/1\.1 408 /)
 })
 
+test('proxyProtocol: listeners and redirects read the header of a load balancer', async (t) => {
+  await using backend = await mockBackend([{ body: 'hello' }])
+  const proxyProtocol = ['loopback']
+  const listen = [
+    { ...SECURE, proxyProtocol },
+    { ...REDIRECT, proxyProtocol },
+    { ...LOCAL, proxyProtocol },
+  ]
+  const heddle = start(t, ['--access-log', 'common'], folder(t, { target: backend.url, listen }))
+  const [, redirect, plain] = await urls(heddle)
+  assert.ok(redirect && plain)
+  const request = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+  assert.match(await raw(plain, `PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\n${request}`), /^HTTP\/1\.1 200 OK/)
+  assert.match(await raw(redirect, `PROXY TCP4 192.0.2.8 198.51.100.1 4711 80\r\n${request}`), /^HTTP\/1\.1 308 /)
+  assert.equal(await raw(plain, request), '')
+  await heddle.output(/^192\.0\.2\.7 /m)
+  await heddle.output(/^192\.0\.2\.8 /m)
+})
+
 test('wrong listeners are reported with their places', async (t) => {
   const config = `target: http://a
 listen:
@@ -188,6 +207,8 @@ listen:
   - { port: 81, redirect: https, tls: { crt: a } }
   - 127.0.0.1:9000
   - { port: 9000, host: 127.0.0.1 }
+  - { port: 82, proxyProtocol: yes please }
+  - { port: 83, proxyProtocol: [10.0.0.0/33] }
 `
   const cwd = directory(t, { 'x.yaml': config })
   const { code, stderr } = await run(t, ['check', 'x.yaml'], cwd)
@@ -203,6 +224,8 @@ listen:
     '7:41: listen[4].tls.crt is unknown; did you mean cert?',
     '7:39: listen[4].tls has neither cert nor key',
     '9:5: listen[6] is the same address as listen[5]',
+    '10:32: listen[7].proxyProtocol is "yes please"',
+    '11:32: listen[8].proxyProtocol is invalid: "10.0.0.0/33" is neither an address nor a CIDR range; use 10.0.0.0/8, 2001:db8::/32, 192.0.2.7, loopback, private or unix',
   ]) {
     assert.ok(stderr.includes(`x.yaml:${line}\n`), `${line} in ${stderr}`)
   }

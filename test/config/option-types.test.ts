@@ -77,6 +77,7 @@ const backend = {
   id: undefined,
   weight: undefined,
   protocol: undefined,
+  proxyProtocol: undefined,
   metadata: undefined,
   tls: undefined,
 } satisfies Absent<BackendInit>
@@ -283,6 +284,7 @@ describe('an option that is undefined counts as not given', () => {
       tls: undefined,
       fallback: undefined,
       protocols: undefined,
+      proxyProtocol: undefined,
     }
     await using listening = createProxy(proxy)
     await listening.listen({ ...where, port: 0 } satisfies { [Key in keyof Required<ListenOptions>]: unknown })

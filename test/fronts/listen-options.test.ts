@@ -111,7 +111,7 @@ test('what is no place to listen is refused by name, and not taken for any free 
     [{ host: '127.0.0.1' }, '^listen: port is missing; give '],
     [
       { prot: 8080 },
-      '^listen: prot is unknown; did you mean port\\?; allowed: port, host, path, backlog, protocols, tls, fallback$',
+      '^listen: prot is unknown; did you mean port\\?; allowed: port, host, path, backlog, protocols, proxyProtocol, tls, fallback$',
     ],
     [{ port: 65_536 }, `^listen: port is 65536; ${ports}`],
     [{ port: '80 ' }, `^listen: port is '80 '; ${ports}`],
@@ -131,6 +131,9 @@ test('what is no place to listen is refused by name, and not taken for any free 
     [{ port: 0, tls: { cert: certificate, key: ['key.pem'] } }, '^listen: tls: key is text that is not PEM; if it is'],
     [{ port: 0, tls: { cert: certificate, key: Buffer.from('') } }, '^listen: tls: node cannot use these settings: .'],
     [{ port: 0, protocols: [] }, "^listen: protocols is an object; allowed: a list of 'h2' and 'http/1.1', such as"],
+    [{ port: 0, proxyProtocol: true }, '^listen: proxyProtocol is true; allowed: a list of addresses and ranges'],
+    [{ port: 0, proxyProtocol: [] }, '^listen: proxyProtocol is an object; allowed: a list of addresses'],
+    [{ port: 0, proxyProtocol: ['10.0.0.0/33'] }, '^listen: proxyProtocol is an object; allowed: a list of addresses'],
     [{ port: 0, protocols: ['h3'] }, '^listen: protocols is an object; allowed: a list of'],
     [{ port: 0, fallback: {} }, '^listen: fallback is an object; allowed: a node:http server$'],
     [{ port: 0, fallback: () => {} }, '^listen: fallback is .*; allowed: a node:http server$'],

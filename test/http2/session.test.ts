@@ -554,6 +554,18 @@ describe('floods', () => {
     })
   }
 
+  test('a small WINDOW_UPDATE is no fault if it answers small DATA of ours, for its stream and for the connection', () => {
+    const bench = new Bench()
+    bench.receive(headers(1))
+    const stream = bench.streams[0]?.stream
+    const next = (): readonly Buffer[] => {
+      stream?.write(Buffer.from('message'))
+      return [window(0, 7), window(1, 7)]
+    }
+    assert.equal(taken(bench, next), 3000)
+    assert.ok(taken(bench, () => [window(0, 7)]) <= 1210)
+  })
+
   test('exchanges that end well buy patience', () => {
     const bench = new Bench()
     const next = (i: number): readonly Buffer[] => {

@@ -10,6 +10,7 @@ import {
   type Interceptor as InterceptorOfHeddle,
   type Logger,
   lineWriter,
+  type Proxy,
   type ProxyOptions,
   type RequestHead,
   type ResponseSink,
@@ -60,6 +61,10 @@ export const contract: (ours: Interceptor, handler: Handler) => [InterceptorOfHe
 export function upgrades(app: Express, target: string): void {
   app.use('/api', proxyMiddleware({ target }))
   handleUpgrades(app.listen(8080), app)
+}
+
+export async function balancers(proxy: Proxy, { key, cert }: { key: string; cert: string }): Promise<void> {
+  await proxy.listen({ port: 443, tls: { key, cert }, proxyProtocol: ['10.0.0.0/8'] })
 }
 
 export async function threads(): Promise<void> {

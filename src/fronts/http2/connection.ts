@@ -4,7 +4,7 @@ import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
 import { requestHeaders } from '../../headers/request.ts'
 import { type Output, releaseOutput, writeOutput } from '../../http2/frame-writer.ts'
-import { readRequest } from '../../http2/heads.ts'
+import { type RequestFields, readRequest } from '../../http2/heads.ts'
 import type { FieldBlock } from '../../http2/hpack-decoder.ts'
 import { CODE } from '../../http2/protocol.ts'
 import { MAX_UNREAD_OUTPUT, Session, type SessionHandler } from '../../http2/session.ts'
@@ -13,6 +13,7 @@ import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
+import { Bridge } from './bridge.ts'
 import { Http2Body, Http2Front, type Http2FrontOwner } from './front.ts'
 
 /** The parts that all connections of a server share. */
@@ -22,7 +23,11 @@ export interface Http2ConnectionDeps {
   readonly headMs: number
   /** How long idle connections are kept, ms. */
   readonly keepAliveMs: number
+  /** Requests that match no route are for the server behind this one. */
+  readonly isShared: boolean
   date(): string
+  /** Another server takes a request, as a connection of HTTP/1.1. */
+  onBridge(bridge: Bridge): void
   onClosed(connection: Http2Connection): void
 }
 
@@ -71,6 +76,8 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
       maxStreams: MAX_STREAMS,
       firstWindow: FIRST_WINDOW,
       largestWindow: LARGEST_WINDOW,
+      // Clients take it for a promise. The handshake becomes a GET.
+      connectProtocol: deps.isShared || snapshot.router.takes('GET'),
       now: () => services.clock.now(),
     })
     this.deadline = deps.headMs > 0 ? services.clock.now() + deps.headMs : Number.POSITIVE_INFINITY
@@ -206,6 +213,10 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
 
   onOver(front: Http2Front, isWell: boolean): void {
     this.#deps.core.services.deadlines.remove(front)
+    this.#endExchange(isWell)
+  }
+
+  #endExchange(isWell: boolean): void {
     this.#exchanges--
     if (isWell) this.#session.credit()
     if (this.#exchanges === 0 && this.#state === 'open') this.#becomeIdle()
@@ -232,17 +243,22 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     if (request === null) return stream.reset(CODE.PROTOCOL_ERROR)
     // Also those whose streams are closed: RST_STREAM must not make room for more at once (CVE-2023-44487).
     if (this.#exchanges >= MAX_EXCHANGES) return stream.reset(CODE.REFUSED_STREAM)
-    const { maxRequestsPerConnection, requestTimeoutMs } = snapshot.limits
+    const { requestTimeoutMs } = snapshot.limits
     stream.expectedBytes = request.expectedBytes
-    const { method, headers } = request
+    const { method, headers, protocol } = request
     const read = requestHeaders(headers, method, '2', this.#peer, snapshot.forwarding.requestHeaders, null, !isEnd)
     const fault = block.isTooLarge ? null : (request.fault ?? read.fault)
     const sent = fault === read.fault ? read : { ...read, fault }
+    const isCarried = fault === null && !block.isTooLarge
+    if (isCarried && protocol !== '' && protocol !== 'websocket') return this.#refuseProtocol(stream, request)
+    const found = isCarried && this.#deps.isShared ? snapshot.router.resolve(method, request.target, sent.host) : null
+    if ((isCarried && protocol !== '') || (found !== null && found.route === null)) {
+      return this.#bridge(stream, request, isEnd)
+    }
     const body = isEnd ? null : new Http2Body(request.expectedBytes, sent.expectsContinue, stream)
     const front = new Http2Front(request, body, this.#peer, stream, this)
     stream.sink = front
-    this.#exchanges++
-    if (this.#state === 'open') this.deadline = Number.POSITIVE_INFINITY
+    this.#beginExchange()
     const exchange = new Exchange(core, front, sent, body, null)
     front.connect(exchange)
     if (body !== null && requestTimeoutMs > 0) {
@@ -252,8 +268,39 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     if (block.isTooLarge) {
       const message = `the request has a head of more than ${snapshot.limits.maxHeadBytes} bytes, or too many headers`
       exchange.fail(new ProxyError('ERR_PROXY_HEAD_TOO_LARGE', message))
-    } else exchange.begin()
-    if (++this.#requests === maxRequestsPerConnection) this.retire()
+    } else exchange.begin(found)
+    this.#countRequest()
+  }
+
+  #beginExchange(): void {
+    this.#exchanges++
+    if (this.#state === 'open') this.deadline = Number.POSITIVE_INFINITY
+  }
+
+  #countRequest(): void {
+    if (++this.#requests === this.#deps.core.snapshot.limits.maxRequestsPerConnection) this.retire()
+  }
+
+  /** The server behind serves a request, or a WebSocket (RFC 8441), as it would on a connection of HTTP/1.1. */
+  #bridge(stream: Http2Stream, request: RequestFields, isEnd: boolean): void {
+    const bridge = new Bridge(stream, request, isEnd, this.socket, this.#deps.core.services.clock)
+    stream.sink = bridge
+    this.#beginExchange()
+    bridge.once('close', () => this.#endExchange(bridge.writableFinished))
+    this.#deps.onBridge(bridge)
+    this.#countRequest()
+  }
+
+  /** RFC 8441 section 4 leaves the status to us; RFC 9220 section 3 has 501. */
+  #refuseProtocol(stream: Http2Stream, { method, target, protocol }: RequestFields): void {
+    const message = `the request asks by CONNECT for a protocol other than websocket: ${JSON.stringify(protocol)}`
+    const error = new ProxyError('ERR_PROXY_BAD_REQUEST', message)
+    const line = { method, target, httpVersion: '2.0' }
+    const clientAddress = this.#peer.address
+    const { services } = this.#deps.core
+    recordRefusal(services, { error, clientAddress, request: line, status: 501, responseBytes: 0 })
+    stream.sendHead([':status', '501'], ['date', this.date()], true)
+    stream.reset(CODE.NO_ERROR)
   }
 
   onSettings(isFirst: boolean): void {

@@ -6,7 +6,7 @@ import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { isName, pairs, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
-import type { ResponseHead } from '../../model/message.ts'
+import type { HttpVersion, ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import {
@@ -102,7 +102,7 @@ const { on: nodeOn } = OutgoingMessage.prototype
 export class NodeFront implements Front, Writer {
   readonly method: string
   readonly target: string
-  readonly version: '1.0' | '1.1'
+  readonly version: HttpVersion
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
   /** The async context of the caller that gave us the request. The application's callbacks for the request run in it. */
@@ -163,7 +163,7 @@ export class NodeFront implements Front, Writer {
   }
 
   takesTrailers(bodyBytes: number): boolean {
-    return bodyBytes < 0 && this.version === '1.1'
+    return bodyBytes < 0 && this.version !== '1.0'
   }
 
   inform(head: ResponseHead): void {
@@ -193,7 +193,7 @@ export class NodeFront implements Front, Writer {
     else if (this.isLast && res.hasHeader('connection')) headers.push('Connection', 'close')
     keepApplicationHeaders(res, headers)
     const hasBody = status !== 204 && status !== 304 && mayHaveBody(res, this.method)
-    replaceFraming(res, headers, hasBody && this.version === '1.1')
+    replaceFraming(res, headers, hasBody && this.version !== '1.0')
     writeHead(res, status, reason, headers)
   }
 

@@ -3,6 +3,7 @@ import { editedRequestHeaders } from '../../headers/edited-request.ts'
 import { headerEdits } from '../../headers/edits.ts'
 import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '../../headers/request.ts'
 import { fieldValue, isHost } from '../../http1/fields.ts'
+import type { HttpVersion } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 
 /** The headers of a request that node has read, with the application's changes. */
@@ -15,8 +16,10 @@ export function receivedHeaders(req: IncomingMessage, peer: Peer, policy: Reques
     : editedRequestHeaders(rawHeaders, edits, method, version, peer, policy)
 }
 
-/** @returns `null` for another version than HTTP/1.1 and 1.0. */
-export function versionOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): '1.0' | '1.1' | null {
+/** The client's version of HTTP. @returns `null` for one that nobody reads. */
+export function versionOf({ httpVersionMajor, httpVersionMinor, socket }: IncomingMessage): HttpVersion | null {
+  // A stream of HTTP/2 that node has read as HTTP/1.1.
+  if ((socket as { httpVersion?: HttpVersion }).httpVersion === '2') return '2'
   if (httpVersionMajor !== 1 || httpVersionMinor > 1) return null
   return httpVersionMinor === 0 ? '1.0' : '1.1'
 }

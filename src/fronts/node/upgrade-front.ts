@@ -6,7 +6,7 @@ import type { Front, FrontEvents, TunnelEvents } from '../../exchange/front.ts'
 import { fieldValue, pairs } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
-import type { ResponseHead } from '../../model/message.ts'
+import type { HttpVersion, ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { emitDrain, needsDrain, responseFor, sendOn } from '../node-internals.ts'
@@ -33,7 +33,7 @@ export function releaseUpgrade(stream: Duplex): void {
 export class UpgradeFront implements Front {
   readonly method: string
   readonly target: string
-  readonly version: '1.0' | '1.1'
+  readonly version: HttpVersion
   readonly headers: Readonly<HeaderList>
   readonly peer: Peer
   readonly scope = new AsyncResource('heddle.upgrade', { requireManualDestroy: true })
@@ -129,7 +129,7 @@ export class UpgradeFront implements Front {
   }
 
   takesTrailers(bodyBytes: number): boolean {
-    return bodyBytes < 0 && this.version === '1.1'
+    return bodyBytes < 0 && this.version !== '1.0'
   }
 
   inform(): void {}

@@ -4,6 +4,7 @@ import tls from 'node:tls'
 import type { ListenerTls } from '../../contracts/executor.ts'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
+import { trustMatcher } from '../../headers/trust.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
@@ -12,6 +13,7 @@ import { describeError } from '../../runtime/describe-error.ts'
 import { CertificateTable, noteIdentity } from '../certificates.ts'
 import { Http2Connection, type Http2ConnectionDeps } from '../http2/connection.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
+import { copyRoute, readProxyHeaders } from '../proxy-header.ts'
 import { AddressLimit } from './address-limit.ts'
 import { SocketConnection, type SocketConnectionDeps } from './connection.ts'
 import { RequestReader } from './request-reader.ts'
@@ -26,6 +28,8 @@ export interface SocketServerSettings {
   readonly isShared?: boolean
   /** Protocols for clients. In clear text, HTTP/2 is by prior knowledge (RFC 9113 section 3.3). */
   readonly protocols: readonly ('h2' | 'http/1.1')[]
+  /** Addresses from which connections begin with a PROXY header. */
+  readonly proxyProtocol?: readonly string[] | undefined
 }
 
 /** A server that reads plain requests itself, and gives every other connection to a node:http server behind it. */
@@ -124,7 +128,9 @@ export function createSocketServer(
     core,
     headMs: deps.headMs,
     keepAliveMs: settings.keepAliveMs,
+    isShared: deps.isShared,
     date: () => deps.date(),
+    onBridge: (bridge) => void behind.emit('connection', bridge),
     onClosed: (session) => void sessions.delete(session),
   }
 
@@ -141,14 +147,21 @@ export function createSocketServer(
     if (isGoing) session.retire()
   }
 
+  /** Connections whose PROXY header has not come. */
+  let headerless: ReadonlySet<Socket> = new Set()
+
   function openConnections(): number {
-    return connections.size + sessions.size + others.size + handshakes.size
+    return connections.size + sessions.size + others.size + handshakes.size + headerless.size
   }
 
   function hasRoomFor(socket: Socket): boolean {
+    return hasRoom(socket) && (addresses === null || addresses.takes(socket))
+  }
+
+  function hasRoom(socket: Socket): boolean {
     const { maxConnections } = limits
     const open = openConnections()
-    if (maxConnections === 0 || open < maxConnections) return addresses === null || addresses.takes(socket)
+    if (maxConnections === 0 || open < maxConnections) return true
     const message = `closed a connection: ${open} are open, and limits.maxConnections is ${maxConnections}`
     const error = new ProxyError('ERR_PROXY_CONNECTION_LIMIT', message)
     const clientAddress = peerOf(socket).address
@@ -165,7 +178,9 @@ export function createSocketServer(
   }
 
   function acceptSecure(socket: tls.TLSSocket): void {
-    handshakes.delete(tcpOf(socket))
+    const tcp = tcpOf(socket)
+    handshakes.delete(tcp)
+    copyRoute(tcp, socket)
     socket.allowHalfOpen = true
     if (certificates?.asksClients === true) noteIdentity(socket, certificates.identify(socket))
     begin(socket)
@@ -224,6 +239,20 @@ export function createSocketServer(
       })
   }
 
+  if (settings.proxyProtocol !== undefined) {
+    headerless = readProxyHeaders(server, {
+      clock,
+      isExpected: trustMatcher(settings.proxyProtocol),
+      hasRoom,
+      onFault(socket, fault) {
+        const clientAddress = peerOf(socket).address
+        const message = `closed a connection from ${clientAddress || 'a unix socket'}: ${fault}; proxyProtocol says that it has one`
+        const error = new ProxyError('ERR_PROXY_BAD_REQUEST', message)
+        recordRefusal(services, { error, clientAddress, request: null, status: 0, responseBytes: 0 })
+      },
+    })
+  }
+
   watchConnections(behind)
   for (const event of ['request', 'checkContinue']) {
     if (behind.listenerCount(event) > 0) behind.prependListener(event, noteResponse)
@@ -238,6 +267,7 @@ export function createSocketServer(
     destroyAll(idle.map(({ socket }) => socket))
     for (const session of sessions) if (session.isIdle) session.end()
     destroyAll(handshakes)
+    destroyAll(headerless)
     behind.closeIdleConnections()
   }
 
@@ -258,6 +288,7 @@ export function createSocketServer(
       destroyAll(Array.from(sessions, ({ socket }) => socket))
       destroyAll(others.keys())
       destroyAll(handshakes)
+      destroyAll(headerless)
     },
   }) as SocketServer
 }

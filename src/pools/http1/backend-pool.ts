@@ -47,8 +47,10 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
 
   acquire(exchange: ExchangeView): Lease | Promise<Lease> {
     if (exchange.upgrade === null && !exchange.isRetry) {
-      const idle = this.#takeIdle()
+      const idle = this.#takeIdle(this.#clientOf(exchange))
       if (idle !== null) return this.#lease(idle)
+      // Those of other clients.
+      if (!this.#hasRoom) this.#discard(this.#idle.shift())
     } else if (!this.#hasRoom) this.#discard(this.#idle.shift())
     if (!this.#hasRoom) this.#discardSuspect()
     return this.#wait(exchange)
@@ -137,7 +139,10 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
 
   onIdle(connection: Http1Connection): void {
     for (const waiter of this.#waiters) {
-      const isFit = !waiter.isUpgrade && (!waiter.wantsFresh || !connection.isUsed)
+      const isFit =
+        !waiter.isUpgrade &&
+        (!waiter.wantsFresh || !connection.isUsed) &&
+        connection.client === this.#clientOf(waiter.exchange)
       if (isFit) return waiter.give(this.#lease(connection))
       if (waiter.hasOpening) continue
       this.#discard(connection)
@@ -210,13 +215,24 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
     }
   }
 
-  #takeIdle(): Http1Connection | null {
+  /** Whose requests alone a connection may carry, because its PROXY header names one client; empty: anybody's. */
+  #clientOf(exchange: ExchangeView): string {
+    return this.#backend.endpoint.proxyProtocol === null ? '' : exchange.clientAddress
+  }
+
+  #takeIdle(client: string): Http1Connection | null {
+    const isShared = this.#backend.endpoint.proxyProtocol === null
     for (;;) {
-      const connection = this.#idle.pop()
+      const connection = isShared ? this.#idle.pop() : this.#idleOf(client)
       if (connection === undefined) return null
       if (connection.isUsable && connection.deadline > this.#settings.clock.now()) return connection
       this.#discard(connection)
     }
+  }
+
+  #idleOf(client: string): Http1Connection | undefined {
+    const index = this.#idle.findLastIndex((one) => one.client === client)
+    return index < 0 ? undefined : this.#idle.splice(index, 1)[0]
   }
 
   #lease(connection: Connection): Lease {
@@ -229,12 +245,13 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
   #open(waiter: Waiter): void {
     const { clock, deadlines, scope } = this.#settings
     waiter.hasOpening = true
+    const client = this.#clientOf(waiter.exchange)
     let connection: Connection
     try {
       connection = scope.runInAsyncScope(() =>
         waiter.isUpgrade
-          ? new UpgradeConnection(this.#backend, this, this.#settings)
-          : new Http1Connection(this.#backend, this, this.#settings),
+          ? new UpgradeConnection(this.#backend, client, this, this.#settings)
+          : new Http1Connection(this.#backend, client, this, this.#settings),
       )
     } catch (thrown) {
       // Perhaps an unreadable certificate. The waiter gets the error: the caller may be an event of another connection.

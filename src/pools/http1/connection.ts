@@ -48,6 +48,8 @@ const CHUNK_END = Buffer.from('\r\n')
  */
 export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, Timed, Writer {
   readonly backend: Backend
+  /** Address of the client whose requests alone it carries; empty: anybody's. */
+  readonly client: string
   /** When to give up connecting, or when it has been idle for too long; `Infinity` while leased. */
   deadline = Number.POSITIVE_INFINITY
   index = UNWATCHED
@@ -107,10 +109,12 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
 
   constructor(
     backend: Backend,
+    client: string,
     owner: ConnectionOwner,
     settings: ResponseBounds & { readonly clock: Clock; readonly keepAliveMs: number },
   ) {
     this.backend = backend
+    this.client = client
     this.#clock = settings.clock
     this.#owner = owner
     this.#keepAliveMs = settings.keepAliveMs
@@ -119,6 +123,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     dial(backend, settings.clock, {
       onread: { buffer: () => this.#nextBuffer(), callback: (bytes) => this.#receive(bytes) },
       protocols: ['http/1.1'],
+      client,
       leftMs: () => (this.#failure === null ? this.deadline - this.#clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
       onConnected: (setup) => this.#connected(setup),

@@ -51,6 +51,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
 
   constructor(
     backend: Backend,
+    client: string,
     owner: UpgradeOwner,
     settings: ResponseBounds & { readonly clock: Clock; readonly carry: Carrier },
   ) {
@@ -61,6 +62,7 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     dial(backend, settings.clock, {
       allowHalfOpen: true,
       protocols: ['http/1.1'],
+      client,
       leftMs: () => (this.#failure === null ? this.deadline - settings.clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
       onConnected: (setup) => {

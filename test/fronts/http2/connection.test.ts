@@ -191,17 +191,6 @@ test('a request line that is too long gets 431', async () => {
   assert.equal((await client.ask({ ':path': `/${'l'.repeat(5_000)}` })).status, 431)
 })
 
-test('an extended CONNECT is refused', async () => {
-  await using backend = await mockBackend()
-  await using front = await run({ target: backend.url })
-  await using client = rawClient(front.port)
-  client.send(headers(1, [[':method', 'CONNECT'], ...GET.slice(1), [':protocol', 'websocket']]))
-  const answer = await client.until((one) => one.id === 1)
-  if (answer.type === FRAME.HEADERS) assert.match(client.fields(answer)[1] as string, /^[45]/)
-  else assert.equal(answer.type, FRAME.RST_STREAM)
-  assert.equal(backend.requests.length, 0)
-})
-
 test('requests that are malformed end the connection after a while', async () => {
   await using backend = await mockBackend()
   await using front = await run({ target: backend.url })
