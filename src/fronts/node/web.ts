@@ -105,10 +105,11 @@ function connected(core: Core, { front, headers, body, call }: Received): Exchan
 }
 
 function begin(core: Core, received: Received): void {
-  const { maxRequestsPerConnection } = core.snapshot.limits
+  const { maxRequestsPerConnection, maxConnectionAgeMs } = core.snapshot.limits
   const { front, req } = received
   const exchange = connected(core, received)
   if (isUpgradeNotTaken(req)) front.isLast = true
   if (maxRequestsPerConnection > 0) front.countRequest(maxRequestsPerConnection)
+  if (maxConnectionAgeMs > 0) front.limitAge(core)
   exchange.begin()
 }
