@@ -32,6 +32,9 @@ export interface Address {
   readonly host?: string
 }
 
+/** Protocols that a listener may speak. */
+export const PROTOCOLS = ['h2', 'http/1.1'] as const
+
 const PORT_SCHEMA = { type: 'integer', minimum: 0, maximum: 65535 }
 const PEM_FILE = 'Path of a PEM file, relative to the folder of this file, or the PEM text itself.'
 const LISTENER_SCHEMA = {
@@ -52,6 +55,13 @@ const LISTENER_SCHEMA = {
           },
           required: ['cert', 'key'],
           additionalProperties: false,
+        },
+        protocols: {
+          description:
+            'Protocols for clients. Default: both with `tls`, else `http/1.1` alone. In clear text, `h2` is by prior knowledge.',
+          type: 'array',
+          items: { enum: PROTOCOLS },
+          minItems: 1,
         },
         redirect: { description: 'Sends every request to the first listener with `tls`, by 308.', const: 'https' },
       },
@@ -74,7 +84,7 @@ export const listen: FileOption<Address> = {
     return host === undefined || host === '' || host === '*' ? { port: parsed } : { port: parsed, host }
   },
   allowed:
-    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, redirect }, or a list of these',
+    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, protocols, redirect }, or a list of these',
   example: `127.0.0.1:${DEFAULTS.port}`,
   schema: {
     description:

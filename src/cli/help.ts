@@ -48,6 +48,8 @@ const TOPICS: Readonly<Record<string, string>> = {
   "127.0.0.1:9000"          on this machine only; IPv6 as "[::1]:9000"
   { "port": 443, "tls": { "cert": "site.pem", "key": "site-key.pem" } }
                             https; paths are relative to the folder of the file
+  { "port": 9000, "protocols": ["h2", "http/1.1"] }
+                            HTTP/2 as well, in clear text; https offers both
   { "port": 80, "redirect": "https" }
                             sends each request to the https listener (308)
 

@@ -1,19 +1,21 @@
 import type { OptionFault } from '../index.ts'
 import { portOf } from '../runtime/port.ts'
 import { fault, isShown, unknown } from './fault.ts'
-import { type Address, listen } from './file-options.ts'
+import { type Address, listen, PROTOCOLS } from './file-options.ts'
 import type { PemFiles, TlsSettings } from './pem-files.ts'
 
 /** An address to listen on, checked. */
 export interface Listener extends Address {
   readonly tls?: TlsSettings
+  readonly protocols?: readonly Protocol[]
   /** Sends every request to the first listener with `tls`. */
   readonly redirect?: 'https'
 }
 
 /** Most addresses, as `workerThreads()` allows. */
 const MOST = 64
-const KEYS = ['port', 'host', 'tls', 'redirect']
+const KEYS = ['port', 'host', 'tls', 'protocols', 'redirect']
+type Protocol = (typeof PROTOCOLS)[number]
 const TLS_KEYS = ['cert', 'key']
 const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
 
@@ -62,7 +64,7 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     return address ?? null
   }
   const before = faults.length
-  const { port, host, tls, redirect } = value as Record<string, unknown>
+  const { port, host, tls, protocols, redirect } = value as Record<string, unknown>
   refuseUnknown(value, KEYS, path, faults)
   const number = portOf(port)
   if (number === null) {
@@ -79,12 +81,21 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     const allowed = 'tls, or redirect, but not both'
     faults.push(fault(`${path}.redirect`, 'is set beside tls', redirect, allowed, 'https'))
   }
+  if (protocols !== undefined && !areProtocols(protocols)) {
+    const allowed = "a list of 'h2' and 'http/1.1'"
+    faults.push(fault(`${path}.protocols`, isShown(protocols), protocols, allowed, PROTOCOLS))
+  }
+  if (protocols !== undefined && redirect !== undefined) {
+    const allowed = 'protocols, or redirect, but not both'
+    faults.push(fault(`${path}.protocols`, 'is set beside redirect', protocols, allowed, PROTOCOLS))
+  }
   const settings = tls === undefined ? undefined : readTls(tls, `${path}.tls`, files, faults)
   if (faults.length > before || number === null) return null
   return {
     port: number,
     ...(typeof host === 'string' && host !== '*' && { host }),
     ...(settings !== undefined && { tls: settings }),
+    ...(areProtocols(protocols) && { protocols }),
     ...(redirect === 'https' && { redirect }),
   }
 }
@@ -99,6 +110,10 @@ function readTls(tls: unknown, path: string, files: PemFiles, faults: OptionFaul
   if (cert !== undefined || key !== undefined) return files.read({ cert, key }, path)
   faults.push(fault(path, 'has neither cert nor key', tls, 'an object with cert, key', TLS_EXAMPLE))
   return undefined
+}
+
+function areProtocols(value: unknown): value is readonly Protocol[] {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => PROTOCOLS.includes(one))
 }
 
 function isSameAddress(one: Address, other: Address): boolean {

@@ -20,12 +20,13 @@ export async function openListeners(
   listeners: readonly Listener[],
 ): Promise<Opened> {
   const addresses: Opened['addresses'][number][] = []
-  for (const [index, { port, host, tls, redirect }] of listeners.entries()) {
+  for (const [index, { port, host, tls, protocols, redirect }] of listeners.entries()) {
     if (redirect !== undefined) continue
     addresses[index] = await proxy.listen({
       port,
       ...(host !== undefined && { host }),
       ...(tls !== undefined && { tls: tls as object }),
+      ...(protocols !== undefined && { protocols }),
     })
   }
   // They need the port of the first listener with TLS, which may have been any free one.

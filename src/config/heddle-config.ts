@@ -33,6 +33,8 @@ export interface ListenerOptions {
   readonly host?: string | undefined
   /** Serves `https:`. Paths of PEM files, relative to the folder of the configuration file, or PEM texts. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined
+  /** Protocols for clients. Default: `['h2', 'http/1.1']` with `tls`, else `['http/1.1']`. */
+  readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
   /** Sends every request to the first listener with `tls`, by 308. */
   readonly redirect?: 'https' | undefined
 }

@@ -16,9 +16,9 @@ export interface ListenOptions {
    */
   readonly backlog?: number | undefined
   /**
-   * Protocols for clients. Default `['http/1.1']`. With `h2`, clients that ask for it over TLS (ALPN) get HTTP/2; in clear text those that
-   * begin with it (prior knowledge, RFC 9113 section 3.3). A `fallback` server gets requests of HTTP/1.1 alone: in HTTP/2 those that no route
-   * matches get 404.
+   * Protocols for clients. Default: `['h2', 'http/1.1']` with `tls`, without a `fallback`; else `['http/1.1']`. With `h2`, clients that ask for it
+   * over TLS (ALPN) get HTTP/2; in clear text those that begin with it (prior knowledge, RFC 9113 section 3.3). A `fallback` server gets requests of
+   * HTTP/1.1 alone: in HTTP/2 those that no route matches get 404.
    */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
   /** Serves TLS (`https:`): the certificate, its key, and other options of node's `tls.createServer()`. */

@@ -29,7 +29,8 @@ export class Listeners {
     const server = createSocketServer(this.#core, this.#requests.peerOf, behind, {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
-      protocols: protocols ?? ['http/1.1'],
+      // Of HTTP/2, an application's server behind gets nothing.
+      protocols: protocols ?? (tls !== undefined && fallback === undefined ? ['h2', 'http/1.1'] : ['http/1.1']),
       isShared: fallback !== undefined,
     })
     this.#servers.add(server)

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
+import { curl, withoutCurl } from '../support/curl.ts'
 import { without } from '../threads/threaded.ts'
 import { directory, type Running, run, start } from './command.ts'
 
@@ -178,6 +179,24 @@ test('a redirect has the head limit of the configuration', async (t) => {
   assert.match(text, /^HTTP\/1\.1 408 /)
 })
 
+test('https offers HTTP/2 and HTTP/1.1; protocols says otherwise', { skip: withoutCurl }, async (t) => {
+  await using backend = await mockBackend()
+  const listen = [SECURE, { ...SECURE, protocols: ['http/1.1'] }, { ...LOCAL, protocols: ['h2'] }]
+  const heddle = start(t, [], folder(t, { target: backend.url, listen }))
+  const [both, old, clear] = await urls(heddle)
+  assert.ok(both && old && clear)
+  const version = '%{http_version} %{http_code}'
+  for (const [url, args, expected] of [
+    [both, ['--insecure'], '2 200'],
+    [both, ['--insecure', '--http1.1'], '1.1 200'],
+    [old, ['--insecure'], '1.1 200'],
+    [clear, ['--http2-prior-knowledge'], '2 200'],
+  ] as const) {
+    const { stdout } = await curl(['--output', '/dev/null', '--write-out', version, ...args, url.href])
+    assert.equal(String(stdout), expected)
+  }
+})
+
 test('wrong listeners are reported with their places', async (t) => {
   const config = `target: http://a
 listen:
@@ -188,6 +207,8 @@ listen:
   - { port: 81, redirect: https, tls: { crt: a } }
   - 127.0.0.1:9000
   - { port: 9000, host: 127.0.0.1 }
+  - { port: 9001, protocols: [h3] }
+  - { port: 9002, protocols: [h2], redirect: https }
 `
   const cwd = directory(t, { 'x.yaml': config })
   const { code, stderr } = await run(t, ['check', 'x.yaml'], cwd)
@@ -203,6 +224,8 @@ listen:
     '7:41: listen[4].tls.crt is unknown; did you mean cert?',
     '7:39: listen[4].tls has neither cert nor key',
     '9:5: listen[6] is the same address as listen[5]',
+    '10:30: listen[7].protocols is a list',
+    '11:30: listen[8].protocols is set beside redirect',
   ]) {
     assert.ok(stderr.includes(`x.yaml:${line}\n`), `${line} in ${stderr}`)
   }

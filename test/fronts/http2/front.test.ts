@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import http from 'node:http'
 import http2 from 'node:http2'
 import { describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
@@ -290,7 +291,7 @@ describe('HTTP/2 over TLS', () => {
   test('it is offered by ALPN, and HTTP/1.1 beside it', async () => {
     await using backend = await mockBackend()
     const proxy = createProxy({ target: backend.url })
-    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, tls, protocols: ['h2', 'http/1.1'] })
+    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, tls })
     for (const [offered, chosen] of [
       [['h2', 'http/1.1'], 'h2'],
       [['http/1.1'], 'http/1.1'],
@@ -306,6 +307,22 @@ describe('HTTP/2 over TLS', () => {
     assert.equal((await client.ask({ ':path': '/a', ':method': 'POST' }, large)).body, 'POST /a')
     assert.equal((await backend.nextRequest()).header('x-forwarded-proto'), 'https')
     await proxy.close()
+  })
+
+  test('not by default before an application, which would get none of its requests', async () => {
+    await using backend = await mockBackend()
+    const application = http.createServer((_req, res) => res.end('application'))
+    const routes = [{ path: '/api' }]
+    await using front = await run({ target: backend.url, routes }, { tls, protocols: undefined, fallback: application })
+    const socket = connectTls({
+      port: front.port,
+      host: '127.0.0.1',
+      ca: certificate,
+      ALPNProtocols: ['h2', 'http/1.1'],
+    })
+    await once(socket, 'secureConnect')
+    assert.equal(socket.alpnProtocol, 'http/1.1')
+    socket.destroy()
   })
 
   test('with threads', async () => {
