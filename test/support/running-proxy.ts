@@ -10,6 +10,7 @@ import {
   type ProxyOptions,
 } from '../../src/index.ts'
 import { certificate, key } from './certificates.ts'
+import { http2Gateway } from './http2-gateway.ts'
 
 /** A proxy that listens, and all that it tells. */
 export interface RunningProxy extends AsyncDisposable {
@@ -81,6 +82,28 @@ export const FRONTS: readonly WayIn[] = [
     isOurs: false,
   },
 ]
+
+/** Listens for HTTP/2 alone, behind a gateway for tests that speak HTTP/1.1. */
+export async function runHttp2(options: ProxyOptions): Promise<RunningProxy> {
+  const proxy = makeProxy(options)
+  const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', protocols: ['h2'] })
+  const gateway = await http2Gateway(port)
+  return watch(proxy, gateway.port, async () => {
+    await gateway[Symbol.asyncDispose]()
+    await proxy.close()
+  })
+}
+
+/** HTTP/2. */
+export const HTTP2: WayIn = { name: 'HTTP/2', run: runHttp2, isOurs: true }
+
+/** {@link FRONTS}, and HTTP/2: for what does not depend on the version. */
+export const ALL_FRONTS: readonly WayIn[] = [...FRONTS, HTTP2]
+
+/** `skip` of a test that means nothing in HTTP/2. @param name of the way in. @param why it means nothing. */
+export function inHttp2(name: string, why: string): string | false {
+  return name === HTTP2.name ? why : false
+}
 
 /** The same two over TLS, with the certificate of ./certificates.ts. */
 export const SECURE_FRONTS: readonly Pick<WayIn, 'name' | 'run'>[] = [
