@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
 import Koa from 'koa'
 import { proxyMiddleware } from '../../src/adapters/koa.ts'
-import { createProxy, type ExchangeRecord, type Proxy, type ProxyOptions } from '../../src/index.ts'
+import { createProxy, type ExchangeRecord, type Interceptor, type Proxy, type ProxyOptions } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import * as misbehaviour from '../../src/testing/misbehaviour.ts'
 import { frame, headers } from '../http2/wire.ts'
@@ -152,6 +152,33 @@ describe("an application's own node:http2 server", () => {
     const { status, body } = await client.ask({ ':method': 'POST', ':path': '/' }, Buffer.alloc(8 * MIB))
     assert.deepEqual([status, body], [413, 'too large'])
     assert.equal((await front.nextRecord()).outcome, 'answered')
+  })
+
+  test('a client whose upload is not wanted any more is told', async () => {
+    await using backend = await mockBackend(misbehaviour.answerWithoutReading)
+    await using front = await run({ target: backend.url })
+    await using client = http2Client(front.port)
+    const stream = client.session.request({ ':method': 'POST', ':path': '/' }, { endStream: false })
+    stream.write('part')
+    let got = ''
+    stream.setEncoding('utf8').on('data', (part) => {
+      got += part
+    })
+    await once(stream, 'close')
+    assert.deepEqual([got, stream.rstCode], ['too large', 0])
+  })
+
+  test('an interceptor that fails at the end of a body: the response is cut', async () => {
+    await using backend = await mockBackend(() => {})
+    const wrap: Interceptor['wrap'] = () => async (_exchange, _request, _body, sink) => {
+      sink.onHead({ status: 200, reason: '', headers: [], bodyBytes: -1 }, { resume() {}, retain() {} })
+      sink.onData(Buffer.from('all of it'))
+      sink.onEnd(null)
+      throw new Error('oops')
+    }
+    await using front = await run({ target: backend.url, routes: [{ interceptors: [{ name: 'mine', wrap }] }] })
+    await using client = http2Client(front.port)
+    assert.equal((await client.ask({ ':path': '/' })).code, 2)
   })
 
   test('errors of the proxy, and a fault of the client', async () => {

@@ -1,4 +1,5 @@
 import http from 'node:http'
+import http2 from 'node:http2'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import {
@@ -97,12 +98,28 @@ export async function runHttp2(options: ProxyOptions): Promise<RunningProxy> {
 /** HTTP/2. */
 export const HTTP2: WayIn = { name: 'HTTP/2', run: runHttp2, isOurs: true }
 
+/** An application's own node:http2 server, behind the same gateway. */
+export const HTTP2_COMPAT: WayIn = {
+  name: 'HTTP/2, proxy.web',
+  async run(options) {
+    const proxy = makeProxy(options)
+    const server = http2.createServer(proxy.web as never)
+    const gateway = await http2Gateway(await listening(server as unknown as HttpServer))
+    return watch(proxy, gateway.port, async () => {
+      await gateway[Symbol.asyncDispose]()
+      server.close()
+      await proxy.close()
+    })
+  },
+  isOurs: false,
+}
+
 /** {@link FRONTS}, and HTTP/2: for what does not depend on the version. */
 export const ALL_FRONTS: readonly WayIn[] = [...FRONTS, HTTP2]
 
 /** `skip` of a test that means nothing in HTTP/2. @param name of the way in. @param why it means nothing. */
 export function inHttp2(name: string, why: string): string | false {
-  return name === HTTP2.name ? why : false
+  return name.startsWith(HTTP2.name) ? why : false
 }
 
 /** The same two over TLS, with the certificate of ./certificates.ts. */

@@ -8,6 +8,7 @@ import { CODE } from '../../http2/protocol.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
+import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import { keepApplicationHeaders } from './application-headers.ts'
 
 /** No destroy hook: it would cost more than everything else. */
@@ -17,7 +18,7 @@ const SCOPE = { requireManualDestroy: true }
  * The client's side of an exchange on `Http2ServerRequest` and `Http2ServerResponse`: a stream of an application's node:http2 server. It writes by
  * the methods of the response, which middleware may have wrapped.
  */
-export class Http2CompatFront implements Front {
+export class Http2CompatFront implements Front, Writer {
   readonly method: string
   readonly target: string
   readonly version = '2'
@@ -38,6 +39,7 @@ export class Http2CompatFront implements Front {
   #isOver = false
   /** The exchange has been told of the end. */
   #isTold = false
+  #hasTrailers = false
   #awaitsDrain = false
   /** Bytes that Content-Length still promises; -1 if there is none. */
   #left = -1
@@ -64,6 +66,8 @@ export class Http2CompatFront implements Front {
     const stream = this.#stream
     stream.once('finish', () => this.#onFinish())
     stream.once('close', () => this.#tell(false))
+    // Trailers leave after 'finish'.
+    stream.once('wantTrailers', () => setImmediate(() => this.#stopUpload()))
     this.#res.on('drain', () => this.#drained())
   }
 
@@ -133,9 +137,20 @@ export class Http2CompatFront implements Front {
     if (this.#isOver) return
     if (this.#left > 0) return this.abort()
     this.#isOver = true
+    this.#hasTrailers = trailers !== null
     if (trailers !== null) this.#res.addTrailers(grouped(fieldsOf(trailers)) as Record<string, string>)
-    // Its head, if it has not been sent, ends the stream.
-    this.#res.end()
+    // Until the end of the turn it can still turn out that the response is not whole.
+    addToWriteBatch(this)
+  }
+
+  /** The response is complete. If its head has not been sent, it ends the stream. */
+  writeOut(): void {
+    this.scope.runInAsyncScope(() => this.#res.end())
+  }
+
+  onWriteThrew(thrown: unknown): void {
+    this.#events?.onFrontThrew(thrown)
+    this.abort()
   }
 
   abort(): void {
@@ -148,6 +163,14 @@ export class Http2CompatFront implements Front {
   #onFinish(): void {
     const stream = this.#stream
     this.#tell(this.#isOver && !stream.aborted && (stream.rstCode ?? 0) === CODE.NO_ERROR)
+    setImmediate(() => this.#stopUpload())
+  }
+
+  /** RFC 9113 section 8.1: the client need not send the rest of its request. Only after the whole response has left. */
+  #stopUpload(): void {
+    const stream = this.#stream
+    const hasLeft = stream.writableFinished && (!this.#hasTrailers || stream.sentTrailers !== undefined)
+    if (hasLeft && !stream.closed && !this.isRequestComplete) stream.close(CODE.NO_ERROR)
   }
 
   #tell(isWell: boolean): void {
