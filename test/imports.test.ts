@@ -60,7 +60,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   exchange: [...PURE, 'routing', 'groups'],
   // listen() joins a node:http server and a socket server, which know nothing of each other.
   fronts: [...EXCHANGE, 'fronts/node', 'fronts/socket'],
-  'fronts/node': [...EXCHANGE, 'fronts', 'fronts/tunnel'],
+  'fronts/node': [...EXCHANGE, 'http2', 'fronts', 'fronts/tunnel'],
   'fronts/http2': [...EXCHANGE, 'http2', 'fronts'],
   'fronts/socket': [...EXCHANGE, 'fronts', 'fronts/http2', 'fronts/tunnel'],
   'fronts/tunnel': [...BASE, 'exchange'],
@@ -107,7 +107,8 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'cli/demo-backend.ts',
     'compat', // its listen() gives listeners node's requests and responses
   ],
-  'node:http2': ['compat'],
+  // In fronts for its types alone.
+  'node:http2': ['compat', 'fronts/node'],
   'node:https': [...POOLS, ...FRONTS, 'health-checks', 'interceptors/auth-service.ts', 'worker.ts'],
   'node:worker_threads': ['threads', 'worker.ts'],
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],

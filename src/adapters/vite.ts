@@ -20,31 +20,11 @@ export function proxyPlugin(given: ProxyMiddlewareOptions): Plugin {
     // The hook is called after Vite's checks, and before anything else of Vite's is added.
     middlewares.use(handle)
     if (httpServer === null) return
-    if (!speaksHttp1(httpServer)) config.logger.warn(HTTP2, { timestamp: true })
     // Through Vite's checks, too. Its own listener responds at once to what is for it, which is then left alone.
     handleUpgrades(httpServer as HttpServer, middlewares)
     if (options.proxy === undefined) httpServer.once('close', () => void proxy.close())
   }
   return { name: 'heddle', configureServer: listen, configurePreviewServer: listen }
-}
-
-const HTTP2 =
-  '[heddle] the server speaks HTTP/2, which the proxy does not: requests to it get 400; turn off https in the configuration of Vite'
-
-/** The list of protocols as TLS has it: each after its length. */
-const HTTP1_ALONE = '\x08http/1.1'
-
-/**
- * Makes Vite's https server, which offers HTTP/2 and HTTP/1.1, offer HTTP/1.1 alone. `server.ALPNProtocols` is what lib/_tls_wrap.js gives
- * each connection; node documents the option only. Read in 22.12.0 and 26.10.0.
- * @returns whether the server now speaks HTTP/1.1 alone. Without that property: `false`.
- */
-function speaksHttp1(httpServer: object): boolean {
-  const server = httpServer as { ALPNProtocols?: unknown }
-  if (!('updateSettings' in server)) return true
-  if (!(server.ALPNProtocols instanceof Uint8Array)) return false
-  server.ALPNProtocols = Buffer.from(HTTP1_ALONE)
-  return true
 }
 
 function loggerOf(vite: ViteLogger): Logger {

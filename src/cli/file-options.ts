@@ -33,6 +33,9 @@ export interface Address {
   readonly host?: string
 }
 
+/** Protocols that a listener may speak. */
+export const PROTOCOLS = ['h2', 'http/1.1'] as const
+
 const PORT_SCHEMA = { type: 'integer', minimum: 0, maximum: 65535 }
 const PEM_FILE = 'Path of a PEM file, relative to the folder of this file, or the PEM text itself.'
 /** Bounds of `ticketRotationMs`. */
@@ -104,6 +107,13 @@ const LISTENER_SCHEMA = {
         port: { description: 'Port; 0: any free one.', ...PORT_SCHEMA },
         host: { description: 'Address to listen on. Default: all.', type: 'string', minLength: 1 },
         tls: TLS_SCHEMA,
+        protocols: {
+          description:
+            'Protocols for clients. Default: both with `tls`, else `http/1.1` alone. In clear text, `h2` is by prior knowledge.',
+          type: 'array',
+          items: { enum: PROTOCOLS },
+          minItems: 1,
+        },
         redirect: { description: 'Sends every request to the first listener with `tls`, by 308.', const: 'https' },
         proxyProtocol: {
           description:
@@ -132,7 +142,7 @@ export const listen: FileOption<Address> = {
     return host === undefined || host === '' || host === '*' ? { port: parsed } : { port: parsed, host }
   },
   allowed:
-    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, redirect, proxyProtocol }, or a list of these',
+    'a port from 0 (any free one) to 65535, or HOST:PORT, with an IPv6 address in brackets, or { port, host, tls, protocols, redirect, proxyProtocol }, or a list of these',
   example: `127.0.0.1:${DEFAULTS.port}`,
   schema: {
     description:

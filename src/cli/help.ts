@@ -52,6 +52,8 @@ const TOPICS: Readonly<Record<string, string>> = {
   { "port": 443, "tls": { "certificates": [{ "cert": ..., "key": ... }, ...] } }
                             https with several names; further options of tls:
                             minVersion, clientAuth, reload, ticketRotationMs
+  { "port": 9000, "protocols": ["h2", "http/1.1"] }
+                            HTTP/2 as well, in clear text; https offers both
   { "port": 80, "redirect": "https" }
                             sends each request to the https listener (308)
 

@@ -3,12 +3,13 @@ import type { ClientAuth, ListenCertificate, ListenTls, OptionFault } from '../i
 import { describeError } from '../runtime/describe-error.ts'
 import { portOf } from '../runtime/port.ts'
 import { fault, isShown, unknown } from './fault.ts'
-import { type Address, listen, ROTATION } from './file-options.ts'
+import { type Address, listen, PROTOCOLS, ROTATION } from './file-options.ts'
 import type { PemFiles } from './pem-files.ts'
 
 /** An address to listen on, checked. */
 export interface Listener extends Address {
   readonly tls?: ListenTls
+  readonly protocols?: readonly Protocol[]
   /** Sends every request to the first listener with `tls`. */
   readonly redirect?: 'https'
   readonly proxyProtocol?: readonly string[]
@@ -16,7 +17,8 @@ export interface Listener extends Address {
 
 /** Most addresses, as `workerThreads()` allows. */
 const MOST = 64
-const KEYS = ['port', 'host', 'tls', 'redirect', 'proxyProtocol']
+const KEYS = ['port', 'host', 'tls', 'protocols', 'redirect', 'proxyProtocol']
+type Protocol = (typeof PROTOCOLS)[number]
 const TLS_KEYS = ['cert', 'key', 'certificates', 'minVersion', 'clientAuth', 'reload', 'ticketRotationMs']
 const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
 
@@ -65,7 +67,7 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     return address ?? null
   }
   const before = faults.length
-  const { port, host, tls, redirect, proxyProtocol } = value as Record<string, unknown>
+  const { port, host, tls, protocols, redirect, proxyProtocol } = value as Record<string, unknown>
   refuseUnknown(value, KEYS, path, faults)
   const number = portOf(port)
   if (number === null) {
@@ -87,12 +89,21 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
     const allowed = 'a list of addresses and ranges of load balancers'
     faults.push(fault(`${path}.proxyProtocol`, rangeFault, proxyProtocol, allowed, ['10.0.0.0/8']))
   }
+  if (protocols !== undefined && !areProtocols(protocols)) {
+    const allowed = "a list of 'h2' and 'http/1.1'"
+    faults.push(fault(`${path}.protocols`, isShown(protocols), protocols, allowed, PROTOCOLS))
+  }
+  if (protocols !== undefined && redirect !== undefined) {
+    const allowed = 'protocols, or redirect, but not both'
+    faults.push(fault(`${path}.protocols`, 'is set beside redirect', protocols, allowed, PROTOCOLS))
+  }
   const settings = tls === undefined ? undefined : readTls(tls, `${path}.tls`, files, faults)
   if (faults.length > before || number === null) return null
   return {
     port: number,
     ...(typeof host === 'string' && host !== '*' && { host }),
     ...(settings !== undefined && { tls: settings }),
+    ...(areProtocols(protocols) && { protocols }),
     ...(redirect === 'https' && { redirect }),
     ...(proxyProtocol !== undefined && { proxyProtocol: proxyProtocol as string[] }),
   }
@@ -200,6 +211,10 @@ function isRotation(value: unknown): boolean {
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function areProtocols(value: unknown): value is readonly Protocol[] {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => PROTOCOLS.includes(one))
 }
 
 function isSameAddress(one: Address, other: Address): boolean {

@@ -20,12 +20,13 @@ export async function openListeners(
   listeners: readonly Listener[],
 ): Promise<Opened> {
   const addresses: Opened['addresses'][number][] = []
-  for (const [index, { port, host, tls, redirect, proxyProtocol }] of listeners.entries()) {
+  for (const [index, { port, host, tls, protocols, redirect, proxyProtocol }] of listeners.entries()) {
     if (redirect !== undefined) continue
     addresses[index] = await proxy.listen({
       port,
       ...(host !== undefined && { host }),
       ...(tls !== undefined && { tls }),
+      ...(protocols !== undefined && { protocols }),
       ...(proxyProtocol !== undefined && { proxyProtocol }),
     })
   }

@@ -39,6 +39,8 @@ export interface ListenerOptions {
   readonly tls?:
     | ((Omit<ListenTls, 'certificates'> & { readonly cert: string; readonly key: string }) | ListenTls)
     | undefined
+  /** Protocols for clients. Default: `['h2', 'http/1.1']` with `tls`, else `['http/1.1']`. */
+  readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined
   /** Sends every request to the first listener with `tls`, by 308. */
   readonly redirect?: 'https' | undefined
   /** Addresses and ranges of load balancers whose connections begin with a header of the PROXY protocol, version 1 or 2. */

@@ -203,6 +203,12 @@ export interface LimitOptions {
   /** Requests that one client connection may carry; the last response announces the end. Default 0: no limit. */
   maxRequestsPerConnection?: number | undefined
   /**
+   * How old a client connection may become, ms, give or take a tenth: the next response announces the end; in HTTP/2 the connection is told at
+   * once (GOAWAY), and its streams finish. Clients then connect anew, to other threads or machines: without it, the one connection of a
+   * gateway or a gRPC channel stays where it is. Default 0: any age.
+   */
+  maxConnectionAgeMs?: number | undefined
+  /**
    * Time for a complete request head to arrive, ms; 408 after it. `listen()` only. Default 60000. `0` disables the
    * limit, which also leaves slow-head attacks unchecked.
    */
@@ -225,6 +231,26 @@ export interface LimitOptions {
    * `timeouts.total`. Kestrel's default (MinResponseDataRate) is 240, with the same grace.
    */
   minReadBytesPerSecond?: number | undefined
+  /** Limits for each connection of HTTP/2. `listen()` only. */
+  http2?: Http2LimitOptions | undefined
+}
+
+/** Limits for each client connection of HTTP/2, of listeners of the proxy's own. */
+export interface Http2LimitOptions {
+  /** Streams that a client may have open at a time, from 1; one more is refused (REFUSED_STREAM), 128 in a row end the connection. Default 128. */
+  maxStreams?: number | undefined
+  /**
+   * Flow-control window of a connection, and the largest one of a stream, bytes. An upload gets at most this much for each round trip, and the streams of
+   * a connection together leave at most twice as much unread in the proxy. Windows of streams begin with 65535 bytes, and grow while they are emptied
+   * fast. Default 1048576.
+   */
+  windowBytes?: number | undefined
+  /**
+   * Points that a client may lose for what a flood consists of; then its connection ends (GOAWAY, ENHANCE_YOUR_CALM). A request that it resets costs 1, one
+   * that must be reset for its fault 2, PING, SETTINGS and empty DATA 1, other small frames a quarter. A sixth of the points comes back each second, and one
+   * for each exchange that ends well. Raise it for clients that give up many requests. Default 300.
+   */
+  maxDemerits?: number | undefined
 }
 
 /** Forwarding headers that are accepted from every client, not only from trusted proxies. */

@@ -47,11 +47,15 @@ export const LIMIT_DEFAULTS = Object.freeze({
   maxConnectionsPerAddress: 0,
   halfClose: 'respond',
   maxRequestsPerConnection: 0,
+  maxConnectionAgeMs: 0,
   headTimeoutMs: 60_000,
   requestTimeoutMs: 0,
   minBodyBytesPerSecond: 0,
   minReadBytesPerSecond: 0,
 })
+
+/** The defaults of `limits.http2`. */
+export const HTTP2_LIMIT_DEFAULTS = Object.freeze({ maxStreams: 128, windowBytes: 1_048_576, maxDemerits: 300 })
 
 const DRAIN_TIMEOUT_MS = 10_000
 
@@ -232,6 +236,11 @@ export const proxySchema = closed(
             whole(' of requests (0: any)', 0, 2 ** 30, 1000),
             LIMIT_DEFAULTS.maxRequestsPerConnection,
           ),
+          maxConnectionAgeMs: withDefault(
+            'Age of a client connection, ms, give or take a tenth; the next response ends it (HTTP/2: GOAWAY at once). Clients then spread anew over threads and machines.',
+            millis('0: any', 600_000),
+            LIMIT_DEFAULTS.maxConnectionAgeMs,
+          ),
           headTimeoutMs: withDefault(
             'For a whole request head to arrive, ms; 408 after it (HTTP/2: the connection ends). 0 also leaves slow-head attacks unchecked. `listen()` only.',
             millis('0: off', 10_000),
@@ -251,6 +260,29 @@ export const proxySchema = closed(
             'Bytes a second that a client must read of a response that the proxy has for it, after 5 s of grace; below, the response is truncated. 240 keeps slow readers from holding connections to backends.',
             whole(' of bytes a second (0: any)', 0, 2 ** 30, 240),
             LIMIT_DEFAULTS.minReadBytesPerSecond,
+          ),
+          http2: optional(
+            'Limits for each connection of HTTP/2. `listen()` only.',
+            closed(
+              {
+                maxStreams: withDefault(
+                  'Streams that a client may have open at a time; one more is refused (REFUSED_STREAM).',
+                  whole(' of streams', 1, 10_000, 256),
+                  HTTP2_LIMIT_DEFAULTS.maxStreams,
+                ),
+                windowBytes: withDefault(
+                  'Window of a connection, and the largest one of a stream, bytes: an upload gets at most this much for each round trip, and a client leaves at most twice as much unread in the proxy.',
+                  whole(' of bytes', 65_535, 2 ** 30, 4_194_304),
+                  HTTP2_LIMIT_DEFAULTS.windowBytes,
+                ),
+                maxDemerits: withDefault(
+                  'Points that a client may lose for what a flood consists of (a reset 1, a fault 2, PING 1, ...) before its connection ends; a sixth comes back each second.',
+                  whole(' of points', 10, 1_000_000, 1000),
+                  HTTP2_LIMIT_DEFAULTS.maxDemerits,
+                ),
+              },
+              { example: { maxStreams: 256 } },
+            ),
           ),
         },
         {

@@ -24,7 +24,7 @@ import type { CheckedGroup } from './group-schema.ts'
 import { buildInterceptor } from './interceptor-schema.ts'
 import type { ProxyOptions, ResolvedGroup, ResolvedOptions, ResolvedRoute, ResolvedTimeouts } from './options.ts'
 import { OptionsError } from './options-error.ts'
-import { type CheckedOptions, LIMIT_DEFAULTS, proxySchema } from './proxy-schema.ts'
+import { type CheckedOptions, HTTP2_LIMIT_DEFAULTS, LIMIT_DEFAULTS, proxySchema } from './proxy-schema.ts'
 import type { CheckedRoute } from './route-schema.ts'
 import { faultsOf } from './rules.ts'
 import { type CheckedTimeouts, TIMEOUT_DEFAULTS } from './timeouts-schema.ts'
@@ -66,7 +66,11 @@ export function resolveOptions(input: ProxyOptions, running?: Clock): ResolvedOp
     hostHeader: options.hostHeader,
     via: options.via,
     timeouts,
-    limits: Object.freeze({ ...LIMIT_DEFAULTS, ...options.limits }),
+    limits: Object.freeze({
+      ...LIMIT_DEFAULTS,
+      ...options.limits,
+      http2: Object.freeze({ ...HTTP2_LIMIT_DEFAULTS, ...options.limits?.http2 }),
+    }),
     drainTimeoutMs,
     executor: executor ?? inline(),
     clock,

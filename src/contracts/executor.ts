@@ -16,7 +16,7 @@ export interface ListenOptions {
    */
   readonly backlog?: number | undefined
   /**
-   * Protocols for clients. Default `['http/1.1']`. With `h2`, clients that ask for it over TLS (ALPN) get HTTP/2; in clear text those that
+   * Protocols for clients. Default: `['h2', 'http/1.1']` with `tls`, else `['http/1.1']`. With `h2`, clients that ask for it over TLS (ALPN) get HTTP/2; in clear text those that
    * begin with it (prior knowledge, RFC 9113 section 3.3).
    */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined

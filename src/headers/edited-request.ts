@@ -9,6 +9,7 @@ import { type RequestHeaderPolicy, type RequestHeaders, requestHeaders } from '.
 /**
  * The {@link requestHeaders} of a request whose headers the application has changed. Its headers are sent as they are. If it
  * sets forwarding headers, they replace those of the proxy and nothing is added to them.
+ * @param hasBody only of HTTP/2, where no field says so.
  */
 export function editedRequestHeaders(
   raw: Readonly<HeaderList>,
@@ -17,6 +18,7 @@ export function editedRequestHeaders(
   version: HttpVersion | null,
   peer: Peer,
   policy: RequestHeaderPolicy,
+  hasBody = false,
 ): RequestHeaders {
   const counted: HeaderList = []
   /** Headers that are treated like received ones. */
@@ -56,7 +58,7 @@ export function editedRequestHeaders(
     }
   }
   for (const [lower, { name, values }] of edits.changed) write(lower, name, values)
-  const headers = requestHeaders(ordinary, method, version, peer, policy, kept)
+  const headers = requestHeaders(ordinary, method, version, peer, policy, kept, hasBody)
   const { list } = headers
   const host = edits.changed.get('host')
   if (host?.values.length === 0) {

@@ -17,7 +17,8 @@ export const COST = Object.freeze({
 /** A WINDOW_UPDATE below this is of little use, bytes. */
 export const SMALL_UPDATE = 1024
 
-const SAVED = 300
+/** Points of a bucket with a patience of 1. */
+export const SAVED = 300
 const PER_SECOND = 50
 
 /** Counts the points of one peer: a bucket of 300 points that regains 50 each second, and one for each exchange that ends well. */

@@ -45,6 +45,8 @@ export interface SessionOptions {
   /** First window of each stream that the peer sends on, and the largest it may grow to, bytes. */
   readonly firstWindow: number
   readonly largestWindow: number
+  /** Window of the connection, bytes: what all streams together may leave unread. Default 1048576. */
+  readonly connectionWindow?: number
   /** Offers WebSockets (RFC 8441). */
   readonly connectProtocol?: boolean
   /** Multiplies what the peer may do for nothing. Default 1. */
@@ -57,7 +59,7 @@ export interface SessionOptions {
 export const MAX_UNWRITTEN = 65_536
 /** While more output than this has not left, the caller reads nothing: the answers would pile up, bytes. */
 export const MAX_UNREAD_OUTPUT = 262_144
-/** Window of the connection, bytes: what all streams together may leave unread. */
+/** Window of the connection unless another is given, bytes. */
 const CONNECTION_WINDOW = 1 << 20
 /** A stream that empties its window within this time gets a larger one, ms. */
 const FAST_MS = 100
@@ -108,7 +110,8 @@ export class Session implements FrameHandler {
   #refused = 0
   #sendWindow = FIRST_WINDOW
   #peerFirstWindow = FIRST_WINDOW
-  #receiveWindow = CONNECTION_WINDOW
+  readonly #windowBytes: number
+  #receiveWindow: number
   /** Received, and not granted again, bytes. */
   #grantable = 0
   /** Received for streams, and not consumed, bytes. */
@@ -128,6 +131,8 @@ export class Session implements FrameHandler {
     this.isServer = options.isServer
     this.#reader = new FrameReader(this, options.isServer)
     this.#decoder = new HpackDecoder(options.bounds)
+    this.#windowBytes = options.connectionWindow ?? CONNECTION_WINDOW
+    this.#receiveWindow = this.#windowBytes
     this.#demerits = new Demerits(options.now, options.patience)
   }
 
@@ -145,7 +150,7 @@ export class Session implements FrameHandler {
       this.#writer.uint16(settings[i] as number)
       this.#writer.uint32(settings[i + 1] as number)
     }
-    this.#writeUint32(FRAME.WINDOW_UPDATE, 0, CONNECTION_WINDOW - FIRST_WINDOW)
+    if (this.#windowBytes > FIRST_WINDOW) this.#writeUint32(FRAME.WINDOW_UPDATE, 0, this.#windowBytes - FIRST_WINDOW)
   }
 
   /** Streams that are open. */
@@ -289,7 +294,7 @@ export class Session implements FrameHandler {
     stream.grantable += bytes
     if (stream.isRemoteDone || stream.grantable < stream.windowBytes >> 1) return
     const now = this.#options.now()
-    const isFast = now - stream.grantedAt < FAST_MS && this.#unread < CONNECTION_WINDOW >> 1
+    const isFast = now - stream.grantedAt < FAST_MS && this.#unread < this.#windowBytes >> 1
     const growth = isFast ? Math.min(stream.windowBytes, this.#options.largestWindow - stream.windowBytes) : 0
     const grant = stream.grantable + growth
     stream.windowBytes += growth
@@ -633,7 +638,7 @@ export class Session implements FrameHandler {
    * many others, who must not wait for the slow ones: only the windows of the streams bound the memory.
    */
   #grantConnection(): void {
-    if (this.#grantable < CONNECTION_WINDOW >> 1 || (this.isServer && this.#unread > CONNECTION_WINDOW)) return
+    if (this.#grantable < this.#windowBytes >> 1 || (this.isServer && this.#unread > this.#windowBytes)) return
     this.#receiveWindow += this.#grantable
     this.#writeUint32(FRAME.WINDOW_UPDATE, 0, this.#grantable)
     this.#grantable = 0

@@ -30,7 +30,7 @@ export class Listeners {
     const server = createSocketServer(this.#core, this.#requests.peerOf, behind, {
       keepAliveMs: CLIENT_KEEP_ALIVE_MS,
       tls,
-      protocols: protocols ?? ['http/1.1'],
+      protocols: protocols ?? (tls === undefined ? ['http/1.1'] : ['h2', 'http/1.1']),
       proxyProtocol,
       isShared: fallback !== undefined,
     })

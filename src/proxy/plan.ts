@@ -59,7 +59,9 @@ export function planOf(
       // In their order, which some balancers go by.
       isSameData([...(before.get(one.name) ?? [])], [...(after.get(one.name) ?? [])]),
   )
-  const limits = (Object.keys(next.limits) as (keyof Limits)[]).filter((name) => now.limits[name] !== next.limits[name])
+  const limits = (Object.keys(next.limits) as (keyof Limits)[]).filter(
+    (name) => !isSameData(now.limits[name], next.limits[name]),
+  )
   const lasting = limits.filter((name) => isOneOf(LISTENER_LIMITS, name))
   return {
     groups,

@@ -146,7 +146,10 @@ export interface UpdateResult {
 
 /** A reverse proxy. It can be attached to a server or listen by itself. */
 export interface Proxy extends AsyncDisposable {
-  /** Forwards a request to a backend and sends the response. Bound; never throws. */
+  /**
+   * Forwards a request to a backend and sends the response. Bound; never throws. Takes requests and responses of `node:http`, `node:https` and the
+   * compatibility API of `node:http2`.
+   */
   readonly web: (req: IncomingMessage, res: ServerResponse, overrides?: WebOverrides) => void
   /** Forwards an upgrade (WebSocket) to a backend. Bound; never throws. */
   readonly ws: (req: IncomingMessage, socket: Duplex, head: Buffer, overrides?: CallOverrides) => void

@@ -3,7 +3,7 @@ import { before, test } from 'node:test'
 import { type JwtOptions, jwt } from '../../src/adapters/jwt.ts'
 import { deadPort, type MockScript, manualClock, mockBackend } from '../../src/testing/index.ts'
 import { through } from '../support/interceptors.ts'
-import { FRONTS, rounds, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, rounds, runProxy } from '../support/running-proxy.ts'
 import { CHECKS, type Signer, signer, tokenOf } from './tokens.ts'
 
 const MINUTE = 60_000
@@ -55,7 +55,7 @@ async function guarded(script: MockScript, more: Partial<JwtOptions> = {}) {
   }
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: keys are loaded once, when the first token comes`, async () => {
     await using backend = await mockBackend()
     await using server = await mockBackend(setOf(first, second))

@@ -6,7 +6,6 @@ import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import tls from 'node:tls'
 import { io } from 'socket.io-client'
 import { build, createLogger, createServer, type InlineConfig, type Logger, preview } from 'vite'
 import { WebSocket } from 'ws'
@@ -14,6 +13,7 @@ import { type ProxyMiddlewareOptions, proxyPlugin } from '../../src/adapters/vit
 import { createProxy, type Pool } from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { mockPool } from '../../src/testing/mock-pool.ts'
+import { http2Client } from '../fronts/http2/client.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { gate } from '../support/running-proxy.ts'
 import { consume, echo, echoBackend, refusalOf, socketIoBackend } from './serving.ts'
@@ -145,7 +145,7 @@ for (const kind of ['dev', 'preview'] as const) {
     client.disconnect()
   })
 
-  test(`${kind}: with https the server speaks HTTP/1.1, and the proxy with it`, async () => {
+  test(`${kind}: with https, HTTP/2 and HTTP/1.1, and WebSockets beside them`, async () => {
     await using page = await root()
     await using backend = await echoBackend()
     await using mock = await mockBackend()
@@ -158,7 +158,9 @@ for (const kind of ['dev', 'preview'] as const) {
       ],
       { server: { https: { cert: certificate, key } } },
     )
-    const agent = new https.Agent({ rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'] })
+    await using client = http2Client(front.port, { rejectUnauthorized: false }, 'https')
+    assert.equal((await client.ask({ ':path': '/api' })).body, 'GET /api')
+    const agent = new https.Agent({ rejectUnauthorized: false })
     const request = https.get(`https://127.0.0.1:${front.port}/api`, { agent })
     const [response] = (await once(request, 'response')) as [IncomingMessage]
     assert.equal(await consume(response), 'GET /api')
@@ -205,21 +207,4 @@ test("dev: Vite's hot reload keeps its WebSocket beside a catch-all route", asyn
   ping.terminate()
   assert.equal(backend.connections, 0)
   assert.equal(await echo(`${url}/chat`, 'hello'), '/chat: hello')
-})
-
-test('https that another plugin has turned on', async () => {
-  await using page = await root()
-  await using backend = await mockBackend()
-  const secure = {
-    name: 'secure',
-    configResolved(config: { server: { https?: object } }) {
-      config.server.https = { cert: certificate, key }
-    },
-  }
-  const options = { target: backend.url, routes: [{ path: '/api' }] }
-  await using front = await run('dev', page.path, [options], { plugins: [secure as never] })
-  const socket = tls.connect({ port: front.port, rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'] })
-  await once(socket, 'secureConnect')
-  assert.equal(socket.alpnProtocol, 'http/1.1')
-  socket.destroy()
 })

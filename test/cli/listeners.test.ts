@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
+import { curl, withoutCurl } from '../support/curl.ts'
 import { without } from '../threads/threaded.ts'
 import { directory, type Running, run, start } from './command.ts'
 
@@ -197,6 +198,24 @@ test('proxyProtocol: listeners and redirects read the header of a load balancer'
   await heddle.output(/^192\.0\.2\.8 /m)
 })
 
+test('https offers HTTP/2 and HTTP/1.1; protocols says otherwise', { skip: withoutCurl }, async (t) => {
+  await using backend = await mockBackend()
+  const listen = [SECURE, { ...SECURE, protocols: ['http/1.1'] }, { ...LOCAL, protocols: ['h2'] }]
+  const heddle = start(t, [], folder(t, { target: backend.url, listen }))
+  const [both, old, clear] = await urls(heddle)
+  assert.ok(both && old && clear)
+  const version = '%{http_version} %{http_code}'
+  for (const [url, args, expected] of [
+    [both, ['--insecure'], '2 200'],
+    [both, ['--insecure', '--http1.1'], '1.1 200'],
+    [old, ['--insecure'], '1.1 200'],
+    [clear, ['--http2-prior-knowledge'], '2 200'],
+  ] as const) {
+    const { stdout } = await curl(['--output', '/dev/null', '--write-out', version, ...args, url.href])
+    assert.equal(String(stdout), expected)
+  }
+})
+
 test('wrong listeners are reported with their places', async (t) => {
   const config = `target: http://a
 listen:
@@ -209,6 +228,8 @@ listen:
   - { port: 9000, host: 127.0.0.1 }
   - { port: 82, proxyProtocol: yes please }
   - { port: 83, proxyProtocol: [10.0.0.0/33] }
+  - { port: 9001, protocols: [h3] }
+  - { port: 9002, protocols: [h2], redirect: https }
 `
   const cwd = directory(t, { 'x.yaml': config })
   const { code, stderr } = await run(t, ['check', 'x.yaml'], cwd)
@@ -226,6 +247,8 @@ listen:
     '9:5: listen[6] is the same address as listen[5]',
     '10:32: listen[7].proxyProtocol is "yes please"',
     '11:32: listen[8].proxyProtocol is invalid: "10.0.0.0/33" is neither an address nor a CIDR range; use 10.0.0.0/8, 2001:db8::/32, 192.0.2.7, loopback, private or unix',
+    '12:30: listen[9].protocols is a list',
+    '13:30: listen[10].protocols is set beside redirect',
   ]) {
     assert.ok(stderr.includes(`x.yaml:${line}\n`), `${line} in ${stderr}`)
   }

@@ -157,10 +157,12 @@ const limits = {
   maxConnectionsPerAddress: undefined,
   halfClose: undefined,
   maxRequestsPerConnection: undefined,
+  maxConnectionAgeMs: undefined,
   headTimeoutMs: undefined,
   requestTimeoutMs: undefined,
   minBodyBytesPerSecond: undefined,
   minReadBytesPerSecond: undefined,
+  http2: undefined,
 } satisfies Absent<LimitOptions>
 
 const proxy = {

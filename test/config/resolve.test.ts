@@ -68,10 +68,12 @@ test('a target alone is enough, with every default', () => {
     maxConnectionsPerAddress: 0,
     halfClose: 'respond',
     maxRequestsPerConnection: 0,
+    maxConnectionAgeMs: 0,
     headTimeoutMs: 60_000,
     requestTimeoutMs: 0,
     minBodyBytesPerSecond: 0,
     minReadBytesPerSecond: 0,
+    http2: { maxStreams: 128, windowBytes: 1_048_576, maxDemerits: 300 },
   })
   assert.deepEqual(options.trustedProxies, [])
   assert.equal(options.xfwd, true)
@@ -530,6 +532,10 @@ test('invalid values of each kind are faults', () => {
     [{ limits: { maxHeadBytes: 0 } }, 'limits.maxHeadBytes'],
     [{ limits: { maxHeaders: 0 } }, 'limits.maxHeaders'],
     [{ limits: { maxRequestsPerConnection: -1 } }, 'limits.maxRequestsPerConnection'],
+    [{ limits: { maxConnectionAgeMs: -1 } }, 'limits.maxConnectionAgeMs'],
+    [{ limits: { http2: { maxStreams: 0 } } }, 'limits.http2.maxStreams'],
+    [{ limits: { http2: { windowBytes: 65_534 } } }, 'limits.http2.windowBytes'],
+    [{ limits: { http2: { maxDemerits: 9 } } }, 'limits.http2.maxDemerits'],
     [{ limits: { maxTargetBytes: 0 } }, 'limits.maxTargetBytes'],
     [{ limits: { headTimeoutMs: '1s' } }, 'limits.headTimeoutMs'],
     [{ limits: { requestTimeoutMs: 2 ** 31 } }, 'limits.requestTimeoutMs'],

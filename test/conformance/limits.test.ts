@@ -208,6 +208,22 @@ for (const { name, run } of FRONTS) {
       assert.equal(on.attempts(), 2)
     })
 
+    test('limits.maxConnectionAgeMs', async () => {
+      const clock = manualClock()
+      await using on = await stage({ limits: { maxConnectionAgeMs: 10_000 }, clock }, undefined, run)
+      const client = rawClient(on.front.port)
+      client.write(NEXT)
+      await client.until('GET /next')
+      clock.advance(8_900)
+      client.write(NEXT)
+      await client.until('GET /next', 2)
+      assert.doesNotMatch(client.text, /Connection: close/)
+      clock.advance(2_200)
+      client.write(`${GET}\r\n${NEXT}`)
+      assert.equal(await client.ended, 'end')
+      assert.match(client.text, /\r\nConnection: close\r\n[\s\S]*GET \/$/)
+    })
+
     test('limits.maxRequestsPerConnection, in a pipeline', async () => {
       await using on = await stage({ limits: { maxRequestsPerConnection: 2 } }, undefined, run)
       const { text } = await converse(on.front.port, `${GET}\r\n${NEXT}${NEXT}${NEXT}`)

@@ -7,7 +7,7 @@ import { mockBackend } from '../../src/testing/index.ts'
 import { certificate } from '../support/certificates.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS, runInServer, SECURE_FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, runInServer, SECURE_FRONTS } from '../support/running-proxy.ts'
 
 /** Notes the protocol of each exchange. */
 function protocols(): { readonly seen: string[]; readonly list: Interceptor[] } {
@@ -19,7 +19,7 @@ function protocols(): { readonly seen: string[]; readonly list: Interceptor[] } 
   return { seen, list: [one] }
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const xfwd of [true, false]) {
     test(`${name}: only a trusted proxy says which protocol the client uses (xfwd: ${xfwd})`, async () => {
       await using backend = await mockBackend()

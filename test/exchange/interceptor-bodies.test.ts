@@ -7,7 +7,7 @@ import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { type Handle, through } from '../support/interceptors.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, inHttp2, rounds } from '../support/running-proxy.ts'
 
 /** Reads all of a body. */
 function readAll(body: BodySource): Promise<Buffer> {
@@ -81,7 +81,7 @@ const BAD_BODIES: Readonly<Record<string, () => unknown>> = {
   }),
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const [kind, head, sent] of [
     ['announced', 'Content-Length: 5', 'hello'],
     ['chunked', 'Transfer-Encoding: chunked', '5\r\nhello\r\n0\r\n\r\n'],
@@ -287,7 +287,9 @@ for (const { name, run } of FRONTS) {
     assert.equal((await front.nextRecord()).errorCode, 'ERR_PROXY_HEADERS_TIMEOUT')
   })
 
-  test(`${name}: a body of an interceptor that never comes does not count against the backend`, async () => {
+  test(`${name}: a body of an interceptor that never comes does not count against the backend`, {
+    skip: inHttp2(name, "a gateway's answer needs real time"),
+  }, async () => {
     await using backend = await mockBackend(() => {})
     const clock = manualClock()
     await using front = await run(

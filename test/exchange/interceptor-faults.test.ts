@@ -6,7 +6,7 @@ import { type ResponseSink, respond, wrapSink } from '../../src/index.ts'
 import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { type Handle, interceptor, NO_FLOW, through } from '../support/interceptors.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, FRONTS, gate, HTTP2_COMPAT, rounds } from '../support/running-proxy.ts'
 
 const OK = { status: 200, reason: '', headers: [] as string[], bodyBytes: -1 }
 
@@ -103,7 +103,7 @@ function throwing(sink: ResponseSink, method: keyof ResponseSink): ResponseSink 
   })
 }
 
-for (const { name, run, isOurs } of FRONTS) {
+for (const { name, run, isOurs } of [...ALL_FRONTS, HTTP2_COMPAT]) {
   for (const [what, handle] of Object.entries(BEFORE)) {
     test(`${name}: an interceptor that ${what} is ERR_PROXY_HOOK`, async () => {
       await using backend = await mockBackend()

@@ -4,7 +4,7 @@ import { firstAvailable, type Handler, type ResponseSink, respond, wrapSink } fr
 import { deadPort, mockBackend, neverAnswer } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { type Handle, through } from '../support/interceptors.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds } from '../support/running-proxy.ts'
 
 /** Sends the request again, once, after 503. */
 const retryOn503: Handle = (next, exchange, request, body, sink) => {
@@ -38,7 +38,7 @@ function race(count: number): Handle {
   }
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const [kind, body] of [
     ['no body', undefined],
     ['a body', 'the body'],

@@ -8,9 +8,9 @@ import { mockPool } from '../../src/testing/mock-pool.ts'
 import type { MockReply } from '../../src/testing/mock-script.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`a client is not late with a body that nobody asks it for between two attempts, ${name}`, async () => {
     const clock = manualClock()
     let requests = 0

@@ -6,7 +6,7 @@ import { type MockBackend, mockBackend } from '../../src/testing/mock-backend.ts
 import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, type RunningProxy, type WayIn } from '../support/running-proxy.ts'
+import { ALL_FRONTS, type RunningProxy, type WayIn } from '../support/running-proxy.ts'
 
 /** Answers GETs; whatever else has come whole is counted and gets no answer: its connection ends. */
 function diesOnWork(how: 'reset' | 'fin'): { handler: MockHandler; done: string[] } {
@@ -43,7 +43,7 @@ const ENDINGS: readonly [string, (socket: Socket) => void][] = [
   ['a 408', (socket) => void socket.write('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n')],
 ]
 
-for (const front of FRONTS) {
+for (const front of ALL_FRONTS) {
   describe(front.name, () => {
     for (const how of ['reset', 'fin'] as const) {
       for (const method of ['POST', 'PATCH']) {

@@ -6,7 +6,7 @@ import { mockBackend } from '../../src/testing/mock-backend.ts'
 import type { MockHandler } from '../../src/testing/mock-script.ts'
 import { MIB } from '../support/bytes.ts'
 import { type RawClient, rawClient } from '../support/raw-client.ts'
-import { FRONTS, type RunningProxy, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, type RunningProxy, rounds } from '../support/running-proxy.ts'
 
 /** So much that what has been taken makes up for milliseconds only: what is left is the grace of 5 s. */
 const RATE = 2 ** 30
@@ -56,7 +56,7 @@ async function assertCut(front: RunningProxy, clock: ManualClock, left: number):
   assert.equal(front.proxy.stats().groups[0]?.backends[0]?.status, 'available')
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`limits.minReadBytesPerSecond cuts a response that the client does not take, and blames no backend, ${name}`, async () => {
     const clock = manualClock()
     const source = flood(256 * MIB)

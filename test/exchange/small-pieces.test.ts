@@ -8,7 +8,7 @@ import { mockBackend } from '../../src/testing/index.ts'
 import { seededRandom } from '../../src/testing/random.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds } from '../support/running-proxy.ts'
 
 function inChunksOf(size: number, body: Buffer): Buffer {
   const parts: (string | Buffer)[] = []
@@ -106,7 +106,7 @@ test('what is kept of a body that comes byte by byte is a few blocks', () => {
   assert.ok((taken[2]?.length ?? 0) < 12, `${taken[2]?.length} pieces`)
 })
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   describe(name, () => {
     for (const size of [1, 7, 700]) {
       test(`a body in chunks of ${size} goes on in large ones, byte by byte the same`, async () => {

@@ -3,7 +3,7 @@ import http from 'node:http'
 import net from 'node:net'
 import { describe, test } from 'node:test'
 import { seededRandom } from '../../src/testing/random.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS } from '../support/running-proxy.ts'
 
 /** What a backend may do with a connection: each at its moment, with a FIN or a reset. */
 const MOMENTS = [
@@ -111,7 +111,7 @@ function ask(port: number, agent: http.Agent, method: string, id: string, body: 
 const REQUESTS = 250
 const CLIENTS = 12
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   describe(name, () => {
     for (const seed of [1, 2, 3]) {
       test(`no POST is carried out twice, nor begun twice, whenever its backend ends the connection (seed ${seed})`, async () => {

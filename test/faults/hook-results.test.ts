@@ -4,7 +4,7 @@ import type { Backend, HealthCheck, ProxyOptions } from '../../src/index.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
-import { FRONTS, rounds, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, rounds, runProxy } from '../support/running-proxy.ts'
 
 const two = (url: string): ProxyOptions => ({
   backends: [
@@ -13,7 +13,7 @@ const two = (url: string): ProxyOptions => ({
   ],
 })
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const given of [Number.NaN, Number.POSITIVE_INFINITY, '0', undefined, null, {}, true, Object.create(null)]) {
     const shown = typeof given === 'object' && given !== null ? 'an object' : String(given)
     test(`a retry policy whose next() returns ${shown} is given up and logged, ${name}`, async () => {

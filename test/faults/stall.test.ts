@@ -9,7 +9,7 @@ import { type Clock, systemClock } from '../../src/runtime/clock.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import type { MockReply } from '../../src/testing/mock-script.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, queue, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, queue, runProxy } from '../support/running-proxy.ts'
 
 /** Longer than a tick of the deadlines, ms: what is late then comes before the sockets, as far as node is asked. */
 const BLOCK_MS = 60
@@ -65,7 +65,7 @@ async function backendInThread(count: number) {
 
 const CLIENTS = 20
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`responses that lie in the sockets when the process goes on are no timeouts, ${name}`, async () => {
     const clock = jumpingClock()
     const backend = await backendInThread(CLIENTS)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Pool } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS } from '../support/running-proxy.ts'
 
 /** Of which every question throws. */
 const hostile: unknown = new Proxy(
@@ -20,7 +20,7 @@ const throwingThen: unknown = {
   },
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const [what, given] of [
     ['of which every property throws', hostile],
     ['whose then() throws', throwingThen],

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { Proxy, ProxyOptions } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, type RunningProxy, runInServer } from '../support/running-proxy.ts'
+import { ALL_FRONTS, type RunningProxy, runInServer } from '../support/running-proxy.ts'
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
 
@@ -115,7 +115,7 @@ for (const { name, path, serve, first } of WAYS) {
   })
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   const answering = (from: number, to: number): NonNullable<ProxyOptions['routes']> => [
     {
       transforms: [

@@ -6,7 +6,7 @@ import type { Backend } from '../../src/model/backend.ts'
 import { exchangeView, mockBackend } from '../../src/testing/index.ts'
 import { resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { backendOf, groupsOfThreads } from '../support/groups-of-threads.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS } from '../support/running-proxy.ts'
 
 /** By a cookie that names the backend. */
 function byCookie(onLost: Affinity['onLost'] = 'rebalance'): Affinity {
@@ -90,7 +90,7 @@ for (const [what, found] of [
   })
 }
 
-for (const front of FRONTS) {
+for (const front of ALL_FRONTS) {
   test(`a client comes back to its backend by the cookie that it got (${front.name})`, async () => {
     await using a = await mockBackend({ body: 'a' })
     await using b = await mockBackend({ body: 'b', headers: ['Set-Cookie', 'own=1'] })

@@ -5,7 +5,7 @@ import { manualClock } from '../../src/testing/manual-clock.ts'
 import { neverAnswer, resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, type RunningProxy, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, type RunningProxy, runProxy } from '../support/running-proxy.ts'
 
 function inOrder(urls: string[], more: ProxyOptions = {}): Promise<RunningProxy> {
   return runProxy({ backends: urls, balancer: firstAvailable(), retry: false, ...more })
@@ -133,7 +133,7 @@ test('responses with a listed status count as failures, others do not', async ()
   assert.deepEqual(ejected(front), [true, false])
 })
 
-for (const front of FRONTS) {
+for (const front of ALL_FRONTS) {
   test(`a URL that every backend answers with 502, 503 or 504 ejects none (${front.name})`, async () => {
     const backends = await Promise.all(
       Array.from({ length: 4 }, () => mockBackend((request, reply) => reply.send({ status: statusOf(request.path) }))),

@@ -8,7 +8,7 @@ import { manualClock } from '../../src/testing/manual-clock.ts'
 import { resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { mockBackend } from '../../src/testing/mock-backend.ts'
 import { backendOf, candidateIds, groupsOfThreads } from '../support/groups-of-threads.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS } from '../support/running-proxy.ts'
 
 /** Each way for a backend not to be available, besides an ejection. */
 const REASONS: readonly [what: string, takeOut: (group: Group, backend: Backend) => void][] = [
@@ -135,7 +135,7 @@ test('two threads that have both marked the last two backends ejected leave some
   for (const group of [one, other]) assert.deepEqual(candidateIds(group), ['a', 'b'])
 })
 
-for (const front of FRONTS) {
+for (const front of ALL_FRONTS) {
   test(`five resets do not take the last backend from clients (${front.name})`, async () => {
     await using down = await mockBackend({ body: 'down' })
     await using last = await mockBackend([...Array(5).fill(resetOnRequest), { body: 'works again' }])

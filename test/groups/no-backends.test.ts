@@ -4,7 +4,7 @@ import type { HealthCheck } from '../../src/contracts/health-check.ts'
 import { createProxy, type ProxyOptions, workerThreads } from '../../src/index.ts'
 import { mockBackend } from '../../src/testing/index.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, FRONTS } from '../support/running-proxy.ts'
 import { upgradeRequest } from '../support/upgrade-backends.ts'
 import { get, LOOPBACK, without } from '../threads/threaded.ts'
 
@@ -15,7 +15,7 @@ const EMPTY: readonly [what: string, options: ProxyOptions][] = [
   ['a group of backends: []', { groups: { a: { backends: [] } }, routes: [{ path: '/', group: 'a' }] }],
 ]
 
-for (const front of FRONTS) {
+for (const front of ALL_FRONTS) {
   for (const [what, options] of EMPTY) {
     test(`with ${what} requests get 503 until there are backends (${front.name})`, async () => {
       await using backend = await mockBackend({ body: 'here' })
@@ -89,7 +89,7 @@ for (const balancer of [
   test(`${balancer} goes along with an empty list between two others`, async () => {
     await using one = await mockBackend({ body: 'one' })
     await using two = await mockBackend({ body: 'two' })
-    await using running = await (FRONTS[0] as (typeof FRONTS)[number]).run({ target: one.url, balancer })
+    await using running = await (FRONTS[0] as (typeof ALL_FRONTS)[number]).run({ target: one.url, balancer })
     assert.equal((await get(running.url)).text, 'one')
     await running.proxy.setBackends([])
     assert.deepEqual(await get(running.url), NONE)

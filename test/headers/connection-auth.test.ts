@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { mockBackend, recordingLogger } from '../../src/testing/index.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS } from '../support/running-proxy.ts'
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   describe(name, () => {
     for (const challenges of [
       ['NTLM'],

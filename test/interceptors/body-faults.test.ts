@@ -8,7 +8,7 @@ import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds } from '../support/running-proxy.ts'
 import { codingOf, encode, FORMS, get, HAS_ZSTD, upperCase } from './codings.ts'
 
 const DESTROYED = upperCase().destroy()
@@ -142,7 +142,7 @@ const AFTER: Readonly<Record<string, () => Duplex>> = {
   },
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const form of [null, 'gzip']) {
     const kind = form === null ? '' : ' behind a decoder'
     const headers: Record<string, string> = form === null ? {} : { 'Content-Encoding': form }

@@ -9,7 +9,7 @@ import { echoBackend } from '../adapters/serving.ts'
 import { MIB, randomBytes } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds } from '../support/running-proxy.ts'
 import { codingOf, encode, FORMS, get, HAS_ZSTD, OF_OLD_BYTES } from './codings.ts'
 
 const TEXT = 'The quick brown fox jumps over the lazy dog.\n'.repeat(1000)
@@ -24,7 +24,7 @@ function edited(
   return through(backend, [bufferedBody({ ...options, edit })], more)
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: a body is edited as a whole, and its length written anew`, async () => {
     const headers = { ...PLAIN, ...OF_OLD_BYTES, 'Content-Length': '10' }
     await using backend = await mockBackend(async (_request, reply) => {

@@ -8,7 +8,7 @@ import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { interceptor, NO_FLOW, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds } from '../support/running-proxy.ts'
 import { decoderStream, encode, get, HAS_ZSTD, upperCase } from './codings.ts'
 
 const ENCODINGS = HAS_ZSTD ? (['zstd', 'br', 'gzip'] as const) : (['br', 'gzip'] as const)
@@ -51,7 +51,7 @@ async function read(url: string, accepted: string): Promise<Reading & AsyncDispo
   }
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const coding of ENCODINGS) {
     for (const [what, headers, options] of [
       ['a slow NDJSON stream', NDJSON, undefined],

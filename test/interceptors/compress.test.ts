@@ -8,7 +8,7 @@ import { echoBackend } from '../adapters/serving.ts'
 import { randomBytes } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS } from '../support/running-proxy.ts'
 import { decode, encode, get, HAS_ZSTD, OF_OLD_BYTES, upperCase } from './codings.ts'
 
 const ALL = 'gzip, deflate, br, zstd'
@@ -21,7 +21,7 @@ const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' }
 const compressed = (backend: { readonly url: string }, options?: CompressOptions) =>
   through(backend, [compress(options)])
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const coding of ENCODINGS) {
     for (const [size, text] of Object.entries({ small: SMALL, large: LARGE })) {
       test(`${name}: a ${size} body is compressed with ${coding}`, async () => {

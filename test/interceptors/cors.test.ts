@@ -8,7 +8,7 @@ import { deadPort, mockBackend } from '../../src/testing/index.ts'
 import { echoBackend } from '../adapters/serving.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS, runInServer, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, runInServer, runProxy } from '../support/running-proxy.ts'
 
 const APP = 'https://app.example'
 
@@ -22,7 +22,7 @@ const preflight = (origin: string, method = 'PUT', more: Record<string, string> 
   headers: { origin, 'access-control-request-method': method, ...more },
 })
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: a preflight is responded to without a backend`, async () => {
     await using backend = await mockBackend()
     const guard = cors({

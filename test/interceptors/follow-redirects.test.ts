@@ -14,7 +14,7 @@ import { randomBytes } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds, SECURE_FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, FRONTS, gate, inHttp2, rounds, SECURE_FRONTS } from '../support/running-proxy.ts'
 import { rawBackend, switching, upgradeRequest } from '../support/upgrade-backends.ts'
 
 /** Redirects by the query, `/?302=/other`; else says what it has got. */
@@ -39,7 +39,7 @@ function following(
   return through(backend, [followRedirects(options)], more)
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: connections are used again, and not opened for each redirect`, async () => {
     await using backend = await redirecting()
     await using front = await run(following(backend))
@@ -118,7 +118,9 @@ for (const { name, run } of FRONTS) {
     }
   })
 
-  test(`${name}: other redirects go to the client as they are`, async () => {
+  test(`${name}: other redirects go to the client as they are`, {
+    skip: inHttp2(name, 'names are in lower case'),
+  }, async () => {
     await using backend = await redirecting()
     await using other = await mockBackend()
     await using front = await run(following({ url: `${backend.url}/app` }))
@@ -511,7 +513,9 @@ for (const { name, run } of FRONTS) {
     assert.equal(front.pending(), 0)
   })
 
-  test(`${name}: a WebSocket handshake is redirected`, async () => {
+  test(`${name}: a WebSocket handshake is redirected`, {
+    skip: inHttp2(name, 'there is no upgrade in HTTP/2'),
+  }, async () => {
     await using backend = await rawBackend((upgrade) => {
       if (upgrade.head.startsWith('GET /b ')) return void upgrade.socket.write(switching('foo', 'hello'))
       upgrade.socket.write('HTTP/1.1 307 x\r\nLocation: /b\r\nContent-Length: 2\r\n\r\ngo')
@@ -557,7 +561,7 @@ for (const { name, run } of SECURE_FRONTS) {
 
 test('redirects of a backend over TLS are followed over TLS', async () => {
   await using backend = await redirecting({}, { tls: { key, cert: certificate } })
-  const { run } = FRONTS[0] as (typeof FRONTS)[number]
+  const { run } = FRONTS[0] as (typeof ALL_FRONTS)[number]
   const { target: _, ...rest } = following({ url: '' })
   await using front = await run({ ...rest, backends: [{ url: backend.url, tls: { ca: certificate } }] })
   const own = `127.0.0.1:${backend.port}/b`

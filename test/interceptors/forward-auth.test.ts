@@ -20,7 +20,7 @@ import { MIB, randomBytes } from '../support/bytes.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, inHttp2, rounds, runInServer, runProxy } from '../support/running-proxy.ts'
 
 /** A service, and the guard that asks it. */
 async function serviceWith(script: MockScript, more: Partial<ForwardAuthOptions> = {}, path = '/verify') {
@@ -35,8 +35,10 @@ async function serviceWith(script: MockScript, more: Partial<ForwardAuthOptions>
 const valuesOf = ({ headers }: MockRequest, name: string): string[] =>
   headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === name.toLowerCase())
 
-for (const { name, run } of FRONTS) {
-  test(`${name}: the service is asked without the body, and told of the request as the proxy has read it`, async () => {
+for (const { name, run } of ALL_FRONTS) {
+  test(`${name}: the service is asked without the body, and told of the request as the proxy has read it`, {
+    skip: inHttp2(name, 'cookies are joined'),
+  }, async () => {
     await using backend = await mockBackend()
     await using auth = await serviceWith({ status: 204 }, {}, '/verify/?realm=a%20b')
     await using front = await run(through(backend, [auth.guard]))
@@ -128,7 +130,9 @@ for (const { name, run } of FRONTS) {
     )
   })
 
-  test(`${name}: a refusal goes to the client as it is`, async () => {
+  test(`${name}: a refusal goes to the client as it is`, {
+    skip: inHttp2(name, 'HTTP/2 has no reason phrase'),
+  }, async () => {
     await using backend = await mockBackend()
     await using auth = await serviceWith([
       { status: 401, headers: ['WWW-Authenticate', 'Basic realm="x"', 'Keep-Alive', 'timeout=5'], body: 'who?' },
@@ -259,7 +263,9 @@ for (const { name, run } of FRONTS) {
     assert.equal(backend.requests.length, 0)
   })
 
-  test(`${name}: WebSocket handshakes are asked for, too`, async () => {
+  test(`${name}: WebSocket handshakes are asked for, too`, {
+    skip: inHttp2(name, 'there is no upgrade in HTTP/2'),
+  }, async () => {
     await using backend = await echoBackend()
     await using auth = await serviceWith(
       [

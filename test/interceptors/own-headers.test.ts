@@ -5,7 +5,7 @@ import { mockBackend } from '../../src/testing/index.ts'
 import { MIB } from '../support/bytes.ts'
 import { interceptor, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, inHttp2, rounds, runProxy } from '../support/running-proxy.ts'
 
 const own = ownHeaders(['X-User'])
 /** An interceptor that writes `X-User`, and nobody else. */
@@ -74,8 +74,10 @@ test('a cleaned body is the body, but for its trailers', () => {
   }
 })
 
-for (const { name, run } of FRONTS) {
-  test(`${name}: a client cannot send the header as a trailer`, async () => {
+for (const { name, run } of ALL_FRONTS) {
+  test(`${name}: a client cannot send the header as a trailer`, {
+    skip: inHttp2(name, 'names are in lower case'),
+  }, async () => {
     await using backend = await mockBackend()
     await using front = await run(through(backend, [identity]))
     const head = 'POST / HTTP/1.1\r\nHost: a\r\nX-User: eve\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n'

@@ -5,7 +5,7 @@ import type { AttemptTimes, Observer, ObserverHook } from '../../src/index.ts'
 import { deadPort, mockBackend } from '../../src/testing/mock-backend.ts'
 import { recordingLogger } from '../../src/testing/recording-logger.ts'
 import { certificate, key } from '../support/certificates.ts'
-import { FRONTS, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, runProxy } from '../support/running-proxy.ts'
 
 /** Notes each hook, and the times of each attempt. */
 function noting(): { observer: Observer; calls: string[]; times: AttemptTimes[] } {
@@ -30,7 +30,7 @@ function noting(): { observer: Observer; calls: string[]; times: AttemptTimes[] 
   return { observer, calls, times }
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`an observer sees each step of a request in order, ${name}`, async () => {
     const { url: dead } = await deadPort()
     await using backend = await mockBackend({ body: 'fine' })

@@ -6,11 +6,11 @@ import tls from 'node:tls'
 import { mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS, gate, listening } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, listening } from '../support/running-proxy.ts'
 
 const UNREADABLE = { cert: '-----BEGIN NOTHING', key: '-----BEGIN NOTHING' }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: a client certificate that cannot be read ends exchanges with a 502, and not the process`, async () => {
     await using backend = await mockBackend(undefined, { tls: { cert: certificate, key } })
     const url = `https://127.0.0.1:${backend.port}`

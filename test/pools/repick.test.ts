@@ -9,7 +9,7 @@ import {
   type ProxyOptions,
 } from '../../src/index.ts'
 import { type MockBackend, type MockReply, mockBackend } from '../../src/testing/index.ts'
-import { FRONTS, queue, type RunningProxy, rounds, type WayIn } from '../support/running-proxy.ts'
+import { ALL_FRONTS, queue, type RunningProxy, rounds, type WayIn } from '../support/running-proxy.ts'
 
 /** Lets the test say how its backends are, and notes what is told of them. */
 function handOperated(): HealthCheck & { readonly told: string[]; control(id: string): [HealthControl, Backend] } {
@@ -70,7 +70,7 @@ async function fiveWaiting(
   return { front, first, reply, stuck }
 }
 
-for (const way of FRONTS) {
+for (const way of ALL_FRONTS) {
   describe(way.name, () => {
     test('what waits for a busy backend goes to another that becomes free', async () => {
       const [one, other] = [await onDemand(), await onDemand()]

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { describe, test } from 'node:test'
 import { type MockReply, manualClock, mockBackend } from '../../src/testing/index.ts'
-import { FRONTS, queue, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, queue, rounds } from '../support/running-proxy.ts'
 
 const POISON = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
 
@@ -13,7 +13,7 @@ const FIRST: readonly [string, string, string][] = [
   ['a body', 'GET', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na'],
 ]
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   describe(name, () => {
     for (const [what, firstMethod, head] of FIRST) {
       for (const method of ['GET', 'POST']) {

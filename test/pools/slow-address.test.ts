@@ -8,7 +8,7 @@ import { httpProbe } from '../../src/index.ts'
 import { Backend } from '../../src/model/backend.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, rounds } from '../support/running-proxy.ts'
 import { upgradeRequest } from '../support/upgrade-backends.ts'
 
 // A backend that is stopped, and whose queue of connections is full: the system drops what else wants to connect.
@@ -69,7 +69,7 @@ async function stop(): Promise<net.Socket[]> {
   return fillers
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   describe(name, () => {
     test('a slow address of a name has the whole of timeouts.connect when the others refuse', async () => {
       const fillers = await stop()

@@ -9,8 +9,8 @@ export interface RawClient {
   /** All that has come so far. */
   readonly text: string
   write(bytes: string | Uint8Array): void
-  /** Resolves once `mark` has come, with all that has come; rejects where the connection ends before. */
-  until(mark: string): Promise<string>
+  /** Resolves once `mark` has come `times` times (default once), with all that has come; rejects where the connection ends before. */
+  until(mark: string, times?: number): Promise<string>
   /** Resolves when the connection is over. */
   readonly ended: Promise<Ending>
 }
@@ -49,10 +49,10 @@ export function rawClient(where: number | string): RawClient {
       if (typeof bytes === 'string') socket.write(bytes, 'latin1')
       else socket.write(bytes)
     },
-    until: (mark) =>
+    until: (mark, times = 1) =>
       new Promise((resolve, reject) => {
         const one = (): void => {
-          if (text.includes(mark)) resolve(text)
+          if (text.split(mark).length > times) resolve(text)
           else if (ending !== null)
             reject(new Error(`ended (${ending}) before ${JSON.stringify(mark)}: ${JSON.stringify(text.slice(0, 500))}`))
           else return

@@ -1,4 +1,5 @@
 import http from 'node:http'
+import http2 from 'node:http2'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import {
@@ -10,6 +11,7 @@ import {
   type ProxyOptions,
 } from '../../src/index.ts'
 import { certificate, key } from './certificates.ts'
+import { http2Gateway } from './http2-gateway.ts'
 
 /** A proxy that listens, and all that it tells. */
 export interface RunningProxy extends AsyncDisposable {
@@ -81,6 +83,44 @@ export const FRONTS: readonly WayIn[] = [
     isOurs: false,
   },
 ]
+
+/** Listens for HTTP/2 alone, behind a gateway for tests that speak HTTP/1.1. */
+export async function runHttp2(options: ProxyOptions): Promise<RunningProxy> {
+  const proxy = makeProxy(options)
+  const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', protocols: ['h2'] })
+  const gateway = await http2Gateway(port)
+  return watch(proxy, gateway.port, async () => {
+    await gateway[Symbol.asyncDispose]()
+    await proxy.close()
+  })
+}
+
+/** HTTP/2. */
+export const HTTP2: WayIn = { name: 'HTTP/2', run: runHttp2, isOurs: true }
+
+/** An application's own node:http2 server, behind the same gateway. */
+export const HTTP2_COMPAT: WayIn = {
+  name: 'HTTP/2, proxy.web',
+  async run(options) {
+    const proxy = makeProxy(options)
+    const server = http2.createServer(proxy.web as never)
+    const gateway = await http2Gateway(await listening(server as unknown as HttpServer))
+    return watch(proxy, gateway.port, async () => {
+      await gateway[Symbol.asyncDispose]()
+      server.close()
+      await proxy.close()
+    })
+  },
+  isOurs: false,
+}
+
+/** {@link FRONTS}, and HTTP/2: for what does not depend on the version. */
+export const ALL_FRONTS: readonly WayIn[] = [...FRONTS, HTTP2]
+
+/** `skip` of a test that means nothing in HTTP/2. @param name of the way in. @param why it means nothing. */
+export function inHttp2(name: string, why: string): string | false {
+  return name.startsWith(HTTP2.name) ? why : false
+}
 
 /** The same two over TLS, with the certificate of ./certificates.ts. */
 export const SECURE_FRONTS: readonly Pick<WayIn, 'name' | 'run'>[] = [

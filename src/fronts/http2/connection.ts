@@ -3,6 +3,7 @@ import { Exchange } from '../../exchange/exchange.ts'
 import { recordRefusal } from '../../exchange/refusals.ts'
 import type { Core } from '../../exchange/services.ts'
 import { requestHeaders } from '../../headers/request.ts'
+import { SAVED } from '../../http2/demerits.ts'
 import { type Output, releaseOutput, writeOutput } from '../../http2/frame-writer.ts'
 import { type RequestFields, readRequest } from '../../http2/heads.ts'
 import type { FieldBlock } from '../../http2/hpack-decoder.ts'
@@ -13,6 +14,7 @@ import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
+import { lastAt } from '../age.ts'
 import { Bridge } from './bridge.ts'
 import { Http2Body, Http2Front, type Http2FrontOwner } from './front.ts'
 
@@ -31,17 +33,14 @@ export interface Http2ConnectionDeps {
   onClosed(connection: Http2Connection): void
 }
 
-/** First window of a stream, and the largest, bytes. */
+/** First window of a stream, bytes. */
 const FIRST_WINDOW = 65_535
-const LARGEST_WINDOW = 1 << 20
 /** How long a client may go on to open streams after a first GOAWAY, ms: as long as a request may be on its way. */
 const GOING_MS = 1_000
 /** How long a client may take to read the last response and close, ms. */
 const LINGER_MS = 2_000
-/** Streams of one client at a time. */
-const MAX_STREAMS = 128
-/** Exchanges that have not ended: more than streams, because the last bytes of a response may still be on their way. */
-const MAX_EXCHANGES = 2 * MAX_STREAMS
+/** So many exchanges for each stream may not have ended: the last bytes of a response may still be on their way. */
+const EXCHANGES_PER_STREAM = 2
 const NONE: readonly Http2Front[] = []
 
 /** A client's connection that speaks HTTP/2: a session on a socket, with one exchange for each stream. */
@@ -52,6 +51,9 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   readonly #deps: Http2ConnectionDeps
   readonly #peer: Peer
   readonly #session: Session
+  readonly #maxExchanges: number
+  /** Watches how old the connection becomes. */
+  readonly #age: Timed
   /** Exchanges that have not ended. */
   #exchanges = 0
   #requests = 0
@@ -67,21 +69,28 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   /** @param first bytes that were read already. */
   constructor(deps: Http2ConnectionDeps, socket: Socket, peer: Peer, first: Buffer | null) {
     const { services, snapshot } = deps.core
+    const { limits } = snapshot
+    const { maxStreams, windowBytes, maxDemerits } = limits.http2
     this.socket = socket
     this.#deps = deps
     this.#peer = peer
     this.#session = new Session(this, {
       isServer: true,
-      bounds: snapshot.limits,
-      maxStreams: MAX_STREAMS,
+      bounds: limits,
+      maxStreams,
       firstWindow: FIRST_WINDOW,
-      largestWindow: LARGEST_WINDOW,
       // Clients take it for a promise. The handshake becomes a GET.
       connectProtocol: deps.isShared || snapshot.router.takes('GET'),
+      largestWindow: windowBytes,
+      connectionWindow: windowBytes,
+      patience: maxDemerits / SAVED,
       now: () => services.clock.now(),
     })
     this.deadline = deps.headMs > 0 ? services.clock.now() + deps.headMs : Number.POSITIVE_INFINITY
     services.deadlines.add(this)
+    this.#maxExchanges = maxStreams * EXCHANGES_PER_STREAM
+    this.#age = { deadline: lastAt(deps.core), index: UNWATCHED, onDeadline: () => this.retire() }
+    if (this.#age.deadline < Number.POSITIVE_INFINITY) services.deadlines.add(this.#age)
     socket.on('data', this.#onData).on('end', this.#onEnd).on('error', ignore).on('close', this.#onClose)
     this.#session.start()
     if (first !== null) this.#onData(first)
@@ -155,6 +164,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   readonly #onClose = (): void => {
     this.#state = 'left'
     this.#deps.core.services.deadlines.remove(this)
+    this.#deps.core.services.deadlines.remove(this.#age)
     this.#session.abort(CODE.CANCEL)
     this.#deps.onClosed(this)
   }
@@ -242,7 +252,7 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     const request = readRequest(block, isEnd)
     if (request === null) return stream.reset(CODE.PROTOCOL_ERROR)
     // Also those whose streams are closed: RST_STREAM must not make room for more at once (CVE-2023-44487).
-    if (this.#exchanges >= MAX_EXCHANGES) return stream.reset(CODE.REFUSED_STREAM)
+    if (this.#exchanges >= this.#maxExchanges) return stream.reset(CODE.REFUSED_STREAM)
     const { requestTimeoutMs } = snapshot.limits
     stream.expectedBytes = request.expectedBytes
     const { method, headers, protocol } = request

@@ -5,6 +5,7 @@ import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { fieldsOf, type RequestFields } from '../../http2/heads.ts'
 import { Pieces } from '../../http2/pieces.ts'
 import { CODE } from '../../http2/protocol.ts'
+import { MAX_UNWRITTEN } from '../../http2/session.ts'
 import type { Http2Stream, StreamSink } from '../../http2/stream.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
@@ -85,7 +86,8 @@ export class Http2Front implements Front, StreamSink, Timed {
   }
 
   inform(head: ResponseHead): void {
-    if (this.#hasBegun) return
+    // HEADERS know no window: for a client that does not read, interim responses would pile up.
+    if (this.#hasBegun || this.#stream.session.unwritten >= MAX_UNWRITTEN) return
     const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
     this.#stream.sendHead([':status', String(head.status)], fieldsOf(headers))
   }

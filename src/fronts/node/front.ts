@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Front, FrontEvents, Retainable } from '../../exchange/front.ts'
+import type { Core } from '../../exchange/services.ts'
 import { announceNothing, responseHeaders } from '../../headers/response.ts'
 import { isName, pairs, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
@@ -9,6 +10,7 @@ import type { HeaderList } from '../../model/exchange-view.ts'
 import type { HttpVersion, ResponseHead } from '../../model/message.ts'
 import type { Peer } from '../../model/peer.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
+import { lastAt } from '../age.ts'
 import {
   closeAfter,
   currentResponse,
@@ -29,6 +31,7 @@ const MAX_TEXT = 65_536
 
 const ENDS = Symbol('ends')
 const REQUESTS = Symbol('requests')
+const LAST_AT = Symbol('last at')
 
 /** Our fields on a client's connection. */
 interface Marked {
@@ -36,6 +39,8 @@ interface Marked {
   [ENDS]?: IncomingMessage
   /** How many requests it has carried; counted only if that is limited. */
   [REQUESTS]?: number
+  /** From then on a response ends the connection; only if its age is limited. */
+  [LAST_AT]?: number
 }
 
 /**
@@ -324,6 +329,13 @@ export class NodeFront implements Front, Writer {
     const requests = (socket[REQUESTS] ?? 0) + 1
     socket[REQUESTS] = requests
     if (requests >= max) this.isLast = true
+  }
+
+  /** Ends the connection with the response to this request if it is old. Its age counts from its first request. */
+  limitAge(core: Core): void {
+    const socket = this.#req.socket as Marked
+    socket[LAST_AT] ??= lastAt(core)
+    if (core.services.clock.now() >= socket[LAST_AT]) this.isLast = true
   }
 
   abort(): void {

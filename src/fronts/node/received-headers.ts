@@ -26,6 +26,11 @@ export function versionOf({ httpVersionMajor, httpVersionMinor, socket }: Incomi
 
 /** The host of {@link receivedHeaders} alone. An invalid one counts as none: a route may match, and the exchange refuses it. */
 export function receivedHost(req: IncomingMessage): { readonly host: string; readonly isHostSet: boolean } {
+  if (req.httpVersionMajor === 2) {
+    const given = req.headers.host
+    const host = given ?? String(req.headers[':authority'] ?? '')
+    return { host: isHost(host) ? host : '', isHostSet: false }
+  }
   const edit = headerEdits(req)?.changed.get('host')
   const host = edit === undefined ? fieldValue(req.rawHeaders, 'host') : edit.values[0]
   return { host: host !== undefined && isHost(host) ? host : '', isHostSet: edit !== undefined && host !== undefined }

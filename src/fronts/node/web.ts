@@ -1,25 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
 import type { ExchangeCall } from '../../exchange/call.ts'
 import { Exchange } from '../../exchange/exchange.ts'
 import type { FrontBody } from '../../exchange/front.ts'
 import type { Core } from '../../exchange/services.ts'
 import type { RequestHeaders } from '../../headers/request.ts'
-import { fieldValue } from '../../http1/fields.ts'
 import { ProxyError } from '../../model/errors.ts'
 import type { Peer } from '../../model/peer.ts'
-import { hasSentContinue } from '../node-internals.ts'
-import { BufferedBody, NodeBody, StreamBody } from './bodies.ts'
-import { consumedBody, isConsumed } from './consumed-body.ts'
 import { isEnding, isUpgradeNotTaken, NodeFront } from './front.ts'
+import { serveHttp2 } from './http2-web.ts'
 import { isBehindAnother, waitForTurn } from './pipeline.ts'
 import { receivedHeaders } from './received-headers.ts'
-
-/** Options of one `proxy.web` call, after names have been resolved. */
-export interface WebCall extends ExchangeCall {
-  /** The body, if it is not the request's own. */
-  readonly body?: Uint8Array | string | Readable | undefined
-}
+import { bodyOf, type WebCall } from './web-body.ts'
 
 /** A request that is ready to be carried. */
 interface Received {
@@ -39,6 +30,7 @@ export function serveWeb(
   res: ServerResponse,
   call: WebCall | null,
 ): void {
+  if (req.httpVersionMajor === 2) return serveHttp2(core, peer, req, res, call)
   if (isEnding(req.socket, res)) return
   const headers = receivedHeaders(req, peer, core.snapshot.forwarding.requestHeaders)
   const front = new NodeFront(req, res, peer, headers.bodyBytes !== null)
@@ -49,36 +41,6 @@ export function serveWeb(
       : { req, res, front, headers, body, call }
   if (isBehindAnother(req.socket, res)) wait(core, received)
   else begin(core, received)
-}
-
-function bodyOf(
-  req: IncomingMessage,
-  res: ServerResponse,
-  { bodyBytes, counted, expectsContinue, fault }: RequestHeaders,
-  call: WebCall | null,
-): FrontBody | ProxyError | null {
-  if (res.headersSent && !res.writableEnded) {
-    return new ProxyError('ERR_PROXY_HOOK', 'the application had begun a response before it called the proxy')
-  }
-  const given = call?.body
-  if (typeof given === 'string' || given instanceof Uint8Array) return new BufferedBody(Buffer.from(given), false)
-  // A stream belongs to the exchange even if the call is refused: it is then destroyed with it.
-  if (given !== undefined && given !== req && typeof (given as Partial<Readable>).pipe === 'function')
-    return new StreamBody(given)
-  if (bodyBytes === null || fault !== null) return null
-  // node has responded to `Expect: 100-continue` by itself if the server has no `checkContinue` listener.
-  if (!isConsumed(req)) return new NodeBody(req, res, bodyBytes, expectsContinue && !hasSentContinue(res))
-  const consumed = consumedBody(req, counted)
-  if ('bytes' in consumed) {
-    const coding = fieldValue(req.rawHeaders, 'content-encoding')
-    // A parser that removed the coding has changed the length. A coding that the application has set is that of its own bytes.
-    const isDecoded = coding === fieldValue(counted, 'content-encoding') && consumed.bytes.length !== bodyBytes
-    return new BufferedBody(consumed.bytes, isDecoded)
-  }
-  return new ProxyError(
-    'ERR_PROXY_BODY_CONSUMED',
-    `the request body was read before the proxy, and ${consumed.fault}; mount the proxy before body parsers, keep the bytes in req.rawBody, or hand them to proxy.web as { body }`,
-  )
 }
 
 /** One request at a time on a connection: the exchange and its time limits begin when the response before it has been sent. */
@@ -105,10 +67,11 @@ function connected(core: Core, { front, headers, body, call }: Received): Exchan
 }
 
 function begin(core: Core, received: Received): void {
-  const { maxRequestsPerConnection } = core.snapshot.limits
+  const { maxRequestsPerConnection, maxConnectionAgeMs } = core.snapshot.limits
   const { front, req } = received
   const exchange = connected(core, received)
   if (isUpgradeNotTaken(req)) front.isLast = true
   if (maxRequestsPerConnection > 0) front.countRequest(maxRequestsPerConnection)
+  if (maxConnectionAgeMs > 0) front.limitAge(core)
   exchange.begin()
 }

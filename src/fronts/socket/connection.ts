@@ -8,6 +8,7 @@ import { NOT_PLAIN } from '../../http1/request-parser.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
+import { lastAt } from '../age.ts'
 import { readAsStream, readInto } from '../node-internals.ts'
 import { SocketBody, type SocketBodyOwner, SocketFront, type SocketFrontOwner } from './front.ts'
 import type { RequestReader } from './request-reader.ts'
@@ -84,6 +85,8 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
   readonly #peer: Peer
   #state = IDLE
   #requests = 0
+  /** From then on a response ends the connection. */
+  readonly #lastAt: number
   #front: SocketFront | null = null
   /** A request's body whose end has not come. */
   #body: SocketBody | null = null
@@ -108,6 +111,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     this.#server = server
     this.#peer = peer
     this.deadline = server.headMs > 0 ? clock.now() + server.headMs : Number.POSITIVE_INFINITY
+    this.#lastAt = lastAt(server.core)
     deadlines.add(this)
     readInto(socket, server.readBuffer, this.#onRead)
     socket
@@ -128,6 +132,10 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
    */
   get endsSoon(): boolean {
     return this.deadline <= this.#server.core.services.clock.now() + LAST_REQUEST_MS
+  }
+
+  get #isOld(): boolean {
+    return this.#lastAt < Number.POSITIVE_INFINITY && this.#server.core.services.clock.now() >= this.#lastAt
   }
 
   get isRequestComplete(): boolean {
@@ -305,7 +313,7 @@ export class SocketConnection implements Timed, SocketFrontOwner, SocketBodyOwne
     const found = isShared ? router.resolve(method, target, sent.host) : null
     if (found !== null && found.route === null) return this.#handOver(copyOf(bytes, from, to))
     const max = limits.maxRequestsPerConnection
-    const isLast = ++this.#requests === max || sent.saysClose
+    const isLast = ++this.#requests === max || sent.saysClose || this.#isOld
     const front = new SocketFront(reader, this.#peer, this.socket, this, isLast)
     let body: SocketBody | null = null
     this.deadline = Number.POSITIVE_INFINITY

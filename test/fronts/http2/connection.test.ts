@@ -3,7 +3,7 @@ import net from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Exchange } from '../../../src/exchange/exchange.ts'
-import { Http2Body, Http2Front } from '../../../src/fronts/http2/front.ts'
+import { Http2Body, Http2Front, type Http2FrontOwner } from '../../../src/fronts/http2/front.ts'
 import type { RequestFields } from '../../../src/http2/heads.ts'
 import { FRAME, PREFACE, SETTING } from '../../../src/http2/protocol.ts'
 import type { Http2Stream } from '../../../src/http2/stream.ts'
@@ -127,6 +127,19 @@ test('a Content-Length that does not fit the body: the stream is reset, and the 
     front.end(null)
     assert.deepEqual(seen, ['reset', 'gone', 'over'])
   }
+})
+
+test('interim responses do not pile up for a client that does not read', () => {
+  let sent = 0
+  const session = { unwritten: 0 }
+  const stream = { session, sendHead: () => sent++ } as unknown as Http2Stream
+  const request = { method: 'GET', target: '/', headers: [] } as unknown as RequestFields
+  const front = new Http2Front(request, null, {} as Peer, stream, {} as Http2FrontOwner)
+  const inform = (): void => front.inform({ status: 103, reason: '', headers: ['Link', '</a>'], bodyBytes: 0 })
+  inform()
+  session.unwritten = 65_536
+  inform()
+  assert.equal(sent, 1)
 })
 
 test('bytes of header values stay as they are', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import http from 'node:http'
 import http2 from 'node:http2'
 import { describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
@@ -290,7 +291,7 @@ describe('HTTP/2 over TLS', () => {
   test('it is offered by ALPN, and HTTP/1.1 beside it', async () => {
     await using backend = await mockBackend()
     const proxy = createProxy({ target: backend.url })
-    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, tls, protocols: ['h2', 'http/1.1'] })
+    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, tls })
     for (const [offered, chosen] of [
       [['h2', 'http/1.1'], 'h2'],
       [['http/1.1'], 'http/1.1'],
@@ -306,6 +307,16 @@ describe('HTTP/2 over TLS', () => {
     assert.equal((await client.ask({ ':path': '/a', ':method': 'POST' }, large)).body, 'POST /a')
     assert.equal((await backend.nextRequest()).header('x-forwarded-proto'), 'https')
     await proxy.close()
+  })
+
+  test('by default before an application, too', async () => {
+    await using backend = await mockBackend()
+    const application = http.createServer((req, res) => res.end(`application ${req.httpVersion}`))
+    const routes = [{ path: '/api' }]
+    await using front = await run({ target: backend.url, routes }, { tls, protocols: undefined, fallback: application })
+    await using client = http2Client(front.port, { ca: certificate }, 'https')
+    assert.equal((await client.ask({ ':path': '/' })).body, 'application 1.1')
+    assert.equal((await client.ask({ ':path': '/api' })).body, 'GET /api')
   })
 
   test('with threads', async () => {
