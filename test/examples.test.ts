@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
@@ -36,6 +37,15 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.equal((await fetch(`${url}/api/users`, { headers: { connection: 'close' } })).status, 401)
     const headers = { authorization: 'secret', connection: 'close' }
     assert.equal(await (await fetch(`${url}/api/users`, { headers })).text(), 'GET /users')
+  },
+  async 'grpc/main.js'(url) {
+    const client = spawn(process.execPath, ['dist/examples/grpc/main.js', 'client', url], { cwd: PACKAGE_ROOT })
+    let told = ''
+    client.stdout.on('data', (chunk) => {
+      told += chunk
+    })
+    await once(client, 'close')
+    assert.deepEqual(told.trim().split('\n').sort(), ['3 apples', 'now 1 pears', 'now 2 pears', 'now 3 pears'])
   },
   async 'hono.js'(url) {
     assert.equal(await text(url), 'the application\n')

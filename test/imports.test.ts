@@ -40,8 +40,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The grammar of names and values is HTTP/1.1's.
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
-  // A probe's connection begins as those of a pool do.
-  'health-checks': [...BASE, 'pools'],
+  // A probe's connection begins as those of a pool do; that of gRPC speaks HTTP/2.
+  'health-checks': [...BASE, 'http2', 'pools'],
   interceptors: PURE,
   loggers: BASE,
   observers: BASE,

@@ -1,5 +1,6 @@
 import type { Balancer } from '../contracts/balancer.ts'
 import type { Backend } from '../model/backend.ts'
+import { judgedStatus } from '../model/grpc.ts'
 import type { Outcome } from '../model/outcome.ts'
 import { choiceOfTwo } from './sampling/choice-of-two.ts'
 import { redraw } from './sampling/redraw.ts'
@@ -105,7 +106,9 @@ export function peakEwma({
 }
 
 /** A failure's response time says nothing about the backend's speed. */
-function isBackendFailure({ kind, status, error }: Outcome): boolean {
+function isBackendFailure(outcome: Outcome): boolean {
+  const { kind, error } = outcome
+  const status = judgedStatus(outcome)
   if (kind === 'failed' || kind === 'truncated') return error === null || error.blamesBackend
   return kind === 'answered' && (status === 429 || status >= 500)
 }

@@ -56,8 +56,8 @@ function hasNoGroups({ backends, target, groups = {} }: Options): boolean {
   return backends === undefined && target === undefined && isPlainObject(groups) && Object.keys(groups).length === 0
 }
 
-function groupFaults({ backends, target }: Options, at: readonly string[]): OptionFault[] {
-  const faults: OptionFault[] = []
+function groupFaults({ backends, target, healthCheck }: Options, at: readonly string[]): OptionFault[] {
+  const faults = probeFaults(healthCheck, at)
   if (backends !== undefined && target !== undefined) {
     faults.push({
       path: pathOf([...at, 'target']),
@@ -103,6 +103,23 @@ function headerFaults(backend: unknown, at: readonly (string | number)[]): Optio
       example: { url: EXAMPLE_URL, proxyProtocol: 'v2' },
     },
   ]
+}
+
+/** Options of the other type of probe. */
+function probeFaults(healthCheck: unknown, at: readonly string[]): OptionFault[] {
+  const probe = isPlainObject(healthCheck) ? healthCheck.probe : undefined
+  if (!isPlainObject(probe)) return []
+  const isGrpc = probe.type === 'grpc'
+  const others = isGrpc ? ['path', 'method', 'statuses'] : ['service']
+  return others
+    .filter((key) => probe[key] !== undefined)
+    .map((key) => ({
+      path: pathOf([...at, 'healthCheck', 'probe', key]),
+      message: `cannot be used with a probe of type '${isGrpc ? 'grpc' : 'http'}'`,
+      value: probe[key],
+      allowed: isGrpc ? 'service, host and the times' : "service only with type: 'grpc'",
+      example: isGrpc ? { type: 'grpc', service: 'shop.Orders' } : { type: 'grpc', service: probe[key] },
+    }))
 }
 
 function emptyFaults({ backends, target }: Options, at: readonly string[]): OptionFault[] {

@@ -81,14 +81,26 @@ const PATH = /^\/[\x21\x22\x24-\x7e]*$/
 /** The explicit type keeps the inferred type of all options below TypeScript's size limit. */
 const probe: Schema<Complete<ProbeOptions>> = closed(
   {
+    type: withDefault(
+      "What a probe sends: an HTTP request, or a call of gRPC's health service (`grpc.health.v1`) over HTTP/2, which passes if the status is SERVING.",
+      word(['http', 'grpc']),
+      PROBE_DEFAULTS.type,
+    ),
+    service: withDefault(
+      'Service that a probe of type `grpc` asks for. By default the server as a whole.',
+      text('a name of at most 127 characters', 'shop.Orders', (value) =>
+        /^[\w./-]{0,127}$/.test(value) ? null : 'is not the name of a service',
+      ),
+      PROBE_DEFAULTS.service,
+    ),
     path: withDefault(
-      'Path that a probe requests.',
+      'Path that a probe requests. Only for type `http`, like `method` and `statuses`.',
       text('a path that starts with /', '/healthz', (value) => (PATH.test(value) ? null : 'is not a path')),
       PROBE_DEFAULTS.path,
     ),
     method: withDefault('Method of a probe.', word(['GET', 'HEAD']), PROBE_DEFAULTS.method),
     host: withDefault(
-      "Host of a probe. By default the backend's own.",
+      "Host (in gRPC `:authority`) of a probe. By default the backend's own.",
       text('a host name', 'app.example.com', (value) => (/^[\w.:[\]-]*$/.test(value) ? null : 'is not a host name')),
       PROBE_DEFAULTS.host,
     ),
@@ -150,10 +162,7 @@ const healthCheck = policyOr(
         whole(' of percent', 0, 100, EJECTION_DEFAULTS.maxEjectedPercent),
         EJECTION_DEFAULTS.maxEjectedPercent,
       ),
-      probe: optional(
-        'Requests a path of each backend at intervals and marks those unhealthy that fail. Off by default.',
-        probe,
-      ),
+      probe: optional('Asks each backend at intervals, and marks those unhealthy that fail. Off by default.', probe),
     },
     { example: { consecutiveFailures: 5 }, or: 'or false, or a HealthCheck' },
   ),

@@ -153,6 +153,12 @@ export interface RouteOptions {
    * built-in's name, or `{ name, ...options }`.
    */
   interceptors?: readonly (Interceptor | InterceptorName | NamedInterceptor)[] | undefined
+  /**
+   * For gRPC, whose calls may be quiet for long: `timeouts.idle` and `timeouts.headers` are off unless this route sets them, and
+   * `limits.requestTimeoutMs` does not end a call. A call still ends by its own deadline (`grpc-timeout`) and by `timeouts.total`.
+   * Calls of gRPC are recognised on all routes. Default false.
+   */
+  grpc?: boolean | undefined
   /** Time limits of this route; they override the group's. */
   timeouts?: TimeoutOptions | undefined
 }

@@ -5,7 +5,7 @@ import type { Logger } from '../contracts/logger.ts'
 import type { RetryPolicy } from '../contracts/retry-policy.ts'
 import type { Transform } from '../contracts/transform.ts'
 import { inline } from '../executors/index.ts'
-import { consecutiveFailures, EJECTION_DEFAULTS, httpProbe } from '../health-checks/index.ts'
+import { consecutiveFailures, EJECTION_DEFAULTS, grpcProbe, httpProbe } from '../health-checks/index.ts'
 import { consoleLogger, silentLogger, toLogger } from '../loggers/index.ts'
 import type { BackendInit } from '../model/backend.ts'
 import { normalPath } from '../model/path.ts'
@@ -27,7 +27,7 @@ import { OptionsError } from './options-error.ts'
 import { type CheckedOptions, HTTP2_LIMIT_DEFAULTS, LIMIT_DEFAULTS, proxySchema } from './proxy-schema.ts'
 import type { CheckedRoute } from './route-schema.ts'
 import { faultsOf } from './rules.ts'
-import { type CheckedTimeouts, TIMEOUT_DEFAULTS } from './timeouts-schema.ts'
+import { type CheckedTimeouts, GRPC_TIMEOUTS, TIMEOUT_DEFAULTS } from './timeouts-schema.ts'
 
 /**
  * Checks the options, fills in every default and creates the policies that are described by data. The result is frozen. It
@@ -45,7 +45,7 @@ export function resolveOptions(input: ProxyOptions, running?: Clock): ResolvedOp
   const clock = running ?? resolveClock(options.clock, logger)
   const timeouts = overlay(TIMEOUT_DEFAULTS, options.timeouts)
   const groups = resolveGroups(options, timeouts, clock)
-  const routeOptions = options.routes.length === 0 ? [{ path: '/', exact: false }] : options.routes
+  const routeOptions = options.routes.length === 0 ? [{ path: '/', exact: false, grpc: false }] : options.routes
   const routes = Object.freeze(routeOptions.map((route) => resolveRoute(route, groups, timeouts, clock)))
   const { name, accessLog, observers, executor, drainTimeoutMs } = options
   return Object.freeze<ResolvedOptions>({
@@ -127,7 +127,9 @@ function resolveHealthCheck(input: CheckedGroup['healthCheck'], clock: Clock): H
   if (input === false) return null
   if (input !== undefined && 'observe' in input) return input
   const passive = consecutiveFailures(input)
-  return input?.probe === undefined ? passive : { ...httpProbe(input.probe, clock), ...passive }
+  if (input?.probe === undefined) return passive
+  const active = input.probe.type === 'grpc' ? grpcProbe(input.probe, clock) : httpProbe(input.probe, clock)
+  return { ...active, ...passive }
 }
 
 function maxEjectedPercent(input: CheckedGroup['healthCheck']): number {
@@ -147,6 +149,7 @@ function resolveRoute(
   clock: Clock,
 ): ResolvedRoute {
   const group = route.group ?? UNNAMED
+  const ownTimeouts = Object.freeze({ ...(route.grpc ? GRPC_TIMEOUTS : {}), ...withoutUndefined(route.timeouts ?? {}) })
   const methods = typeof route.method === 'string' ? [route.method] : (route.method ?? [])
   return Object.freeze<ResolvedRoute>({
     given: route,
@@ -157,8 +160,8 @@ function resolveRoute(
     group,
     transforms: Object.freeze(transformsOf(route)),
     interceptors: Object.freeze((route.interceptors ?? []).map((one) => buildInterceptor(one, clock))),
-    timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, route.timeouts),
-    ownTimeouts: Object.freeze(withoutUndefined(route.timeouts ?? {})),
+    timeouts: overlay(groups.get(group)?.timeouts ?? timeouts, ownTimeouts),
+    ownTimeouts,
   })
 }
 

@@ -78,6 +78,11 @@ export const route = closed(
       'Interceptors that wrap the forwarding of a request, the first one outermost.',
       interceptors,
     ),
+    grpc: withDefault(
+      'For gRPC, whose calls may be quiet for long: `timeouts.idle` and `timeouts.headers` are off unless the route sets them. A call still ends by its own deadline (`grpc-timeout`).',
+      flag(true),
+      false,
+    ),
     timeouts: optional("Time limits of this route. By default the group's.", timeouts),
   },
   { example: { path: '/api', group: 'api' } },

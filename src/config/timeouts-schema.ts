@@ -12,6 +12,9 @@ export const TIMEOUT_DEFAULTS = Object.freeze({
   intercept: 10_000,
 })
 
+/** The limits of a route with `grpc: true`. A stream is quiet while nothing happens, and its head may come with the first message. */
+export const GRPC_TIMEOUTS = Object.freeze({ headers: 0, idle: 0 })
+
 const PHASES = {
   connect: 'To establish a connection to a backend, TLS included, ms.',
   acquire: 'To wait for a connection when the backend has as many as `pool.maxConnections` allows, ms.',

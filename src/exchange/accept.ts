@@ -31,7 +31,7 @@ export function accept(exchange: Exchange): ProxyError | LocalResponse | null {
   if (method === 'TRACE') return textResponse(405, `405 ${STATUS_CODES[405]}\n`, ['Allow', ALLOWED])
   // OPTIONS whose `Max-Forwards` is used up (RFC 9110 section 7.6.2).
   if (isOurs) return textResponse(200, '')
-  return call?.fault ?? null
+  return call?.fault ?? exchange.grpc?.fault ?? null
 }
 
 function closedFault({ activity }: Services, isUpgrade: boolean): ProxyError | null {

@@ -46,8 +46,14 @@ export class AttemptResponse implements ResponseSink, Flow {
     this.#attempt.onStatus(head.status)
     this.#flow = flow
     this.#exchange.failure = null
+    this.#noteGrpcStatus(head.headers)
     if (head.status === 401 && hasBoundChallenge(head.headers)) return this.#refuseBoundChallenge()
     this.#sink.onHead(head, this)
+  }
+
+  #noteGrpcStatus(fields: Readonly<HeaderList>): void {
+    const { grpc } = this.#exchange
+    if (grpc !== null) this.#attempt.grpcStatus = grpc.note(fields)
   }
 
   /**
@@ -90,6 +96,7 @@ export class AttemptResponse implements ResponseSink, Flow {
 
   #onEnd(trailers: HeaderList | null): void {
     if (this.#attempt.isEnded) return
+    if (trailers !== null) this.#noteGrpcStatus(trailers)
     this.#attempt.end('answered', null)
     this.#attempts.finish()
     this.#sink.onEnd(trailers)

@@ -24,6 +24,7 @@ export class Attempt implements AttemptView, Timed, Outcome {
   readonly number: number
   kind: OutcomeKind = 'aborted'
   status = 0
+  grpcStatus: number | null = null
   error: ProxyError | null = null
   firstByteMs = -1
   totalMs = 0

@@ -233,10 +233,12 @@ export class ClientWatch implements BodyWatcher, Timed {
   /** Ends the exchange if its total limit is reached. It takes precedence over other limits. @returns whether it is reached. */
   endIfTotalReached(now: number): boolean {
     if (now < this.#totalAt) return false
-    const { timeouts, running, backend, attempts } = this.#exchange
-    const message = `the exchange took more than ${timeouts.total} ms`
-    // The backend is to blame for a missing head if it has had the whole request for at least half of the limit.
-    const blamesBackend = running?.current?.hasAwaitedHeadFor(timeouts.total, now) ?? false
+    const { timeouts, running, backend, attempts, grpc } = this.#exchange
+    const isClients = timeouts.total === grpc?.timeoutMs
+    const message = `the exchange took more than ${timeouts.total} ms${isClients ? ', which is its grpc-timeout' : ''}`
+    // The backend is to blame for a missing head if it has had the whole request for at least half of the limit. Not if a client has
+    // set the limit: it could have healthy backends ejected.
+    const blamesBackend = !isClients && (running?.current?.hasAwaitedHeadFor(timeouts.total, now) ?? false)
     this.#exchange.fail(
       new ProxyError('ERR_PROXY_TOTAL_TIMEOUT', message, { backend, attempt: attempts, blamesBackend }),
     )

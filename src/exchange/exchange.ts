@@ -13,7 +13,8 @@ import { Attempts } from './attempts.ts'
 import type { ExchangeCall } from './call.ts'
 import { ClientWatch } from './client-watch.ts'
 import type { Front, FrontBody } from './front.ts'
-import { abortClient, decideLast, respondLocally, respondToFailure } from './local-response.ts'
+import { type GrpcCall, grpcCallOf } from './grpc.ts'
+import { abortClient, respondLocally, respondToFailure } from './local-response.ts'
 import { routedHead } from './outgoing.ts'
 import { recordExchange } from './record.ts'
 import { ReplayableBody } from './replayable-body.ts'
@@ -49,6 +50,7 @@ export class Exchange implements ExchangeView {
   readonly call: ExchangeCall | null
   readonly context: unknown
   readonly clientCertificate: ExchangeView['clientCertificate']
+  readonly grpc: GrpcCall | null
   readonly client: ClientWatch
   timeouts: Timeouts
   attempts = 0
@@ -91,6 +93,7 @@ export class Exchange implements ExchangeView {
     this.call = call
     this.context = call?.context
     this.clientCertificate = front.peer.identity?.certificate ?? null
+    this.grpc = grpcCallOf(front, request.counted)
     this.timeouts = snapshot.timeouts
     if (body?.isDecoded === true) removeField(request.list, 'content-encoding')
     if (body?.expectsContinue === true) request.list.push('Expect', '100-continue')
@@ -175,7 +178,8 @@ export class Exchange implements ExchangeView {
     route.group.enter()
     this.route?.group.leave()
     this.route = route
-    this.timeouts = call?.timeouts === undefined ? route.timeouts : { ...route.timeouts, ...call.timeouts }
+    const timeouts = call?.timeouts === undefined ? route.timeouts : { ...route.timeouts, ...call.timeouts }
+    this.timeouts = this.grpc?.within(timeouts) ?? timeouts
     this.client.beginTotal()
   }
 
@@ -215,13 +219,10 @@ export class Exchange implements ExchangeView {
     if (this.isEnded) return
     if (this.events.hasBegun) return this.truncate(error)
     const { ownStatus } = this.front
-    this.status = ownStatus ?? error.status
+    this.status = ownStatus ?? (this.grpc === null ? error.status : 200)
     this.end(error.side === 'backend' || this.attempts > 0 ? 'failed' : 'local', error, attemptKind)
     // The application has responded by itself.
-    if (ownStatus !== null) return
-    // After `end`, which drops the bytes of an unread request body: the request may be complete by then.
-    decideLast(this, error.status)
-    respondToFailure(this, error)
+    if (ownStatus === null) respondToFailure(this, error)
   }
 
   /** The proxy is closed and waits no longer. A complete response may still be sent. */
@@ -231,8 +232,7 @@ export class Exchange implements ExchangeView {
 
   /** Ends a response of which some may have reached the client, so that the client notices that it is incomplete. */
   truncate(error: ProxyError): void {
-    if (!this.end('truncated', error)) return
-    abortClient(this)
+    if (this.end('truncated', error)) abortClient(this, error)
   }
 
   // 8 record

@@ -1,6 +1,7 @@
 import type { AsyncResource } from 'node:async_hooks'
 import type { Duplex } from 'node:stream'
 import type { BodySink, Flow } from '../contracts/pool.ts'
+import type { ProxyError } from '../model/errors.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { HttpVersion, ResponseHead } from '../model/message.ts'
 import type { Peer } from '../model/peer.ts'
@@ -37,8 +38,8 @@ export interface Front {
   /** Sends bytes that were held back to be sent together. */
   flush(): void
   end(trailers: HeaderList | null): void
-  /** Ends the connection so that the client sees that the response is not complete. */
-  abort(): void
+  /** Ends the connection, or the stream, so that the client sees that the response is not complete. @param error why, if it is known. */
+  abort(error?: ProxyError): void
   /**
    * Responds with 101 and joins the client's connection to `stream`. Called only for a request that asks for an upgrade.
    * @param rest the first bytes of `stream`.

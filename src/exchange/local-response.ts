@@ -21,10 +21,10 @@ export function respondLocally(exchange: Exchange, response: LocalResponse): voi
   sendLocally(exchange, response)
 }
 
-/** Ends the client's connection. */
-export function abortClient({ front, services }: Exchange): void {
+/** Ends the client's connection. @param error why the response is not complete. */
+export function abortClient({ front, services }: Exchange, error?: ProxyError): void {
   try {
-    front.abort()
+    front.abort(error)
   } catch (thrown) {
     services.logger.error({ err: thrown }, `the response threw: ${describeError(thrown)}`)
   }
@@ -33,10 +33,12 @@ export function abortClient({ front, services }: Exchange): void {
 /** Leaves a failed exchange, which has ended, to the caller's `onError`; otherwise sends the proxy's response. */
 export function respondToFailure(exchange: Exchange, error: ProxyError): void {
   const { call, services } = exchange
-  if (call?.onError === undefined) return sendLocally(exchange, errorResponse(error))
+  // The exchange has dropped the bytes of an unread request body: the request may be complete by now.
+  decideLast(exchange, error.status)
+  if (call?.onError === undefined) return sendLocally(exchange, errorResponse(exchange, error))
   const onThrew = (thrown: unknown): void => {
     services.logger.error({ err: thrown }, `onError threw: ${describeError(thrown)}`)
-    sendLocally(exchange, errorResponse(error))
+    sendLocally(exchange, errorResponse(exchange, error))
   }
   try {
     catchRejection(call.onError(error), onThrew)
@@ -46,7 +48,8 @@ export function respondToFailure(exchange: Exchange, error: ProxyError): void {
 }
 
 /** The proxy's response for a failed exchange. It contains the error's code and reveals nothing about the backends. */
-function errorResponse(error: ProxyError): LocalResponse {
+function errorResponse({ grpc }: Exchange, error: ProxyError): LocalResponse {
+  if (grpc !== null) return grpc.responseTo(error)
   const text = `${error.status} ${STATUS_CODES[error.status] ?? 'Error'} (${error.code})\n`
   return textResponse(error.status, text, Object.entries(error.headers).flat())
 }
@@ -62,7 +65,7 @@ export function textResponse(status: number, text: string, more: Readonly<Header
  * Decides whether the connection ends after the proxy's own response. It ends if the proxy is closing, if the client still uploads
  * (it may stop), if its body is not wanted, or if its request was not understood, because the bytes after it could be misread as well.
  */
-export function decideLast({ front, services }: Exchange, status: number): void {
+function decideLast({ front, services }: Exchange, status: number): void {
   const isSuspect = status === 400 || status === 413 || status === 414 || status === 431
   if (isSuspect || services.activity.isClosing || !front.isRequestComplete) front.isLast = true
 }

@@ -61,6 +61,7 @@ function makeRecord(exchange: Exchange, outcome: OutcomeKind, error: ProxyError 
     group: exchange.group,
     outcome,
     errorCode: error?.code ?? null,
+    grpcStatus: exchange.grpc?.statusFor(error) ?? null,
     referer: exchange.header('referer') ?? '',
     userAgent: exchange.header('user-agent') ?? '',
   }

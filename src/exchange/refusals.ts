@@ -55,6 +55,7 @@ export function recordRefusal(services: Services, refusal: Refusal): void {
     group: '',
     outcome: 'local',
     errorCode: error.code,
+    grpcStatus: null,
     referer: '',
     userAgent: '',
   })

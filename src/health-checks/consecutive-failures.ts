@@ -1,5 +1,6 @@
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
+import { judgedStatus } from '../model/grpc.ts'
 import type { Outcome } from '../model/outcome.ts'
 import type { Complete } from '../runtime/complete.ts'
 
@@ -13,7 +14,8 @@ export interface EjectionOptions {
   /**
    * Statuses of a backend's responses that count as failures. Default none: a response shows that the backend works, and its
    * status often depends on the URL. Danger: a client that can cause a listed status can have healthy backends ejected. To
-   * take out a backend that responds only with errors, use probes.
+   * take out a backend that responds only with errors, use probes. In gRPC, UNAVAILABLE (14) and RESOURCE_EXHAUSTED (8) count as
+   * 503, INTERNAL (13) as 500.
    */
   statuses?: readonly number[] | undefined
   /** Length of the first ejection, ms; each further one in a row is twice as long. Default 30000. */
@@ -74,15 +76,18 @@ function succeed({ state }: Backend): void {
   if (state.ejections > 0 && !state.isEjected) state.ejections -= 1
 }
 
-function isSuccess({ kind, status }: Outcome, statuses: ReadonlySet<number>): boolean {
-  return (kind === 'answered' || kind === 'upgraded') && !statuses.has(status)
+function isSuccess(outcome: Outcome, statuses: ReadonlySet<number>): boolean {
+  const { kind } = outcome
+  return (kind === 'answered' || kind === 'upgraded') && !statuses.has(judgedStatus(outcome))
 }
 
-function isFailure({ kind, status, error }: Outcome, statuses: ReadonlySet<number>): boolean {
+function isFailure(outcome: Outcome, statuses: ReadonlySet<number>): boolean {
+  const { kind, error } = outcome
   if (kind === 'failed' || kind === 'truncated') return error?.blamesBackend === true
-  return (kind === 'answered' || kind === 'upgraded') && statuses.has(status)
+  return (kind === 'answered' || kind === 'upgraded') && statuses.has(judgedStatus(outcome))
 }
 
-function reason({ error, status }: Outcome): string {
+function reason({ error, status, grpcStatus }: Outcome): string {
+  if (error === null && grpcStatus !== null && grpcStatus !== 0) return `gRPC status ${grpcStatus}`
   return error === null ? `status ${status}` : `${error.code} (${error.message})`
 }

@@ -248,6 +248,8 @@ export interface ProxyErrorDetails {
   readonly phase?: Phase | undefined
   /** See {@link ProxyError.blamesBackend}. Default: that of the code. */
   readonly blamesBackend?: boolean | undefined
+  /** See {@link ProxyError.streamCode}. */
+  readonly streamCode?: number | undefined
   /** See {@link ProxyError.headers}. */
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
@@ -272,6 +274,8 @@ export class ProxyError extends Error {
    * `backend`: a time limit ended an exchange while both sides were quiet, or while it waited for a connection of the pool.
    */
   readonly blamesBackend: boolean
+  /** Code by which the backend has ended the stream (HTTP/2's RST_STREAM or GOAWAY); -1 if it has not. */
+  readonly streamCode: number
   /** Headers for a response with {@link status}; frameworks add them to theirs. */
   readonly headers: Readonly<Record<string, string>>
 
@@ -290,6 +294,7 @@ export class ProxyError extends Error {
     this.backend = details.backend ?? null
     this.attempt = details.attempt ?? 0
     this.blamesBackend = details.blamesBackend ?? fault.blames
+    this.streamCode = details.streamCode ?? -1
     this.headers = details.headers ?? (fault.status === 503 ? RETRY_LATER : NO_HEADERS)
   }
 }

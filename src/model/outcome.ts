@@ -19,6 +19,8 @@ export interface Outcome {
   readonly kind: OutcomeKind
   /** Status of the response; 0 if there was none. */
   readonly status: number
+  /** gRPC status that the backend has sent; `null` if it has sent none, and for requests that are no gRPC calls. */
+  readonly grpcStatus: number | null
   /** Why it failed, or `null`. */
   readonly error: ProxyError | null
   /** Time from the start to the first byte of the response, ms; -1 if there was none. */

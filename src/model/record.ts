@@ -15,7 +15,7 @@ export interface ExchangeRecord {
   /** `-` if the request was refused before this part could be parsed; the same for target and version. */
   readonly method: string
   readonly target: string
-  /** `1.0` or `1.1`. */
+  /** `1.0`, `1.1` or `2.0`. */
   readonly httpVersion: string
   readonly host: string
   /** Status sent to the client; 499 if it had disconnected before, 0 if the connection was closed without a response. */
@@ -35,6 +35,8 @@ export interface ExchangeRecord {
   readonly group: string
   readonly outcome: OutcomeKind
   readonly errorCode: string | null
+  /** gRPC status of a gRPC call; `null` for other requests, and if no status has come. */
+  readonly grpcStatus: number | null
   readonly referer: string
   readonly userAgent: string
 }

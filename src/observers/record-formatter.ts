@@ -29,6 +29,7 @@ function jsonFormatter(): (record: ExchangeRecord) => string {
   const group = member('group')
   const outcome = member('outcome')
   const errorCode = member('errorCode')
+  const grpcStatus = member('grpcStatus')
   return (r) => {
     const millis = String(Math.floor(modulo(r.epochMs, 1000))).padStart(3, '0')
     return (
@@ -37,7 +38,7 @@ function jsonFormatter(): (record: ExchangeRecord) => string {
       `"status":${number(r.status)},"requestBytes":${number(r.requestBytes)},"responseBytes":${number(r.responseBytes)},` +
       `"firstByteMs":${number(r.firstByteMs)},"totalMs":${number(r.totalMs)},"backendMs":${number(r.backendMs)},` +
       `${backend(r.backend)}"attempts":${number(r.attempts)},${group(r.group)}${outcome(r.outcome)}` +
-      `${errorCode(r.errorCode)}"referer":${json(r.referer)},"userAgent":${json(r.userAgent)}}`
+      `${errorCode(r.errorCode)}${grpcStatus(r.grpcStatus)}"referer":${json(r.referer)},"userAgent":${json(r.userAgent)}}`
     )
   }
 }
@@ -46,13 +47,13 @@ function jsonFormatter(): (record: ExchangeRecord) => string {
 const MAX_CACHED = 64
 
 /** Formats `"name":"value",` and caches the text: a line that is joined from fewer pieces takes half the time. */
-function member(name: string): (value: string | null) => string {
-  const known = new Map<string | null, string>()
+function member(name: string): (value: string | number | null) => string {
+  const known = new Map<string | number | null, string>()
   return (value) => {
     let text = known.get(value)
     if (text === undefined) {
       if (known.size === MAX_CACHED) known.clear()
-      text = `"${name}":${json(value)},`
+      text = `"${name}":${typeof value === 'number' ? value : json(value)},`
       known.set(value, text)
     }
     return text

@@ -384,10 +384,11 @@ interface Load {
   readonly failing?: number
 }
 
-const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 5, totalMs: 6 }
+const ANSWERED: Outcome = { kind: 'answered', status: 200, grpcStatus: null, error: null, firstByteMs: 5, totalMs: 6 }
 const FAILED: Outcome = {
   kind: 'failed',
   status: 0,
+  grpcStatus: null,
   error: new ProxyError('ERR_PROXY_RESET', 'reset'),
   firstByteMs: -1,
   totalMs: 1,
@@ -395,18 +396,26 @@ const FAILED: Outcome = {
 /** Every kind of failed attempt. */
 const FAILURES: readonly Outcome[] = [
   FAILED,
-  { kind: 'failed', status: 0, error: new ProxyError('ERR_PROXY_POOL_FULL', 'full'), firstByteMs: -1, totalMs: 0 },
+  {
+    kind: 'failed',
+    status: 0,
+    grpcStatus: null,
+    error: new ProxyError('ERR_PROXY_POOL_FULL', 'full'),
+    firstByteMs: -1,
+    totalMs: 0,
+  },
   {
     kind: 'truncated',
     status: 200,
+    grpcStatus: null,
     error: new ProxyError('ERR_PROXY_TRUNCATED', 'truncated'),
     firstByteMs: 3,
     totalMs: 9,
   },
-  { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 50 },
-  { kind: 'aborted', status: 200, error: null, firstByteMs: 4, totalMs: 50 },
-  { kind: 'answered', status: 503, error: null, firstByteMs: 1, totalMs: 1 },
-  { kind: 'upgraded', status: 101, error: null, firstByteMs: 2, totalMs: 10_000 },
+  { kind: 'aborted', status: 0, grpcStatus: null, error: null, firstByteMs: -1, totalMs: 50 },
+  { kind: 'aborted', status: 200, grpcStatus: null, error: null, firstByteMs: 4, totalMs: 50 },
+  { kind: 'answered', status: 503, grpcStatus: null, error: null, firstByteMs: 1, totalMs: 1 },
+  { kind: 'upgraded', status: 101, grpcStatus: null, error: null, firstByteMs: 2, totalMs: 10_000 },
 ]
 
 /** Runs one exchange a millisecond, each 1 to 20 ms long. @returns how often each backend was picked. */

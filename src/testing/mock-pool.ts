@@ -110,8 +110,8 @@ export function mockPool(script: MockPoolScript = {}, options: MockPoolOptions =
     },
     onRelease(connection, outcome) {
       connections.delete(connection)
-      const { kind, status, error, firstByteMs, totalMs } = outcome
-      const copy = { kind, status, error, firstByteMs, totalMs }
+      const { kind, status, grpcStatus, error, firstByteMs, totalMs } = outcome
+      const copy = { kind, status, grpcStatus, error, firstByteMs, totalMs }
       events.push({ type: 'release', backend: connection.backend, exchange: connection.exchange, outcome: copy })
       for (const listener of releaseListeners) listener()
     },

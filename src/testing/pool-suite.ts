@@ -610,8 +610,8 @@ interface Scene {
 
 const GET: RequestHead = { method: 'GET', path: '/', authority: 'a', headers: ['Host', 'a'], upgrade: null }
 const EXPECT = ['Host', 'a', 'Expect', '100-continue']
-const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
-const ABORTED: Outcome = { kind: 'aborted', status: 0, error: null, firstByteMs: -1, totalMs: 1 }
+const ANSWERED: Outcome = { kind: 'answered', status: 200, grpcStatus: null, error: null, firstByteMs: 1, totalMs: 1 }
+const ABORTED: Outcome = { kind: 'aborted', status: 0, grpcStatus: null, error: null, firstByteMs: -1, totalMs: 1 }
 /** Time limit of a test, ms: a broken pool must not hang for ever. */
 const LIMIT = 10_000
 

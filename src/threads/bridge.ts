@@ -76,6 +76,7 @@ interface PlainError {
   readonly backend: string | null
   readonly attempt: number
   readonly blamesBackend: boolean
+  readonly streamCode: number
   readonly cause: string | null
 }
 
@@ -113,9 +114,10 @@ export function emitForwarded(
 function toPlain(value: EventArgument): PlainValue {
   if (value instanceof Backend) return { kind: 'backend', ...plainBackend(value) }
   if (value instanceof ProxyError) {
-    const { code, message, phase, backend, attempt, blamesBackend, cause } = value
+    const { code, message, phase, backend, attempt, blamesBackend, streamCode, cause } = value
     const why = cause === undefined ? null : describeError(cause)
-    const error = { code, message, phase, backend: backend?.id ?? null, attempt, blamesBackend, cause: why }
+    const where = { phase, backend: backend?.id ?? null, attempt }
+    const error = { code, message, ...where, blamesBackend, streamCode, cause: why }
     return { kind: 'error', error }
   }
   if (isView(value)) {
@@ -138,12 +140,13 @@ function fromPlain(plain: PlainValue, findBackend: (id: string) => Backend | nul
     case 'backend':
       return backendOf(plain, findBackend)
     case 'error': {
-      const { code, message, phase, backend, attempt, blamesBackend, cause } = plain.error
+      const { code, message, phase, backend, attempt, blamesBackend, streamCode, cause } = plain.error
       const found = backend === null ? null : findBackend(backend)
       return new ProxyError(code, message, {
         phase,
         attempt,
         blamesBackend,
+        streamCode,
         backend: found,
         ...(cause !== null && { cause: new Error(cause) }),
       })

@@ -171,6 +171,7 @@ test('a fast failure does not make a backend look fast', () => {
     ['500', { status: 500 }],
     ['503', { status: 503 }],
     ['429', { status: 429 }],
+    ['UNAVAILABLE', { status: 200, grpcStatus: 14 }],
   ] as const) {
     const { a, b, sample, better } = scene({ penaltyMs: 3000 })
     sample(a, 1, outcome)

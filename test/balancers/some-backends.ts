@@ -65,7 +65,15 @@ export function start(balancer: Balancer, backend: Backend): void {
 /** An attempt ends well, or as `changes` say. */
 export function end(balancer: Balancer, backend: Backend, changes: Partial<Outcome> = {}): void {
   backend.state.addPending(-1)
-  balancer.onEnd?.(backend, { kind: 'answered', status: 200, error: null, firstByteMs: 5, totalMs: 6, ...changes })
+  balancer.onEnd?.(backend, {
+    kind: 'answered',
+    status: 200,
+    grpcStatus: null,
+    error: null,
+    firstByteMs: 5,
+    totalMs: 6,
+    ...changes,
+  })
 }
 
 /** Gives these numbers, over and over. */

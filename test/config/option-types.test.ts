@@ -83,6 +83,8 @@ const backend = {
 } satisfies Absent<BackendInit>
 
 const probe = {
+  type: undefined,
+  service: undefined,
   path: undefined,
   method: undefined,
   host: undefined,
@@ -144,6 +146,7 @@ const route = {
   responseHeaders: undefined,
   transforms: undefined,
   interceptors: undefined,
+  grpc: undefined,
   timeouts: undefined,
 } satisfies Absent<RouteOptions>
 

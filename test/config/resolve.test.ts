@@ -45,7 +45,7 @@ test('a target alone is enough, with every default', () => {
   assert.deepEqual(options.timeouts, timeouts)
   assert.deepEqual(group?.timeouts, timeouts)
   const route = {
-    given: { path: '/', exact: false },
+    given: { path: '/', exact: false, grpc: false },
     host: '',
     path: '/',
     exact: false,

@@ -28,6 +28,16 @@ test('a success between failures resets the count', () => {
   assert.deepEqual(ejections, [])
 })
 
+test('statuses of gRPC count as the HTTP statuses that say the same', () => {
+  const { backend, control, ejections } = scene()
+  const check = consecutiveFailures({ consecutiveFailures: 1, statuses: [503] })
+  for (const status of [0, 5, 13]) check.observe(backend, outcome('answered', 200, undefined, status), control)
+  assert.deepEqual(ejections, [])
+  check.observe(backend, outcome('answered', 200, undefined, 14), control)
+  assert.equal(ejections.length, 1)
+  assert.match(control.reason, /the last: gRPC status 14$/)
+})
+
 test('each ejection in a row is twice as long, up to the maximum', () => {
   const { backend, control, ejections } = scene()
   const check = consecutiveFailures({ consecutiveFailures: 1, baseMs: 100, maxMs: 350 })
@@ -145,7 +155,7 @@ function scene() {
   return { backend, control, ejections }
 }
 
-function outcome(kind: OutcomeKind, status: number, code?: ProxyErrorCode): Outcome {
+function outcome(kind: OutcomeKind, status: number, code?: ProxyErrorCode, grpcStatus: number | null = null): Outcome {
   const error = code === undefined ? null : new ProxyError(code, 'scripted')
-  return { kind, status, error, firstByteMs: status === 0 ? -1 : 1, totalMs: 2 }
+  return { kind, status, grpcStatus, error, firstByteMs: status === 0 ? -1 : 1, totalMs: 2 }
 }

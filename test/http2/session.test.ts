@@ -627,6 +627,28 @@ describe('a client', () => {
     assert.equal(bench.session.openStreams, 0)
   })
 
+  test('a complete stream is not reset by whoever hears of its end', () => {
+    for (const frames of [
+      [headers(1, [[':status', '200']])],
+      [headers(1, [[':status', '200']], OPEN), data(1, 'x', 1)],
+    ]) {
+      const bench = client()
+      const { stream } = asked(bench)
+      const cancel = (): void => stream.reset(CODE.CANCEL)
+      Object.assign(stream.sink ?? {}, {
+        onHead(_block: unknown, isEnd: boolean) {
+          stream.hasHead = true
+          if (isEnd) cancel()
+        },
+        onEnd: cancel,
+      })
+      bench.lines()
+      bench.receive(...frames)
+      assert.deepEqual(bench.lines(), [])
+      assert.equal(bench.session.openStreams, 0)
+    }
+  })
+
   test('GOAWAY: streams that the server has not seen are told, the others go on', () => {
     const bench = client()
     const [one, other] = [asked(bench), asked(bench)]

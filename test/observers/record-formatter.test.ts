@@ -24,6 +24,7 @@ const RECORD: ExchangeRecord = {
   group: 'default',
   outcome: 'answered',
   errorCode: null,
+  grpcStatus: 14,
   referer: 'http://www.example.com/start.html',
   userAgent: 'Mozilla/4.08 [en] (Win98; I ;Nav)',
   user: 'frank',

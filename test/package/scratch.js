@@ -19,7 +19,16 @@ const ours = (name) => `${name}@${devDependencies[name]}`
 const PROJECTS = {
   today: [
     ...['express', 'express-session', 'koa', 'ws'].flatMap((name) => [ours(name), ours(`@types/${name}`)]),
-    ...['@types/node', 'jose', 'pino', 'fastify', 'hono', '@hono/node-server'].map(ours),
+    ...[
+      '@types/node',
+      'jose',
+      'pino',
+      'fastify',
+      'hono',
+      '@hono/node-server',
+      '@grpc/grpc-js',
+      '@grpc/proto-loader',
+    ].map(ours),
     ...['@nestjs/common', '@nestjs/core', '@nestjs/platform-express', 'webpack', 'webpack-dev-server'].map(ours),
     ...['esbuild', 'vite', 'vitest'].map(ours),
     `typescript7@npm:typescript@${devDependencies.typescript}`,

@@ -20,7 +20,7 @@ import {
 } from '../../src/testing/index.ts'
 import { queue, runProxy } from '../support/running-proxy.ts'
 
-const ANSWERED: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 1 }
+const ANSWERED: Outcome = { kind: 'answered', status: 200, grpcStatus: null, error: null, firstByteMs: 1, totalMs: 1 }
 const first = exchangeView({ attempts: 1 })
 const repeated = exchangeView({ isRetry: true })
 

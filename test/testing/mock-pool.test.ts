@@ -9,7 +9,7 @@ import { exchangeView } from '../../src/testing/exchange-view.ts'
 import { mockPool } from '../../src/testing/mock-pool.ts'
 
 const GET: RequestHead = { method: 'GET', path: '/', authority: 'a', headers: ['Host', 'a'], upgrade: null }
-const DONE: Outcome = { kind: 'answered', status: 200, error: null, firstByteMs: 1, totalMs: 2 }
+const DONE: Outcome = { kind: 'answered', status: 200, grpcStatus: null, error: null, firstByteMs: 1, totalMs: 2 }
 const backend = new Backend('http://127.0.0.1:1')
 const other = new Backend('http://127.0.0.1:2')
 

@@ -75,6 +75,10 @@ export class Http2Front implements Front, StreamSink, Timed {
     return this.#hasBegun
   }
 
+  get #isGrpc(): boolean {
+    return this.#exchange?.grpc != null
+  }
+
   takesTrailers(): boolean {
     return true
   }
@@ -135,11 +139,11 @@ export class Http2Front implements Front, StreamSink, Timed {
     if (exchange?.isEnded === true) this.#owner.onEnding(this, exchange.timeouts.idle)
   }
 
-  abort(): void {
+  abort(error?: ProxyError): void {
     if (this.#isSent) this.#owner.onStuck()
     if (this.#isOver) return
     this.#isOver = true
-    this.#stream.reset(CODE.INTERNAL_ERROR)
+    this.#stream.reset(this.#isGrpc ? grpcResetCode(error) : CODE.INTERNAL_ERROR)
     // If its body did not fit its Content-Length, the exchange still runs.
     this.#events?.onClientGone()
     this.#owner.onOver(this, false)
@@ -177,8 +181,11 @@ export class Http2Front implements Front, StreamSink, Timed {
   }
 
   onDeadline(): void {
-    if (this.#exchange?.isEnded === true) return this.abort()
-    this.#exchange?.fail(new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', 'the request did not come in time'), 'aborted')
+    const exchange = this.#exchange
+    if (exchange?.isEnded === true) return this.abort()
+    // The client may send messages as long as its call lasts.
+    if (this.#isGrpc && exchange?.timeouts.idle === 0) return
+    exchange?.fail(new ProxyError('ERR_PROXY_CLIENT_TIMEOUT', 'the request did not come in time'), 'aborted')
   }
 
   /** The last byte of the response has been written. */
@@ -195,6 +202,15 @@ export class Http2Front implements Front, StreamSink, Timed {
     this.#events?.onClientGone()
     this.#owner.onOver(this, false)
   }
+}
+
+/**
+ * The code that ends a response of gRPC, whose clients make a status of it (CANCELLED, RESOURCE_EXHAUSTED, INTERNAL). Clients of HTTP
+ * may take others than INTERNAL_ERROR for a clean end.
+ */
+function grpcResetCode(error: ProxyError | undefined): number {
+  const code = error?.streamCode
+  return code === CODE.CANCEL || code === CODE.ENHANCE_YOUR_CALM ? code : CODE.INTERNAL_ERROR
 }
 
 /** A request's body, as the stream brings it. What its reader does not take is not granted to the client again. */

@@ -202,8 +202,8 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
       : this.error('ERR_PROXY_RESET', `${this.#lostBy} before it answered${detail}`, cause)
   }
 
-  error(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError {
-    const details = { cause, backend: this.backend, ...(isShortage(cause) && { blamesBackend: false }) }
+  error(code: ProxyErrorCode, what: string, cause?: unknown, streamCode?: number): ProxyError {
+    const details = { cause, streamCode, backend: this.backend, ...(isShortage(cause) && { blamesBackend: false }) }
     return new ProxyError(code, `backend ${this.backend.id} ${what}`, details)
   }
 

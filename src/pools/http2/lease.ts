@@ -33,7 +33,8 @@ export interface Http2LeaseOwner {
   onReleased(): void
   /** The error of a request on a connection that is lost. */
   lostError(hasHead: boolean): ProxyError
-  error(code: ProxyErrorCode, what: string, cause?: unknown): ProxyError
+  /** @param streamCode see {@link ProxyError.streamCode}. */
+  error(code: ProxyErrorCode, what: string, cause?: unknown, streamCode?: number): ProxyError
 }
 
 /** The right to send one request on a connection that speaks HTTP/2: one stream (RFC 9113 section 8). */
@@ -222,7 +223,7 @@ export class Http2Lease implements Lease, Flow, BodySink, StreamSink, Timed, Wri
     const what = isOurs
       ? 'sent a body that does not fit its head, or its windows'
       : `reset the stream in the middle of the response (${codeName(code)})`
-    return this.#owner.error('ERR_PROXY_TRUNCATED', what)
+    return this.#owner.error('ERR_PROXY_TRUNCATED', what, undefined, isOurs ? -1 : code)
   }
 
   #resetError(code: number, isOurs: boolean): ProxyError {
