@@ -41,7 +41,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   headers: ['runtime', 'model', 'http1'],
   balancers: BASE,
   // A probe's connection begins as those of a pool do; that of gRPC speaks HTTP/2.
-  'health-checks': [...BASE, 'http2', 'pools'],
+  'health-checks': [...BASE, 'http1', 'http2', 'pools'],
   interceptors: PURE,
   loggers: BASE,
   observers: BASE,

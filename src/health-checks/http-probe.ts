@@ -6,36 +6,77 @@ import type { Backend } from '../model/backend.ts'
 import { connect } from '../pools/dial.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { type Complete, complete } from '../runtime/complete.ts'
+import { type CallRequest, Http2Call, hasChosenHttp2 } from './http2-call.ts'
 import { PROBE_DEFAULTS, type ProbeOptions } from './probe-options.ts'
 import { probing } from './probe-watch.ts'
 
 /**
  * Probes each backend at intervals and marks those that fail as unhealthy. A backend starts healthy. The first probe
  * alone can mark it unhealthy; after that it takes `fall` failures in a row. Each probe has its own connection, and the
- * probes of a backend never overlap.
+ * probes of a backend never overlap. They speak the protocol of the backend.
  *
  * Source: HAProxy's health checks (`option httpchk`, `inter`, `rise`, `fall`; a failed first check marks a server down at once).
  */
 export function httpProbe(options: ProbeOptions = {}, clock: Clock = systemClock): HealthCheck {
   const settings = complete(PROBE_DEFAULTS, options)
   return probing('http-probe', settings, clock, (backend, attemptMs, end) => {
-    const request = requestFor(backend, settings, attemptMs)
-    request
-      .on('error', end)
-      .on('close', () => end('the connection was closed before the end of the response'))
-      .on('upgrade', (_response, socket) => socket.destroy())
-      .on('response', (response) => {
-        response
-          .on('error', end)
-          .on('end', () => end(faultOf(response.statusCode ?? 0, settings)))
-          .resume()
-      })
-      .end()
-    return request
+    const { endpoint } = backend
+    const { protocol, isSecure } = endpoint
+    if (protocol === 'http/1.1' || (protocol === 'auto' && !isSecure))
+      return sendHttp1(backend, settings, attemptMs, end)
+    const protocols = protocol === 'h2' ? ['h2'] : ['h2', 'http/1.1']
+    const socket = connect(endpoint, { protocols }, attemptMs)
+    const call = new Http2Call(socket, isSecure, callFor(backend, settings), clock, (result) =>
+      end(typeof result === 'string' || result instanceof Error ? result : faultOf(result.status, settings)),
+    )
+    socket.once(isSecure ? 'secureConnect' : 'connect', () => {
+      if (hasChosenHttp2(socket, isSecure)) call.start()
+      else if (protocol === 'h2') end("the backend does not offer HTTP/2 (ALPN); is its protocol 'http/1.1' or 'auto'?")
+      else sendHttp1(backend, settings, attemptMs, end, socket)
+    })
+    return call
   })
 }
 
-function requestFor(backend: Backend, settings: Complete<ProbeOptions>, attemptMs: number): http.ClientRequest {
+function callFor({ basePath, host }: Backend, settings: Complete<ProbeOptions>): CallRequest {
+  const { path, method } = settings
+  return {
+    method,
+    path: `${basePath}${path}`,
+    authority: settings.host || host,
+    fields: [],
+    body: null,
+    maxResponseBytes: 0,
+  }
+}
+
+/** @param socket its connection, which has been set up; without one it opens its own. */
+function sendHttp1(
+  backend: Backend,
+  settings: Complete<ProbeOptions>,
+  attemptMs: number,
+  end: (result: string | Error | null) => void,
+  socket?: Socket,
+): http.ClientRequest {
+  return requestFor(backend, settings, attemptMs, socket)
+    .on('error', end)
+    .on('close', () => end('the connection was closed before the end of the response'))
+    .on('upgrade', (_response, upgraded) => upgraded.destroy())
+    .on('response', (response) => {
+      response
+        .on('error', end)
+        .on('end', () => end(faultOf(response.statusCode ?? 0, settings)))
+        .resume()
+    })
+    .end()
+}
+
+function requestFor(
+  backend: Backend,
+  settings: Complete<ProbeOptions>,
+  attemptMs: number,
+  socket: Socket | undefined,
+): http.ClientRequest {
   const { basePath, host, endpoint } = backend
   const { hostname, port, socketPath, isSecure, servername, tls } = endpoint
   const { path, method } = settings
@@ -48,9 +89,9 @@ function requestFor(backend: Backend, settings: Complete<ProbeOptions>, attemptM
     agent: false,
     ...(attemptMs > 0 && { autoSelectFamilyAttemptTimeout: attemptMs }),
   }
-  if (endpoint.proxyProtocol !== null) {
+  if (socket !== undefined || endpoint.proxyProtocol !== null) {
     // In place of an agent: the PROXY header comes before TLS. It says that the connection is nobody's.
-    const createConnection = (): Socket => connect(endpoint, { protocols: ['http/1.1'] }, attemptMs)
+    const createConnection = (): Socket => socket ?? connect(endpoint, { protocols: ['http/1.1'] }, attemptMs)
     return http.request({ ...request, agent: undefined, createConnection })
   }
   if (!isSecure) return http.request(request)

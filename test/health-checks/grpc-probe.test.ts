@@ -92,7 +92,7 @@ test('SERVING is healthy; other statuses, and failures of the call, are not', as
         stream.respond(HEAD)
         stream.write(Buffer.alloc(2000))
       },
-      /^unhealthy: the response is too large/,
+      /^unhealthy: the response is larger than 1024 bytes/,
     ],
   ]
   assert.equal(await watch.next(), 'unhealthy: "" is NOT_SERVING')
