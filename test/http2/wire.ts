@@ -64,6 +64,22 @@ export interface Frame {
   readonly payload: Buffer
 }
 
+/** The frames in bytes that come in pieces of any size. */
+export function frameParser(): (bytes: Buffer) => Frame[] {
+  let rest = Buffer.alloc(0)
+  return (bytes) => {
+    rest = Buffer.concat([rest, bytes])
+    const found: Frame[] = []
+    while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
+      const end = 9 + rest.readUIntBE(0, 3)
+      const [type = 0, flags = 0] = rest.subarray(3, 5)
+      found.push({ type, flags, id: rest.readUInt32BE(5), payload: rest.subarray(9, end) })
+      rest = rest.subarray(end)
+    }
+    return found
+  }
+}
+
 /** What a stream of the session has received, by lines. */
 export interface Seen {
   readonly stream: Http2Stream
@@ -81,7 +97,7 @@ export class Bench {
   isConsuming = true
   nowMs = 0
   #decoder = new HpackDecoder({ maxHeadBytes: 1 << 20, maxHeaders: 10_000 })
-  #unparsed = Buffer.alloc(0)
+  readonly #parse = frameParser()
   #hasPreface: boolean
 
   constructor(options: Partial<SessionOptions> = {}, greeting = true) {
@@ -155,20 +171,12 @@ export class Bench {
 
   /** The frames that the session sends. */
   frames(isWritten = true): Frame[] {
-    let bytes = Buffer.concat([this.#unparsed, this.sent(isWritten)])
+    let bytes = this.sent(isWritten)
     if (!this.#hasPreface && bytes.length >= PREFACE.length) {
       bytes = bytes.subarray(PREFACE.length)
       this.#hasPreface = true
     }
-    const found: Frame[] = []
-    while (bytes.length >= 9 && bytes.length >= 9 + bytes.readUIntBE(0, 3)) {
-      const end = 9 + bytes.readUIntBE(0, 3)
-      const [type = 0, flags = 0] = bytes.subarray(3, 5)
-      found.push({ type, flags, id: bytes.readUInt32BE(5), payload: bytes.subarray(9, end) })
-      bytes = bytes.subarray(end)
-    }
-    this.#unparsed = bytes
-    return found
+    return this.#parse(bytes)
   }
 
   /** The frames that the session sends, as text; the state of its header table is kept. */

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import { HpackDecoder } from '../../src/http2/hpack-decoder.ts'
 import { FLAG, FRAME, PREFACE } from '../../src/http2/protocol.ts'
-import { block, type Frame, frame, settings } from '../http2/wire.ts'
+import { block, type Frame, frame, frameParser, settings } from '../http2/wire.ts'
 
 /** One connection of a {@link rawBackend}. */
 export interface BackendConnection {
@@ -54,7 +54,8 @@ function connect(socket: Socket, serve: (connection: BackendConnection) => unkno
   const decoder = new HpackDecoder({ maxHeadBytes: 1 << 20, maxHeaders: 1000 })
   const taken = new Set<Frame>()
   let look: (() => void)[] = []
-  let bytes = Buffer.alloc(0)
+  const parse = frameParser()
+  let start = Buffer.alloc(0)
   let hasPreface = false
   const connection: BackendConnection = {
     socket,
@@ -81,23 +82,15 @@ function connect(socket: Socket, serve: (connection: BackendConnection) => unkno
     },
   }
   socket.on('data', (chunk: Buffer) => {
-    bytes = Buffer.concat([bytes, chunk])
+    let bytes = chunk
     if (!hasPreface) {
-      if (bytes.length < PREFACE.length) return
+      start = Buffer.concat([start, chunk])
+      if (start.length < PREFACE.length) return
       hasPreface = true
-      bytes = bytes.subarray(PREFACE.length)
+      bytes = start.subarray(PREFACE.length)
       void serve(connection)
     }
-    while (bytes.length >= 9 && bytes.length >= 9 + bytes.readUIntBE(0, 3)) {
-      const to = 9 + bytes.readUIntBE(0, 3)
-      frames.push({
-        type: bytes[3] as number,
-        flags: bytes[4] as number,
-        id: bytes.readUInt32BE(5),
-        payload: bytes.subarray(9, to),
-      })
-      bytes = bytes.subarray(to)
-    }
+    frames.push(...parse(bytes))
     const waiting = look
     look = []
     for (const find of waiting) find()

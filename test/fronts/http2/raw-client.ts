@@ -1,7 +1,7 @@
 import net, { type Socket } from 'node:net'
 import { HpackDecoder } from '../../../src/http2/hpack-decoder.ts'
 import { FRAME, PREFACE } from '../../../src/http2/protocol.ts'
-import { type Frame, settings } from '../../http2/wire.ts'
+import { type Frame, frameParser, settings } from '../../http2/wire.ts'
 
 /** A client whose frames a test writes. */
 export interface RawClient extends AsyncDisposable {
@@ -22,21 +22,11 @@ export function rawClient(port: number, first: Buffer = settings()): RawClient {
   socket.write(Buffer.concat([PREFACE, first]))
   const frames: Frame[] = []
   const decoder = new HpackDecoder({ maxHeadBytes: 1 << 20, maxHeaders: 1000 })
-  let bytes = Buffer.alloc(0)
+  const parse = frameParser()
   let look = (): void => {}
   let hasEnded = false
   socket.on('data', (chunk: Buffer) => {
-    bytes = Buffer.concat([bytes, chunk])
-    while (bytes.length >= 9 && bytes.length >= 9 + bytes.readUIntBE(0, 3)) {
-      const to = 9 + bytes.readUIntBE(0, 3)
-      frames.push({
-        type: bytes[3] as number,
-        flags: bytes[4] as number,
-        id: bytes.readUInt32BE(5),
-        payload: bytes.subarray(9, to),
-      })
-      bytes = bytes.subarray(to)
-    }
+    frames.push(...parse(chunk))
     look()
   })
   const closed = new Promise<string>((resolve) => {
