@@ -14,9 +14,20 @@ export interface Output {
   readonly bytes: number
 }
 
+/** A buffer with room for so many bytes. Large ones are used again and again: to collect them costs more than to fill them. */
+export function borrowBuffer(bytes: number): Buffer {
+  if (bytes > BUFFER_BYTES) return Buffer.allocUnsafeSlow(bytes)
+  return free.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES)
+}
+
+/** Gives a buffer back that is not used any more. */
+export function returnBuffer(buffer: Buffer): void {
+  if (buffer.length === BUFFER_BYTES && free.length < MAX_FREE) free.push(buffer)
+}
+
 /** Gives a buffer back whose bytes have been written, or copied. */
 export function releaseOutput({ buffer }: Output): void {
-  if (buffer.length === BUFFER_BYTES && free.length < MAX_FREE) free.push(buffer)
+  returnBuffer(buffer)
 }
 
 /** Up to this size output is written as one string, and its buffer is free at once. */
@@ -180,8 +191,7 @@ export class FrameWriter {
   /** A buffer with room for so many bytes from {@link #length} on. */
   #room(bytes: number): Buffer {
     if (this.#out !== null && this.#length + bytes > this.#out.length) this.#close()
-    this.#out ??=
-      bytes > BUFFER_BYTES ? Buffer.allocUnsafeSlow(bytes) : (free.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES))
+    this.#out ??= borrowBuffer(bytes)
     return this.#out
   }
 

@@ -245,13 +245,13 @@ export class Session implements FrameHandler {
     this.#due()
   }
 
-  /** Sends as much as the windows and the connection take. @returns how many bytes. */
-  sendData(stream: Http2Stream, chunk: Buffer): number {
-    const window = Math.min(chunk.length, stream.sendWindow, this.#sendWindow, MAX_UNWRITTEN - this.unwritten)
+  /** Sends as much of `chunk[from, to)` as the windows and the connection take. @returns how many bytes. */
+  sendData(stream: Http2Stream, chunk: Buffer, from: number, to: number): number {
+    const window = Math.min(to - from, stream.sendWindow, this.#sendWindow, MAX_UNWRITTEN - this.unwritten)
     let sent = 0
     while (sent < window) {
       const take = Math.min(window - sent, this.#writer.maxFrameBytes, MAX_FRAME_BYTES, this.#writer.room)
-      this.#writer.data(stream.id, chunk, sent, sent + take, stream)
+      this.#writer.data(stream.id, chunk, from + sent, from + sent + take, stream)
       sent += take
     }
     if (sent === 0) return 0

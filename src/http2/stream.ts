@@ -1,5 +1,5 @@
 import type { HeaderList } from '../model/exchange-view.ts'
-import type { FramePlace } from './frame-writer.ts'
+import { borrowBuffer, type FramePlace, returnBuffer } from './frame-writer.ts'
 import type { FieldBlock } from './hpack-decoder.ts'
 import type { Session } from './session.ts'
 
@@ -17,6 +17,23 @@ export interface StreamSink {
   onReset(code: number, isOurs: boolean): void
   /** After `write()` returned `false`: everything has been written, and there is room for more. */
   onWritable(): void
+}
+
+/** Data that waits: `buffer[from, to)`. */
+interface Piece {
+  readonly buffer: Buffer
+  from: number
+  readonly to: number
+}
+
+/** Up to this size a piece gets memory of its own, bytes: a large buffer would be mostly empty. */
+const SMALL_BYTES = 8192
+
+function copyOf(chunk: Buffer, from: number): Piece {
+  const length = chunk.length - from
+  const buffer = length <= SMALL_BYTES ? Buffer.allocUnsafe(length) : borrowBuffer(length)
+  chunk.copy(buffer, 0, from)
+  return { buffer, from: 0, to: length }
 }
 
 const NO_TRAILERS: HeaderList = []
@@ -50,7 +67,7 @@ export class Http2Stream implements FramePlace {
   flagsAt = -1
   serial = -1
   /** What could not be sent yet. */
-  #queue: Buffer[] | null = null
+  #queue: Piece[] | null = null
   #endsAfterQueue = false
   #trailers: HeaderList | null = null
 
@@ -73,12 +90,12 @@ export class Http2Stream implements FramePlace {
   write(chunk: Buffer): boolean {
     if (this.isLocalDone || this.isClosed) return true
     if (this.#queue !== null) {
-      this.#queue.push(Buffer.from(chunk))
+      this.#queue.push(copyOf(chunk, 0))
       return false
     }
-    const sent = this.session.sendData(this, chunk)
+    const sent = this.session.sendData(this, chunk, 0, chunk.length)
     if (sent === chunk.length) return true
-    this.#queue = [Buffer.from(chunk.subarray(sent))]
+    this.#queue = [copyOf(chunk, sent)]
     this.session.wait(this)
     return false
   }
@@ -111,13 +128,11 @@ export class Http2Stream implements FramePlace {
     const queue = this.#queue
     if (queue === null) return true
     for (;;) {
-      const chunk = queue[0]
-      if (chunk === undefined) break
-      const sent = this.session.sendData(this, chunk)
-      if (sent < chunk.length) {
-        queue[0] = chunk.subarray(sent)
-        return false
-      }
+      const piece = queue[0]
+      if (piece === undefined) break
+      piece.from += this.session.sendData(this, piece.buffer, piece.from, piece.to)
+      if (piece.from < piece.to) return false
+      returnBuffer(piece.buffer)
       queue.shift()
     }
     this.#queue = null
@@ -129,6 +144,7 @@ export class Http2Stream implements FramePlace {
   /** Forgets what waits. */
   drop(): void {
     this.isClosed = true
+    for (const { buffer } of this.#queue ?? []) returnBuffer(buffer)
     this.#queue = null
   }
 

@@ -90,6 +90,17 @@ export const SCENARIOS = {
       meaning: 'What browsers do: HTTP/2 exists for them over TLS only.',
     },
   ),
+  'http2-mixed': overHttp2(
+    'GET over HTTP/2, small answers one at a time beside three downloads on the same connection',
+    {
+      load: 'http2-mixed',
+      connections: 1,
+      streams: 4,
+      unit: 'download',
+      meaning:
+        'A page that loads its data beside large files: CPU time is per MiB, and p50 to p99.9 say how long a small answer waits behind large ones.',
+    },
+  ),
   'http2-backends': scenario('GET, a JSON answer of 115 bytes, 64 connections, to backends that speak HTTP/2', {
     ...SPEAK_HTTP2,
     subjects: ['heddle-listen', 'haproxy', 'caddy'],

@@ -14,10 +14,11 @@ export function tally() {
     failed(kind) {
       errors[kind] = (errors[kind] ?? 0) + 1
     },
-    announce(ms) {
+    /** @param requests how many count, if it is not those that were answered. */
+    announce(ms, requests = latencies.count) {
       announce({
-        requests: latencies.count,
-        perSecond: (latencies.count / ms) * 1000,
+        requests,
+        perSecond: (requests / ms) * 1000,
         p50Us: latencies.percentile(50),
         p99Us: latencies.percentile(99),
         p999Us: latencies.percentile(99.9),
