@@ -1,4 +1,5 @@
 export * from './balancers/index.ts'
+export type * from './config/acme-options.ts'
 export {
   defineConfig,
   type FileOptions,
@@ -11,6 +12,7 @@ export type * from './config/options.ts'
 export { type OptionFault, OptionsError } from './config/options-error.ts'
 export type * from './contracts/affinity.ts'
 export type * from './contracts/balancer.ts'
+export type * from './contracts/certificate-provider.ts'
 export type * from './contracts/events.ts'
 export type * from './contracts/executor.ts'
 export type * from './contracts/health-check.ts'

@@ -107,6 +107,10 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
     assert.equal(table.headers.get('content-encoding'), 'gzip')
     assert.equal((await table.text()).length, 2090)
   },
+  async 'acme/main.js'(url) {
+    // There is no certificate yet, and it says so.
+    await assert.rejects(visit(Number(new URL(url).port), { servername: 'heddle.test' }), /handshake failure/)
+  },
   async 'https-two-names/main.js'(url) {
     for (const name of ['shop', 'blog']) {
       const servername = `${name}.localhost`
@@ -153,6 +157,7 @@ const checks: Readonly<Record<string, (url: string) => Promise<void>>> = {
 
 /** What an example has written by its end, where that is its point. */
 const outputs: Readonly<Record<string, RegExp>> = {
+  'acme/main.js': /there is no certificate for heddle\.test yet/,
   'custom-logger.js': /^warning: ejected backend http:.+$/m,
   'koa.js': /^GET \/api\/users\?a=1 200 \d+ ms$/m,
   'threads/main.js': /^thread [12]: \/ went to (?:one|two)$[\s\S]*^thread [12] ended \(shutdown\)$/m,

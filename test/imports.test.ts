@@ -33,7 +33,7 @@ const COMPUTED = '(computed)'
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   runtime: [],
   model: ['runtime'],
-  contracts: ['model'],
+  contracts: ['runtime', 'model'],
   http1: ['runtime', 'model'],
   // Names and values of fields are checked by one grammar.
   http2: ['runtime', 'model', 'http1'],
@@ -67,12 +67,14 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   threads: [...BASE, 'http1', 'fronts', 'fronts/socket'],
   config: [...PURE, ...BUILT_INS, ...POOLS],
   proxy: ALL,
+  // Reads PEM as listeners do.
+  acme: ['index.ts', 'runtime'],
   adapters: ['index.ts'],
   // The limit of log lines is the engine's.
   compat: ['index.ts', 'runtime'],
   // What is a port or a range of addresses, and what was probably meant by a name or a backend's address, is one rule for options,
   // flags and commands.
-  cli: ['index.ts', 'runtime', 'model', 'headers'],
+  cli: ['index.ts', 'runtime', 'model', 'headers', 'acme'],
   // How a connection is reset is one rule for mock backends, too.
   testing: [...BASE, 'fronts'],
   'index.ts': ALL,
@@ -109,10 +111,18 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
   ],
   // In fronts for its types alone.
   'node:http2': ['compat', 'fronts/node'],
-  'node:https': [...POOLS, ...FRONTS, 'health-checks', 'interceptors/auth-service.ts', 'worker.ts'],
+  'node:https': [
+    ...POOLS,
+    ...FRONTS,
+    'acme/authority.ts', // an agent with the authority's own authorities
+    'health-checks',
+    'interceptors/auth-service.ts',
+    'worker.ts',
+  ],
   'node:worker_threads': ['threads', 'worker.ts'],
   'node:async_hooks': ['runtime', 'groups', ...POOLS, ...FRONTS],
   'node:fs': [
+    'acme/store.ts',
     'cli',
     'fronts/stale-socket.ts',
     'loggers/line-writer.ts',
@@ -121,9 +131,9 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
     'threads/worker-module.ts', // is the worker's file there?
   ],
   'node:fs/promises': ['cli', 'proxy'],
-  'node:crypto': ['interceptors', 'adapters/jwt-options.ts', 'runtime/pem.ts', ...FRONTS, 'proxy'],
-  // It loads jose if `jwt()` is called.
-  'node:module': ['adapters/load-jose.ts'],
+  'node:crypto': ['acme', 'interceptors', 'adapters/jwt-options.ts', 'runtime/pem.ts', ...FRONTS, 'proxy'],
+  // They load jose and acme-client if `jwt()` and `acme()` are called.
+  'node:module': ['acme/load-acme-client.ts', 'adapters/load-jose.ts'],
   'node:diagnostics_channel': ['observers'],
   'node:assert/strict': ['testing'],
   // Modules of the user's: an entry module, a configuration file in JavaScript.
@@ -132,6 +142,7 @@ const EXTERNAL: Readonly<Record<string, readonly string[]>> = {
 
 /** Packages of which a room may import types: they leave no import in what runs. */
 const TYPES: Readonly<Record<string, readonly string[]>> = {
+  'acme-client': ['acme'],
   eventemitter3: ['proxy', 'threads'],
   express: ['adapters'],
   fastify: ['adapters'],

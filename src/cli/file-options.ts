@@ -45,6 +45,51 @@ const CERTIFICATE_SCHEMA = {
   cert: { description: `Certificate, with its intermediate ones. ${PEM_FILE}`, type: 'string', minLength: 1 },
   key: { description: `Private key of \`cert\`. ${PEM_FILE}`, type: 'string', minLength: 1 },
 }
+const ACME_SCHEMA = {
+  description:
+    'Orders certificates by ACME and renews them, besides `cert` and `key` or `certificates`. The package acme-client must be installed.',
+  type: 'object',
+  properties: {
+    names: {
+      description: 'Host names; each gets a certificate of its own.',
+      type: 'array',
+      minItems: 1,
+      items: { type: 'string', minLength: 1 },
+    },
+    agreeToTerms: {
+      description: 'You have read the terms of the authority, and agree: https://letsencrypt.org/repository/',
+      const: true,
+    },
+    email: { description: 'Where the authority may write to. Default: nowhere.', type: 'string', minLength: 3 },
+    folder: {
+      description: 'Where certificates and the key of the account are kept, relative to the folder of this file.',
+      type: 'string',
+      minLength: 1,
+      default: 'acme',
+    },
+    directory: {
+      description: 'The authority: `letsencrypt`, `letsencrypt-staging` for trials, or the https URL of a directory.',
+      type: 'string',
+      default: 'letsencrypt',
+    },
+    challenge: {
+      description:
+        '`tls-alpn-01` needs this listener on port 443. `http-01` needs another one with `redirect` on port 80.',
+      enum: ['tls-alpn-01', 'http-01'],
+      default: 'tls-alpn-01',
+    },
+    eab: {
+      description: 'Ties the account to one with the authority (external account binding).',
+      type: 'object',
+      properties: { keyId: { type: 'string', minLength: 1 }, hmacKey: { type: 'string', minLength: 1 } },
+      required: ['keyId', 'hmacKey'],
+      additionalProperties: false,
+    },
+    ca: { description: `Authorities of the directory's own certificate. ${PEM_FILE}`, type: 'string', minLength: 1 },
+  },
+  required: ['names', 'agreeToTerms'],
+  additionalProperties: false,
+}
 const TLS_SCHEMA = {
   description: 'Serves https.',
   type: 'object',
@@ -70,6 +115,7 @@ const TLS_SCHEMA = {
         additionalProperties: false,
       },
     },
+    acme: ACME_SCHEMA,
     minVersion: { description: 'Lowest version of TLS.', enum: ['TLSv1.2', 'TLSv1.3'] },
     clientAuth: {
       description: 'Asks clients for certificates.',
@@ -94,7 +140,7 @@ const TLS_SCHEMA = {
       default: 43_200_000,
     },
   },
-  anyOf: [{ required: ['cert', 'key'] }, { required: ['certificates'] }],
+  anyOf: [{ required: ['cert', 'key'] }, { required: ['certificates'] }, { required: ['acme'] }],
   additionalProperties: false,
 }
 const LISTENER_SCHEMA = {

@@ -1,7 +1,16 @@
+import { type AcmeCertificates, acme } from '../acme/index.ts'
 import { trustMatcher } from '../headers/trust.ts'
-import type { ClientAuth, ListenCertificate, ListenTls, OptionFault } from '../index.ts'
+import {
+  type AcmeOptions,
+  type ClientAuth,
+  type ListenCertificate,
+  type ListenTls,
+  type OptionFault,
+  OptionsError,
+} from '../index.ts'
 import { describeError } from '../runtime/describe-error.ts'
 import { portOf } from '../runtime/port.ts'
+import { CommandError } from './command-error.ts'
 import { fault, isShown, unknown } from './fault.ts'
 import { type Address, listen, PROTOCOLS, ROTATION } from './file-options.ts'
 import type { PemFiles } from './pem-files.ts'
@@ -10,6 +19,8 @@ import type { PemFiles } from './pem-files.ts'
 export interface Listener extends Address {
   readonly tls?: ListenTls
   readonly protocols?: readonly Protocol[]
+  /** Orders certificates of `tls`. */
+  readonly acme?: AcmeCertificates
   /** Sends every request to the first listener with `tls`. */
   readonly redirect?: 'https'
   readonly proxyProtocol?: readonly string[]
@@ -19,7 +30,7 @@ export interface Listener extends Address {
 const MOST = 64
 const KEYS = ['port', 'host', 'tls', 'protocols', 'redirect', 'proxyProtocol']
 type Protocol = (typeof PROTOCOLS)[number]
-const TLS_KEYS = ['cert', 'key', 'certificates', 'minVersion', 'clientAuth', 'reload', 'ticketRotationMs']
+const TLS_KEYS = ['cert', 'key', 'certificates', 'acme', 'minVersion', 'clientAuth', 'reload', 'ticketRotationMs']
 const TLS_EXAMPLE = { cert: 'certs/site.pem', key: 'certs/site-key.pem' }
 
 /**
@@ -56,6 +67,12 @@ export function readListeners(value: unknown, path: string, files: PemFiles, fau
       { port: 80, redirect: 'https' },
     ]
     faults.push(fault(path, message, value, 'a list in which another listener has tls', example))
+  }
+  for (const [index, each] of read.entries()) {
+    if (each?.acme?.challenge !== 'http-01' || redirects || known.length < all.length) continue
+    const message = "is 'http-01', but no listener responds to it"
+    const allowed = "'tls-alpn-01', or another listener with redirect on port 80"
+    faults.push(fault(`${pathAt(index)}.tls.acme.challenge`, message, 'http-01', allowed, 'tls-alpn-01'))
   }
   return known
 }
@@ -102,7 +119,7 @@ function readListener(value: unknown, path: string, files: PemFiles, faults: Opt
   return {
     port: number,
     ...(typeof host === 'string' && host !== '*' && { host }),
-    ...(settings !== undefined && { tls: settings }),
+    ...settings,
     ...(areProtocols(protocols) && { protocols }),
     ...(redirect === 'https' && { redirect }),
     ...(proxyProtocol !== undefined && { proxyProtocol: proxyProtocol as string[] }),
@@ -121,7 +138,12 @@ function faultOfRanges(value: unknown): string | null {
   }
 }
 
-function readTls(tls: unknown, path: string, files: PemFiles, faults: OptionFault[]): ListenTls | undefined {
+function readTls(
+  tls: unknown,
+  path: string,
+  files: PemFiles,
+  faults: OptionFault[],
+): Pick<Listener, 'tls' | 'acme'> | undefined {
   if (!isRecord(tls)) {
     faults.push(fault(path, isShown(tls), tls, 'an object with cert, key', TLS_EXAMPLE))
     return undefined
@@ -139,11 +161,30 @@ function readTls(tls: unknown, path: string, files: PemFiles, faults: OptionFaul
     const allowed = `a whole number of ms, ${ROTATION.min} to ${ROTATION.max}`
     faults.push(fault(`${path}.ticketRotationMs`, isShown(ticketRotationMs), ticketRotationMs, allowed, 3_600_000))
   }
+  const orders = tls.acme === undefined ? undefined : readAcme(tls.acme, `${path}.acme`, files, faults)
   const certificates = readCertificates(tls, path, files, faults)
   const clientAuth = readClientAuth(tls.clientAuth, `${path}.clientAuth`, files, faults)
   // What is wrong with them is among the faults.
   const others = { minVersion, reload, ticketRotationMs } as Partial<ListenTls>
-  return { certificates, ...(clientAuth !== undefined && { clientAuth }), ...others }
+  return {
+    tls: {
+      certificates: [...certificates, ...(orders === undefined ? [] : [orders])],
+      ...(clientAuth !== undefined && { clientAuth }),
+      ...others,
+    },
+    ...(orders !== undefined && { acme: orders }),
+  }
+}
+
+/** Its paths are relative to the folder of the file. */
+function readAcme(value: unknown, path: string, files: PemFiles, faults: OptionFault[]): AcmeCertificates | undefined {
+  try {
+    return acme(isRecord(value) ? files.relative({ folder: 'acme', ...value }) : (value as AcmeOptions))
+  } catch (error) {
+    if (!(error instanceof OptionsError)) throw new CommandError(1, (error as Error).message, { cause: error })
+    faults.push(...error.faults.map((one) => ({ ...one, path: `${path}${one.path.slice('acme'.length)}` })))
+    return undefined
+  }
 }
 
 /** One certificate is written without a list. */
@@ -157,7 +198,8 @@ function readCertificates(
   const example = [TLS_EXAMPLE, { cert: 'certs/other.pem', key: 'certs/other-key.pem' }]
   if (certificates === undefined) {
     if (cert === undefined && key === undefined) {
-      faults.push(fault(path, 'has neither cert nor key', tls, 'an object with cert, key', TLS_EXAMPLE))
+      if (tls.acme !== undefined) return []
+      faults.push(fault(path, 'has neither cert nor key', tls, 'an object with cert, key, or with acme', TLS_EXAMPLE))
       return []
     }
     return [files.certificate({ cert, key }, path)].filter((one) => one !== undefined)

@@ -19,6 +19,7 @@ export async function openListeners(
   { proxy, options }: Pick<Settings, 'proxy' | 'options'>,
   listeners: readonly Listener[],
 ): Promise<Opened> {
+  const responders = listeners.flatMap(({ acme }) => (acme?.challenge === 'http-01' ? [acme.responder] : []))
   const addresses: Opened['addresses'][number][] = []
   for (const [index, { port, host, tls, protocols, redirect, proxyProtocol }] of listeners.entries()) {
     if (redirect !== undefined) continue
@@ -39,7 +40,7 @@ export async function openListeners(
   try {
     for (const [index, { port, host, redirect, proxyProtocol }] of listeners.entries()) {
       if (redirect === undefined || secure === undefined) continue
-      const redirecting = redirectToHttps(secure.port, options)
+      const redirecting = redirectToHttps(secure.port, responders, options)
       redirects.push(redirecting)
       const address = await redirecting.listen({
         port,

@@ -1,4 +1,5 @@
-import type { ListenCertificate, OptionFault } from '../index.ts'
+import { resolve } from 'node:path'
+import type { AcmeOptions, ListenCertificate, OptionFault } from '../index.ts'
 import { dateFault, foreignName, isPair, type PemKind, pemFile, readPem } from '../runtime/pem.ts'
 import { fault, isShown } from './fault.ts'
 
@@ -67,6 +68,16 @@ export class PemFiles {
     }
     const { cert, key } = given as { cert: string; key: string }
     return { cert: this.#absolute(cert), key: this.#absolute(key), ...(isNames(names) && { names }) }
+  }
+
+  /** Options of ACME with absolute paths. */
+  relative(options: Readonly<Record<string, unknown>>): AcmeOptions {
+    const { folder, ca } = options
+    return {
+      ...(options as unknown as AcmeOptions),
+      ...(typeof folder === 'string' && folder !== '' && { folder: resolve(this.#folder, folder) }),
+      ...(typeof ca === 'string' && ca !== '' && { ca: this.#absolute(ca) }),
+    }
   }
 
   /** Checks the authorities of clients. @returns their PEM, or the absolute path. */

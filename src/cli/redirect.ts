@@ -1,14 +1,26 @@
-import { createProxy, type ExchangeView, type Proxy, type ProxyOptions, requestHook } from '../index.ts'
+import {
+  createProxy,
+  type ExchangeView,
+  type Interceptor,
+  type Proxy,
+  type ProxyOptions,
+  requestHook,
+} from '../index.ts'
 
 /**
  * A proxy without backends that sends every request to the same host and path by https. It has the limits, the access log and the
  * graceful close of the proxy beside it.
  * @param port of the https listener.
+ * @param first what responds before that.
  */
-export function redirectToHttps(port: number, { accessLog, logger, limits, drainTimeoutMs }: ProxyOptions): Proxy {
+export function redirectToHttps(
+  port: number,
+  first: readonly Interceptor[],
+  { accessLog, logger, limits, drainTimeoutMs }: ProxyOptions,
+): Proxy {
   return createProxy({
     backends: [],
-    routes: [{ interceptors: [requestHook((_request, exchange) => redirection(exchange, port))] }],
+    routes: [{ interceptors: [...first, requestHook((_request, exchange) => redirection(exchange, port))] }],
     ...(accessLog !== undefined && { accessLog }),
     ...(logger !== undefined && { logger }),
     ...(limits !== undefined && { limits }),

@@ -1,4 +1,5 @@
-import type { ListenTls } from '../contracts/executor.ts'
+import type { ListenCertificate, ListenTls } from '../contracts/executor.ts'
+import type { AcmeOptions } from './acme-options.ts'
 import type { AccessLogFormat, ProxyOptions } from './options.ts'
 
 /** The options of a configuration file that `createProxy()` does not have. */
@@ -33,11 +34,15 @@ export interface ListenerOptions {
   /** Default: all addresses. */
   readonly host?: string | undefined
   /**
-   * Serves `https:`, with one certificate or several. Paths of PEM files, relative to the folder of the configuration file, or PEM
+   * Serves `https:`, with one certificate or several, or with those that are ordered by ACME. Paths of PEM files, relative to the folder of the configuration file, or PEM
    * texts.
    */
   readonly tls?:
-    | ((Omit<ListenTls, 'certificates'> & { readonly cert: string; readonly key: string }) | ListenTls)
+    | (Omit<ListenTls, 'certificates'> & { readonly acme?: AcmeOptions | undefined } & (
+          | { readonly cert: string; readonly key: string }
+          | { readonly certificates: readonly ListenCertificate[] }
+          | { readonly acme: AcmeOptions }
+        ))
     | undefined
   /** Protocols for clients. Default: `['h2', 'http/1.1']` with `tls`, else `['http/1.1']`. */
   readonly protocols?: readonly ('h2' | 'http/1.1')[] | undefined

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http'
 import type { TlsOptions } from 'node:tls'
+import type { CertificateProvider } from './certificate-provider.ts'
 import type { PoolStats } from './pool.ts'
 
 /** The address to listen on, and the options of the listener. */
@@ -39,9 +40,10 @@ export interface ListenOptions {
 export interface ListenTls {
   /**
    * A client gets the one that has the name it asks for (SNI): exactly, or by a wildcard for one label, or else the first one.
-   * At least one.
+   * At least one. What provides certificates by itself, such as `acme()` of `heddle/acme`, is written like a certificate; its own come after the
+   * others.
    */
-  readonly certificates: readonly ListenCertificate[]
+  readonly certificates: readonly (ListenCertificate | CertificateProvider)[]
   /** Default: node's (`TLSv1.2`, unless it was started with another one). */
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined
   /** Asks clients for certificates. Default: no. */
@@ -95,6 +97,8 @@ export interface ListenerTls {
   readonly options: TlsOptions
   /** The first one is the default. */
   readonly certificates: readonly ServedCertificate[]
+  /** For clients that ask for the protocol `acme-tls/1` (RFC 8737), by name; `null` if nothing provides any. */
+  readonly challenges: readonly ServedCertificate[] | null
   readonly clientAuth: { readonly header: boolean } | null
 }
 

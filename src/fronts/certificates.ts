@@ -5,9 +5,12 @@ import type { ListenerTls, ServedCertificate } from '../contracts/executor.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
 import type { PeerIdentity } from '../model/peer.ts'
 import { isFor } from '../runtime/pem.ts'
+import { handshakeCallbacks } from './node-internals.ts'
 
 /** Most contexts that are kept. Each takes 28 to 43 KiB, and 0.3 to 0.4 ms to make. */
 const MOST_CONTEXTS = 10_000
+/** By which an authority asks for the certificate of a challenge (RFC 8737). */
+export const CHALLENGE_PROTOCOL = 'acme-tls/1'
 
 /**
  * The certificates of one TLS server, by name. Contexts are made when a client first asks for them. The server's own context has
@@ -30,9 +33,26 @@ export class CertificateTable {
     this.#index()
   }
 
-  /** For `tls.createServer()`. */
-  get options(): tls.TlsOptions {
-    return { SNICallback: this.#onServerName, ...optionsOf(this.#tls) }
+  /** For `tls.createServer()`. @param protocols that the server speaks, the preferred one first. */
+  options(protocols: readonly string[]): tls.TlsOptions {
+    const own = optionsOf(this.#tls)
+    if (this.#tls.challenges === null) {
+      return { ALPNProtocols: [...protocols], SNICallback: this.#onServerName, ...own }
+    }
+    const challenged = new WeakSet()
+    const callbacks = handshakeCallbacks(
+      (handshake, asked) => {
+        // Nobody else may see the certificate of a challenge: a name that is renewed has visitors.
+        if (!asked.includes(CHALLENGE_PROTOCOL)) return protocols.find((one) => asked.includes(one))
+        challenged.add(handshake)
+        return CHALLENGE_PROTOCOL
+      },
+      (handshake, name, done) => {
+        if (challenged.has(handshake)) this.#onChallenge(name, done)
+        else this.#onServerName(name, done)
+      },
+    )
+    return { ...callbacks, ...own }
   }
 
   /** Whether clients are asked for certificates. */
@@ -84,6 +104,19 @@ export class CertificateTable {
       const found = this.#find(name)
       // Without a context, the client gets the server's own.
       if (found !== undefined && found !== this.#tls.certificates[0]) context = this.#contextOf(found)
+    } catch (error) {
+      return done(error as Error)
+    }
+    done(null, context)
+  }
+
+  #onChallenge(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    const lower = name.toLowerCase()
+    const challenge = this.#tls.challenges?.find(({ names }) => names.includes(lower))
+    if (challenge === undefined) return done(new Error(`there is no ACME challenge for ${JSON.stringify(lower)}`))
+    let context: SecureContext
+    try {
+      context = tls.createSecureContext(pairOf(challenge))
     } catch (error) {
       return done(error as Error)
     }

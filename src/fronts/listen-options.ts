@@ -1,5 +1,6 @@
 import type { SecureContextOptions } from 'node:tls'
 import { inspect } from 'node:util'
+import type { CertificateProvider } from '../contracts/certificate-provider.ts'
 import type { ListenOptions, ListenTls } from '../contracts/executor.ts'
 import { trustMatcher } from '../headers/trust.ts'
 import { LONGEST_MS } from '../runtime/clock.ts'
@@ -66,7 +67,7 @@ export function listenOptions(
 const MIN_ROTATION_MS = 1000
 
 const TLS_RULES: Readonly<Record<keyof ListenTls, Rule>> = {
-  certificates: ["a list of { cert, key }, such as [{ cert: 'a.pem', key: 'a-key.pem' }]", isCertificates],
+  certificates: ["a list of { cert, key } or acme(), such as [{ cert: 'a.pem', key: 'a-key.pem' }]", isCertificates],
   minVersion: ["'TLSv1.2' or 'TLSv1.3'", (value) => value === 'TLSv1.2' || value === 'TLSv1.3'],
   clientAuth: ["{ ca, mode: 'request' or 'require', header? }", isClientAuth],
   reload: ["'watch' or false", (value) => value === 'watch' || value === false],
@@ -93,7 +94,12 @@ function checkTls(tls: Readonly<Record<string, unknown>>): void {
 }
 
 function isCertificates(value: unknown): boolean {
-  return Array.isArray(value) && value.length > 0 && value.every(isCertificate)
+  return Array.isArray(value) && value.length > 0 && value.every((one) => isCertificate(one) || isProvider(one))
+}
+
+/** Whether it provides certificates by itself. */
+export function isProvider(value: unknown): value is CertificateProvider {
+  return isObject(value) && typeof value.open === 'function'
 }
 
 /** Whether it has the form of a `ListenCertificate`. */

@@ -1,7 +1,7 @@
 import http, { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
 import https from 'node:https'
 import net, { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import { TLSSocket, type TlsOptions } from 'node:tls'
 
 /**
  * The only file that uses parts of node that its documentation does not promise, but for one property in adapters/vite.ts. Each
@@ -11,6 +11,28 @@ import { TLSSocket } from 'node:tls'
  * Not here, since node documents them: `server.emit('connection', socket)`, `socket.unshift()`, `maxHeadersCount`, and that a
  * method is still that of its class (`res.writeHead !== ServerResponse.prototype.writeHead`).
  */
+
+/**
+ * Tells the handshakes that asked for a protocol, from their ALPNCallback on. In a handshake of TLS 1.3 node calls that before the
+ * SNICallback, and both with the `TLSSocket` as `this` (`callALPNCallback` and `loadSNI`, lib/_tls_wrap.js). In one of TLS 1.2 the order is the
+ * other one. Without it: no handshake is known to have asked.
+ */
+export function handshakeCallbacks(
+  onProtocols: (handshake: object, protocols: readonly string[]) => string | undefined,
+  onName: (handshake: object, name: string, done: SniDone) => void,
+): Pick<TlsOptions, 'ALPNCallback' | 'SNICallback'> {
+  const nobody = {}
+  return {
+    ALPNCallback(this: object | undefined, { protocols }) {
+      return onProtocols(this ?? nobody, protocols)
+    },
+    SNICallback(this: object | undefined, name, done) {
+      onName(this ?? nobody, name, done)
+    },
+  }
+}
+
+type SniDone = Parameters<NonNullable<TlsOptions['SNICallback']>>[1]
 
 /** The fields that lib/_http_server.js keeps on a client's socket. */
 interface ServerSocket {

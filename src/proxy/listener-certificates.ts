@@ -2,8 +2,10 @@ import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { type Stats, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { TlsOptions } from 'node:tls'
+import type { CertificateProvider, OpenProvider } from '../contracts/certificate-provider.ts'
 import type { ClientAuth, ListenCertificate, ListenerTls, ListenTls, ServedCertificate } from '../contracts/executor.ts'
 import type { Logger } from '../contracts/logger.ts'
+import { isProvider } from '../fronts/listen-options.ts'
 import { assertSecureContext } from '../fronts/secure-options.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { describeError } from '../runtime/describe-error.ts'
@@ -62,6 +64,7 @@ export class ListenerCertificates {
   readonly #rotationMs: number
   #sources: CertificateSource[]
   readonly #authorities: AuthoritySource | null
+  readonly #providers: readonly OpenProvider[]
   #ticketKeys: Buffer
   #current: ListenerTls
   #cancelWatch = (): void => {}
@@ -77,11 +80,15 @@ export class ListenerCertificates {
     this.#watches = reload !== false
     this.#rotationMs = ticketRotationMs ?? ROTATION_MS
     this.#authorities = clientAuth === undefined ? null : readAuthorities(clientAuth, 'listen: tls.clientAuth')
-    this.#sources = certificates.map((one, at) => readCertificate(one, where(at), options))
+    this.#sources = certificates.flatMap((one, at) => (isProvider(one) ? [] : readCertificate(one, where(at), options)))
     for (const { served, where } of this.#sources) {
       const late = dateFault(served.cert, deps.clock.epoch())
       if (late !== null) deps.logger.warn({}, `${where}.cert: ${late}`)
     }
+    const { clock, logger } = deps
+    this.#providers = certificates
+      .filter(isProvider)
+      .map((provider) => provider.open({ clock, logger, apply: () => this.#apply() }))
     this.#ticketKeys = options.ticketKeys ?? randomBytes(TICKET_KEY_BYTES)
     this.#current = this.#state()
     this.#watch()
@@ -91,6 +98,11 @@ export class ListenerCertificates {
   /** What the listener serves. */
   get current(): ListenerTls {
     return this.#current
+  }
+
+  /** The listener listens. */
+  begin(): void {
+    if (!this.#isClosed) for (const one of this.#providers) one.begin()
   }
 
   /** Adds a certificate, which gets all its names. One without names of its own any more is dropped. */
@@ -144,17 +156,29 @@ export class ListenerCertificates {
 
   stats(): CertificateStats[] {
     const now = this.#deps.clock.epoch()
-    return this.#sources.map(({ served, facts, taken, fault }) => ({
+    const daysLeft = (validTo: string): number => Math.floor((Date.parse(validTo) - now) / DAY_MS)
+    const read = this.#sources.map(({ served, facts, taken, fault }) => ({
       names: served.names.filter((name) => !taken.has(name)),
       ...facts,
-      daysLeft: Math.floor((Date.parse(facts.validTo) - now) / DAY_MS),
+      daysLeft: daysLeft(facts.validTo),
       fault,
     }))
+    const provided = this.#providers.flatMap(({ names }) =>
+      names.map(({ name, subject, validTo, fault }) => ({
+        names: [name],
+        subject,
+        validTo,
+        daysLeft: validTo === '' ? 0 : daysLeft(validTo),
+        fault,
+      })),
+    )
+    return [...read, ...provided]
   }
 
   /** Stops to follow the files and to change keys. */
   close(): void {
     this.#isClosed = true
+    for (const one of this.#providers) one.close()
     this.#cancelWatch()
     this.#cancelRotation()
   }
@@ -212,7 +236,7 @@ export class ListenerCertificates {
   }
 
   #state(): ListenerTls {
-    const authorities = this.#authorities
+    const [authorities, providers] = [this.#authorities, this.#providers]
     return {
       listener: this.#listener,
       options: {
@@ -229,16 +253,20 @@ export class ListenerCertificates {
           rejectUnauthorized: authorities.given.mode === 'require',
         }),
       },
-      certificates: this.#sources.map(({ served, taken }) => {
-        return taken.size === 0 ? served : { ...served, names: served.names.filter((name) => !taken.has(name)) }
-      }),
+      certificates: [
+        ...this.#sources.map(({ served, taken }) => {
+          return taken.size === 0 ? served : { ...served, names: served.names.filter((name) => !taken.has(name)) }
+        }),
+        ...providers.flatMap(({ names }) => names.map(({ certificate }) => certificate)).filter((one) => one !== null),
+      ],
+      challenges: providers.length === 0 ? null : providers.flatMap(({ challenges }) => challenges),
       clientAuth: authorities === null ? null : { header: authorities.given.header !== false },
     }
   }
 }
 
 interface Normalized extends Partial<ListenTls> {
-  readonly certificates: readonly ListenCertificate[]
+  readonly certificates: readonly (ListenCertificate | CertificateProvider)[]
   readonly options: TlsOptions
   /** Of a certificate in the options. */
   where(at: number): string

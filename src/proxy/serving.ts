@@ -71,6 +71,7 @@ export class Serving {
       .finally(() => this.#starting.delete(starting))
     if (this.isClosed) throw new ProxyError('ERR_PROXY_CLOSED', 'the proxy was closed before it listened')
     this.#running.add(started)
+    certificates?.begin()
     this.updateSubscriptions()
     const { address } = started
     // The caller has the address, and may print it.
@@ -126,7 +127,7 @@ export class Serving {
 
   #readCertificates(tls: NonNullable<ListenOptions['tls']>): ListenerCertificates {
     const { clock, logger } = this.#deps.assembled.core.services
-    const certificates = new ListenerCertificates(++this.#lastListener, tls, {
+    const certificates: ListenerCertificates = new ListenerCertificates(++this.#lastListener, tls, {
       clock,
       logger,
       apply: (next) => this.#changeTls(next, this.#certificates.get(certificates)),

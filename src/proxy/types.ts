@@ -83,13 +83,13 @@ export interface BackendStats {
 export interface CertificateStats {
   /** The names that get it. */
   readonly names: readonly string[]
-  /** Its subject, such as `CN=a.example`. */
+  /** Its subject, such as `CN=a.example`; empty if there is no certificate yet. */
   readonly subject: string
-  /** When it expires, as an ISO date. */
+  /** When it expires, as an ISO date; empty if there is no certificate yet. */
   readonly validTo: string
-  /** Whole days until then; below 0 if it has expired. */
+  /** Whole days until then; below 0 if it has expired, 0 if there is none yet. */
   readonly daysLeft: number
-  /** Why its files, as they are now, are not used; `null` if they are. */
+  /** Why its files, as they are now, are not used, or why it could not be ordered or renewed; `null` if there is nothing wrong. */
   readonly fault: string | null
 }
 

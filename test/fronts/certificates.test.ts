@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import tls, { type SecureContext } from 'node:tls'
 import { CertificateTable } from '../../src/fronts/certificates.ts'
-import { createProxy, type ListenerTls, type ListenOptions, type ProxyOptions } from '../../src/index.ts'
+import {
+  type CertificateProvider,
+  createProxy,
+  type ListenerTls,
+  type ListenOptions,
+  type ProviderListener,
+  type ProxyOptions,
+} from '../../src/index.ts'
 import { manualClock, mockBackend, recordingLogger } from '../../src/testing/index.ts'
 import { directory } from '../cli/command.ts'
 import { certificate, expiredCertificate, key } from '../support/certificates.ts'
@@ -17,10 +24,13 @@ const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
 const OWN = { cert: certificate, key }
 
 /** A proxy that listens with TLS. */
-async function secure(tls: NonNullable<ListenOptions['tls']>, options: Partial<ProxyOptions> = {}) {
+async function secure(
+  tls: NonNullable<ListenOptions['tls']>,
+  { protocols, ...options }: Partial<ProxyOptions> & Pick<ListenOptions, 'protocols'> = {},
+) {
   const backend = await mockBackend({ body: 'hello' })
   const proxy = createProxy({ target: backend.url, ...options })
-  const { port } = await proxy.listen({ ...HERE, tls })
+  const { port } = await proxy.listen({ ...HERE, tls, protocols })
   return {
     proxy,
     port,
@@ -232,13 +242,14 @@ test('contexts are made on first use, kept, and shared with those of a change; t
     listener: 1,
     options: { ca },
     certificates: [served(OWN, 'localhost'), served(oneTest, 'one.test'), served(wildTest, '*.wild.test')],
+    challenges: null,
     clientAuth: null,
   })
   const table = new CertificateTable(state(certificate), 2)
   const create = t.mock.method(tls, 'createSecureContext')
   const contextOf = (name: string) => {
     let found: SecureContext | undefined
-    table.options.SNICallback?.(name, (error, context) => {
+    table.options([]).SNICallback?.(name, (error, context) => {
       assert.equal(error, null)
       found = context
     })
@@ -263,4 +274,74 @@ test('contexts are made on first use, kept, and shared with those of a change; t
   // Other authorities need other contexts.
   table.replace(state(oneTest.cert), server)
   assert.notEqual(contextOf('one.test'), one)
+})
+
+test('the certificate of a challenge is for clients that ask for acme-tls/1, and for nobody else', async (t) => {
+  const served = { ...wildTest, names: ['one.test'] }
+  let listener: ProviderListener | undefined
+  const calls: string[] = []
+  const challenges: (typeof served)[] = []
+  const provider: CertificateProvider = {
+    open(given) {
+      listener = given
+      const [begin, close] = [() => void calls.push('begin'), () => void calls.push('close')]
+      const one = { ...oneTest, names: ['one.test'] }
+      const validTo = new Date(Date.now() + 29.5 * 86_400_000).toISOString()
+      const names = [{ name: 'one.test', certificate: one, subject: 'CN=one', validTo, fault: 'x' }]
+      return { names, challenges, begin, close }
+    },
+  }
+  const run = await secure({ certificates: [provider, OWN] }, { protocols: ['h2', 'http/1.1'] })
+  t.after(() => run[Symbol.asyncDispose]())
+  const ask = (ALPNProtocols: string[], more: tls.ConnectionOptions = {}): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const options = { port: run.port, host: '127.0.0.1', servername: 'one.test', rejectUnauthorized: false }
+      const socket = tls.connect({ ...options, ALPNProtocols, ...more })
+      let found = ''
+      socket.on('secureConnect', () => {
+        found = `${socket.getPeerCertificate().subject.CN} ${socket.alpnProtocol}`
+        if (socket.alpnProtocol !== 'acme-tls/1') socket.destroy()
+      })
+      socket.on('error', reject)
+      // For a challenge the server ends it.
+      socket.on('close', () => resolve(found))
+    })
+  // Nothing is shown yet.
+  await assert.rejects(ask(['acme-tls/1']))
+  challenges.push(served)
+  await listener?.apply()
+  for (const protocols of [['acme-tls/1'], ['http/1.1', 'acme-tls/1']])
+    assert.equal(await ask(protocols), 'wild acme-tls/1')
+  await assert.rejects(ask(['acme-tls/1'], { servername: 'localhost' }))
+  for (const version of VERSIONS) {
+    const only = { minVersion: version, maxVersion: version }
+    assert.equal(await ask(['http/1.1'], only), 'one http/1.1')
+    assert.equal(await ask(['http/1.1', 'h2'], only), 'one h2')
+    assert.equal(await ask([], only), 'one false')
+    await assert.rejects(ask(['other'], only), /no application protocol/)
+  }
+  // In TLS 1.2 nobody knows in time that it was asked for.
+  assert.equal(await ask(['acme-tls/1'], { maxVersion: 'TLSv1.2' }), 'one acme-tls/1')
+  challenges.pop()
+  await listener?.apply()
+  await assert.rejects(ask(['acme-tls/1']))
+  assert.deepEqual(
+    run.proxy
+      .stats()
+      .tls[0]?.certificates.map(({ names, subject, daysLeft, fault }) => [names, subject, daysLeft, fault])[1],
+    [['one.test'], 'CN=one', 29, 'x'],
+  )
+  await run.proxy.close()
+  assert.deepEqual(calls, ['begin', 'close'])
+})
+
+test('what a provider of certificates throws, listen() rejects with', async () => {
+  const provider = {
+    open() {
+      throw new Error('no folder')
+    },
+  }
+  await using proxy = createProxy({ backends: [] })
+  await assert.rejects(proxy.listen({ ...HERE, tls: { certificates: [provider] } }), /^Error: no folder$/)
+  assert.deepEqual(proxy.stats().tls, [])
 })

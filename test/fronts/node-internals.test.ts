@@ -15,6 +15,7 @@ import {
   emitLastBytes,
   endsConnection,
   filterUpgrades,
+  handshakeCallbacks,
   hasSentContinue,
   isKeptAfter,
   isNodesOwn,
@@ -781,4 +782,35 @@ test('only one file knows what node does not document', () => {
       Array.from(readFileSync(new URL(name, source), 'utf8').matchAll(UNDOCUMENTED), ([match]) => `${name}: ${match}`),
     )
   assert.deepEqual(found, [])
+})
+
+test('handshakeCallbacks: in TLS 1.3 the protocols that a handshake asks for are known before its name, in TLS 1.2 after it', async () => {
+  for (const [version, order] of [
+    ['TLSv1.3', ['protocols', 'name']],
+    ['TLSv1.2', ['name', 'protocols']],
+  ] as const) {
+    const calls: [string, object][] = []
+    const callbacks = handshakeCallbacks(
+      (handshake) => {
+        calls.push(['protocols', handshake])
+        return 'x'
+      },
+      (handshake, _name, done) => {
+        calls.push(['name', handshake])
+        done(null)
+      },
+    )
+    const server = tls.createServer({ cert: certificate, key, ...callbacks }, (socket) => socket.end())
+    await once(server.listen(0), 'listening')
+    const { port } = server.address() as AddressInfo
+    const options = { port, servername: 'localhost', ca: certificate, ALPNProtocols: ['x'], maxVersion: version }
+    await once(tls.connect(options).resume(), 'close')
+    assert.deepEqual(
+      calls.map(([what]) => what),
+      order,
+    )
+    assert.ok(calls[0]?.[1] instanceof tls.TLSSocket)
+    assert.equal(calls[0]?.[1], calls[1]?.[1])
+    server.close()
+  }
 })

@@ -873,5 +873,11 @@ describe('TLS', () => {
 
 /** @param session a context of other sessions is a new one. */
 function listenerTls(options: tls.TlsOptions, session = 'first'): NonNullable<SocketServerOptions['tls']> {
-  return { listener: 1, options: { sessionIdContext: session, ...options }, certificates: [], clientAuth: null }
+  return {
+    listener: 1,
+    options: { sessionIdContext: session, ...options },
+    certificates: [],
+    challenges: null,
+    clientAuth: null,
+  }
 }

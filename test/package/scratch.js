@@ -22,6 +22,7 @@ const PROJECTS = {
     ...[
       '@types/node',
       'jose',
+      'acme-client',
       'pino',
       'fastify',
       'hono',

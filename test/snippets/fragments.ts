@@ -5,6 +5,7 @@ import {
   type BodySource,
   compress,
   createProxy,
+  defineConfig,
   type ExchangeView,
   type Handler as HandlerOfHeddle,
   type Interceptor as InterceptorOfHeddle,
@@ -17,6 +18,7 @@ import {
   serveModule,
   workerThreads,
 } from 'heddle'
+import { acme } from 'heddle/acme'
 import { handleUpgrades, proxyMiddleware } from 'heddle/express'
 
 /*
@@ -109,3 +111,30 @@ export async function bundledWorker(): Promise<void> {
   const proxy = createProxy({ target: 'http://127.0.0.1:3001', executor })
   await proxy.listen(8080)
 }
+
+export async function certificatesByAcme(): Promise<void> {
+  const certificates = acme({
+    names: ['a.example', 'www.a.example'],
+    email: 'admin@a.example',
+    agreeToTerms: true, // https://letsencrypt.org/repository/
+    folder: '/var/lib/my-service/acme',
+  })
+  const proxy = createProxy({ target: 'http://127.0.0.1:3001' })
+  await proxy.listen({ port: 443, tls: { certificates: [certificates] } })
+}
+
+export async function certificatesByHttp01(): Promise<void> {
+  const certificates = acme({ names: ['a.example'], agreeToTerms: true, challenge: 'http-01' })
+  const plain = createProxy({ target: 'http://127.0.0.1:3001', routes: [{ interceptors: [certificates.responder] }] })
+  await plain.listen(80)
+  const proxy = createProxy({ target: 'http://127.0.0.1:3001' })
+  await proxy.listen({ port: 443, tls: { certificates: [certificates] } })
+}
+
+export const configurationWithAcme = defineConfig({
+  backends: ['http://127.0.0.1:3001'],
+  listen: [
+    { port: 443, tls: { acme: { names: ['a.example'], agreeToTerms: true }, minVersion: 'TLSv1.3' } },
+    { port: 8443, tls: { cert: 'b.pem', key: 'b-key.pem', acme: { names: ['a.example'], agreeToTerms: true } } },
+  ],
+})

@@ -52,7 +52,7 @@ test('an update has reached every thread when it is applied; threads that begin 
   for (const client of clients.values()) client.socket.destroy()
 })
 
-const TLS = { listener: 1, options: {}, certificates: [], clientAuth: null }
+const TLS = { listener: 1, options: {}, certificates: [], challenges: null, clientAuth: null }
 
 test('other options take the place of earlier changes of backends, until the change is undone', () => {
   const history = new ChangeHistory([{ group: 'a', backends: [] }, { tls: TLS }])

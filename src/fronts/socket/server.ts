@@ -10,7 +10,7 @@ import type { Peer } from '../../model/peer.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { LONGEST_MS } from '../../runtime/clock.ts'
 import { describeError } from '../../runtime/describe-error.ts'
-import { CertificateTable, noteIdentity } from '../certificates.ts'
+import { CertificateTable, CHALLENGE_PROTOCOL, noteIdentity } from '../certificates.ts'
 import { Http2Connection, type Http2ConnectionDeps } from '../http2/connection.ts'
 import { closeAfter, emitLastBytes, tcpOf, watchConnections } from '../node-internals.ts'
 import { copyRoute, readProxyHeaders } from '../proxy-header.ts'
@@ -181,6 +181,8 @@ export function createSocketServer(
     const tcp = tcpOf(socket)
     handshakes.delete(tcp)
     copyRoute(tcp, socket)
+    // The authority has seen the certificate, and wants no more.
+    if (socket.alpnProtocol === CHALLENGE_PROTOCOL) return socket.destroySoon()
     socket.allowHalfOpen = true
     if (certificates?.asksClients === true) noteIdentity(socket, certificates.identify(socket))
     begin(socket)
@@ -218,14 +220,13 @@ export function createSocketServer(
   const server: net.Server =
     certificates === null
       ? net.createServer({ allowHalfOpen: true, noDelay: true }, accept)
-      : secureServer(certificates.options)
+      : secureServer(certificates.options(settings.protocols))
 
   function secureServer(given: tls.TlsOptions): tls.Server {
     const handshakeTimeout = limits.headTimeoutMs || LONGEST_MS
     // Half-open only after the handshake: before that, node would not notice that a client has gone.
     const options = {
       noDelay: true,
-      ALPNProtocols: [...settings.protocols],
       handshakeTimeout,
       ...given,
       allowHalfOpen: false,
