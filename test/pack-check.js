@@ -12,7 +12,7 @@ const [{ filename, files }] = JSON.parse(run('npm', 'pack', '--json', '--ignore-
 try {
   const paths = files.map((file) => file.path)
   const allowed =
-    /^(dist\/(?:src|cjs)\/.+\.(js|d\.ts)|dist\/cjs\/package\.json|dist\/schema\.json|package\.json|LICENSE|[A-Z]+\.md|docs\/.+\.(md|svg)|examples\/.+\.(ts|md))$/
+    /^(dist\/(?:src|cjs)\/.+\.(js|d\.ts)|dist\/cjs\/package\.json|dist\/schema\.json|package\.json|LICENSE|[A-Z]+\.md|docs\/.+\.(md|svg)|examples\/.+\.(ts|md|proto))$/
   const unwanted = paths.filter((path) => !allowed.test(path))
   if (unwanted.length > 0) throw new Error(`not for users: ${unwanted.join(', ')}`)
   const needed = ['dist/src/index.js', 'dist/cjs/index.js', 'dist/src/cli/main.js', 'dist/schema.json', 'LICENSE']
