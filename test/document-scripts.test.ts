@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
+import http2 from 'node:http2'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -190,6 +191,19 @@ const PROGRAMS: Readonly<Record<string, readonly Program[]>> = {
         assert.equal(stranger.statusCode, 403)
         const [response] = await once(https.get(await url(), { ...own, cert: certificate, key }), 'response')
         assert.equal(Buffer.concat(await response.toArray()).toString(), '3001 GET /')
+      },
+    },
+  ],
+  'docs/protocols.md: An application behind: Express, and any `node:http` server': [
+    {
+      async check({ url }) {
+        const client = http2.connect(await url(), { ca: certificate })
+        const get = async (path: string): Promise<string> => {
+          const chunks = await client.request({ ':path': path }).toArray()
+          return Buffer.concat(chunks).toString()
+        }
+        assert.deepEqual([await get('/'), await get('/api/a')], ['the application', '3001 GET /api/a'])
+        client.destroy()
       },
     },
   ],

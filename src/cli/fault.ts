@@ -12,10 +12,18 @@ export function fault(path: string, message: string, value: unknown, allowed: st
 
 /** A short form of a wrong value: `is "x"`. Secrets are hidden. */
 export function isShown(value: unknown): string {
-  if (Array.isArray(value)) return 'is a list'
+  if (Array.isArray(value)) return isShort(value) ? `is ${withoutPassword(JSON.stringify(value))}` : 'is a list'
   if (typeof value === 'object' && value !== null) return 'is an object'
   if (typeof value === 'string' && looksLikeKey(value)) return 'is a key or a certificate'
   return `is ${withoutPassword(JSON.stringify(value))}`
+}
+
+/** Whether it is a list of a few words and numbers. */
+function isShort(list: readonly unknown[]): boolean {
+  if (list.length > 8) return false
+  return list.every(
+    (one) => typeof one === 'number' || (typeof one === 'string' && one.length < 50 && !looksLikeKey(one)),
+  )
 }
 
 /** The message of an unknown name. */

@@ -91,7 +91,7 @@ function groupFaults({ backends, target, healthCheck }: Options, at: readonly st
 function headerFaults(backend: unknown, at: readonly (string | number)[]): OptionFault[] {
   if (!isPlainObject(backend) || backend.proxyProtocol === undefined) return []
   const { protocol = 'http/1.1', proxyProtocol } = backend
-  if (protocol === 'http/1.1') return []
+  if (protocol !== 'h2' && protocol !== 'auto') return []
   const message = `cannot be used together with protocol ${show(protocol)}: its connections carry requests of many clients`
   const allowed = "protocol 'http/1.1', or no proxyProtocol"
   return [

@@ -64,6 +64,9 @@ export function listenOptions(
   return checked
 }
 
+/** Node's options that a handshake can get a certificate, or what takes its place, from. */
+const SOURCES = ['cert', 'pfx', 'SNICallback', 'secureContext', 'pskCallback']
+
 const MIN_ROTATION_MS = 1000
 
 const TLS_RULES: Readonly<Record<keyof ListenTls, Rule>> = {
@@ -78,7 +81,12 @@ const TLS_RULES: Readonly<Record<keyof ListenTls, Rule>> = {
 function checkTls(tls: Readonly<Record<string, unknown>>): void {
   const own = Object.keys(TLS_RULES)
   const used = Object.keys(tls).find((key) => own.includes(key) && key !== 'minVersion')
-  if (used === undefined) return assertSecureContext('listen: tls', tls as SecureContextOptions)
+  if (used === undefined) {
+    if (!SOURCES.some((key) => tls[key] !== undefined)) {
+      throw new TypeError(`listen: tls has no certificate; allowed: ${RULES.tls[0]}`)
+    }
+    return assertSecureContext('listen: tls', tls as SecureContextOptions)
+  }
   if (tls.certificates === undefined) {
     throw new TypeError(`listen: tls.${used} needs tls.certificates; allowed: ${TLS_RULES.certificates[0]}`)
   }
@@ -149,5 +157,9 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /** A short form of a value: a server or a certificate is not printed. */
 function shown(value: unknown): string {
+  if (Array.isArray(value)) {
+    const isShort = value.length <= 8 && value.every((one) => typeof one !== 'object' && String(one).length < 50)
+    return isShort ? inspect(value, { breakLength: Infinity }) : 'a list'
+  }
   return typeof value === 'object' && value !== null ? 'an object' : inspect(value, { maxStringLength: 100 })
 }

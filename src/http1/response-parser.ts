@@ -3,6 +3,7 @@ import type { ResponseHead } from '../model/message.ts'
 import { ChunkedDecoder } from './chunked.ts'
 import { isFieldValue, readFields } from './fields.ts'
 import { CHUNKED, type Framing, hasTabInCoding, responseFraming, UNTIL_CLOSE } from './framing.ts'
+import { otherProtocol } from './other-protocol.ts'
 
 /** Callbacks of a {@link ResponseParser}; called synchronously, in the order of the wire. */
 export interface ResponseHandler {
@@ -148,7 +149,7 @@ export class ResponseParser {
     if (end < 0) {
       // Rejects garbage by its first bytes: the end of the head may never come.
       if (!mayBeStatusLine(source.toString('latin1', start, start + Math.min(length, 8))))
-        return this.#fail('not an HTTP/1.x status line')
+        return this.#fail(notHttp1(source.subarray(start, start + length)))
       // Lines that end with LF alone would never end the head either.
       if (hasBareLf(source, partial === null ? start : Math.max(0, partial.length - 1), start + length))
         return this.#fail('a line not ended by CRLF')
@@ -167,8 +168,8 @@ export class ResponseParser {
     const minor = text.charCodeAt(7) - 48
     const status = statusCode(text)
     if (!text.startsWith('HTTP/1.') || (minor !== 0 && minor !== 1) || text[8] !== ' ' || status < 0)
-      return this.#refuse('not an HTTP/1.x status line')
-    if (lineEnd > 12 && text[12] !== ' ') return this.#refuse('not an HTTP/1.x status line')
+      return this.#refuse(notHttp1(Buffer.from(text, 'latin1')))
+    if (lineEnd > 12 && text[12] !== ' ') return this.#refuse(notHttp1(Buffer.from(text, 'latin1')))
     const reason = lineEnd > 13 ? text.slice(13, lineEnd) : ''
     if (!isFieldValue(reason)) return this.#refuse('a control character in the status line')
     const headers: HeaderList = []
@@ -215,6 +216,14 @@ function hasBareLf(bytes: Buffer, from: number, to: number): boolean {
 
 function mayBeStatusLine(first: string): boolean {
   return 'HTTP/1.0'.startsWith(first) || 'HTTP/1.1'.startsWith(first)
+}
+
+/** What a backend has sent in place of a status line. */
+function notHttp1(bytes: Uint8Array): string {
+  const other = otherProtocol(bytes)
+  if (other === 'TLS') return 'TLS in place of a response; is it an https:// backend?'
+  if (other === 'HTTP/2') return "HTTP/2 in place of a response of HTTP/1.x; is its protocol 'h2'?"
+  return 'something else than an HTTP/1.x status line'
 }
 
 /** The three digits at position 9, or -1. */

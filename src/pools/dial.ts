@@ -107,10 +107,17 @@ function readInto(socket: tls.TLSSocket, { buffer, callback }: net.OnReadOpts): 
   })
 }
 
+/** OpenSSL's own text for these says neither what is wrong nor where. */
+const TLS_FAULTS: Readonly<Record<string, string>> = {
+  ERR_SSL_WRONG_VERSION_NUMBER: 'its response is not TLS; is it an http:// backend?',
+  ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
+    "it takes none of the protocols that were offered (ALPN); is its protocol 'http/1.1', 'h2' or 'auto'?",
+}
+
 function setupError(backend: Backend, error: NodeJS.ErrnoException): ProxyError {
   if (!isTlsError(error)) return connectError(backend, error)
-  const isPlain = error.code === 'ERR_SSL_WRONG_VERSION_NUMBER'
-  const text = isPlain ? `its response is not TLS; is it an http:// backend? (${error.code})` : describeError(error)
+  const known = TLS_FAULTS[error.code ?? '']
+  const text = known === undefined ? describeError(error) : `${known} (${error.code})`
   const message = `cannot connect to backend ${backend.id}: ${text}`
   return new ProxyError('ERR_PROXY_TLS', message, { backend, cause: error })
 }

@@ -247,7 +247,7 @@ listen:
     '9:5: listen[6] is the same address as listen[5]',
     '10:32: listen[7].proxyProtocol is "yes please"',
     '11:32: listen[8].proxyProtocol is invalid: "10.0.0.0/33" is neither an address nor a CIDR range; use 10.0.0.0/8, 2001:db8::/32, 192.0.2.7, loopback, private or unix',
-    '12:30: listen[9].protocols is a list',
+    '12:30: listen[9].protocols is ["h3"]',
     '13:30: listen[10].protocols is set beside redirect',
   ]) {
     assert.ok(stderr.includes(`x.yaml:${line}\n`), `${line} in ${stderr}`)

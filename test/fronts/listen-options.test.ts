@@ -105,7 +105,7 @@ test('what is no place to listen is refused by name, and not taken for any free 
     [undefined, '^listen: it is undefined; allowed: '],
     [null, '^listen: it is null; allowed: '],
     [true, '^listen: it is true; allowed: '],
-    [[8080], '^listen: it is an object; allowed: '],
+    [[8080], '^listen: it is \\[ 8080 \\]; allowed: '],
     [{}, '^listen: port is missing; give a whole number from 0 .*, or a path$'],
     [{ port: undefined }, '^listen: port is missing; give '],
     [{ host: '127.0.0.1' }, '^listen: port is missing; give '],
@@ -130,11 +130,16 @@ test('what is no place to listen is refused by name, and not taken for any free 
     ],
     [{ port: 0, tls: { cert: certificate, key: ['key.pem'] } }, '^listen: tls: key is text that is not PEM; if it is'],
     [{ port: 0, tls: { cert: certificate, key: Buffer.from('') } }, '^listen: tls: node cannot use these settings: .'],
-    [{ port: 0, protocols: [] }, "^listen: protocols is an object; allowed: a list of 'h2' and 'http/1.1', such as"],
+    [{ port: 0, tls: {} }, '^listen: tls has no certificate; allowed: { certificates }, or'],
+    [{ port: 0, tls: { minVersion: 'TLSv1.3' } }, '^listen: tls has no certificate; allowed: { certificates }, or'],
+    [{ port: 0, protocols: [] }, "^listen: protocols is \\[\\]; allowed: a list of 'h2' and 'http/1.1', such as"],
     [{ port: 0, proxyProtocol: true }, '^listen: proxyProtocol is true; allowed: a list of addresses and ranges'],
-    [{ port: 0, proxyProtocol: [] }, '^listen: proxyProtocol is an object; allowed: a list of addresses'],
-    [{ port: 0, proxyProtocol: ['10.0.0.0/33'] }, '^listen: proxyProtocol is an object; allowed: a list of addresses'],
-    [{ port: 0, protocols: ['h3'] }, '^listen: protocols is an object; allowed: a list of'],
+    [{ port: 0, proxyProtocol: [] }, '^listen: proxyProtocol is \\[\\]; allowed: a list of addresses'],
+    [
+      { port: 0, proxyProtocol: ['10.0.0.0/33'] },
+      "^listen: proxyProtocol is \\[ '10.0.0.0/33' \\]; allowed: a list of addresses",
+    ],
+    [{ port: 0, protocols: ['h3'] }, "^listen: protocols is \\[ 'h3' \\]; allowed: a list of"],
     [{ port: 0, fallback: {} }, '^listen: fallback is an object; allowed: a node:http server$'],
     [{ port: 0, fallback: () => {} }, '^listen: fallback is .*; allowed: a node:http server$'],
     ...[0, -1, 1.5, Number.NaN, '511'].map((backlog): [unknown, string] => [
@@ -170,12 +175,12 @@ test('TLS with certificates by name is checked, and each fault named', async () 
   await using proxy = createProxy(TARGET)
   const certificates = [{ cert: certificate, key }]
   const wrong: readonly (readonly [tls: object, message: RegExp])[] = [
-    [{ certificates: [] }, /^listen: tls\.certificates is an object; allowed: a list of \{ cert, key \}/],
+    [{ certificates: [] }, /^listen: tls\.certificates is \[\]; allowed: a list of \{ cert, key \}/],
     [
       { certificates: [{ cert: certificate }] },
-      /^listen: tls\.certificates is an object; allowed: a list of \{ cert, key \}/,
+      /^listen: tls\.certificates is a list; allowed: a list of \{ cert, key \}/,
     ],
-    [{ certificates: [{ cert: certificate, key, name: 'a' }] }, /^listen: tls\.certificates is an object; allowed/],
+    [{ certificates: [{ cert: certificate, key, name: 'a' }] }, /^listen: tls\.certificates is a list; allowed/],
     [{ certificates, clientAuth: { ca: certificate } }, /^listen: tls\.clientAuth is an object; allowed: \{ ca, mode/],
     [
       { certificates, clientAuth: { ca: 'no.pem', mode: 'request' } },

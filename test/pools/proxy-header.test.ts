@@ -186,6 +186,12 @@ test('not with HTTP/2', () => {
     () => createProxy({ backends: [{ url: 'http://a', protocol: 'h2', proxyProtocol: 'v2' }] }),
     /backends\[0\]\.proxyProtocol cannot be used together with protocol 'h2': its connections carry requests of many clients/,
   )
+  // A protocol that does not exist is one mistake.
+  const unknown = { url: 'http://a', protocol: 'http2', proxyProtocol: 'v2' } as unknown as { url: string }
+  assert.throws(
+    () => createProxy({ backends: [unknown] }),
+    /^\w*Error.*: One option is wrong:\n {2}backends\[0\]\.protocol is 'http2'/,
+  )
 })
 
 for (const version of ['v1', 'v2'] as const) {

@@ -53,7 +53,7 @@ function answerFirst(services: Services, cause: NodeJS.ErrnoException, socket: S
   const status = STATUS_BY_CODE[cause.code ?? ''] ?? 400
   const code =
     status === 431 ? 'ERR_PROXY_HEAD_TOO_LARGE' : status === 408 ? 'ERR_PROXY_CLIENT_TIMEOUT' : 'ERR_PROXY_BAD_REQUEST'
-  const error = new ProxyError(code, `a client's connection failed: ${describeError(cause)}`, { cause })
+  const error = new ProxyError(code, `a client's connection failed: ${textOf(cause)}`, { cause })
   const clientAddress = addressOf(socket)
   const line = `${status} ${http.STATUS_CODES[status]}`
   const body = `${line} (${error.code})\n`
@@ -65,6 +65,11 @@ function answerFirst(services: Services, cause: NodeJS.ErrnoException, socket: S
     recordRefusal(services, { error, clientAddress, request, ...told })
   }
   answer(services, line, body, socket)
+}
+
+function textOf(cause: NodeJS.ErrnoException): string {
+  if (cause.code !== 'HPE_PAUSED_H2_UPGRADE') return describeError(cause)
+  return "it began with HTTP/2, which is not spoken here; listen() takes it with 'h2' among its protocols"
 }
 
 function knownToNode(cause: NodeJS.ErrnoException, duplex: Duplex): KnownRequest {

@@ -1,5 +1,6 @@
 import type net from 'node:net'
 import type { SetupTimes } from '../../contracts/pool.ts'
+import { otherProtocol } from '../../http1/other-protocol.ts'
 import { releaseOutput, writeOutput } from '../../http2/frame-writer.ts'
 import { CODE } from '../../http2/protocol.ts'
 import { MAX_UNREAD_OUTPUT, Session, type SessionHandler } from '../../http2/session.ts'
@@ -30,6 +31,7 @@ export interface Http2ConnectionOwner {
 }
 
 const READ_BUFFER_BYTES = 65_536
+const IS_TLS = 'is it an https:// backend?'
 /** First window of a stream, and the largest, bytes. */
 const FIRST_WINDOW = 262_144
 const LARGEST_WINDOW = 1 << 20
@@ -348,8 +350,14 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   onFault(): void {
     this.writeOut()
     if (this.session.hasSettings) return this.#lost('')
-    const what = 'accepted a connection, but what it sent is not HTTP/2'
-    this.#fail('ERR_PROXY_CONNECT', `${what}; is its protocol 'http/1.1'?`)
+    // Some servers respond by HTTP/1.1 to what comes to their port without TLS.
+    const question = this.#speaksTls() ? IS_TLS : "is its protocol 'http/1.1', or is it an https:// backend?"
+    this.#fail('ERR_PROXY_CONNECT', `accepted a connection, but what it sent is not HTTP/2; ${question}`)
+  }
+
+  /** Whether its first bytes are those of TLS. An alert is shorter than the head of a frame. */
+  #speaksTls(): boolean {
+    return this.#socket.bytesRead > 1 && !this.backend.endpoint.isSecure && otherProtocol(this.#buffer) === 'TLS'
   }
 
   // The end:
@@ -367,9 +375,10 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
 
   /** The connection was lost, with or without requests on it. */
   #lost(detail: string, cause?: unknown): void {
-    if (this.#state === 'connecting')
-      this.#fail('ERR_PROXY_CONNECT', `closed the connection while it was being set up${detail}`, cause)
-    else this.#fail('ERR_PROXY_RESET', `${this.#lostBy}${detail}`, cause)
+    if (this.#state === 'connecting') {
+      const question = this.#speaksTls() ? `; ${IS_TLS}` : ''
+      this.#fail('ERR_PROXY_CONNECT', `closed the connection while it was being set up${detail}${question}`, cause)
+    } else this.#fail('ERR_PROXY_RESET', `${this.#lostBy}${detail}`, cause)
   }
 
   #fail(code: ProxyErrorCode, what: string, cause?: unknown): void {

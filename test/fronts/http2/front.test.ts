@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
+import net from 'node:net'
 import { describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import type { ExchangeRecord, Proxy } from '../../../src/index.ts'
@@ -15,7 +16,7 @@ import {
 import { deadPort, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
 import { certificate, key } from '../../support/certificates.ts'
-import { gate, queue } from '../../support/running-proxy.ts'
+import { gate, queue, runProxy } from '../../support/running-proxy.ts'
 import { http2Client } from './client.ts'
 
 /** A proxy that listens for both versions in clear text. */
@@ -328,4 +329,16 @@ describe('HTTP/2 over TLS', () => {
       assert.ok(answers.every(({ status }) => status === 200))
     }
   })
+})
+
+test('a listener without HTTP/2 says how to take it', async () => {
+  await using front = await runProxy({ target: 'http://127.0.0.1:1' })
+  const socket = net.connect(Number(new URL(front.url).port), '127.0.0.1')
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+  socket.resume()
+  await once(socket, 'close')
+  assert.match(
+    front.errors[0]?.message ?? '',
+    /it began with HTTP\/2, which is not spoken here; listen\(\) takes it with 'h2' among its protocols$/,
+  )
 })
