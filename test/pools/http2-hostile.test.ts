@@ -130,3 +130,42 @@ test('a backend that allows no streams does not get connections without end', as
   assert.equal((await raw.front.nextRecord()).errorCode, 'ERR_PROXY_ACQUIRE_TIMEOUT')
   assert.equal(raw.backend.connections.length, 1)
 })
+
+test('a connection on which nothing comes any more gets no more requests', async () => {
+  await using raw = await run(
+    async (connection) => {
+      greet(connection)
+      const isSilent = raw.backend.connections.length === 1
+      for (let i = 0; ; i++) {
+        const { id } = await connection.request()
+        if (!isSilent || i === 0) connection.send(head(id, 200, [], true))
+      }
+    },
+    { timeouts: { headers: 1_100 }, retry: false },
+  )
+  const statuses: number[] = []
+  for (let i = 0; i < 4; i++) statuses.push((await fetch(raw.front.url)).status)
+  assert.deepEqual(statuses, [200, 504, 200, 200])
+  assert.equal(raw.backend.connections.length, 2)
+})
+
+test('heads do not pile up for a backend that does not read', async () => {
+  await using raw = await run(
+    (connection) => {
+      greet(connection)
+      connection.socket.pause()
+    },
+    { pool: { maxConnections: 1 }, timeouts: { headers: 100, acquire: 100 }, retry: false },
+  )
+  const value = 'v'.repeat(12_000)
+  const codes: (string | null)[] = []
+  for (let i = 0; i < 10; i++) {
+    const all = Array.from({ length: 100 }, (_, j) => fetch(raw.front.url, { headers: { 'x-a': `${i}.${j}${value}` } }))
+    for (const { status } of await Promise.all(all)) assert.ok(status === 504 || status === 503, String(status))
+  }
+  for (let i = 0; i < 1_000; i++) codes.push((await raw.front.nextRecord()).errorCode)
+  // What the kernel takes, and a quarter of a MiB.
+  const sent = codes.filter((code) => code === 'ERR_PROXY_HEADERS_TIMEOUT').length
+  assert.ok(sent > 0 && sent < 900, `${sent} were sent`)
+  assert.ok(codes.includes('ERR_PROXY_ACQUIRE_TIMEOUT'), 'others wait')
+})
