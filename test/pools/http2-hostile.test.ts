@@ -116,6 +116,7 @@ for (const [name, late] of [
     connection?.send(data(kept, 'whole', FLAG.END_STREAM))
     assert.equal(await response.text(), 'whole')
     assert.equal(raw.backend.connections.length, 1)
+    for (let i = 0; i < 200 && statsOf(raw.front.proxy).streams !== 0; i++) await sleep(10)
     assert.equal(statsOf(raw.front.proxy).streams, 0)
   })
 }
