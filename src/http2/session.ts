@@ -73,8 +73,11 @@ const UPDATES_PER_FRAME = 2
 const MAX_EXCUSED = 16_384
 /** A list that exceeds its bound that many times ends the connection. */
 const FAR_TOO_LARGE = 4
-/** Streams that we have reset, whose frames may still be on their way. */
+/** Streams that we have reset, whose frames may still be on their way; a client cancels those of all of its own clients. */
 const REMEMBERED = 256
+const REMEMBERED_BY_CLIENTS = 2048
+/** A late header block counts against the window of its stream as so many bytes. */
+const LATE_BLOCK_BYTES = 8_192
 
 /** An HTTP/2 connection (RFC 9113), of a client or a server: bytes in, bytes out, without I/O. */
 export class Session implements FrameHandler {
@@ -99,7 +102,9 @@ export class Session implements FrameHandler {
   readonly #streams = new Map<number, Http2Stream>()
   /** Streams with data to send that have no window, or must wait for the connection; served by turns. */
   readonly #waiting = new Set<Http2Stream>()
-  readonly #reset = new Int32Array(REMEMBERED)
+  readonly #reset: Int32Array
+  /** What each of them may still bring, bytes: so much may be on its way. */
+  readonly #lateBytes: Int32Array
   #resets = 0
   /** WINDOW_UPDATE frames that may be small: they answer DATA of ours, which may have been small. */
   #excused = 0
@@ -129,6 +134,8 @@ export class Session implements FrameHandler {
     this.#handler = handler
     this.#options = options
     this.isServer = options.isServer
+    this.#reset = new Int32Array(options.isServer ? REMEMBERED : REMEMBERED_BY_CLIENTS)
+    this.#lateBytes = new Int32Array(this.#reset.length)
     this.#reader = new FrameReader(this, options.isServer)
     this.#decoder = new HpackDecoder(options.bounds)
     this.#windowBytes = options.connectionWindow ?? CONNECTION_WINDOW
@@ -273,7 +280,7 @@ export class Session implements FrameHandler {
   }
 
   resetStream(stream: Http2Stream, code: number): void {
-    this.#writeReset(stream.id, code)
+    this.#writeReset(stream.id, code, stream.receiveWindow)
     this.closeStream(stream)
   }
 
@@ -344,9 +351,11 @@ export class Session implements FrameHandler {
     this.#dataEnds = isEnd
     if (stream === undefined) {
       this.#grantConnection()
-      return this.#onClosedStream(id)
+      return this.#onClosedStream(id, length)
     }
     if (stream.isRemoteDone) return this.#drop(stream, CODE.STREAM_CLOSED)
+    // Section 8.1: a message begins with a head.
+    if (!stream.hasHead) return this.#drop(stream, CODE.PROTOCOL_ERROR)
     if (length > stream.receiveWindow) return this.#drop(stream, CODE.FLOW_CONTROL_ERROR)
     stream.receiveWindow -= length
     // Padding is consumed at once.
@@ -418,15 +427,15 @@ export class Session implements FrameHandler {
     if (block.bytes > FAR_TOO_LARGE * this.#options.bounds.maxHeadBytes) return CODE.ENHANCE_YOUR_CALM
     if (known !== undefined) return this.#onLaterBlock(known, block, isEnd)
     if (this.#isIdle(id)) return this.#onNewStream(id, block, isEnd)
-    // Section 5.1, closed; of a stream that we have reset they may still come.
-    return this.#reset.includes(id) ? CODE.NO_ERROR : CODE.STREAM_CLOSED
+    // Section 5.1, closed. A client shares the connection: what is wrong with one stream must not end the others.
+    return this.#onLate(id, LATE_BLOCK_BYTES) ?? (this.isServer ? CODE.STREAM_CLOSED : this.#charge(COST.closed))
   }
 
   #onNewStream(id: number, block: FieldBlock, isEnd: boolean): number {
     if ((id & 1) === 0) return CODE.PROTOCOL_ERROR
     this.#lastId = id
     if (id > this.#sentLastId || this.#streams.size >= this.#options.maxStreams) {
-      this.#writeReset(id, CODE.REFUSED_STREAM)
+      this.#writeReset(id, CODE.REFUSED_STREAM, this.#options.firstWindow)
       return ++this.#refused >= MAX_REFUSED ? CODE.ENHANCE_YOUR_CALM : CODE.NO_ERROR
     }
     this.#refused = 0
@@ -593,17 +602,27 @@ export class Session implements FrameHandler {
     return CODE.NO_ERROR
   }
 
-  /** Whether nobody has opened the stream yet. */
+  /** Whether nobody has opened the stream yet; 0 is none. */
   #isIdle(id: number): boolean {
     const isPeers = (id & 1) === (this.isServer ? 1 : 0)
-    return isPeers ? id > this.#lastId : id === 0 || id >= this.#nextId || this.isServer
+    return id === 0 || (isPeers ? id > this.#lastId : id >= this.#nextId || this.isServer)
   }
 
-  /** A frame on a stream that is over. Those that we have reset are ignored: the peer may not know yet. */
-  #onClosedStream(id: number): number {
-    if (this.#reset.includes(id)) return this.#charge(COST.small)
-    this.#writeReset(id, CODE.STREAM_CLOSED)
+  /** DATA on a stream that is over. */
+  #onClosedStream(id: number, length: number): number {
+    const code = this.#onLate(id, length)
+    if (code !== null) return code
+    this.#writeReset(id, CODE.STREAM_CLOSED, 0)
     return this.#charge(COST.closed)
+  }
+
+  /** A frame on a stream that we have reset is ignored: the peer may not know yet. @returns `null` if we have not reset it. */
+  #onLate(id: number, bytes: number): number | null {
+    const at = this.#reset.indexOf(id)
+    if (at < 0) return null
+    const left = (this.#lateBytes[at] as number) - bytes
+    this.#lateBytes[at] = Math.max(0, left)
+    return bytes > 0 && left >= 0 ? CODE.NO_ERROR : this.#charge(COST.small)
   }
 
   #resetById(id: number, code: number): number {
@@ -611,7 +630,7 @@ export class Session implements FrameHandler {
     if (stream !== undefined) return this.#drop(stream, code)
     // Section 5.4.2: an idle stream cannot be reset.
     if (this.#isIdle(id)) return code
-    this.#writeReset(id, code)
+    this.#writeReset(id, code, 0)
     return this.#charge(COST.fault)
   }
 
@@ -673,8 +692,10 @@ export class Session implements FrameHandler {
     this.#handler.onFault(code, this.fault)
   }
 
-  #writeReset(id: number, code: number): void {
-    this.#reset[this.#resets++ % REMEMBERED] = id
+  #writeReset(id: number, code: number, lateBytes: number): void {
+    const at = this.#resets++ % this.#reset.length
+    this.#reset[at] = id
+    this.#lateBytes[at] = lateBytes
     this.#writeUint32(FRAME.RST_STREAM, id, code)
   }
 

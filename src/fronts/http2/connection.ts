@@ -338,7 +338,11 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
   }
 
   #leaveIfDone(): void {
-    if (this.#state === 'gone' && this.#exchanges === 0 && this.#session.unwritten === 0) this.#leave()
+    if (this.#state !== 'gone' || this.#exchanges > 0) return
+    if (this.#session.unwritten === 0) return this.#leave()
+    // The client may never read the rest.
+    this.#expect(this.#deps.keepAliveMs || LINGER_MS)
+    this.#deps.core.services.deadlines.add(this)
   }
 
   #leave(): void {

@@ -166,8 +166,12 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
     return this.#ready.size + this.#opening.size + this.#leaving.size
   }
 
-  /** Those that leave do not count: a backend may end a connection whose streams go on for hours. */
+  /**
+   * Those that leave do not count: a backend may end a connection whose streams go on for hours. Where a new one has no room for a single
+   * stream, others would have none either.
+   */
   get #mayOpen(): boolean {
+    for (const { maxStreams, isUsed } of this.#ready) if (maxStreams === 0 && !isUsed) return false
     return this.#ready.size + this.#opening.size < this.#settings.maxConnections
   }
 

@@ -41,6 +41,8 @@ const MAX_STREAMS = 100
 const PATIENCE = 10
 /** How long a backend may take to answer a PING, ms. */
 const PONG_MS = 5_000
+/** A request that was given up after so long, without a byte from the backend since it was sent, may be one on a dead connection, ms. */
+const SILENT_MS = 1_000
 /** How long a backend may take to close a connection that we have ended, ms. */
 const LINGER_MS = 2_000
 
@@ -120,7 +122,8 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   }
 
   get hasRoom(): boolean {
-    return this.#state === 'ready' && this.#leases < this.maxStreams
+    // The heads of requests know no window: for a backend that does not read they would pile up.
+    return this.#state === 'ready' && this.#leases < this.maxStreams && this.session.unwritten <= MAX_UNREAD_OUTPUT
   }
 
   /** How many requests it can carry at a time. */
@@ -171,6 +174,11 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
 
   onStreamRefused(): void {
     this.#refusedBeyond = Math.max(1, Math.min(this.#refusedBeyond, this.#leases - 1))
+  }
+
+  /** Such a connection gets no more requests, which would all wait in vain. Those on it may still be answered. */
+  onGivenUp(sentAt: number): void {
+    if (this.#readAt < sentAt && this.settings.clock.now() - sentAt >= SILENT_MS) this.retire()
   }
 
   onHttp1Required(): void {
@@ -277,8 +285,8 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   /** @returns whether to continue reading. */
   #receive(bytes: number): boolean {
     const { session } = this
+    this.#readAt = this.settings.clock.now()
     if (this.settings.pingMs > 0) {
-      this.#readAt = this.settings.clock.now()
       if (this.#awaitsPong) this.deadline = this.#readAt + this.settings.pingMs
       this.#awaitsPong = false
     }
@@ -316,8 +324,12 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
 
   #onWritten(bytes: number, error: Error | null | undefined): void {
     if (error) return
-    this.session.onWritten(bytes)
-    if (!this.#isReadingPaused || this.session.unwritten > MAX_UNREAD_OUTPUT) return
+    const { session } = this
+    const wasFull = session.unwritten > MAX_UNREAD_OUTPUT
+    session.onWritten(bytes)
+    if (session.unwritten > MAX_UNREAD_OUTPUT) return
+    if (wasFull && this.hasRoom) this.#owner.onRoom(this)
+    if (!this.#isReadingPaused) return
     this.#isReadingPaused = false
     this.#socket.resume()
   }

@@ -28,6 +28,8 @@ export interface Http2LeaseOwner {
   retain(): void
   /** The backend has refused a stream (REFUSED_STREAM). */
   onStreamRefused(): void
+  /** Nobody waits for the rest of a response any more. @param sentAt when its request was sent, ms. */
+  onGivenUp(sentAt: number): void
   /** The backend wants HTTP/1.1 (HTTP_1_1_REQUIRED). */
   onHttp1Required(): void
   onReleased(): void
@@ -53,6 +55,7 @@ export class Http2Lease implements Lease, Flow, BodySink, StreamSink, Timed, Wri
   #mayWriteAt = 0
   #awaitsContinue = false
   #interim = 0
+  #sentAt = 0
   #isReleased = false
   #isTouched = false
   /** The sink asked to stop; holds until `resume()`. */
@@ -102,6 +105,7 @@ export class Http2Lease implements Lease, Flow, BodySink, StreamSink, Timed, Wri
     const pseudo = [':method', method, ':scheme', isSecure ? 'https' : 'http', ':path', path]
     if (authority !== '') pseudo.push(':authority', authority)
     const stream = session.open()
+    this.#sentAt = this.#owner.settings.clock.now()
     stream.sink = this
     this.#stream = stream
     stream.sendHead(pseudo, fields, body === null)
@@ -290,6 +294,7 @@ export class Http2Lease implements Lease, Flow, BodySink, StreamSink, Timed, Wri
     this.#body = null
     this.#held.clear()
     this.#stream?.reset(CODE.CANCEL)
+    if (this.#stream !== null && !this.#hasEnded) this.#owner.onGivenUp(this.#sentAt)
     this.#owner.onReleased()
   }
 }

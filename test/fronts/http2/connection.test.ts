@@ -10,7 +10,7 @@ import type { Http2Stream } from '../../../src/http2/stream.ts'
 import type { ExchangeRecord, Proxy } from '../../../src/index.ts'
 import { createProxy, type ProxyOptions } from '../../../src/index.ts'
 import type { Peer } from '../../../src/model/peer.ts'
-import { mockBackend } from '../../../src/testing/index.ts'
+import { type ManualClock, manualClock, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
 import { type Frame, frame, GET, headers, settings, uint32 } from '../../http2/wire.ts'
 import { queue } from '../../support/running-proxy.ts'
@@ -37,6 +37,13 @@ const is =
   (one: Frame) =>
     one.type === type && one.id === id
 const reset = (id: number): Buffer => frame(FRAME.RST_STREAM, 0, id, uint32(8))
+/** The tasks of a clock run after the sockets have been read. */
+async function advance(clock: ManualClock, ms: number): Promise<void> {
+  await sleep(50)
+  for (let i = 0; i < ms; i += 100) clock.advance(100)
+  await sleep(50)
+}
+
 const PING = frame(FRAME.PING, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8])
 
 /** How the connection ends, within so many ms. */
@@ -63,6 +70,28 @@ test('a connection whose last stream is reset after the last GOAWAY ends', async
   await client.until((one) => one.type === FRAME.GOAWAY && one.payload.readUInt32BE(0) === 1)
   client.send(reset(1))
   assert.equal(await within(3_000, client.closed), 'end')
+})
+
+test('a connection whose last stream is reset after the last GOAWAY ends, though the client does not read', async () => {
+  await using backend = await mockBackend((_, reply) => reply.send({ body: Buffer.alloc(32 << 20, 'x') }))
+  const clock = manualClock()
+  await using front = await run({
+    target: backend.url,
+    clock,
+    limits: { maxRequestsPerConnection: 1, maxConnections: 1 },
+  })
+  await using client = rawClient(front.port, settings([SETTING.INITIAL_WINDOW_SIZE, 2 ** 31 - 1]))
+  client.send(frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(2 ** 31 - 1 - 65_535)), headers(1))
+  await client.until(is(FRAME.DATA, 1))
+  client.socket.pause()
+  await advance(clock, 1_100)
+  client.send(reset(1))
+  await front.nextRecord()
+  await advance(clock, 65_100)
+  await advance(clock, 2_100)
+  // There is room for another one.
+  await using other = rawClient(front.port)
+  await other.until(is(FRAME.SETTINGS))
 })
 
 test('frames that come after the last GOAWAY do not reset the connection', async () => {

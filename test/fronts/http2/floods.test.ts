@@ -62,6 +62,13 @@ const FLOODS: Readonly<Record<string, Flood>> = {
     exchanges: 0,
     mebibytes: 6,
   },
+  'HEADERS on a stream that was reset': {
+    first: [headers(1, [...GET, ['te', 'gzip']])],
+    next: () => [headers(1, [['a', '1']])],
+    times: 20_000,
+    exchanges: 0,
+    mebibytes: 6,
+  },
   'CONTINUATION without end (CVE-2024-27316)': {
     first: [headers(1, GET, FLAG.END_STREAM)],
     next: () => [frame(FRAME.CONTINUATION, 0, 1, block([['x', 'x'.repeat(100)]]))],
