@@ -76,7 +76,7 @@ export const SCENARIOS = {
     meaning: 'The first scenario with TLS to the clients, ended by the proxy: encryption adds the same cost to all.',
   }),
   http2: overHttp2('GET over HTTP/2, a JSON answer of 115 bytes, 8 connections with 16 streams each', {
-    meaning: 'Browsers and services that ask by HTTP/2, in clear text, for backends that speak HTTP/1.1.',
+    meaning: 'Services that ask by HTTP/2 in clear text, for backends that know the older protocol only.',
   }),
   'http2-64': overHttp2('GET over HTTP/2, a JSON answer of 115 bytes, 64 connections with one stream each', {
     connections: 64,
@@ -98,7 +98,7 @@ export const SCENARIOS = {
       streams: 4,
       unit: 'download',
       meaning:
-        'A page that loads its data beside large files: CPU time is per MiB, and p50 to p99.9 say how long a small answer waits behind large ones.',
+        'A page that loads its data beside large files: CPU time is per MiB, and the percentiles say how long a small answer waits behind large ones.',
     },
   ),
   'http2-backends': scenario('GET, a JSON answer of 115 bytes, 64 connections, to backends that speak HTTP/2', {
@@ -106,7 +106,7 @@ export const SCENARIOS = {
     subjects: ['heddle-listen', 'haproxy', 'caddy'],
     yardsticks: ['haproxy'],
     isToHttp2: true,
-    meaning: 'Clients of HTTP/1.1 in front of services that speak HTTP/2: many requests share a connection.',
+    meaning: 'Services that speak HTTP/2, for clients that do not: many requests share a connection.',
   }),
   grpc: overHttp2('gRPC, unary calls with 64 bytes each way, 64 at a time on one connection', {
     backend: './grpc-backend.js',

@@ -332,7 +332,7 @@ for (const { name, run } of ALL_FRONTS) {
     })
     await using front = await run(edited(backend))
     const { text } = await converse(front.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
-    assert.match(text, /^HTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
+    assert.match(text, /^HTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>\r\n\r\nHTTP\/1\.1 200 OK\r\n/i)
   })
 
   test(`${name}: after another interceptor has ended the call alone it gets no edit`, async () => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
@@ -9,6 +10,9 @@ import type { AddressInfo, Socket } from 'node:net'
 export interface Http2Gateway extends AsyncDisposable {
   readonly port: number
 }
+
+/** What a server adds to the key of a client (RFC 6455 section 1.3). */
+const WEBSOCKET = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 /** Fields of a connection, which HTTP/2 does not have. */
 const HOP = new Set([
@@ -52,6 +56,7 @@ export async function http2Gateway(port: number): Promise<Http2Gateway> {
   const server = http
     .createServer({ requireHostHeader: false, maxHeaderSize: 1 << 20 }, serve)
     .on('checkContinue', serve)
+    .on('upgrade', (req, socket, head) => upgrade(sessionOf(socket as Socket), req, socket as Socket, head))
   server.maxHeadersCount = 0
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -80,6 +85,43 @@ function fieldsOf(method: string, path: string, raw: readonly string[]): Outgoin
     fields[name] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
   }
   return fields
+}
+
+/** A handshake of HTTP/1.1 becomes an extended CONNECT (RFC 8441), as soon as the listener has said that it takes one. */
+function upgrade(session: ClientHttp2Session, req: IncomingMessage, socket: Socket, head: Buffer): void {
+  socket.on('error', () => {})
+  if (session.remoteSettings?.enableConnectProtocol !== true) {
+    session.once('remoteSettings', () => upgrade(session, req, socket, head))
+    return
+  }
+  const { 'sec-websocket-key': key = '', ...fields } = fieldsOf('CONNECT', req.url ?? '/', req.rawHeaders)
+  const stream = session.request({ ...fields, ':protocol': req.headers.upgrade }, { endStream: false })
+  stream
+    .on('error', () => {})
+    .on('close', () => (stream.rstCode === 0 ? socket.end() : socket.destroy()))
+    .on('response', ({ ':status': status, ...answer }) => {
+      if (status === 200) {
+        const accept = createHash('sha1').update(`${key}${WEBSOCKET}`).digest('base64')
+        const lines = [
+          ...rawOf(answer),
+          ['Upgrade', 'websocket'],
+          ['Connection', 'Upgrade'],
+          ['Sec-WebSocket-Accept', accept],
+        ]
+        const text = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+        socket.write(`HTTP/1.1 101 Switching Protocols\r\n${text}\r\n`)
+        stream.write(head)
+        socket.pipe(stream).pipe(socket)
+        return
+      }
+      const res = new http.ServerResponse(req)
+      res.assignSocket(socket)
+      res.shouldKeepAlive = false
+      res.sendDate = false
+      res.writeHead(Number(status), rawOf(answer).flat())
+      stream.pipe(res)
+    })
+  socket.on('close', () => stream.close(http2.constants.NGHTTP2_CANCEL))
 }
 
 function sendBody(req: IncomingMessage, stream: ClientHttp2Stream): void {

@@ -50,7 +50,8 @@ export class CopiedRequest extends PassThrough {
     this.body = original.body
     this.rawBody = original.rawBody
     this.socket = new CopiedConnection(socket)
-    if (original.httpVersionMajor > 1) this.rawHeaders = this.#asHttp1(original as unknown as Http2ServerRequest)
+    // node:http takes any version that a request line claims.
+    if ('stream' in original) this.rawHeaders = this.#asHttp1(original as unknown as Http2ServerRequest)
     if (this.headers.host === undefined) {
       this.headers.host = host
       this.rawHeaders = ['Host', host, ...this.rawHeaders]

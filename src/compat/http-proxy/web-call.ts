@@ -63,7 +63,7 @@ export class WebCall extends Call<ServerResponse<IncomingMessage>> implements Ho
 
   #send(): void {
     const { req, res, options, owner } = this
-    const copy = req.httpVersionMajor > 1 ? new CopiedRequest(req, '') : null
+    const copy = 'stream' in req ? new CopiedRequest(req, '') : null
     const carried = copy?.asRequest ?? req
     const outgoing = this.prepare('proxyReq', [undefined], carried)
     if (outgoing === null) return

@@ -30,7 +30,8 @@ export function serveWeb(
   res: ServerResponse,
   call: WebCall | null,
 ): void {
-  if (req.httpVersionMajor === 2) return serveHttp2(core, peer, req, res, call)
+  // node:http takes the version that a request line claims.
+  if (req.httpVersionMajor === 2 && 'stream' in req) return serveHttp2(core, peer, req, res, call)
   if (isEnding(req.socket, res)) return
   const headers = receivedHeaders(req, peer, core.snapshot.forwarding.requestHeaders)
   const front = new NodeFront(req, res, peer, headers.bodyBytes !== null)

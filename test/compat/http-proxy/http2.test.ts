@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import http from 'node:http'
 import http2, { type ClientHttp2Session, type Http2ServerResponse } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { ProxyServer, type ServerOptions } from '../../../src/compat/http-proxy/index.ts'
 import { cutMidBody, deadPort, mockBackend, neverAnswer, recordingLogger } from '../../../src/testing/index.ts'
+import { converse } from '../../support/raw-client.ts'
 import { codeOf, nextEvent } from './serving.ts'
 
 interface Front extends AsyncDisposable {
@@ -39,6 +41,19 @@ async function ask(session: ClientHttp2Session, headers: http2.OutgoingHttpHeade
   const head = once(stream, 'response').then(([got]) => got as http2.IncomingHttpHeaders)
   return { head: await head, body: await text(stream), trailers: stream.sentTrailers }
 }
+
+test('a request line of HTTP/1 that claims HTTP/2.0 is refused', async () => {
+  await using backend = await mockBackend()
+  const proxy = new ProxyServer({ target: backend.url, logger: recordingLogger() })
+  const server = http.createServer((req, res) => void proxy.web(req, res)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const { text: answer } = await converse(port, 'GET / HTTP/2.0\r\nHost: a\r\n\r\n')
+  assert.match(answer, /^HTTP\/1\.1 400 /)
+  assert.equal(backend.requests.length, 0)
+  server.close()
+  proxy.close()
+})
 
 test('HTTP/2: a request and its response', async () => {
   await using backend = await mockBackend((_request, reply) =>
