@@ -8,11 +8,19 @@ const V2_SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
  */
 export function withProxyHeader(socket: Socket, version: 'v1' | 'v2', client: string): Socket {
   const header = version === 'v1' ? headerV1 : headerV2
-  const write = (): void => void socket.write(header(client, socket.remoteAddress ?? '', socket.remotePort ?? 0))
+  let [address, port] = ['', 0]
+  const write = (): void => void socket.write(header(client, address, port))
   // Without a client it needs no addresses; node's client then writes before the connection is there.
   if (client === '') write()
   // Called before anybody else waits for the connection, so nothing is written before it.
-  else socket.once('connect', write)
+  else {
+    // Not by `remoteAddress`, which node would keep: see ./hidden-reset.ts.
+    socket.on('connectionAttempt', (ip, at) => {
+      address = ip
+      port = at
+    })
+    socket.once('connect', write)
+  }
   return socket
 }
 

@@ -14,6 +14,7 @@ import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
 import { dial } from '../dial.ts'
+import { isHiddenReset } from '../hidden-reset.ts'
 import { CONTINUE_WAIT_MS, POLLED_BATCHES } from '../settings.ts'
 
 /** The pool that owns a connection; the connection calls it. */
@@ -473,7 +474,8 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
 
   #onEndOfInput(): void {
     const sink = this.#sink
-    if (sink !== null && this.#parser.hasHead && this.#parser.finish()) this.#complete(sink)
+    const isReset = isHiddenReset(this.#socket, this.backend)
+    if (sink !== null && this.#parser.hasHead && !isReset && this.#parser.finish()) this.#complete(sink)
     else this.#lost('')
   }
 

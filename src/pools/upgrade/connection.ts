@@ -10,6 +10,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { dial } from '../dial.ts'
+import { isHiddenReset } from '../hidden-reset.ts'
 import type { Carrier } from '../settings.ts'
 import { createHeadCheck } from './handshake.ts'
 
@@ -37,6 +38,8 @@ export class UpgradeConnection implements Lease, Flow, Timed {
   readonly #carry: Carrier
   #socket!: Socket
   #isLeased = false
+  /** The connection did not end in order. */
+  #isReset = false
   #request: ClientRequest | null = null
   #response: IncomingMessage | null = null
   #sink: ResponseSink | null = null
@@ -76,7 +79,15 @@ export class UpgradeConnection implements Lease, Flow, Timed {
 
   #attach(socket: Socket): void {
     this.#socket = socket
-    socket.on('error', ignore).on('close', () => {
+    // Before node's own listeners, which take both for the end of a body that ends with the connection.
+    socket
+      .on('error', () => {
+        this.#isReset = true
+      })
+      .on('end', () => {
+        this.#isReset ||= isHiddenReset(socket, this.backend)
+      })
+    socket.on('close', () => {
       if (socket !== this.#socket) return
       if (this.setup === null) this.#fail('ERR_PROXY_CONNECT', 'closed the connection while it was being set up')
       if (this.#response === null) this.#lost()
@@ -141,13 +152,16 @@ export class UpgradeConnection implements Lease, Flow, Timed {
     if (sink === null) return
     const { statusCode: status = 0, statusMessage: reason = '', rawHeaders: headers } = response
     this.#response = response
-    sink.onHead({ status, reason, headers, bodyBytes: bodyBytesOf(method, response) }, this)
+    const bodyBytes = bodyBytesOf(method, response)
+    sink.onHead({ status, reason, headers, bodyBytes }, this)
     response.on('error', ignore)
     response.on('data', (chunk: Buffer) => {
       if (this.#sink?.onData(chunk) === false) response.pause()
       this.#sink?.onFlush()
     })
+    const endsWithConnection = bodyBytes < 0 && response.headers['transfer-encoding'] === undefined
     response.on('end', () => {
+      if (endsWithConnection && this.#isReset) return this.#lost()
       const last = this.#sink
       this.#sink = null
       last?.onEnd(response.rawTrailers.length === 0 ? null : response.rawTrailers)
