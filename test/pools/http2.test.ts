@@ -597,6 +597,38 @@ describe('limits', () => {
     assert.equal(statsOf(many.proxy).maxStreams, 5)
   })
 
+  test('requests that come while connections are being set up open no more than pool.maxConnections', async () => {
+    const bodies: (() => void)[] = []
+    await using backend = await nodeBackend(
+      (stream) => {
+        stream.respond({ ':status': 200 })
+        bodies.push(() => stream.end('x'))
+      },
+      null,
+      { maxConcurrentStreams: 1 },
+    )
+    await using front = await runProxy({ ...h2(backend.url), pool: { maxConnections: 2 } })
+    const get = (): Promise<string> => fetch(front.url).then((response) => response.text())
+    const first = get()
+    while (bodies.length < 1) await new Promise(setImmediate)
+    // The settings of the backend are known now: one stream for each connection. One more is set up, for one of these.
+    const others = Array.from({ length: 4 }, get)
+    const all = Promise.all([first, ...others])
+    let isOver = false
+    all.then(() => {
+      isOver = true
+    })
+    let most = 0
+    while (!isOver) {
+      const { connections, connecting } = statsOf(front.proxy)
+      most = Math.max(most, connections + connecting)
+      bodies.shift()?.()
+      await new Promise(setImmediate)
+    }
+    assert.equal((await all).join(''), 'xxxxx')
+    assert.equal(most, 2)
+  })
+
   test('pool.maxWaiting and timeouts.acquire hold', async () => {
     await using raw = await runRaw(
       async (connection) => {

@@ -47,12 +47,14 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
 
   #wait(exchange: ExchangeView): Promise<Lease> {
     const { maxConnections } = this.#settings
-    const isFull = !this.#isCovered && !this.#mayOpen
+    // Before the waiter counts itself, and takes the last place.
+    const isCovered = this.#isCovered
+    const isFull = !isCovered && !this.#mayOpen
     const refusal = isFull ? this.#queue.refusal(exchange, `all streams of ${maxConnections} HTTP/2 connections`) : null
     if (refusal !== null) return Promise.reject(refusal)
     const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
     this.#waiters.add(waiter)
-    if (this.#isCovered) waiter.hasOpening = true
+    if (isCovered) waiter.hasOpening = true
     else if (isFull) this.#queue.add(waiter)
     else this.#open(waiter)
     return waiter.promise
