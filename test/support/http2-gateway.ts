@@ -1,18 +1,17 @@
 import { createHash } from 'node:crypto'
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import http, { type IncomingMessage, ServerResponse } from 'node:http'
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 
 /**
  * Lets a test that speaks HTTP/1.1 speak to an HTTP/2 listener: each of its connections becomes one of HTTP/2, each of its requests a stream. A stream
- * that is reset ends the test's connection in the middle of a response, and a test's connection that ends resets its streams.
+ * that is reset ends the test's connection in the middle of a response, and a test's connection that ends resets its streams. A WebSocket becomes an
+ * extended CONNECT (RFC 8441); other upgrades, which HTTP/2 does not have, ordinary requests.
  */
 export interface Http2Gateway extends AsyncDisposable {
   readonly port: number
 }
-
-/** What a server adds to the key of a client (RFC 6455 section 1.3). */
-const WEBSOCKET = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 /** Fields of a connection, which HTTP/2 does not have. */
 const HOP = new Set([
@@ -24,6 +23,9 @@ const HOP = new Set([
   'http2-settings',
   'host',
 ])
+
+/** RFC 6455 section 1.3. */
+const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 /** Opens a gateway to a port of this machine. */
 export async function http2Gateway(port: number): Promise<Http2Gateway> {
@@ -53,10 +55,36 @@ export async function http2Gateway(port: number): Promise<Http2Gateway> {
     passOn(stream, req, res)
   }
 
+  async function upgrade(req: IncomingMessage, socket: Socket, rest: Buffer): Promise<void> {
+    socket.on('error', () => {})
+    if (!/^websocket$/i.test(req.headers.upgrade ?? '')) {
+      const res = new ServerResponse(req)
+      res.shouldKeepAlive = false
+      res.assignSocket(socket)
+      res.on('finish', () => socket.end())
+      return serve(req, res)
+    }
+    const session = sessionOf(socket)
+    if (session.remoteSettings?.enableConnectProtocol !== true) await once(session, 'remoteSettings')
+    const fields = fieldsOf('CONNECT', req.url ?? '/', req.rawHeaders)
+    const stream = session.request({ ...fields, ':protocol': 'websocket' }, { endStream: false })
+    stream.on('error', () => socket.destroy())
+    const [{ ':status': status, ...answer }] = (await once(stream, 'response')) as [OutgoingHttpHeaders]
+    const lines = rawOf(answer).map(([name, value]) => `${name}: ${value}\r\n`)
+    if (Number(status) === 200) {
+      const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}${WEBSOCKET_GUID}`).digest('base64')
+      lines.push('Connection: Upgrade\r\n', 'Upgrade: websocket\r\n', `Sec-WebSocket-Accept: ${accept}\r\n`)
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('')}\r\n`)
+      stream.write(rest)
+      socket.pipe(stream)
+    } else socket.write(`HTTP/1.1 ${status} \r\n${lines.join('')}Connection: close\r\n\r\n`)
+    stream.pipe(socket)
+  }
+
   const server = http
     .createServer({ requireHostHeader: false, maxHeaderSize: 1 << 20 }, serve)
     .on('checkContinue', serve)
-    .on('upgrade', (req, socket, head) => upgrade(sessionOf(socket as Socket), req, socket as Socket, head))
+    .on('upgrade', (req, socket, rest) => void upgrade(req, socket as Socket, rest).catch(() => socket.destroy()))
   server.maxHeadersCount = 0
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -85,43 +113,6 @@ function fieldsOf(method: string, path: string, raw: readonly string[]): Outgoin
     fields[name] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value]
   }
   return fields
-}
-
-/** A handshake of HTTP/1.1 becomes an extended CONNECT (RFC 8441), as soon as the listener has said that it takes one. */
-function upgrade(session: ClientHttp2Session, req: IncomingMessage, socket: Socket, head: Buffer): void {
-  socket.on('error', () => {})
-  if (session.remoteSettings?.enableConnectProtocol !== true) {
-    session.once('remoteSettings', () => upgrade(session, req, socket, head))
-    return
-  }
-  const { 'sec-websocket-key': key = '', ...fields } = fieldsOf('CONNECT', req.url ?? '/', req.rawHeaders)
-  const stream = session.request({ ...fields, ':protocol': req.headers.upgrade }, { endStream: false })
-  stream
-    .on('error', () => {})
-    .on('close', () => (stream.rstCode === 0 ? socket.end() : socket.destroy()))
-    .on('response', ({ ':status': status, ...answer }) => {
-      if (status === 200) {
-        const accept = createHash('sha1').update(`${key}${WEBSOCKET}`).digest('base64')
-        const lines = [
-          ...rawOf(answer),
-          ['Upgrade', 'websocket'],
-          ['Connection', 'Upgrade'],
-          ['Sec-WebSocket-Accept', accept],
-        ]
-        const text = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')
-        socket.write(`HTTP/1.1 101 Switching Protocols\r\n${text}\r\n`)
-        stream.write(head)
-        socket.pipe(stream).pipe(socket)
-        return
-      }
-      const res = new http.ServerResponse(req)
-      res.assignSocket(socket)
-      res.shouldKeepAlive = false
-      res.sendDate = false
-      res.writeHead(Number(status), rawOf(answer).flat())
-      stream.pipe(res)
-    })
-  socket.on('close', () => stream.close(http2.constants.NGHTTP2_CANCEL))
 }
 
 function sendBody(req: IncomingMessage, stream: ClientHttp2Stream): void {
@@ -165,7 +156,7 @@ function passOn(stream: ClientHttp2Stream, req: IncomingMessage, res: ServerResp
   req.on('error', () => {})
 }
 
-/** Fields with the names of HTTP/1.1, which tests look for: `Content-Type`. */
+/** Fields as node:http writes them, with names in lower case. */
 function rawOf(fields: OutgoingHttpHeaders): [string, string][] {
   return Object.entries(fields).flatMap(([name, value]) =>
     (Array.isArray(value) ? value : [value]).map((one): [string, string] => [name, String(one)]),
