@@ -9,7 +9,7 @@ import { type JwtOptions, jwt } from '../../src/adapters/jwt.ts'
 import { type MockRequest, manualClock, mockBackend } from '../../src/testing/index.ts'
 import { through } from '../support/interceptors.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS, type RunningProxy, runProxy } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2, type RunningProxy, runProxy } from '../support/running-proxy.ts'
 import { echoBackend } from './serving.ts'
 import { AUDIENCE, CHECKS, forged, ISSUER, type Signer, signer, tokenOf } from './tokens.ts'
 
@@ -78,7 +78,7 @@ async function badTokens(): Promise<[string, string][]> {
   ]
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: good tokens pass, of every kind of key, and bad ones do not`, async () => {
     await using backend = await mockBackend()
     const refused: string[] = []
@@ -108,7 +108,9 @@ for (const { name, run } of FRONTS) {
     assert.deepEqual(front.errors, [])
   })
 
-  test(`${name}: without a token the response says which one is wanted, and no more`, async () => {
+  test(`${name}: without a token the response says which one is wanted, and no more`, {
+    skip: inHttp2(name, "node's client sends no two fields Authorization"),
+  }, async () => {
     await using backend = await mockBackend()
     const guard = jwt(
       { ...CHECKS, secret: SECRET, realm: 'my api', onRefused: () => assert.fail('there was no token') },

@@ -10,7 +10,7 @@ import { echoBackend } from '../adapters/serving.ts'
 import { MIB, randomBytes, sha256 } from '../support/bytes.ts'
 import { type Handle, through } from '../support/interceptors.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, rounds } from '../support/running-proxy.ts'
 
 const BODY_BYTES = 64 * MIB
 /** What sockets on the way may hold, and streams: far less than the body. */
@@ -43,7 +43,7 @@ const gzip: Handle = (next, exchange, request, body, sink) => {
   next(exchange, request, body, zipped)
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   for (const [kind, handle] of [
     ['a synchronous rewrite', invert],
     ['a rewrite through a stream', gzip],

@@ -7,9 +7,9 @@ import { headerView, type Interceptor, respond, wrapSink } from '../../src/index
 import { mockBackend } from '../../src/testing/index.ts'
 import { interceptor, NO_FLOW, through } from '../support/interceptors.ts'
 import { converse, rawClient } from '../support/raw-client.ts'
-import { FRONTS, gate, runInServer } from '../support/running-proxy.ts'
+import { ALL_FRONTS, gate, runInServer } from '../support/running-proxy.ts'
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: an interceptor refuses after it has asked somebody`, async () => {
     await using backend = await mockBackend()
     const options = through(backend, async (next, exchange, request, body, sink) => {
@@ -143,7 +143,7 @@ for (const { name, run } of FRONTS) {
     const more = gate()
     await using front = await run(
       through(backend, async (_next, _exchange, _request, _body, sink) => {
-        sink.onHead({ status: 200, reason: '', headers: ['X-A', '1'], bodyBytes: -1 }, NO_FLOW)
+        sink.onHead({ status: 200, reason: '', headers: ['x-a', '1'], bodyBytes: -1 }, NO_FLOW)
         await more.promise
         sink.onData(Buffer.from('event 1'))
         await turn()
@@ -151,7 +151,7 @@ for (const { name, run } of FRONTS) {
     )
     const client = rawClient(front.port)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-    await client.until('X-A: 1')
+    await client.until('x-a: 1')
     more.open()
     await client.until('event 1')
     client.socket.resetAndDestroy()
@@ -163,16 +163,16 @@ for (const { name, run } of FRONTS) {
     await using front = await run(
       through(backend, (_next, _exchange, request, _body, sink) => {
         const status = Number(request.path.slice(1))
-        respond(sink, { status, headers: ['X-Status', `${status}`], ...(status === 200 && { body: 'a body' }) })
+        respond(sink, { status, headers: ['x-status', `${status}`], ...(status === 200 && { body: 'a body' }) })
       }),
     )
     const client = rawClient(front.port)
     client.write('HEAD /200 HTTP/1.1\r\nHost: a\r\n\r\n')
-    const head = await client.until('X-Status: 200')
+    const head = await client.until('x-status: 200')
     assert.match(await client.until('\r\n\r\n'), /content-length: 6/i)
     for (const status of [204, 304]) {
       client.write(`GET /${status} HTTP/1.1\r\nHost: a\r\n\r\n`)
-      await client.until(`X-Status: ${status}`)
+      await client.until(`x-status: ${status}`)
     }
     client.write('GET /200 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
     await client.ended
@@ -227,7 +227,7 @@ for (const { name, run } of FRONTS) {
       }),
     )
     const { text } = await converse(front.port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
-    assert.match(text, /^HTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
+    assert.match(text, /^HTTP\/1\.1 103 Early Hints\r\nlink: <\/a\.css>\r\n\r\nHTTP\/1\.1 200 OK\r\n/i)
   })
 
   test(`${name}: events tell of a response of an interceptor`, async () => {

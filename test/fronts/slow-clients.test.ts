@@ -9,7 +9,7 @@ import { createProxy } from '../../src/index.ts'
 import { manualClock, mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS, listening, rounds } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2, listening, rounds } from '../support/running-proxy.ts'
 
 /** Bytes that name their owner in every 16 of them. */
 const bodyOf = (path: string, bytes: number): string => `owner ${path.slice(1).padStart(9, '0')}\n`.repeat(bytes / 16)
@@ -55,7 +55,7 @@ for (const [name, listen] of SECURE) {
   })
 }
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: slow readers each get their own bytes`, async () => {
     await using backend = await mockBackend((request, reply) => {
       const body = bodyOf(request.path, 1_600_000)
@@ -77,7 +77,9 @@ for (const { name, run } of FRONTS) {
     )
   })
 
-  test(`${name}: interim responses do not pile up for a client that does not read`, async () => {
+  test(`${name}: interim responses do not pile up for a client that does not read`, {
+    skip: inHttp2(name, 'what waits is in frames, see http2/connection'),
+  }, async () => {
     const filler = 'x'.repeat(60_000)
     await using backend = await mockBackend(async (request, reply) => {
       await request.body()
@@ -126,7 +128,9 @@ for (const { name, run } of FRONTS) {
     client.socket.destroy()
   })
 
-  test(`${name}: a body that comes in spite of Expect goes on to a backend that says no 100`, async () => {
+  test(`${name}: a body that comes in spite of Expect goes on to a backend that says no 100`, {
+    skip: inHttp2(name, 'the gateway waits for the 100'),
+  }, async () => {
     await using backend = await mockBackend(async (request, reply) =>
       reply.send({ body: `got ${await request.body()}, ${request.expectsContinue}` }),
     )

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Interceptor, respond } from '../../src/index.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2 } from '../support/running-proxy.ts'
 
 /** Responds without reading the body: at once, or in a later turn. */
 const refuse = (isLater: boolean): Interceptor => ({
@@ -14,7 +14,7 @@ const refuse = (isLater: boolean): Interceptor => ({
   },
 })
 
-for (const { name, run, isOurs } of FRONTS) {
+for (const { name, run, isOurs } of ALL_FRONTS) {
   for (const isLater of [false, true]) {
     const when = isLater ? 'later' : 'at once'
 
@@ -33,7 +33,9 @@ for (const { name, run, isOurs } of FRONTS) {
       assert.match(client.text, /403 .*\/first.*403 .*\/second.*403 .*\/third$/s)
     })
 
-    test(`${name}: a response ${when} ends the connection if the client still uploads`, async () => {
+    test(`${name}: a response ${when} ends the connection if the client still uploads`, {
+      skip: inHttp2(name, 'the stream ends, the connection stays'),
+    }, async () => {
       await using front = await run({ target: 'http://127.0.0.1:1', routes: [{ interceptors: [refuse(isLater)] }] })
       const client = rawClient(front.port)
       client.write('POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nhello')

@@ -11,7 +11,7 @@ import { exchangeView, mockBackend } from '../../src/testing/index.ts'
 import { echoBackend } from '../adapters/serving.ts'
 import { through } from '../support/interceptors.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2 } from '../support/running-proxy.ts'
 
 /** Whether a client with this address passes. */
 function passes(options: AddressesOptions, clientAddress: string): boolean {
@@ -59,7 +59,7 @@ const SEND_AND_RESET = `
   const socket = require('node:net').connect(Number(process.argv[1]), '127.0.0.1', () =>
     socket.write('POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 0\\r\\n\\r\\n', () => socket.resetAndDestroy()))`
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   test(`${name}: a client is refused with 403, by the address that trusted proxies tell`, async () => {
     await using backend = await mockBackend()
     const guard = addresses({ deny: ['203.0.113.0/24'] })
@@ -90,7 +90,9 @@ for (const { name, run } of FRONTS) {
     assert.equal(response.statusCode, 403)
   })
 
-  test(`${name}: a client cannot hide its address by a reset`, async () => {
+  test(`${name}: a client cannot hide its address by a reset`, {
+    skip: inHttp2(name, 'the address is that of the connection, which stays'),
+  }, async () => {
     await using backend = await mockBackend()
     await using front = await run(through(backend, [addresses({ deny: ['loopback'] })]))
     // This process does not look while the other one connects, sends and resets.

@@ -5,7 +5,7 @@ import { createProxy, type Interceptor, type RouteOptions, type RoutingOptions }
 import { mockBackend } from '../../src/testing/index.ts'
 import { addPrefix, stripPrefix } from '../../src/transforms/index.ts'
 import { converse } from '../support/raw-client.ts'
-import { FRONTS, listening, type RunningProxy, runInServer } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2, listening, type RunningProxy, runInServer } from '../support/running-proxy.ts'
 import { type RawBackend, rawBackend, upgradeRequest } from '../support/upgrade-backends.ts'
 
 /** Sends a request line byte by byte. @returns the status. */
@@ -76,7 +76,7 @@ const ELSEWHERE = [
   '/a.dmin',
 ]
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   async function withAdmin(url: string, routing?: RoutingOptions): Promise<RunningProxy> {
     return run({
       groups: { admin: { target: url }, rest: { target: url } },
@@ -88,7 +88,9 @@ for (const { name, run } of FRONTS) {
     })
   }
 
-  test(`${name}: a path matches its route in any spelling`, async () => {
+  test(`${name}: a path matches its route in any spelling`, {
+    skip: inHttp2(name, 'its :path is never a URL with a host'),
+  }, async () => {
     await using backend = await mockBackend()
     await using front = await withAdmin(backend.url)
     for (const target of WAYS_TO_ADMIN) assert.equal(await groupOf(front, target), 'admin', target)
@@ -145,7 +147,9 @@ for (const { name, run } of FRONTS) {
     }
   })
 
-  test(`${name}: an upgrade is routed like any other request`, async () => {
+  test(`${name}: an upgrade is routed like any other request`, {
+    skip: inHttp2(name, 'the raw backend does not know the key of the handshake'),
+  }, async () => {
     await using guarded = await upgradeBackend()
     await using rest = await upgradeBackend()
     await using front = await run({
@@ -327,8 +331,10 @@ test('several proxies on one server each take the upgrades of their paths', asyn
   }
 })
 
-for (const { name, run } of FRONTS) {
-  test(`${name}: an exchange has the path as routes have read it, before their transforms`, async () => {
+for (const { name, run } of ALL_FRONTS) {
+  test(`${name}: an exchange has the path as routes have read it, before their transforms`, {
+    skip: inHttp2(name, 'its :path is never a URL with a host'),
+  }, async () => {
     await using backend = await mockBackend()
     const seen: string[] = []
     const looks: Interceptor = {
