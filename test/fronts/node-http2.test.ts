@@ -313,18 +313,20 @@ describe("an application's own node:http2 server", () => {
     assert.equal((await backend.nextRequest()).header('x-forwarded-proto'), 'https')
   })
 
-  test('no error of a stream or a connection ends the process', async () => {
-    await using backend = await mockBackend(misbehaviour.neverAnswer)
-    await using front = await run({ target: backend.url })
-    for (const fault of [
-      (id: number) => frame(3, 0, id, [0, 0, 0, 7]),
-      (id: number) => frame(8, 0, id, [0, 0, 0, 0]),
-    ]) {
+  for (const [what, fault, isHeld] of [
+    ['RST_STREAM', (id: number) => frame(3, 0, id, [0, 0, 0, 7]), false],
+    ['a WINDOW_UPDATE of 0', (id: number) => frame(8, 0, id, [0, 0, 0, 0]), true],
+  ] as const) {
+    // Without us, too: such a server keeps a stream that nghttp2 has reset, and does not end the connection after the client has.
+    const skip = isHeld && process.version.startsWith('v22.12.') && 'node:http2 of 22.12 does not close such a stream'
+    test(`1000 streams that end in ${what} do not end the process`, { skip }, async () => {
+      await using backend = await mockBackend(misbehaviour.neverAnswer)
+      await using front = await run({ target: backend.url })
       await using client = rawClient(front.port)
       for (let i = 0; i < 1_000; i++) client.send(headers(2 * i + 1), fault(2 * i + 1))
       client.socket.end()
       await client.closed
-    }
-    while (front.proxy.stats().active > 0) await new Promise((resolve) => setImmediate(resolve))
-  })
+      while (front.proxy.stats().active > 0) await new Promise((resolve) => setImmediate(resolve))
+    })
+  }
 })
