@@ -7,12 +7,12 @@ import type { PoolSettings } from './settings.ts'
 
 /** One exchange that waits for a connection. */
 export class Waiter implements Timed {
-  /** Set only while it waits for others to finish. A connection that is being set up for it has its own limit. */
+  /** Set only while it is queued. A connection that is being set up for it has its own limit. */
   deadline = Number.POSITIVE_INFINITY
   index = UNWATCHED
   isSettled = false
-  /** A connection is being set up for it. */
-  hasOpening = false
+  /** A connection is being set up for it; otherwise it is queued. */
+  hasOpening = true
   /**
    * An earlier attempt has failed: a kept connection could be as stale as the one before, and the request may not be retried once
    * more.
@@ -75,36 +75,57 @@ export class Waiter implements Timed {
   }
 }
 
-/** The exchanges that wait for others of the same backend to finish, in order of arrival. */
-export class WaitingLine {
+/**
+ * The exchanges that wait for a connection to one backend, in order of arrival. For some a connection is being set up; the others are
+ * queued until one of the existing connections is free.
+ */
+export class Waiters implements Iterable<Waiter> {
   readonly #backend: Backend
   readonly #settings: PoolSettings
-  /** Waiters that have not been offered another backend. */
+  readonly #all = new Set<Waiter>()
+  /** Queued ones that have not been offered another backend. */
   readonly #mayChoose = new Set<Waiter>()
-  #size = 0
+  #queued = 0
 
   constructor(backend: Backend, settings: PoolSettings) {
     this.#backend = backend
     this.#settings = settings
   }
 
-  get size(): number {
-    return this.#size
+  [Symbol.iterator](): Iterator<Waiter> {
+    return this.#all.values()
   }
 
-  /** Refuses one more if too many wait. @param whatIsUsed follows "backend x has". */
+  get size(): number {
+    return this.#all.size
+  }
+
+  /** How many are queued. */
+  get queued(): number {
+    return this.#queued
+  }
+
+  /** Why one more cannot be queued, or `null`. @param whatIsUsed follows "backend x has". */
   refusal(exchange: ExchangeView, whatIsUsed: string): ProxyError | null {
     const { maxWaiting } = this.#settings
-    if (this.#size < maxWaiting) return null
+    if (this.#queued < maxWaiting) return null
     const what = `backend ${this.#backend.id} has ${whatIsUsed} in use and ${maxWaiting} exchanges waiting`
     const remedy = `raise pool.maxConnections or pool.maxWaiting of group ${exchange.group}, or add backends`
     return new ProxyError('ERR_PROXY_POOL_FULL', `${what}; ${remedy}`, { backend: this.#backend })
   }
 
-  add(waiter: Waiter): void {
+  /** One more, for which a connection is being set up unless it is queued. */
+  add(exchange: ExchangeView): Waiter {
+    const waiter = new Waiter(this.#backend, exchange, this.#settings.maxConnections, this.#onSettled)
+    this.#all.add(waiter)
+    return waiter
+  }
+
+  queue(waiter: Waiter): void {
     const { clock, deadlines, offers } = this.#settings
     const { acquire } = waiter.exchange.timeouts
-    this.#size++
+    waiter.hasOpening = false
+    this.#queued++
     if (!offers.made.has(waiter.exchange)) {
       this.#mayChoose.add(waiter)
       offers.waiting++
@@ -113,9 +134,12 @@ export class WaitingLine {
     deadlines.add(waiter)
   }
 
-  remove(waiter: Waiter): void {
+  /** A connection is being set up for it from now on. */
+  unqueue(waiter: Waiter): void {
+    if (waiter.hasOpening) return
     const { deadlines, offers } = this.#settings
-    this.#size--
+    waiter.hasOpening = true
+    this.#queued--
     deadlines.remove(waiter)
     if (this.#mayChoose.delete(waiter)) offers.waiting--
   }
@@ -131,5 +155,36 @@ export class WaitingLine {
     this.#settings.offers.made.add(last.exchange)
     last.fail('ERR_PROXY_NO_BACKEND', 'was left for another that has become free')
     return true
+  }
+
+  /** Makes them pick again: all of them, or only those that are queued. */
+  turnAway(all: boolean): void {
+    for (const waiter of this.#all) {
+      if (all || !waiter.hasOpening)
+        waiter.fail('ERR_PROXY_NO_BACKEND', 'was left for another while the exchange waited for a connection')
+    }
+  }
+
+  /** The pool is closed. */
+  close(): void {
+    for (const waiter of this.#all) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
+  }
+
+  readonly #onSettled = (waiter: Waiter): void => {
+    this.#all.delete(waiter)
+    this.unqueue(waiter)
+  }
+}
+
+/** Notifies those who wait for the last connection to be closed. */
+export class LastClosed {
+  readonly #waiting: (() => void)[] = []
+
+  wait(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  notify(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }

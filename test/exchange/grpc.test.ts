@@ -6,8 +6,7 @@ import { type Interceptor, type Pool, ProxyError, type ProxyOptions, respond } f
 import { deadPort, type MockHandler, mockBackend, mockPool } from '../../src/testing/index.ts'
 import { cutMidBody, garbage, neverAnswer, resetOnRequest } from '../../src/testing/misbehaviour.ts'
 import { type Answer, type Http2Client, http2Client } from '../fronts/http2/client.ts'
-import { type GrpcProxy, runGrpcProxy } from '../support/grpc-proxy.ts'
-import { gate } from '../support/running-proxy.ts'
+import { gate, type RunningProxy, runBoth } from '../support/running-proxy.ts'
 
 const CALL = { ':method': 'POST', ':path': '/shop.Orders/Get', 'content-type': 'application/grpc', te: 'trailers' }
 const MESSAGE = Buffer.from([0, 0, 0, 0, 0])
@@ -18,7 +17,7 @@ function call(client: Http2Client, more: Record<string, string> = {}): Promise<A
 
 /** Calls once. @returns the answer and the record. */
 async function callThrough(options: ProxyOptions, more: Record<string, string> = {}) {
-  await using front = await runGrpcProxy(options)
+  await using front = await runBoth(options)
   await using client = http2Client(front.port)
   const answer = await call(client, more)
   return { answer, record: await front.nextRecord(), errors: front.errors }
@@ -112,7 +111,7 @@ describe("the proxy's own responses to gRPC calls", () => {
   })
 
   test('other requests get plain HTTP', async () => {
-    await using front = await runGrpcProxy({ backends: [] })
+    await using front = await runBoth({ backends: [] })
     await using client = http2Client(front.port)
     const web = await call(client, { 'content-type': 'application/grpc-web+proto' })
     const get = await client.ask({ ...CALL, ':method': 'GET' })
@@ -139,7 +138,7 @@ describe('the time limit of a call', () => {
   test('grpc-timeout is passed on, and ends the call: DEADLINE_EXCEEDED', async () => {
     const left = gate()
     await using backend = await mockBackend((_request, reply) => void reply.closed.then(left.open))
-    await using front = await runGrpcProxy({ target: backend.url })
+    await using front = await runBoth({ target: backend.url })
     await using client = http2Client(front.port)
     const asked = call(client, { 'grpc-timeout': '150m' })
     const request = await backend.nextRequestHead()
@@ -200,7 +199,7 @@ describe('the outcome of a call', () => {
   test('a backend that says UNAVAILABLE is ejected, if 503 counts', async () => {
     await using ill = await mockBackend(answers('14'))
     await using well = await mockBackend(answers('0'))
-    await using front = await runGrpcProxy({
+    await using front = await runBoth({
       backends: [ill.url, well.url],
       balancer: 'first-available',
       healthCheck: { consecutiveFailures: 2, statuses: [503] },
@@ -213,7 +212,7 @@ describe('the outcome of a call', () => {
 
   test('a client that cancels: CANCELLED', async () => {
     await using backend = await mockBackend(neverAnswer)
-    await using front = await runGrpcProxy({ target: backend.url })
+    await using front = await runBoth({ target: backend.url })
     await using client = http2Client(front.port)
     const stream = client.session.request(CALL, { endStream: false })
     stream.on('error', () => {})
@@ -263,7 +262,7 @@ describe('a route with grpc: true', () => {
     await using backend = await mockBackend(quiet)
     const timeouts = { idle: 100, headers: 100 }
     const routes = [{ path: '/late-head', grpc: true }, { path: '/stream', grpc: true }, {}]
-    await using front = await runGrpcProxy({ target: backend.url, timeouts, routes })
+    await using front = await runBoth({ target: backend.url, timeouts, routes })
     await using client = http2Client(front.port)
     assert.equal((await call(client, { ':path': '/late-head' })).body, 'onetwo')
     assert.equal((await call(client, { ':path': '/stream' })).body, 'onetwo')
@@ -278,7 +277,7 @@ describe('a route with grpc: true', () => {
   })
 
   test('limits.requestTimeoutMs does not end a stream of messages', async () => {
-    const end = async (front: GrpcProxy): Promise<unknown[]> => {
+    const end = async (front: RunningProxy): Promise<unknown[]> => {
       await using client = http2Client(front.port)
       const body = new PassThrough()
       const asked = client.ask(CALL, body)
@@ -290,9 +289,9 @@ describe('a route with grpc: true', () => {
     }
     await using backend = await mockBackend(answers('0'))
     const options = { target: backend.url, limits: { requestTimeoutMs: 100 } }
-    await using front = await runGrpcProxy({ ...options, routes: [{ grpc: true }] })
+    await using front = await runBoth({ ...options, routes: [{ grpc: true }] })
     assert.deepEqual(await end(front), [undefined, '0'])
-    await using other = await runGrpcProxy(options)
+    await using other = await runBoth(options)
     assert.deepEqual(await end(other), ['14', undefined])
   })
 })

@@ -8,8 +8,7 @@ import { deadPort } from '../../src/testing/index.ts'
 import { data, frame, uint32 } from '../http2/wire.ts'
 import { greet, head, type RawBackend, rawBackend } from '../pools/raw-backend.ts'
 import { certificate, key } from '../support/certificates.ts'
-import { runGrpcProxy } from '../support/grpc-proxy.ts'
-import { queue } from '../support/running-proxy.ts'
+import { queue, runBoth } from '../support/running-proxy.ts'
 import { codeOf, type EchoClient, echoClient, echoServer } from './service.ts'
 
 const { status } = grpc
@@ -38,7 +37,7 @@ async function codesOf(client: EchoClient, calls: number, atOnce: number): Promi
 describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
   test('a unary call, with metadata in text and bytes, in both directions', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     const bytes = Buffer.from([0, 1, 2, 254, 255])
     const { code, head, trailers, message } = await client.unary({ 'x-text': 'a b', 'x-data-bin': bytes })
@@ -51,7 +50,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('a failed call: status, details and metadata of the server', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     const { code, details, trailers } = await client.unary({ do: 'fail' })
     assert.deepEqual([code, details], [status.FAILED_PRECONDITION, 'as asked: ü 50%'])
@@ -61,7 +60,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('a message of 5 MiB, both ways', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     const large = Buffer.alloc(5 << 20, 'large')
     const { code, message } = await client.unary({}, large)
@@ -71,7 +70,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('streams: of the client, of the server, and both ways by turns', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     assert.equal(await client.up(Array.from({ length: 300 }, () => Buffer.alloc(10_000))), '300 3000000')
     const down = client.down({ count: '500', size: '3000' })
@@ -91,7 +90,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('a cancelled call is cancelled at the backend', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     const cancels = async (call: grpc.ClientUnaryCall): Promise<void> => {
       await server.hanging()
@@ -110,7 +109,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('a deadline ends the call here and at the backend', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     const { code } = await client.unary({ do: 'hang' }, undefined, { deadline: Date.now() + 200 })
     assert.equal(code, status.DEADLINE_EXCEEDED)
@@ -119,7 +118,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('a stream that nobody reads does not hold up other calls of its connection', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port))
+    await using front = await runBoth(to(server.port))
     await using client = echoClient(front.port)
     const stalled = client.down({ count: '200', size: '100000' })
     await once(stalled, 'metadata')
@@ -133,7 +132,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
   test('no backend, none that can be reached, and no route', async () => {
     const { port } = await deadPort()
     const told = async (options: ProxyOptions): Promise<[number, string]> => {
-      await using front = await runGrpcProxy(options)
+      await using front = await runBoth(options)
       await using client = echoClient(front.port)
       const { code, details } = await client.unary()
       return [code, details]
@@ -152,7 +151,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
     await using server = await echoServer(age)
     // A busy machine may lose several connections in a row to a call, each of which refuses it.
     const retry = { maxRetries: 20, budgetPercent: 1000 }
-    await using front = await runGrpcProxy(to(server.port, { retry }))
+    await using front = await runBoth(to(server.port, { retry }))
     let refused = 0
     front.proxy.on('retry', (_exchange, { code }) => {
       if (code === 'ERR_PROXY_REFUSED') refused++
@@ -165,7 +164,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
   test('a backend that shuts down beside another loses no call', async () => {
     await using first = await echoServer()
     await using second = await echoServer()
-    await using front = await runGrpcProxy({ backends: [h2(first.port), h2(second.port)], routes: [{ grpc: true }] })
+    await using front = await runBoth({ backends: [h2(first.port), h2(second.port)], routes: [{ grpc: true }] })
     await using client = echoClient(front.port)
     const codes = codesOf(client, 2000, 20)
     while (first.calls < 300) await new Promise(setImmediate)
@@ -178,7 +177,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
     const pair = [{ private_key: Buffer.from(key), cert_chain: Buffer.from(certificate) }]
     await using server = await echoServer({}, grpc.ServerCredentials.createSsl(null, pair))
     const backend = { ...h2(server.port, 'https'), tls: { ca: certificate } }
-    await using front = await runGrpcProxy({ backends: [backend] }, { tls: { key, cert: certificate } })
+    await using front = await runBoth({ backends: [backend] }, { tls: { key, cert: certificate } })
     await using client = echoClient(front.port, grpc.credentials.createSsl(Buffer.from(certificate)))
     const { code, details } = await client.unary()
     assert.deepEqual([code, details], [status.OK, 'OK'])
@@ -186,7 +185,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
 
   test('several threads', async () => {
     await using server = await echoServer()
-    await using front = await runGrpcProxy(to(server.port, { executor: workerThreads({ threads: 2 }) }))
+    await using front = await runBoth(to(server.port, { executor: workerThreads({ threads: 2 }) }))
     const threads = new Set<number>()
     for (let i = 0; threads.size < 2; i++) {
       assert.ok(i < 100, `all connections went to thread ${[...threads]}`)
@@ -201,7 +200,7 @@ describe('gRPC through the proxy, with @grpc/grpc-js on both sides', () => {
   test('its health service is probed', async () => {
     await using server = await echoServer()
     const probe = { type: 'grpc', intervalMs: 10, rise: 1, fall: 1 } as const
-    await using front = await runGrpcProxy(to(server.port, { healthCheck: { probe } }))
+    await using front = await runBoth(to(server.port, { healthCheck: { probe } }))
     const changes = queue<string>()
     front.proxy.on('unhealthy', (_backend, reason) => changes.push(reason))
     front.proxy.on('healthy', () => changes.push('healthy'))
@@ -235,7 +234,7 @@ describe('a stream that the backend resets after its head', () => {
   ] as const) {
     test(`with code ${code}: ${status[expected]}`, async () => {
       await using backend = await resetting(code)
-      await using front = await runGrpcProxy({ backends: [{ url: backend.url, protocol: 'h2' }] })
+      await using front = await runBoth({ backends: [{ url: backend.url, protocol: 'h2' }] })
       await using client = echoClient(front.port)
       assert.equal(await codeOf(client.down({}).resume()), expected)
       assert.equal((await front.nextRecord()).outcome, 'truncated')
@@ -246,7 +245,7 @@ describe('a stream that the backend resets after its head', () => {
   test('a thread tells the code, too', async () => {
     await using backend = await resetting(CODE.CANCEL)
     const backends = [{ url: backend.url, protocol: 'h2' }] as const
-    await using front = await runGrpcProxy({ backends, executor: workerThreads({ threads: 1 }) })
+    await using front = await runBoth({ backends, executor: workerThreads({ threads: 1 }) })
     await using client = echoClient(front.port)
     assert.equal(await codeOf(client.down({}).resume()), status.CANCELLED)
     await front.nextRecord()

@@ -8,8 +8,7 @@ import { describe, test } from 'node:test'
 import grpc from '@grpc/grpc-js'
 import type { ProxyOptions } from '../../src/index.ts'
 import { deadPort } from '../../src/testing/index.ts'
-import { runGrpcProxy } from '../support/grpc-proxy.ts'
-import { queue } from '../support/running-proxy.ts'
+import { queue, runBoth } from '../support/running-proxy.ts'
 import { PACKAGE_ROOT } from '../support/script.ts'
 import { codeOf, echoClient, echoServer } from './service.ts'
 
@@ -66,7 +65,7 @@ async function options(port: number): Promise<ProxyOptions> {
 describe('gRPC through the proxy, with the C core', () => {
   test('its client, before a server of @grpc/grpc-js', async () => {
     await using backend = await echoServer()
-    await using front = await runGrpcProxy(await options(backend.port))
+    await using front = await runBoth(await options(backend.port))
     await using client = peer('client', String(front.port))
     assert.equal(await client.nextLine(), 'done')
     assert.deepEqual([await backend.cancelled(), await backend.cancelled()], ['/test.Echo/Unary', '/test.Echo/Down'])
@@ -74,7 +73,7 @@ describe('gRPC through the proxy, with the C core', () => {
 
   test('its client, before its server', async () => {
     await using backend = await server()
-    await using front = await runGrpcProxy(await options(backend.port))
+    await using front = await runBoth(await options(backend.port))
     await using client = peer('client', String(front.port))
     assert.equal(await client.nextLine(), 'done')
     const told = [await backend.nextLine(), await backend.nextLine(), await backend.nextLine()]
@@ -83,7 +82,7 @@ describe('gRPC through the proxy, with the C core', () => {
 
   test('its server, behind a client of @grpc/grpc-js', async () => {
     await using backend = await server()
-    await using front = await runGrpcProxy(await options(backend.port))
+    await using front = await runBoth(await options(backend.port))
     await using client = echoClient(front.port)
     const bytes = Buffer.from([0, 1, 255])
     const { code, head, trailers, message } = await client.unary({ 'x-data-bin': bytes }, Buffer.alloc(5 << 20, 'l'))
@@ -103,7 +102,7 @@ describe('gRPC through the proxy, with the C core', () => {
 
   test('its server ends connections (GOAWAY) while calls run, and no call is lost', async () => {
     await using backend = await server('50')
-    await using front = await runGrpcProxy(await options(backend.port))
+    await using front = await runBoth(await options(backend.port))
     await using client = echoClient(front.port)
     let left = 2000
     const codes = new Set<number>()
@@ -118,7 +117,7 @@ describe('gRPC through the proxy, with the C core', () => {
     await using first = await server()
     await using second = await server()
     const backends = [first, second].map(({ port }) => ({ url: `http://127.0.0.1:${port}`, protocol: 'h2' }) as const)
-    await using front = await runGrpcProxy({ backends, balancer: 'first-available', routes: [{ grpc: true }] })
+    await using front = await runBoth({ backends, balancer: 'first-available', routes: [{ grpc: true }] })
     await using client = echoClient(front.port)
     const both = client.both()
     both.write(Buffer.from('one'))
@@ -137,7 +136,7 @@ describe('gRPC through the proxy, with the C core', () => {
     await using backend = await server()
     const probe = { type: 'grpc', intervalMs: 10, rise: 1, fall: 1 } as const
     const target = { url: `http://127.0.0.1:${backend.port}`, protocol: 'h2' } as const
-    await using front = await runGrpcProxy({ backends: [target], healthCheck: { probe } })
+    await using front = await runBoth({ backends: [target], healthCheck: { probe } })
     const changes = queue<string>()
     front.proxy.on('unhealthy', (_backend, reason) => changes.push(reason))
     // Its health service says SERVING, so the first change is that it has gone.

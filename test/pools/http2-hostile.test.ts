@@ -3,30 +3,8 @@ import net from 'node:net'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FLAG, FRAME, SETTING } from '../../src/http2/protocol.ts'
-import type { BackendPoolStats, GroupOptions, Proxy } from '../../src/index.ts'
 import { data, frame, uint32 } from '../http2/wire.ts'
-import { runProxy } from '../support/running-proxy.ts'
-import { type BackendConnection, greet, head, rawBackend } from './raw-backend.ts'
-
-function statsOf(proxy: Proxy): BackendPoolStats {
-  const [stats] = proxy.stats().groups[0]?.pool?.backends ?? []
-  assert.ok(stats)
-  return stats
-}
-
-/** Runs a proxy before a raw backend. */
-async function run(serve: (connection: BackendConnection) => unknown, options: GroupOptions = {}) {
-  const backend = await rawBackend(serve)
-  const front = await runProxy({ backends: [{ url: backend.url, protocol: 'h2' }], ...options } as never)
-  return {
-    backend,
-    front,
-    async [Symbol.asyncDispose]() {
-      await front[Symbol.asyncDispose]()
-      await backend[Symbol.asyncDispose]()
-    },
-  }
-}
+import { greet, head, poolStats, runRaw } from './raw-backend.ts'
 
 describe('DATA where a head must be', () => {
   for (const [name, frames] of [
@@ -38,7 +16,7 @@ describe('DATA where a head must be', () => {
   ] as const) {
     for (const method of ['GET', 'POST', 'HEAD']) {
       test(`${name}, ${method}: 502`, async () => {
-        await using raw = await run(
+        await using raw = await runRaw(
           async (connection) => {
             greet(connection)
             const { id } = await connection.request()
@@ -50,7 +28,7 @@ describe('DATA where a head must be', () => {
         const response = await fetch(raw.front.url, { method, ...body, signal: AbortSignal.timeout(2_000) })
         assert.equal(response.status, 502)
         assert.equal((await raw.front.nextRecord()).errorCode, 'ERR_PROXY_BAD_RESPONSE')
-        assert.equal(statsOf(raw.front.proxy).streams, 0)
+        assert.equal(poolStats(raw.front.proxy).streams, 0)
       })
     }
   }
@@ -61,7 +39,7 @@ for (const [name, bytes] of [
   ['RST_STREAM', frame(FRAME.RST_STREAM, 0, 0, uint32(8))],
 ] as const) {
   test(`${name} on stream 0 ends the connection`, async () => {
-    await using raw = await run(
+    await using raw = await runRaw(
       async (connection) => {
         greet(connection)
         await connection.request()
@@ -92,7 +70,7 @@ for (const [name, late] of [
   test(`${name} of responses that many clients have cancelled do not end those of others`, async () => {
     const ids: number[] = []
     let kept = 0
-    await using raw = await run(
+    await using raw = await runRaw(
       async (connection) => {
         greet(connection)
         for (;;) {
@@ -116,13 +94,13 @@ for (const [name, late] of [
     connection?.send(data(kept, 'whole', FLAG.END_STREAM))
     assert.equal(await response.text(), 'whole')
     assert.equal(raw.backend.connections.length, 1)
-    for (let i = 0; i < 200 && statsOf(raw.front.proxy).streams !== 0; i++) await sleep(10)
-    assert.equal(statsOf(raw.front.proxy).streams, 0)
+    for (let i = 0; i < 200 && poolStats(raw.front.proxy).streams !== 0; i++) await sleep(10)
+    assert.equal(poolStats(raw.front.proxy).streams, 0)
   })
 }
 
 test('a backend that allows no streams does not get connections without end', async () => {
-  await using raw = await run((connection) => greet(connection, [SETTING.MAX_CONCURRENT_STREAMS, 0]), {
+  await using raw = await runRaw((connection) => greet(connection, [SETTING.MAX_CONCURRENT_STREAMS, 0]), {
     timeouts: { acquire: 300 },
     retry: false,
   })
@@ -133,7 +111,7 @@ test('a backend that allows no streams does not get connections without end', as
 })
 
 test('a connection on which nothing comes any more gets no more requests', async () => {
-  await using raw = await run(
+  await using raw = await runRaw(
     async (connection) => {
       greet(connection)
       const isSilent = raw.backend.connections.length === 1
@@ -151,7 +129,7 @@ test('a connection on which nothing comes any more gets no more requests', async
 })
 
 test('heads do not pile up for a backend that does not read', async () => {
-  await using raw = await run(
+  await using raw = await runRaw(
     (connection) => {
       greet(connection)
       connection.socket.pause()

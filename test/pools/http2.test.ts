@@ -8,20 +8,12 @@ import { Readable } from 'node:stream'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
 import { CODE, FLAG, FRAME, SETTING } from '../../src/http2/protocol.ts'
-import {
-  Backend,
-  type BackendInit,
-  type BackendPoolStats,
-  type GroupOptions,
-  type Proxy,
-  type ProxyError,
-  standardPool,
-} from '../../src/index.ts'
+import { Backend, type BackendInit, type ProxyError, standardPool } from '../../src/index.ts'
 import { exchangeView, manualClock } from '../../src/testing/index.ts'
 import { data, frame, uint32 } from '../http2/wire.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { type RunningProxy, runProxy } from '../support/running-proxy.ts'
-import { type BackendConnection, greet, head, rawBackend } from './raw-backend.ts'
+import { greet, head, poolStats, rawBackend, runRaw } from './raw-backend.ts'
 
 type Handler = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void
 
@@ -58,12 +50,6 @@ async function nodeBackend(
 
 function h2(url: string, more: Partial<BackendInit> = {}): { backends: BackendInit[] } {
   return { backends: [{ url, protocol: 'h2', ...more }] }
-}
-
-function statsOf(proxy: Proxy): BackendPoolStats {
-  const [stats] = proxy.stats().groups[0]?.pool?.backends ?? []
-  assert.ok(stats)
-  return stats
 }
 
 function message(front: RunningProxy): string {
@@ -138,14 +124,14 @@ describe('with a backend of node:http2', () => {
     await using front = await runProxy(h2(backend.url))
     const made = Array.from({ length: 20 }, () => fetch(front.url).then((response) => response.text()))
     await full
-    const { connections, streams, maxStreams, idle } = statsOf(front.proxy)
+    const { connections, streams, maxStreams, idle } = poolStats(front.proxy)
     assert.deepEqual(
       { connections, streams, maxStreams, idle },
       { connections: 1, streams: 20, maxStreams: 100, idle: 0 },
     )
     for (const stream of open) stream.respond({ ':status': 200 }) ?? stream.end('x')
     assert.deepEqual(new Set(await Promise.all(made)), new Set(['x']))
-    assert.equal(statsOf(front.proxy).streams, 0)
+    assert.equal(poolStats(front.proxy).streams, 0)
   })
 
   test('a body of several windows goes up and down whole, beside one that nobody reads', async () => {
@@ -267,7 +253,7 @@ describe('with a backend of node:http2', () => {
     ws.send('hi')
     const [message] = await once(ws, 'message')
     assert.equal(String(message), 'echo hi')
-    const { connections } = statsOf(front.proxy)
+    const { connections } = poolStats(front.proxy)
     assert.equal(connections, 2)
     ws.terminate()
     await front.proxy.close()
@@ -342,20 +328,6 @@ describe('the protocol', () => {
     assert.match(message(front), /sent no HTTP\/2 settings in time/)
   })
 })
-
-/** Runs a proxy before a raw backend. */
-async function runRaw(serve: (connection: BackendConnection) => unknown, options: GroupOptions = {}) {
-  const backend = await rawBackend(serve)
-  const front = await runProxy({ ...h2(backend.url), ...options } as never)
-  return {
-    backend,
-    front,
-    async [Symbol.asyncDispose]() {
-      await front[Symbol.asyncDispose]()
-      await backend[Symbol.asyncDispose]()
-    },
-  }
-}
 
 describe('a response that is not whole', () => {
   for (const [name, last] of [
@@ -593,8 +565,8 @@ describe('limits', () => {
     assert.deepEqual([got.join(''), backend.sessions.length, most], ['x'.repeat(30), 1, 1])
     await using many = await runProxy({ ...h2(backend.url), pool: { maxConnections: 5 } })
     await Promise.all(Array.from({ length: 30 }, () => fetch(many.url).then((r) => r.text())))
-    assert.equal(statsOf(many.proxy).connections, 5)
-    assert.equal(statsOf(many.proxy).maxStreams, 5)
+    assert.equal(poolStats(many.proxy).connections, 5)
+    assert.equal(poolStats(many.proxy).maxStreams, 5)
   })
 
   test('requests that come while connections are being set up open no more than pool.maxConnections', async () => {
@@ -620,7 +592,7 @@ describe('limits', () => {
     })
     let most = 0
     while (!isOver) {
-      const { connections, connecting } = statsOf(front.proxy)
+      const { connections, connecting } = poolStats(front.proxy)
       most = Math.max(most, connections + connecting)
       bodies.shift()?.()
       await new Promise(setImmediate)
@@ -674,7 +646,7 @@ describe('limits', () => {
     await connection.next(FRAME.GOAWAY)
     connection.socket.end()
     await connection.closed
-    assert.equal(statsOf(raw.front.proxy).connections, 0)
+    assert.equal(poolStats(raw.front.proxy).connections, 0)
   })
 
   test('a backend that is silent for pool.pingMs is asked, and is lost if it does not answer', async () => {

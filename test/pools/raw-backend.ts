@@ -1,8 +1,11 @@
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import { HpackDecoder } from '../../src/http2/hpack-decoder.ts'
 import { FLAG, FRAME, PREFACE } from '../../src/http2/protocol.ts'
+import type { BackendPoolStats, GroupOptions, Proxy, ProxyOptions } from '../../src/index.ts'
 import { block, type Frame, frame, frameParser, settings } from '../http2/wire.ts'
+import { type RunningProxy, runProxy } from '../support/running-proxy.ts'
 
 /** One connection of a {@link rawBackend}. */
 export interface BackendConnection {
@@ -112,4 +115,34 @@ export function head(
 /** Settings, and the acknowledgement of the client's. */
 export function greet(connection: BackendConnection, ...pairs: readonly (readonly [number, number])[]): void {
   connection.send(settings(...pairs), frame(FRAME.SETTINGS, FLAG.ACK, 0))
+}
+
+/** A proxy before a {@link rawBackend}. */
+export interface RawRun extends AsyncDisposable {
+  readonly backend: RawBackend
+  readonly front: RunningProxy
+}
+
+/** Runs a proxy before a {@link rawBackend}. */
+export async function runRaw(
+  serve: (connection: BackendConnection) => unknown,
+  options: GroupOptions = {},
+): Promise<RawRun> {
+  const backend = await rawBackend(serve)
+  const front = await runProxy({ backends: [{ url: backend.url, protocol: 'h2' }], ...options } as ProxyOptions)
+  return {
+    backend,
+    front,
+    async [Symbol.asyncDispose]() {
+      await front[Symbol.asyncDispose]()
+      await backend[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Statistics of the only backend. */
+export function poolStats(proxy: Proxy): BackendPoolStats {
+  const [stats] = proxy.stats().groups[0]?.pool?.backends ?? []
+  assert.ok(stats)
+  return stats
 }

@@ -6,6 +6,7 @@ import {
   createProxy,
   type ExchangeRecord,
   type HttpServer,
+  type ListenOptions,
   type Proxy,
   type ProxyError,
   type ProxyOptions,
@@ -26,10 +27,15 @@ export interface RunningProxy extends AsyncDisposable {
 }
 
 /** Listens with `proxy.listen()`. */
-export async function runProxy(options: ProxyOptions): Promise<RunningProxy> {
+export async function runProxy(options: ProxyOptions, listen: Partial<ListenOptions> = {}): Promise<RunningProxy> {
   const proxy = makeProxy(options)
-  const { port } = await proxy.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', ...listen })
   return watch(proxy, port, () => proxy.close())
+}
+
+/** Listens with `proxy.listen()`, in clear text for HTTP/1.1 and HTTP/2. */
+export function runBoth(options: ProxyOptions, listen: Partial<ListenOptions> = {}): Promise<RunningProxy> {
+  return runProxy(options, { protocols: ['http/1.1', 'h2'], ...listen })
 }
 
 /** Listens with an application's server, by default `http.createServer(proxy.web)`. */
@@ -85,7 +91,7 @@ export const FRONTS: readonly WayIn[] = [
 ]
 
 /** Listens for HTTP/2 alone, behind a gateway for tests that speak HTTP/1.1. */
-export async function runHttp2(options: ProxyOptions): Promise<RunningProxy> {
+export async function runGateway(options: ProxyOptions): Promise<RunningProxy> {
   const proxy = makeProxy(options)
   const { port } = await proxy.listen({ port: 0, host: '127.0.0.1', protocols: ['h2'] })
   const gateway = await http2Gateway(port)
@@ -96,7 +102,7 @@ export async function runHttp2(options: ProxyOptions): Promise<RunningProxy> {
 }
 
 /** HTTP/2. */
-export const HTTP2: WayIn = { name: 'HTTP/2', run: runHttp2, isOurs: true }
+export const HTTP2: WayIn = { name: 'HTTP/2', run: runGateway, isOurs: true }
 
 /** An application's own node:http2 server, behind the same gateway. */
 export const HTTP2_COMPAT: WayIn = {

@@ -6,7 +6,7 @@ import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import type { BackendConnections, PoolSettings } from '../settings.ts'
 import { UpgradeConnection, type UpgradeOwner } from '../upgrade/connection.ts'
-import { Waiter, WaitingLine } from '../waiting.ts'
+import { LastClosed, type Waiter, Waiters } from '../waiting.ts'
 import { type ConnectionOwner, Http1Connection } from './connection.ts'
 
 /**
@@ -30,19 +30,16 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
   readonly #opening = new Map<Connection, Waiter>()
   /** Those of {@link #connections} that are being closed, and do not count against `maxConnections`. */
   readonly #closing = new Set<Connection>()
-  /** In order of arrival. */
-  readonly #waiters = new Set<Waiter>()
-  /** Waiters without a connection being set up for them. */
-  readonly #queue: WaitingLine
+  readonly #waiters: Waiters
   #opened = 0
   #reused = 0
   #isDraining = false
-  #onDrained: (() => void) | null = null
+  readonly #lastClosed = new LastClosed()
 
   constructor(backend: Backend, settings: PoolSettings) {
     this.#backend = backend
     this.#settings = settings
-    this.#queue = new WaitingLine(backend, settings)
+    this.#waiters = new Waiters(backend, settings)
   }
 
   acquire(exchange: ExchangeView): Lease | Promise<Lease> {
@@ -59,12 +56,11 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
   #wait(exchange: ExchangeView): Promise<Lease> {
     const { maxConnections } = this.#settings
     const mayOpen = this.#hasRoom
-    const refusal = mayOpen ? null : this.#queue.refusal(exchange, `${maxConnections} connections`)
+    const refusal = mayOpen ? null : this.#waiters.refusal(exchange, `${maxConnections} connections`)
     if (refusal !== null) return Promise.reject(refusal)
-    const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
-    this.#waiters.add(waiter)
+    const waiter = this.#waiters.add(exchange)
     if (mayOpen) this.#open(waiter)
-    else this.#queue.add(waiter)
+    else this.#waiters.queue(waiter)
     return waiter.promise
   }
 
@@ -74,27 +70,24 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
       connections: this.#connections.size - this.#opening.size,
       idle: this.#idle.length,
       connecting: this.#opening.size,
-      waiting: this.#queue.size,
+      waiting: this.#waiters.queued,
       opened: this.#opened,
       reused: this.#reused,
     }
   }
 
   letOnePickAgain(): boolean {
-    return this.#queue.letOnePickAgain()
+    return this.#waiters.letOnePickAgain()
   }
 
   /** Offers this backend to other waiters: it can carry another request, and nobody waits for it here. */
   #offer(): void {
     const { offers } = this.#settings
-    if (offers.waiting > 0 && this.#queue.size === 0 && !this.#isDraining) offers.offer(this)
+    if (offers.waiting > 0 && this.#waiters.queued === 0 && !this.#isDraining) offers.offer(this)
   }
 
   turnAway(all: boolean): void {
-    for (const waiter of this.#waiters) {
-      if (all || !waiter.hasOpening)
-        waiter.fail('ERR_PROXY_NO_BACKEND', 'was left for another while the exchange waited for a connection')
-    }
+    this.#waiters.turnAway(all)
   }
 
   async drain(): Promise<void> {
@@ -104,19 +97,13 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
     for (const connection of this.#suspects) connection.destroy()
     this.#suspects.clear()
     if (this.#connections.size === 0) return
-    await new Promise<void>((resolve) => {
-      const before = this.#onDrained
-      this.#onDrained = () => {
-        before?.()
-        resolve()
-      }
-    })
+    await this.#lastClosed.wait()
   }
 
   destroy(): void {
     this.#isDraining = true
     callEach(this.#connections, (connection) => connection.destroy(), warnAbout('a connection that was destroyed'))
-    for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
+    this.#waiters.close()
   }
 
   onConnected(connection: Connection): void {
@@ -159,7 +146,7 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
 
   onSuspect(connection: Http1Connection): void {
     // Waiters get a new connection: that costs less than to wait, and less than to be given another response.
-    if (this.#queue.size > 0 || this.#isDraining) return this.onSpent(connection)
+    if (this.#waiters.queued > 0 || this.#isDraining) return this.onSpent(connection)
     connection.deadline = this.#settings.clock.now() + STRAY_MS
     this.#suspects.add(connection)
   }
@@ -188,7 +175,7 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
     this.#closing.delete(connection)
     if (connection instanceof Http1Connection) this.#forget(connection)
     this.#openForQueued()
-    if (this.#connections.size === 0) this.#onDrained?.()
+    if (this.#connections.size === 0) this.#lastClosed.notify()
   }
 
   #forget(connection: Http1Connection): void {
@@ -244,7 +231,6 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
 
   #open(waiter: Waiter): void {
     const { clock, deadlines, scope } = this.#settings
-    waiter.hasOpening = true
     const client = this.#clientOf(waiter.exchange)
     let connection: Connection
     try {
@@ -267,17 +253,12 @@ export class Http1BackendPool implements BackendConnections, ConnectionOwner, Up
 
   /** A place has become free: sets up connections for the waiters that only wait for others to finish. */
   #openForQueued(): void {
-    if (this.#queue.size === 0) return
+    if (this.#waiters.queued === 0) return
     for (const waiter of this.#waiters) {
       if (!this.#hasRoom) return
       if (waiter.hasOpening) continue
-      this.#queue.remove(waiter)
+      this.#waiters.unqueue(waiter)
       this.#open(waiter)
     }
-  }
-
-  readonly #onWaiterSettled = (waiter: Waiter): void => {
-    this.#waiters.delete(waiter)
-    if (!waiter.hasOpening) this.#queue.remove(waiter)
   }
 }

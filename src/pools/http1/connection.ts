@@ -15,6 +15,7 @@ import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, batchesWritten, type Writer } from '../../runtime/write-batch.ts'
 import { dial } from '../dial.ts'
 import { isHiddenReset } from '../hidden-reset.ts'
+import { ReadBuffer } from '../read-buffer.ts'
 import { CONTINUE_WAIT_MS, POLLED_BATCHES } from '../settings.ts'
 
 /** The pool that owns a connection; the connection calls it. */
@@ -36,7 +37,6 @@ export interface ConnectionOwner {
   onClosed(connection: Http1Connection): void
 }
 
-const READ_BUFFER_BYTES = 65536
 /** Pieces of a body up to this size wait for others that come in the same turn of the event loop. */
 const SMALL_PIECE_BYTES = 1024
 /** At most this many bytes of small pieces wait. */
@@ -60,8 +60,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   #setup: SetupTimes | null = null
   readonly #parser: ResponseParser
   readonly #keepAliveMs: number
-  #buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
-  #isBufferRetained = false
+  readonly #buffer = new ReadBuffer()
   #isConnected = false
   #leases = 0
   #isLeased = false
@@ -122,7 +121,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#idleMs = settings.keepAliveMs
     this.#parser = new ResponseParser(this, settings)
     dial(backend, settings.clock, {
-      onread: { buffer: () => this.#nextBuffer(), callback: (bytes) => this.#receive(bytes) },
+      onread: { buffer: () => this.#buffer.next(), callback: (bytes) => this.#receive(bytes) },
       protocols: ['http/1.1'],
       client,
       leftMs: () => (this.#failure === null ? this.deadline - this.#clock.now() : -1),
@@ -315,7 +314,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
   }
 
   retain(): void {
-    this.#isBufferRetained = true
+    this.#buffer.retain()
   }
 
   release(_outcome: Outcome): void {
@@ -381,14 +380,6 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
     this.#owner.onConnected(this)
   }
 
-  #nextBuffer(): Uint8Array {
-    if (this.#isBufferRetained) {
-      this.#isBufferRetained = false
-      this.#buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
-    }
-    return this.#buffer
-  }
-
   /** @returns whether to continue reading. */
   #receive(bytes: number): boolean {
     this.#reads++
@@ -404,7 +395,7 @@ export class Http1Connection implements Lease, Flow, BodySink, ResponseHandler, 
       return true
     }
     const parser = this.#parser
-    const read = parser.execute(this.#buffer, 0, bytes)
+    const read = parser.execute(this.#buffer.bytes, 0, bytes)
     // Also if the exchange has released the connection from within.
     if (read >= 0 && read < bytes && parser.isDone) this.#isPoisoned = true
     if (read < 0) {

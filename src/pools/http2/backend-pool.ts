@@ -5,7 +5,7 @@ import type { ExchangeView } from '../../model/exchange-view.ts'
 import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import type { BackendConnections, PoolSettings } from '../settings.ts'
-import { Waiter, WaitingLine } from '../waiting.ts'
+import { LastClosed, type Waiter, Waiters } from '../waiting.ts'
 import { Http2Connection, type Http2ConnectionOwner } from './connection.ts'
 
 /** Streams that a connection is expected to take before the backend's settings are known. */
@@ -21,22 +21,19 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
   readonly #opening = new Set<Http2Connection>()
   /** Those that take no more requests, but still have some or are being closed. */
   readonly #leaving = new Set<Http2Connection>()
-  /** In order of arrival. */
-  readonly #waiters = new Set<Waiter>()
-  /** Waiters that no connection is being set up for. */
-  readonly #queue: WaitingLine
+  readonly #waiters: Waiters
   /** How many streams the last connection could carry. */
   #streamsEach = EXPECTED_STREAMS
   #opened = 0
   #reused = 0
   #isDraining = false
-  #onDrained: (() => void) | null = null
+  readonly #lastClosed = new LastClosed()
 
   /** @param onHttp1 is called when the backend turns out to speak HTTP/1.1 only. */
   constructor(backend: Backend, settings: PoolSettings, onHttp1: () => void) {
     this.#backend = backend
     this.#settings = settings
-    this.#queue = new WaitingLine(backend, settings)
+    this.#waiters = new Waiters(backend, settings)
     this.#onHttp1 = onHttp1
   }
 
@@ -50,13 +47,13 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
     // Before the waiter counts itself, and takes the last place.
     const isCovered = this.#isCovered
     const isFull = !isCovered && !this.#mayOpen
-    const refusal = isFull ? this.#queue.refusal(exchange, `all streams of ${maxConnections} HTTP/2 connections`) : null
+    const refusal = isFull
+      ? this.#waiters.refusal(exchange, `all streams of ${maxConnections} HTTP/2 connections`)
+      : null
     if (refusal !== null) return Promise.reject(refusal)
-    const waiter = new Waiter(this.#backend, exchange, maxConnections, this.#onWaiterSettled)
-    this.#waiters.add(waiter)
-    if (isCovered) waiter.hasOpening = true
-    else if (isFull) this.#queue.add(waiter)
-    else this.#open(waiter)
+    const waiter = this.#waiters.add(exchange)
+    if (isFull) this.#waiters.queue(waiter)
+    else if (!isCovered) this.#open(waiter)
     return waiter.promise
   }
 
@@ -67,7 +64,7 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
       connections: open.length,
       idle: open.filter(({ streams }) => streams === 0).length,
       connecting: this.#opening.size,
-      waiting: this.#queue.size,
+      waiting: this.#waiters.queued,
       opened: this.#opened,
       reused: this.#reused,
       streams: open.reduce((sum, { streams }) => sum + streams, 0),
@@ -76,14 +73,11 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
   }
 
   letOnePickAgain(): boolean {
-    return this.#queue.letOnePickAgain()
+    return this.#waiters.letOnePickAgain()
   }
 
   turnAway(all: boolean): void {
-    for (const waiter of this.#waiters) {
-      if (all || !waiter.hasOpening)
-        waiter.fail('ERR_PROXY_NO_BACKEND', 'was left for another while the exchange waited for a connection')
-    }
+    this.#waiters.turnAway(all)
   }
 
   /** Gives those that wait to the connections of another protocol. */
@@ -96,20 +90,14 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
     this.turnAway(true)
     for (const connection of this.#ready) connection.retire()
     if (this.#size === 0) return
-    await new Promise<void>((resolve) => {
-      const before = this.#onDrained
-      this.#onDrained = () => {
-        before?.()
-        resolve()
-      }
-    })
+    await this.#lastClosed.wait()
   }
 
   destroy(): void {
     this.#isDraining = true
     const all = [...this.#ready, ...this.#opening, ...this.#leaving]
     callEach(all, (connection) => connection.destroy(), warnAbout('a connection that was destroyed'))
-    for (const waiter of this.#waiters) waiter.fail('ERR_PROXY_CLOSED', 'was not reached: the pool was closed')
+    this.#waiters.close()
   }
 
   // Events of the connections:
@@ -161,7 +149,7 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
     this.#ready.delete(connection)
     this.#opening.delete(connection)
     this.#leaving.delete(connection)
-    if (this.#size === 0) this.#onDrained?.()
+    if (this.#size === 0) this.#lastClosed.notify()
   }
 
   get #size(): number {
@@ -179,7 +167,7 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
 
   /** Whether the connections that are being set up are expected to have room for one waiter more. */
   get #isCovered(): boolean {
-    return this.#waiters.size - this.#queue.size < this.#opening.size * this.#streamsEach
+    return this.#waiters.size - this.#waiters.queued < this.#opening.size * this.#streamsEach
   }
 
   #leastLoaded(): Http2Connection | null {
@@ -198,7 +186,6 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
 
   #open(waiter: Waiter): void {
     const { clock, deadlines, scope } = this.#settings
-    waiter.hasOpening = true
     let connection: Http2Connection
     try {
       connection = scope.runInAsyncScope(() => new Http2Connection(this.#backend, this, this.#settings))
@@ -219,22 +206,13 @@ export class Http2BackendPool implements BackendConnections, Http2ConnectionOwne
     for (const waiter of this.#waiters) {
       if (waiter.isSettled) continue
       if (places === 0 && this.#mayOpen) {
-        if (!waiter.hasOpening) this.#queue.remove(waiter)
+        this.#waiters.unqueue(waiter)
         this.#open(waiter)
         places = this.#streamsEach - 1
       } else if (places > 0) {
-        if (!waiter.hasOpening) this.#queue.remove(waiter)
-        waiter.hasOpening = true
+        this.#waiters.unqueue(waiter)
         places--
-      } else if (waiter.hasOpening) {
-        waiter.hasOpening = false
-        this.#queue.add(waiter)
-      }
+      } else if (waiter.hasOpening) this.#waiters.queue(waiter)
     }
-  }
-
-  readonly #onWaiterSettled = (waiter: Waiter): void => {
-    this.#waiters.delete(waiter)
-    if (!waiter.hasOpening) this.#queue.remove(waiter)
   }
 }

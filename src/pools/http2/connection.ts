@@ -11,6 +11,7 @@ import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
 import { dial } from '../dial.ts'
+import { ReadBuffer } from '../read-buffer.ts'
 import type { PoolSettings } from '../settings.ts'
 import { Http2Lease, type Http2LeaseOwner } from './lease.ts'
 
@@ -30,7 +31,6 @@ export interface Http2ConnectionOwner {
   onClosed(connection: Http2Connection): void
 }
 
-const READ_BUFFER_BYTES = 65_536
 const IS_TLS = 'is it an https:// backend?'
 /** First window of a stream, and the largest, bytes. */
 const FIRST_WINDOW = 262_144
@@ -58,8 +58,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   #socket!: net.Socket
   #setup: SetupTimes | null = null
   #state: 'connecting' | 'ready' | 'retired' | 'left' = 'connecting'
-  #buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
-  #isBufferRetained = false
+  readonly #buffer = new ReadBuffer()
   /** Leases that are not returned. */
   #leases = 0
   /** Leases since the start. */
@@ -91,7 +90,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     })
     dial(backend, clock, {
       protocols: backend.endpoint.protocol === 'auto' ? ['h2', 'http/1.1'] : ['h2'],
-      onread: { buffer: () => this.#nextBuffer(), callback: (bytes) => this.#receive(bytes) },
+      onread: { buffer: () => this.#buffer.next(), callback: (bytes) => this.#receive(bytes) },
       leftMs: () => (this.#failure === null ? this.deadline - clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
       onConnected: (setup) => this.#connected(setup),
@@ -169,7 +168,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   }
 
   retain(): void {
-    this.#isBufferRetained = true
+    this.#buffer.retain()
   }
 
   onStreamRefused(): void {
@@ -274,14 +273,6 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     } else this.#fail('ERR_PROXY_TLS', "does not offer HTTP/2 (ALPN); is its protocol 'http/1.1' or 'auto'?")
   }
 
-  #nextBuffer(): Uint8Array {
-    if (this.#isBufferRetained) {
-      this.#isBufferRetained = false
-      this.#buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
-    }
-    return this.#buffer
-  }
-
   /** @returns whether to continue reading. */
   #receive(bytes: number): boolean {
     const { session } = this
@@ -290,7 +281,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
       if (this.#awaitsPong) this.deadline = this.#readAt + this.settings.pingMs
       this.#awaitsPong = false
     }
-    session.receive(this.#buffer.subarray(0, bytes))
+    session.receive(this.#buffer.bytes.subarray(0, bytes))
     if (this.#touched.length > 0) {
       const touched = this.#touched
       this.#touched = []
@@ -369,7 +360,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
 
   /** Whether its first bytes are those of TLS. An alert is shorter than the head of a frame. */
   #speaksTls(): boolean {
-    return this.#socket.bytesRead > 1 && !this.backend.endpoint.isSecure && otherProtocol(this.#buffer) === 'TLS'
+    return this.#socket.bytesRead > 1 && !this.backend.endpoint.isSecure && otherProtocol(this.#buffer.bytes) === 'TLS'
   }
 
   // The end:

@@ -7,30 +7,16 @@ import { Http2Body, Http2Front, type Http2FrontOwner } from '../../../src/fronts
 import type { RequestFields } from '../../../src/http2/heads.ts'
 import { FRAME, PREFACE, SETTING } from '../../../src/http2/protocol.ts'
 import type { Http2Stream } from '../../../src/http2/stream.ts'
-import type { ExchangeRecord, Proxy } from '../../../src/index.ts'
-import { createProxy, type ProxyOptions } from '../../../src/index.ts'
+import type { ProxyOptions } from '../../../src/index.ts'
 import type { Peer } from '../../../src/model/peer.ts'
 import { type ManualClock, manualClock, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
 import { type Frame, frame, GET, headers, settings, uint32 } from '../../http2/wire.ts'
-import { queue } from '../../support/running-proxy.ts'
+import { runBoth } from '../../support/running-proxy.ts'
 import { http2Client } from './client.ts'
 import { rawClient } from './raw-client.ts'
 
-/** A proxy that listens for both versions in clear text. */
-async function run(options: ProxyOptions): Promise<
-  {
-    readonly proxy: Proxy
-    readonly port: number
-    nextRecord(): Promise<ExchangeRecord>
-  } & AsyncDisposable
-> {
-  const proxy = createProxy({ drainTimeoutMs: 1_000, logger: 'silent', ...options })
-  const records = queue<ExchangeRecord>()
-  proxy.on('finish', (_exchange, record) => records.push(record))
-  const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, protocols: ['http/1.1', 'h2'] })
-  return { proxy, port, nextRecord: records.next, [Symbol.asyncDispose]: () => proxy.close() }
-}
+const run = (options: ProxyOptions) => runBoth({ drainTimeoutMs: 1_000, ...options })
 
 const is =
   (type: number, id = 0) =>

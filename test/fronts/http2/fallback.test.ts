@@ -8,28 +8,22 @@ import { test } from 'node:test'
 import { Bridge } from '../../../src/fronts/http2/bridge.ts'
 import { FLAG, FRAME } from '../../../src/http2/protocol.ts'
 import type { Http2Stream } from '../../../src/http2/stream.ts'
-import { createProxy, type ListenOptions, type Proxy, type ProxyOptions } from '../../../src/index.ts'
+import type { ListenOptions, ProxyOptions } from '../../../src/index.ts'
 import { manualClock, mockBackend } from '../../../src/testing/index.ts'
 import { data, type Frame, GET, headers, POST } from '../../http2/wire.ts'
 import { certificate, key } from '../../support/certificates.ts'
+import { type RunningProxy, runBoth } from '../../support/running-proxy.ts'
 import { http2Client } from './client.ts'
 import { rawClient } from './raw-client.ts'
 
 /** A proxy with one route, `routed.test`, and an application for all else. */
-async function run(
+function run(
   serve: http.RequestListener,
   { application = http.createServer(serve), ...options }: ProxyOptions & { application?: http.Server } = {},
   listen: Partial<ListenOptions> = {},
-): Promise<{ readonly proxy: Proxy; readonly port: number } & AsyncDisposable> {
-  const proxy = createProxy({
-    drainTimeoutMs: 1_000,
-    logger: 'silent',
-    routes: [{ host: 'routed.test' }],
-    ...options,
-  })
-  const where = { host: '127.0.0.1', port: 0, protocols: ['http/1.1', 'h2'] as const, fallback: application, ...listen }
-  const { port } = await proxy.listen(where)
-  return { proxy, port, [Symbol.asyncDispose]: () => proxy.close() }
+): Promise<RunningProxy> {
+  const routes = [{ host: 'routed.test' }]
+  return runBoth({ drainTimeoutMs: 1_000, routes, ...options }, { fallback: application, ...listen })
 }
 
 const A = { ':path': '/', ':authority': 'a.test' }

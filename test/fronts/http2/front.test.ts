@@ -5,7 +5,6 @@ import http2 from 'node:http2'
 import net from 'node:net'
 import { describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
-import type { ExchangeRecord, Proxy } from '../../../src/index.ts'
 import {
   createProxy,
   type ListenOptions,
@@ -16,27 +15,11 @@ import {
 import { deadPort, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
 import { certificate, key } from '../../support/certificates.ts'
-import { gate, queue, runProxy } from '../../support/running-proxy.ts'
+import { gate, runBoth, runProxy } from '../../support/running-proxy.ts'
 import { http2Client } from './client.ts'
 
-/** A proxy that listens for both versions in clear text. */
-async function run(
-  options: ProxyOptions,
-  listen: Partial<ListenOptions> = {},
-): Promise<
-  {
-    readonly proxy: Proxy
-    readonly port: number
-    readonly url: string
-    nextRecord(): Promise<ExchangeRecord>
-  } & AsyncDisposable
-> {
-  const proxy = createProxy({ drainTimeoutMs: 2_000, ...options })
-  const records = queue<ExchangeRecord>()
-  proxy.on('finish', (_exchange, record) => records.push(record))
-  const { port, url } = await proxy.listen({ host: '127.0.0.1', port: 0, protocols: ['http/1.1', 'h2'], ...listen })
-  return { proxy, port, url, nextRecord: records.next, [Symbol.asyncDispose]: () => proxy.close() }
-}
+const run = (options: ProxyOptions, listen?: Partial<ListenOptions>) =>
+  runBoth({ drainTimeoutMs: 2_000, ...options }, listen)
 
 const CUTS = {
   resetMidBody: misbehaviour.resetMidBody,

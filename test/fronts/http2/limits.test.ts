@@ -2,18 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { FRAME, SETTING } from '../../../src/http2/protocol.ts'
 import type { ProxyOptions } from '../../../src/index.ts'
-import { createProxy } from '../../../src/index.ts'
 import { manualClock, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
 import { data, type Frame, frame, headers, POST } from '../../http2/wire.ts'
+import { runBoth } from '../../support/running-proxy.ts'
 import { http2Client } from './client.ts'
 import { rawClient } from './raw-client.ts'
 
-async function run(options: ProxyOptions): Promise<{ readonly port: number } & AsyncDisposable> {
-  const proxy = createProxy({ drainTimeoutMs: 100, logger: 'silent', ...options })
-  const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, protocols: ['http/1.1', 'h2'] })
-  return { port, [Symbol.asyncDispose]: () => proxy.close() }
-}
+const run = (options: ProxyOptions) => runBoth({ drainTimeoutMs: 100, ...options })
 
 const is =
   (type: number, id = 0) =>

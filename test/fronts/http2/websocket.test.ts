@@ -7,34 +7,17 @@ import { test } from 'node:test'
 import type { WebSocket } from 'ws'
 import { WebSocketServer } from 'ws'
 import { FLAG, FRAME } from '../../../src/http2/protocol.ts'
-import type { ExchangeRecord, ListenOptions, Proxy, ProxyError } from '../../../src/index.ts'
-import { createProxy, type ProxyOptions } from '../../../src/index.ts'
+import type { ListenOptions, ProxyOptions } from '../../../src/index.ts'
 import { mockBackend } from '../../../src/testing/index.ts'
 import { data, type Frame, headers } from '../../http2/wire.ts'
 import { certificate, key } from '../../support/certificates.ts'
-import { queue } from '../../support/running-proxy.ts'
+import { runBoth } from '../../support/running-proxy.ts'
 import { rawBackend, webSocketBackend } from '../../support/upgrade-backends.ts'
 import { connected, handshake, openWebSocket } from '../../support/websocket-over-http2.ts'
 import { rawClient } from './raw-client.ts'
 
-async function run(
-  options: ProxyOptions,
-  listen: Partial<ListenOptions> = {},
-): Promise<
-  {
-    readonly proxy: Proxy
-    readonly port: number
-    readonly errors: ProxyError[]
-    nextRecord(): Promise<ExchangeRecord>
-  } & AsyncDisposable
-> {
-  const proxy = createProxy({ drainTimeoutMs: 2_000, logger: 'silent', ...options })
-  const records = queue<ExchangeRecord>()
-  const errors: ProxyError[] = []
-  proxy.on('finish', (_exchange, record) => records.push(record)).on('error', (error) => errors.push(error))
-  const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, protocols: ['http/1.1', 'h2'], ...listen })
-  return { proxy, port, errors, nextRecord: records.next, [Symbol.asyncDispose]: () => proxy.close() }
-}
+const run = (options: ProxyOptions, listen?: Partial<ListenOptions>) =>
+  runBoth({ drainTimeoutMs: 2_000, ...options }, listen)
 
 const CONNECT: readonly (readonly [string, string])[] = [
   [':method', 'CONNECT'],
