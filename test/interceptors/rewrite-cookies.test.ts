@@ -3,11 +3,11 @@ import { test } from 'node:test'
 import { type RewriteCookiesOptions, rewriteCookies } from '../../src/index.ts'
 import { through } from '../support/interceptors.ts'
 import { rawClient } from '../support/raw-client.ts'
-import { FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2 } from '../support/running-proxy.ts'
 import { rawBackend, upgradeRequest } from '../support/upgrade-backends.ts'
 import { said, sayingBackend } from './saying-backend.ts'
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   /** @param table what the backend sets, and what the client gets. */
   async function check(options: RewriteCookiesOptions, table: Readonly<Record<string, string>>): Promise<void> {
     await using backend = await sayingBackend()
@@ -35,7 +35,9 @@ for (const { name, run } of FRONTS) {
     )
   })
 
-  test(`${name}: names and values are not touched, whatever they look like`, async () => {
+  test(`${name}: names and values are not touched, whatever they look like`, {
+    skip: inHttp2(name, "node's client sends UTF-8"),
+  }, async () => {
     await check(
       { domain: 'public.test', path: '/api', secure: false, sameSite: 'lax' },
       {
@@ -171,7 +173,9 @@ for (const { name, run } of FRONTS) {
     assert.deepEqual(await said(front, 'X-Set-Cookie', ['a=1; Domain=x.test']), ['a=1; Domain=x.test'])
   })
 
-  test(`${name}: the cookies of a WebSocket handshake are rewritten`, async () => {
+  test(`${name}: the cookies of a WebSocket handshake are rewritten`, {
+    skip: inHttp2(name, 'the handshake has a key of the proxy, which this backend does not answer'),
+  }, async () => {
     await using backend = await rawBackend((upgrade) =>
       upgrade.socket.write(
         'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\nSet-Cookie: a=b; Domain=x.test\r\n\r\n',

@@ -8,13 +8,13 @@ import { type RewriteLocationOptions, respond, rewriteLocation } from '../../src
 import { deadPort, mockBackend } from '../../src/testing/index.ts'
 import { certificate, key } from '../support/certificates.ts'
 import { interceptor, through } from '../support/interceptors.ts'
-import { FRONTS, SECURE_FRONTS } from '../support/running-proxy.ts'
+import { ALL_FRONTS, inHttp2, SECURE_FRONTS } from '../support/running-proxy.ts'
 import { said, sayingBackend } from './saying-backend.ts'
 
 /** A table of what backends say and clients get; `{backend}` is the backend's host and port. */
 type Table = Readonly<Record<string, string>>
 
-for (const { name, run } of FRONTS) {
+for (const { name, run } of ALL_FRONTS) {
   async function check(table: Table, options: RewriteLocationOptions = {}, basePath = ''): Promise<void> {
     await using backend = await sayingBackend()
     await using front = await run(through({ url: backend.url + basePath }, [rewriteLocation(options)]))
@@ -25,7 +25,9 @@ for (const { name, run } of FRONTS) {
     }
   }
 
-  test(`${name}: a URL of the backend becomes one of the client's host`, async () => {
+  test(`${name}: a URL of the backend becomes one of the client's host`, {
+    skip: inHttp2(name, "node's client sends UTF-8"),
+  }, async () => {
     await check({
       'http://{backend}/path?a=1&b=http://{backend}/#top': 'http://public.test/path?a=1&b=http://{backend}/#top',
       'http://{backend}': 'http://public.test',
@@ -187,7 +189,9 @@ for (const { name, run } of FRONTS) {
     for (const header of links) assert.deepEqual(await said(front, header, [own]), [own])
   })
 
-  test(`${name}: a request without Host leaves URLs as they are`, async () => {
+  test(`${name}: a request without Host leaves URLs as they are`, {
+    skip: inHttp2(name, 'node sends :authority in any case'),
+  }, async () => {
     await using backend = await sayingBackend()
     await using front = await run(through(backend, [rewriteLocation({ prefix: '/api' })]))
     const own = `http://127.0.0.1:${backend.port}/a`

@@ -4,7 +4,7 @@ import { converse } from '../support/raw-client.ts'
 /** A backend that sends the headers that a request asks for in `X-Say` (`name: value`, in latin1), with the status in `X-Status`. */
 export function sayingBackend(options: Parameters<typeof mockBackend>[1] = {}): Promise<MockBackend> {
   return mockBackend((request, reply) => {
-    const headers = request.headers.filter((_, i) => i % 2 === 1 && request.headers[i - 1] === 'X-Say')
+    const headers = request.headers.filter((_, i) => i % 2 === 1 && request.headers[i - 1]?.toLowerCase() === 'x-say')
     reply.send({
       status: Number(request.header('x-status') ?? 302),
       headers: headers.flatMap((line) => [
