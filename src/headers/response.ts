@@ -26,6 +26,8 @@ export interface ResponseShape {
   readonly isUpgradeRequired?: boolean
 }
 
+const INTERIM: ResponseShape = { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' }
+
 /**
  * The headers of a response, as the client gets them. Hop-by-hop headers and those that `Connection` nominates are removed
  * (RFC 9110 section 7.6.1). Content-Length is rewritten from the parsed length, in its place.
@@ -63,6 +65,11 @@ export function responseHeaders(raw: Readonly<HeaderList>, shape: ResponseShape)
   if (upgrade !== '') list.push('Upgrade', upgrade, 'Connection', 'upgrade')
   if (shape.via !== '') list.push('Via', `1.1 ${shape.via}`)
   return list
+}
+
+/** The headers of an interim response, as the client gets them. */
+export function interimHeaders(raw: Readonly<HeaderList>): HeaderList {
+  return responseHeaders(raw, INTERIM)
 }
 
 /**

@@ -1,5 +1,6 @@
-import { contentLength, isToken, isVisible } from '../http1/fields.ts'
+import { contentLength, isToken, isVisible, removeField } from '../http1/fields.ts'
 import type { HeaderList } from '../model/exchange-view.ts'
+import type { ResponseHead } from '../model/message.ts'
 import type { FieldBlock } from './hpack-decoder.ts'
 
 /** A request as its fields say (RFC 9113 section 8.3.1). */
@@ -16,8 +17,6 @@ export interface RequestFields {
   /** Why the request is refused, to follow "the request has", or `null`. */
   readonly fault: string | null
 }
-
-const NO_FIELDS: HeaderList = []
 
 /** Fields of connections of HTTP/1.1 (RFC 9113 section 8.2.2). */
 const CONNECTION_FIELDS = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade'])
@@ -162,9 +161,8 @@ function lowerName(name: string): string {
   return lower
 }
 
-/** The fields of a head or a trailer section, without those of HTTP/1.1's connections. */
+/** The fields of a head or a trailer section, without those of HTTP/1.1's connections. The list is the caller's. */
 export function fieldsOf(headers: Readonly<HeaderList>): HeaderList {
-  if (headers.length === 0) return NO_FIELDS
   const fields: HeaderList = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = lowerName(headers[i] as string)
@@ -193,6 +191,14 @@ export function requestFieldsOf(headers: Readonly<HeaderList>): HeaderList {
     to += 2
   }
   fields.length = to
+  return fields
+}
+
+/** The fields of a response to a client. */
+export function responseFieldsOf({ status, headers }: Pick<ResponseHead, 'status' | 'headers'>): HeaderList {
+  const fields = fieldsOf(headers)
+  // RFC 9110 section 8.6. A transform may have made it 204.
+  if (status === 204) removeField(fields, 'content-length')
   return fields
 }
 

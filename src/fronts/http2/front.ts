@@ -1,8 +1,9 @@
 import type { BodySink } from '../../contracts/pool.ts'
 import type { Exchange } from '../../exchange/exchange.ts'
 import type { Front, FrontBody, FrontEvents } from '../../exchange/front.ts'
-import { announceNothing, responseHeaders } from '../../headers/response.ts'
-import { fieldsOf, type RequestFields } from '../../http2/heads.ts'
+import { announceNothing, interimHeaders } from '../../headers/response.ts'
+import { fieldValue } from '../../http1/fields.ts'
+import { fieldsOf, type RequestFields, responseFieldsOf } from '../../http2/heads.ts'
 import { Pieces } from '../../http2/pieces.ts'
 import { CODE } from '../../http2/protocol.ts'
 import { MAX_UNWRITTEN } from '../../http2/session.ts'
@@ -53,7 +54,7 @@ export class Http2Front implements Front, StreamSink, Timed {
   #isOver = false
   /** The end of the response is in the output, and has not been written. */
   #isSent = false
-  /** Bytes that Content-Length still promises; -1: none are promised. */
+  /** Bytes of the body that are still to come; -1: nobody knows how many, or it has none. */
   #left = -1
 
   constructor(request: RequestFields, body: Http2Body | null, peer: Peer, stream: Http2Stream, owner: Http2FrontOwner) {
@@ -92,27 +93,19 @@ export class Http2Front implements Front, StreamSink, Timed {
   inform(head: ResponseHead): void {
     // HEADERS know no window: for a client that does not read, interim responses would pile up.
     if (this.#hasBegun || this.#stream.session.unwritten >= MAX_UNWRITTEN) return
-    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    const headers = interimHeaders(head.headers)
     this.#stream.sendHead([':status', String(head.status)], fieldsOf(headers))
   }
 
-  respond({ status, headers, bodyBytes }: ResponseHead): void {
+  respond(head: ResponseHead): void {
+    const { status, headers, bodyBytes } = head
     if (this.#hasBegun) return this.abort()
     this.#hasBegun = true
     this.#hasBody = this.method !== 'HEAD' && status !== 204 && status !== 304
     if (bodyBytes === 0 && this.#hasBody) announceNothing(headers)
-    const fields = fieldsOf(headers)
-    let hasDate = false
-    for (let i = 0; i < fields.length; i += 2) {
-      if (fields[i] === 'date') hasDate = true
-      else if (fields[i] === 'content-length') {
-        if (status === 204) {
-          fields.splice(i, 2)
-          i -= 2
-        } else this.#left = Number(fields[i + 1])
-      }
-    }
-    if (!hasDate) fields.push('date', this.#owner.date())
+    this.#left = this.#hasBody ? bodyBytes : -1
+    const fields = responseFieldsOf(head)
+    if (fieldValue(fields, 'date') === undefined) fields.push('date', this.#owner.date())
     this.#stream.sendHead([':status', String(status)], fields)
   }
 
@@ -133,7 +126,7 @@ export class Http2Front implements Front, StreamSink, Timed {
 
   end(trailers: HeaderList | null): void {
     if (this.#isOver) return
-    if (this.#hasBody && this.#left > 0) return this.abort()
+    if (this.#left > 0) return this.abort()
     this.#stream.end(trailers === null ? null : fieldsOf(trailers))
     const exchange = this.#exchange
     if (exchange?.isEnded === true) this.#owner.onEnding(this, exchange.timeouts.idle)

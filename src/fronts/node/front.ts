@@ -3,7 +3,7 @@ import { type IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http
 import type { Socket } from 'node:net'
 import type { Front, FrontEvents, Retainable } from '../../exchange/front.ts'
 import type { Core } from '../../exchange/services.ts'
-import { announceNothing, responseHeaders } from '../../headers/response.ts'
+import { announceNothing, interimHeaders } from '../../headers/response.ts'
 import { isName, pairs, removeField } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
@@ -176,7 +176,7 @@ export class NodeFront implements Front, Writer {
     if (headersSent || socket === null || this.version === '1.0') return
     // The client is not reading: informational responses are skipped, since they could pile up without bound.
     if (socket.writableLength >= socket.writableHighWaterMark) return
-    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    const headers = interimHeaders(head.headers)
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 

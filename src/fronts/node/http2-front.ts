@@ -2,8 +2,8 @@ import { AsyncResource } from 'node:async_hooks'
 import type { ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Front, FrontEvents } from '../../exchange/front.ts'
-import { announceNothing, responseHeaders } from '../../headers/response.ts'
-import { fieldsOf, type RequestFields } from '../../http2/heads.ts'
+import { announceNothing, interimHeaders } from '../../headers/response.ts'
+import { fieldsOf, type RequestFields, responseFieldsOf } from '../../http2/heads.ts'
 import { CODE } from '../../http2/protocol.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
 import type { ResponseHead } from '../../model/message.ts'
@@ -41,7 +41,7 @@ export class Http2CompatFront implements Front, Writer {
   #isTold = false
   #hasTrailers = false
   #awaitsDrain = false
-  /** Bytes that Content-Length still promises; -1 if there is none. */
+  /** Bytes of the body that are still to come; -1: nobody knows how many, or it has none. */
   #left = -1
 
   constructor(
@@ -86,11 +86,12 @@ export class Http2CompatFront implements Front, Writer {
   inform(head: ResponseHead): void {
     const stream = this.#stream
     if (stream.headersSent || stream.destroyed || stream.writableNeedDrain) return
-    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    const headers = interimHeaders(head.headers)
     stream.additionalHeaders({ ...grouped(fieldsOf(headers)), ':status': head.status })
   }
 
-  respond({ status, headers, bodyBytes }: ResponseHead): void {
+  respond(head: ResponseHead): void {
+    const { status, headers, bodyBytes } = head
     const res = this.#res
     if (res.headersSent || this.#stream.destroyed) {
       this.#isOver = true
@@ -102,8 +103,7 @@ export class Http2CompatFront implements Front, Writer {
     this.#left = this.#hasBody ? bodyBytes : -1
     if (bodyBytes === 0 && this.#hasBody) announceNothing(headers)
     keepApplicationHeaders(res as unknown as ServerResponse, headers)
-    const fields = grouped(fieldsOf(headers))
-    if (status === 204) delete fields['content-length']
+    const fields = grouped(responseFieldsOf(head))
     // What the application has set beforehand describes another body.
     for (const name of ['content-length', 'trailer']) if (!(name in fields)) res.removeHeader(name)
     for (const [name, value] of Object.entries(fields)) res.setHeader(name, value)

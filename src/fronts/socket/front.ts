@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { BodySink } from '../../contracts/pool.ts'
 import type { Front, FrontBody, FrontEvents, Retainable } from '../../exchange/front.ts'
 import { CONNECTION, CONTENT_LENGTH, classify, DATE, NAME } from '../../headers/facts.ts'
-import { announceNothing, responseHeaders } from '../../headers/response.ts'
+import { announceNothing, interimHeaders } from '../../headers/response.ts'
 import { contentLength } from '../../http1/fields.ts'
 import { fieldsText } from '../../http1/head-writer.ts'
 import type { HeaderList } from '../../model/exchange-view.ts'
@@ -99,7 +99,7 @@ export class SocketFront implements Front, Writer {
     const socket = this.#socket
     // If the client is not reading, informational responses are skipped: they would pile up without bound.
     if (this.#state !== WAITING || socket.writableLength >= socket.writableHighWaterMark) return
-    const headers = responseHeaders(head.headers, { bodyBytes: -1, isBodiless: false, takesTrailers: false, via: '' })
+    const headers = interimHeaders(head.headers)
     socket.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${fieldsText(headers)}\r\n`, 'latin1')
   }
 

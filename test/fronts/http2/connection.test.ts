@@ -254,6 +254,7 @@ const BEGUN = {
   'a header block': [headers(1, GET, 1), frame(FRAME.CONTINUATION, 0, 1)],
   'a DATA frame after its exchange': [headers(1, GET, 4), frame(FRAME.DATA, 0, 1, [1, 2, 3]).subarray(0, 10)],
   'a header block beside an exchange': [headers(1, [...GET.slice(0, 3), [':path', '/never']]), headers(3, GET, 1)],
+  'a header block beside an exchange that ends': [headers(1), headers(3, GET, 1)],
 }
 
 for (const [what, frames] of Object.entries(BEGUN)) {
@@ -278,4 +279,20 @@ test('a frame that comes in two pieces does not give an idle connection less tim
   await sleep(50)
   client.send(PING.subarray(5))
   assert.equal(await within(700, client.closed), 'still open')
+})
+
+test('bytes of a body that nobody wants any more are granted again, those that have come too', () => {
+  let consumed = 0
+  const stream = {
+    consume(bytes: number) {
+      consumed += bytes
+    },
+  } as unknown as Http2Stream
+  const body = new Http2Body(-1, false, stream)
+  body.deliver(Buffer.from('abc'))
+  assert.equal(consumed, 0)
+  body.abandon()
+  assert.equal(consumed, 3)
+  body.deliver(Buffer.from('de'))
+  assert.equal(consumed, 5)
 })

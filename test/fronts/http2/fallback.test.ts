@@ -146,6 +146,41 @@ test('a piece without bytes never becomes a chunk: it would be the last one', ()
   bridge.destroy()
 })
 
+test('a time limit on the connection of a request counts from its last byte', () => {
+  const clock = manualClock()
+  const stream = { consume() {}, reset() {} } as unknown as Http2Stream
+  const head = { method: 'POST', target: '/', protocol: '', headers: ['host', 'a'], expectedBytes: -1, fault: null }
+  const bridge = new Bridge(stream, head, false, new net.Socket(), clock)
+  let ends = 0
+  bridge.setTimeout(1_000, () => ends++)
+  clock.advance(600)
+  bridge.onData(Buffer.from('ab'))
+  clock.advance(600)
+  assert.equal(ends, 0)
+  clock.advance(600)
+  assert.equal(ends, 1)
+  bridge.destroy()
+})
+
+test('the application may have long heads', async () => {
+  const value = 'x'.repeat(40_000)
+  await using front = await run((_req, res) => res.writeHead(200, { 'x-long': value }).end())
+  await using client = http2Client(front.port)
+  assert.equal((await client.ask(A)).headers['x-long'], value)
+})
+
+test('a WebSocket whose client has already ended is told so', async () => {
+  const application = http.createServer()
+  const ended = new Promise((resolve) =>
+    application.on('upgrade', (_req, socket) => socket.on('end', resolve).resume()),
+  )
+  await using front = await run(() => {}, { application })
+  await using client = rawClient(front.port)
+  const connect = [[':method', 'CONNECT'], [':protocol', 'websocket'], ...GET.slice(1)] as const
+  client.send(headers(1, [...connect, ['sec-websocket-version', '13']]))
+  await ended
+})
+
 for (const [what, fields] of [
   ['a space in the path', [...GET.slice(0, 3), [':path', '/a HTTP/1.1']]],
   ['a path without a slash', [...GET.slice(0, 3), [':path', 'a']]],

@@ -12,7 +12,7 @@ import {
   responseHeaders,
   workerThreads,
 } from '../../../src/index.ts'
-import { deadPort, mockBackend } from '../../../src/testing/index.ts'
+import { deadPort, manualClock, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
 import { certificate, key } from '../../support/certificates.ts'
 import { gate, runBoth, runProxy } from '../../support/running-proxy.ts'
@@ -44,6 +44,21 @@ describe('HTTP/2 from clients', () => {
     const record = await front.nextRecord()
     assert.deepEqual([record.httpVersion, record.status, record.outcome], ['2.0', 200, 'answered'])
     assert.equal(await (await fetch(`${front.url}/one`)).text(), 'GET /one')
+  })
+
+  test('each response has the date, also those without any headers', async () => {
+    const clock = manualClock()
+    await using backend = net.createServer((socket) =>
+      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n')),
+    )
+    await once(backend.listen(0, '127.0.0.1'), 'listening')
+    const { port } = backend.address() as net.AddressInfo
+    await using front = await run({ target: `http://127.0.0.1:${port}`, clock })
+    await using client = http2Client(front.port)
+    const first = await client.ask({ ':path': '/' })
+    clock.advance(5_000)
+    const second = await client.ask({ ':path': '/' })
+    assert.equal(Date.parse(second.headers.date ?? '') - Date.parse(first.headers.date ?? ''), 5_000)
   })
 
   test('bodies: of a known length, of an unknown one, large ones, and both ways at once', async () => {

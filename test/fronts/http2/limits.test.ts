@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { FRAME, SETTING } from '../../../src/http2/protocol.ts'
+import { FLAG, FRAME, SETTING } from '../../../src/http2/protocol.ts'
 import type { ProxyOptions } from '../../../src/index.ts'
 import { manualClock, mockBackend } from '../../../src/testing/index.ts'
 import * as misbehaviour from '../../../src/testing/misbehaviour.ts'
@@ -80,6 +80,17 @@ describe('limits.http2', () => {
       assert.ok(client.frames.filter(is(FRAME.PING)).length <= most + 1)
     })
   }
+
+  test('maxDemerits: each response that the client has taken makes up for one', async () => {
+    await using backend = await mockBackend()
+    await using front = await run({ target: backend.url, clock: manualClock(), limits: { http2: { maxDemerits: 20 } } })
+    await using client = rawClient(front.port)
+    for (let i = 0; i < 40; i++) {
+      client.send(headers(2 * i + 1), PING)
+      await client.until((one) => is(FRAME.DATA, 2 * i + 1)(one) && (one.flags & FLAG.END_STREAM) !== 0)
+    }
+    assert.ok(!client.frames.some(is(FRAME.GOAWAY)))
+  })
 })
 
 describe('limits.maxConnectionAgeMs', () => {
