@@ -148,7 +148,6 @@ export class Http2Call implements SessionHandler, StreamSink {
 
   onRequest(): void {}
   onSettings(): void {}
-  onPong(): void {}
   onGoAway(): void {}
   onSent(): void {}
   onWritable(): void {}

@@ -28,10 +28,8 @@ export interface SessionHandler {
   onRequest(stream: Http2Stream, block: FieldBlock, isEnd: boolean): void
   /** The peer's settings have come, or changed. */
   onSettings(isFirst: boolean): void
-  /** The peer has answered {@link Session.ping}. */
-  onPong(): void
-  /** The peer will not process streams after `lastId`; those are told by their sinks (REFUSED_STREAM). */
-  onGoAway(lastId: number, code: number): void
+  /** The peer takes no more streams; those that it will not process are told by their sinks (REFUSED_STREAM). */
+  onGoAway(): void
   /** The connection is over: a GOAWAY is in the output, and all streams have been told. */
   onFault(code: number, message: string): void
 }
@@ -84,12 +82,8 @@ export class Session implements FrameHandler {
   readonly isServer: boolean
   /** The peer's limit of streams that we may have open. */
   peerMaxStreams = 100
-  /** The peer takes extended CONNECT (RFC 8441). */
-  peerTakesConnect = false
   /** The peer's settings have come. */
   hasSettings = false
-  /** The last stream that the peer will process; -1 while it takes all. */
-  peerLastId = -1
   isClosed = false
   /** Why the peer's frames could not be read; empty while they can. */
   fault = ''
@@ -115,6 +109,10 @@ export class Session implements FrameHandler {
   #refused = 0
   #sendWindow = FIRST_WINDOW
   #peerFirstWindow = FIRST_WINDOW
+  /** The last stream that the peer will process; all while it has not said so. */
+  #peerLastId = LARGEST_ID
+  /** The peer takes extended CONNECT (RFC 8441). */
+  #peerTakesConnect = false
   readonly #windowBytes: number
   #receiveWindow: number
   /** Received, and not granted again, bytes. */
@@ -257,7 +255,7 @@ export class Session implements FrameHandler {
     const window = Math.min(to - from, stream.sendWindow, this.#sendWindow, MAX_UNWRITTEN - this.unwritten)
     let sent = 0
     while (sent < window) {
-      const take = Math.min(window - sent, this.#writer.maxFrameBytes, MAX_FRAME_BYTES, this.#writer.room)
+      const take = Math.min(window - sent, MAX_FRAME_BYTES, this.#writer.room)
       this.#writer.data(stream.id, chunk, from + sent, from + sent + take, stream)
       sent += take
     }
@@ -488,7 +486,7 @@ export class Session implements FrameHandler {
   /** Section 6.5. */
   #onSettings(flags: number, id: number, bytes: Buffer, from: number, to: number): number {
     if (id !== 0) return CODE.PROTOCOL_ERROR
-    if ((flags & FLAG.ACK) !== 0) return to > from ? CODE.FRAME_SIZE_ERROR : CODE.NO_ERROR
+    if ((flags & FLAG.ACK) !== 0) return to > from ? CODE.FRAME_SIZE_ERROR : this.#charge(COST.small)
     if ((to - from) % 6 !== 0) return CODE.FRAME_SIZE_ERROR
     for (let i = from; i < to; i += 6) {
       const code = this.#onSetting(((bytes[i] as number) << 8) | (bytes[i + 1] as number), readUint32(bytes, i + 2))
@@ -515,12 +513,11 @@ export class Session implements FrameHandler {
       case SETTING.INITIAL_WINDOW_SIZE:
         return this.#onFirstWindow(value)
       case SETTING.MAX_FRAME_SIZE:
-        if (value < MAX_FRAME_BYTES || value > LARGEST_FRAME_BYTES) return CODE.PROTOCOL_ERROR
-        this.#writer.maxFrameBytes = value
-        return CODE.NO_ERROR
+        // Our frames are of the size that every peer takes.
+        return value < MAX_FRAME_BYTES || value > LARGEST_FRAME_BYTES ? CODE.PROTOCOL_ERROR : CODE.NO_ERROR
       case SETTING.ENABLE_CONNECT_PROTOCOL:
-        if (value > 1 || (this.peerTakesConnect && value === 0)) return CODE.PROTOCOL_ERROR
-        this.peerTakesConnect = value === 1
+        if (value > 1 || (this.#peerTakesConnect && value === 0)) return CODE.PROTOCOL_ERROR
+        this.#peerTakesConnect = value === 1
         return CODE.NO_ERROR
       default:
         return CODE.NO_ERROR
@@ -544,10 +541,7 @@ export class Session implements FrameHandler {
   #onPing(flags: number, id: number, bytes: Buffer, from: number, to: number): number {
     if (id !== 0) return CODE.PROTOCOL_ERROR
     if (to - from !== 8) return CODE.FRAME_SIZE_ERROR
-    if ((flags & FLAG.ACK) !== 0) {
-      this.#handler.onPong()
-      return CODE.NO_ERROR
-    }
+    if ((flags & FLAG.ACK) !== 0) return this.#charge(COST.small)
     this.#writer.frame(FRAME.PING, FLAG.ACK, 0, 8)
     this.#writer.uint32(readUint32(bytes, from))
     this.#writer.uint32(readUint32(bytes, from + 4))
@@ -561,9 +555,9 @@ export class Session implements FrameHandler {
     if (to - from < 8) return CODE.FRAME_SIZE_ERROR
     const lastId = readUint31(bytes, from)
     // It may only become smaller.
-    if (this.peerLastId >= 0 && lastId > this.peerLastId) return CODE.PROTOCOL_ERROR
-    this.peerLastId = lastId
-    this.#handler.onGoAway(lastId, readUint32(bytes, from + 4))
+    if (lastId > this.#peerLastId) return CODE.PROTOCOL_ERROR
+    this.#peerLastId = lastId
+    this.#handler.onGoAway()
     if (!this.isServer) {
       for (const stream of [...this.#streams.values()]) {
         if (stream.id <= lastId) continue

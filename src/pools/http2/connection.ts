@@ -4,7 +4,6 @@ import { otherProtocol } from '../../http1/other-protocol.ts'
 import { releaseOutput, writeOutput } from '../../http2/frame-writer.ts'
 import { CODE } from '../../http2/protocol.ts'
 import { MAX_UNREAD_OUTPUT, Session, type SessionHandler } from '../../http2/session.ts'
-import type { Http2Stream } from '../../http2/stream.ts'
 import type { Backend } from '../../model/backend.ts'
 import { isShortage, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
@@ -325,10 +324,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     this.#socket.resume()
   }
 
-  /** Never: backends open no streams. */
-  onRequest(stream: Http2Stream): void {
-    stream.reset(CODE.REFUSED_STREAM)
-  }
+  onRequest(): void {}
 
   onSettings(isFirst: boolean): void {
     if (!isFirst) {
@@ -343,11 +339,8 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     if (this.#state === 'ready' && this.#leased === 0) this.#becomeIdle()
   }
 
-  onPong(): void {}
-
   onGoAway(): void {
-    if (this.#state === 'connecting') this.#fail('ERR_PROXY_CONNECT', 'refused the connection (GOAWAY)')
-    else this.retire()
+    this.retire()
   }
 
   onFault(): void {
@@ -368,7 +361,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   #leave(): void {
     const { clock, deadlines } = this.settings
     this.#state = 'left'
-    if (this.#setup !== null && this.session.hasSettings) this.session.goAway(true)
+    if (this.session.hasSettings) this.session.goAway(true)
     this.session.abort(CODE.CANCEL)
     this.writeOut()
     this.#socket.end()
