@@ -18,6 +18,7 @@ import {
   readUint32,
   SETTING,
 } from './protocol.ts'
+import { ResetStreams } from './reset-streams.ts'
 import { Http2Stream } from './stream.ts'
 
 /** Receives what concerns the whole connection. */
@@ -71,7 +72,7 @@ const UPDATES_PER_FRAME = 2
 const MAX_EXCUSED = 16_384
 /** A list that exceeds its bound that many times ends the connection. */
 const FAR_TOO_LARGE = 4
-/** Streams that we have reset, whose frames may still be on their way; a client cancels those of all of its own clients. */
+/** {@link ResetStreams} of servers; a client cancels streams for all of its own clients. */
 const REMEMBERED = 256
 const REMEMBERED_BY_CLIENTS = 2048
 /** A late header block counts against the window of its stream as so many bytes. */
@@ -96,10 +97,7 @@ export class Session implements FrameHandler {
   readonly #streams = new Map<number, Http2Stream>()
   /** Streams with data to send that have no window, or must wait for the connection; served by turns. */
   readonly #waiting = new Set<Http2Stream>()
-  readonly #reset: Int32Array
-  /** What each of them may still bring, bytes: so much may be on its way. */
-  readonly #lateBytes: Int32Array
-  #resets = 0
+  readonly #reset: ResetStreams
   /** WINDOW_UPDATE frames that may be small: they answer DATA of ours, which may have been small. */
   #excused = 0
   #nextId = 1
@@ -132,8 +130,7 @@ export class Session implements FrameHandler {
     this.#handler = handler
     this.#options = options
     this.isServer = options.isServer
-    this.#reset = new Int32Array(options.isServer ? REMEMBERED : REMEMBERED_BY_CLIENTS)
-    this.#lateBytes = new Int32Array(this.#reset.length)
+    this.#reset = new ResetStreams(options.isServer ? REMEMBERED : REMEMBERED_BY_CLIENTS)
     this.#reader = new FrameReader(this, options.isServer)
     this.#decoder = new HpackDecoder(options.bounds)
     this.#windowBytes = options.connectionWindow ?? CONNECTION_WINDOW
@@ -610,13 +607,11 @@ export class Session implements FrameHandler {
     return this.#charge(COST.closed)
   }
 
-  /** A frame on a stream that we have reset is ignored: the peer may not know yet. @returns `null` if we have not reset it. */
+  /** A frame on a stream that we have reset is ignored. @returns `null` if we have not reset it. */
   #onLate(id: number, bytes: number): number | null {
-    const at = this.#reset.indexOf(id)
-    if (at < 0) return null
-    const left = (this.#lateBytes[at] as number) - bytes
-    this.#lateBytes[at] = Math.max(0, left)
-    return bytes > 0 && left >= 0 ? CODE.NO_ERROR : this.#charge(COST.small)
+    const lateness = this.#reset.take(id, bytes)
+    if (lateness === 'not reset') return null
+    return lateness === 'late' ? CODE.NO_ERROR : this.#charge(COST.small)
   }
 
   #resetById(id: number, code: number): number {
@@ -630,7 +625,6 @@ export class Session implements FrameHandler {
 
   /** A stream error (section 5.4.2). */
   #drop(stream: Http2Stream, code: number): number {
-    if (this.#dataStream === stream) this.#dataStream = null
     this.resetStream(stream, code)
     stream.sink?.onReset(code, true)
     return this.#charge(COST.fault)
@@ -687,9 +681,7 @@ export class Session implements FrameHandler {
   }
 
   #writeReset(id: number, code: number, lateBytes: number): void {
-    const at = this.#resets++ % this.#reset.length
-    this.#reset[at] = id
-    this.#lateBytes[at] = lateBytes
+    this.#reset.add(id, lateBytes)
     this.#writeUint32(FRAME.RST_STREAM, id, code)
   }
 

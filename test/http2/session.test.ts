@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { borrowBuffer, returnBuffer } from '../../src/http2/frame-writer.ts'
 import { CODE, FLAG, FRAME, PREFACE, SETTING } from '../../src/http2/protocol.ts'
 import { Bench, block, data, frame, GET, headers, POST, settings, uint32 } from './wire.ts'
 
@@ -344,6 +345,15 @@ describe('a server', () => {
     assert.deepEqual(bench.events.slice(1), ['fault 11'])
   })
 
+  test('one that is taken in between begins the count again', () => {
+    const bench = new Bench({ maxStreams: 1 })
+    for (let i = 0; i < 240; i++) {
+      if (i === 120) bench.streams[0]?.stream.reset(CODE.CANCEL)
+      bench.receive(headers(2 * i + 1))
+    }
+    assert.deepEqual([bench.events.slice(1), bench.streams.length], [[], 2])
+  })
+
   test('a graceful end: streams on their way are taken until the second GOAWAY', () => {
     const bench = new Bench().receive(headers(1))
     bench.session.goAway(false)
@@ -402,6 +412,40 @@ describe('flow control', () => {
     bench.receive(window(1, 2 ** 20))
     assert.equal(sum(bench.lines()), 200_000 - 65_535 - 5_000)
     assert.equal(bench.session.openStreams, 0)
+  })
+
+  test('a larger first window lets go what waits', () => {
+    const bench = new Bench().receive(window(0, 2 ** 20), headers(1))
+    bench.streams[0]?.stream.sendHead(OK, [])
+    bench.streams[0]?.stream.write(body)
+    assert.equal(sum(bench.lines()), 65_535)
+    bench.receive(settings([SETTING.INITIAL_WINDOW_SIZE, 75_535]))
+    assert.deepEqual(sizes(bench.lines(false)), [10_000])
+  })
+
+  test('what waits on a stream that is over is given up, and its memory used again', () => {
+    const bench = new Bench().receive(settings([SETTING.INITIAL_WINDOW_SIZE, 0]), headers(1))
+    bench.streams[0]?.stream.write(Buffer.alloc(20_000, 'waiting'))
+    // None is left that was given back before.
+    const before = Array.from({ length: 64 }, () => borrowBuffer(1))
+    bench.receive(reset(1))
+    assert.equal(borrowBuffer(1).toString('latin1', 0, 7), 'waiting')
+    for (const buffer of before) returnBuffer(buffer)
+  })
+
+  test('what was unread of a stream that is over counts no more', () => {
+    const bench = new Bench()
+    bench.isConsuming = false
+    let granted = 1 << 20
+    for (let id = 1; id < 100; id += 2) {
+      assert.ok(granted >= 60_000, `${granted} bytes are left of the window before stream ${id}`)
+      granted -= 60_000
+      bench.receive(headers(id, POST, OPEN))
+      for (let i = 0; i < 4; i++) bench.receive(data(id, Buffer.alloc(15_000)))
+      bench.streams.at(-1)?.stream.reset(CODE.CANCEL)
+      for (const { type, id: on, payload } of bench.frames())
+        if (type === FRAME.WINDOW_UPDATE && on === 0) granted += payload.readUInt32BE()
+    }
   })
 
   test('the window of the connection holds for all streams together, which take turns', () => {
@@ -577,6 +621,25 @@ describe('floods', () => {
     assert.equal(taken(bench, next), 3000)
   })
 
+  test('excused are as many as can be on their way', () => {
+    const bench = new Bench()
+    bench.receive(headers(1))
+    for (let i = 0; i < 12_000; i++) {
+      bench.streams[0]?.stream.write(Buffer.from('x'))
+      bench.sent()
+    }
+    assert.ok(taken(bench, () => [window(0, 1)], 20_000) <= 16_384 + 1_210)
+  })
+
+  test('a header block that is too large is not collected to its end', () => {
+    const bench = new Bench()
+    bench.receive(frame(FRAME.HEADERS, 0, 1, Buffer.alloc(16_384)))
+    bench.receive(frame(FRAME.CONTINUATION, 0, 1, Buffer.alloc(16_384)))
+    assert.equal(bench.session.isClosed, false)
+    bench.receive(frame(FRAME.CONTINUATION, 0, 1, Buffer.alloc(1)))
+    assert.deepEqual(bench.events.slice(1), ['fault 11'])
+  })
+
   test('a list of fields that is far too large', () => {
     const bench = new Bench({ bounds: { maxHeadBytes: 100, maxHeaders: 10 } })
     bench.receive(frame(FRAME.HEADERS, 5, 1, [0x40, 1, 97, 1, 49, ...new Array(3).fill(0xbe)]))
@@ -658,6 +721,14 @@ describe('a client', () => {
     assert.deepEqual(one.lines, ['head :status=200 end'])
   })
 
+  test('it may cancel many streams at a time, whose frames are still on their way', () => {
+    const bench = client()
+    for (let i = 0; i < 1_000; i++) asked(bench).stream.reset(CODE.CANCEL)
+    bench.frames()
+    for (let i = 0; i < 1_000; i++) bench.receive(headers(2 * i + 1, [[':status', '200']], OPEN), data(2 * i + 1, 'x'))
+    assert.deepEqual([bench.lines(), bench.events.slice(1)], [[], []])
+  })
+
   test('RST_STREAM tells its code', () => {
     const bench = client()
     const { lines } = asked(bench)
@@ -692,18 +763,18 @@ describe('a client', () => {
   test('what slow readers leave unread does not keep the data of others away', () => {
     const bench = client()
     bench.isConsuming = false
-    const slow = Array.from({ length: 8 }, () => asked(bench))
+    const slow = Array.from({ length: 16 }, () => asked(bench))
     bench.frames()
     for (const { stream } of slow) {
       bench.receive(headers(stream.id, [[':status', '200']], OPEN))
       stream.hasHead = true
     }
     let granted = 1 << 20
-    for (let i = 0; i < 8 * 16; i++) {
+    for (let i = 0; i < 16 * 16; i++) {
       const length = 16_384
       assert.ok(granted >= length, `${granted} bytes are left of the window after ${i} frames`)
       granted -= length
-      bench.receive(data(2 * (i % 8) + 1, Buffer.alloc(length)))
+      bench.receive(data(2 * (i % 16) + 1, Buffer.alloc(length)))
       for (const { type, id, payload } of bench.frames())
         if (type === FRAME.WINDOW_UPDATE && id === 0) granted += payload.readUInt32BE()
     }

@@ -9,7 +9,7 @@ import { isShortage, ProxyError, type ProxyErrorCode } from '../../model/errors.
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
-import { dial } from '../dial.ts'
+import { dial, hasChosenHttp2, protocolsOf } from '../dial.ts'
 import { ReadBuffer } from '../read-buffer.ts'
 import type { PoolSettings } from '../settings.ts'
 import { Http2Lease, type Http2LeaseOwner } from './lease.ts'
@@ -88,7 +88,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
       now: () => clock.now(),
     })
     dial(backend, clock, {
-      protocols: backend.endpoint.protocol === 'auto' ? ['h2', 'http/1.1'] : ['h2'],
+      protocols: protocolsOf(backend.endpoint),
       onread: { buffer: () => this.#buffer.next(), callback: (bytes) => this.#receive(bytes) },
       leftMs: () => (this.#failure === null ? this.deadline - clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
@@ -253,19 +253,17 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     const { pingMs, clock, deadlines } = this.settings
     this.deadline = Number.POSITIVE_INFINITY
     if (pingMs === 0) return
-    this.#readAt = clock.now()
-    this.deadline = this.#readAt + pingMs
+    this.deadline = clock.now() + pingMs
     deadlines.add(this)
   }
 
   // Events of the socket:
 
   #connected(setup: SetupTimes): void {
-    const { isSecure, protocol } = this.backend.endpoint
+    const { endpoint } = this.backend
     this.#setup = setup
-    const chosen = isSecure ? (this.#socket as net.Socket & { alpnProtocol?: string | false }).alpnProtocol : 'h2'
-    if (chosen === 'h2') return this.session.start()
-    if (protocol === 'auto') {
+    if (hasChosenHttp2(this.#socket, endpoint)) return this.session.start()
+    if (endpoint.protocol === 'auto') {
       this.#state = 'retired'
       this.#owner.onHttp1(this)
       this.#leave()
