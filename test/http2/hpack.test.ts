@@ -285,3 +285,16 @@ test('a string of any length, by Huffman code', () => {
     assert.equal(found, 'a'.repeat(length))
   }
 })
+
+test('the encoder tells of the smallest size that its table has had, and then of the last', () => {
+  for (const [sizes, wanted] of [
+    [[0, 4096], '203fe11f88'],
+    [[30, 0, 31, 4096], '203fe11f88'],
+    [[4096], '88'],
+    [[0], '2088'],
+  ] as const) {
+    const encoder = new HpackEncoder()
+    for (const bytes of sizes) encoder.resize(bytes)
+    assert.equal(encode(encoder, [[':status', '200']]).toString('hex'), wanted)
+  }
+})

@@ -171,7 +171,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   }
 
   onStreamRefused(): void {
-    this.#refusedBeyond = Math.max(1, Math.min(this.#refusedBeyond, this.#leases - 1))
+    this.#refusedBeyond = Math.max(1, this.#leases - 1)
   }
 
   /** Such a connection gets no more requests, which would all wait in vain. Those on it may still be answered. */
