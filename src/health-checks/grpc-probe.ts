@@ -1,9 +1,9 @@
 import type { HealthCheck } from '../contracts/health-check.ts'
 import { fieldValue } from '../http1/fields.ts'
-import { connect } from '../pools/dial.ts'
+import { connect, hasChosenHttp2 } from '../pools/dial.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { complete } from '../runtime/complete.ts'
-import { type CallResponse, Http2Call, hasChosenHttp2 } from './http2-call.ts'
+import { type CallResponse, Http2Call } from './http2-call.ts'
 import { PROBE_DEFAULTS, type ProbeOptions } from './probe-options.ts'
 import { probing } from './probe-watch.ts'
 
@@ -39,7 +39,7 @@ export function grpcProbe(options: ProbeOptions = {}, clock: Clock = systemClock
       end(typeof result === 'string' || result instanceof Error ? result : faultOf(result, service)),
     )
     socket.once(isSecure ? 'secureConnect' : 'connect', () => {
-      if (hasChosenHttp2(socket, isSecure)) call.start()
+      if (hasChosenHttp2(socket, endpoint)) call.start()
       else end('the backend does not offer HTTP/2 (ALPN h2), which gRPC needs')
     })
     return call

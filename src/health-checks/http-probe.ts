@@ -3,10 +3,10 @@ import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { HealthCheck } from '../contracts/health-check.ts'
 import type { Backend } from '../model/backend.ts'
-import { connect } from '../pools/dial.ts'
+import { connect, hasChosenHttp2, protocolsOf } from '../pools/dial.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { type Complete, complete } from '../runtime/complete.ts'
-import { type CallRequest, Http2Call, hasChosenHttp2 } from './http2-call.ts'
+import { type CallRequest, Http2Call } from './http2-call.ts'
 import { PROBE_DEFAULTS, type ProbeOptions } from './probe-options.ts'
 import { probing } from './probe-watch.ts'
 
@@ -22,15 +22,14 @@ export function httpProbe(options: ProbeOptions = {}, clock: Clock = systemClock
   return probing('http-probe', settings, clock, (backend, attemptMs, end) => {
     const { endpoint } = backend
     const { protocol, isSecure } = endpoint
-    if (protocol === 'http/1.1' || (protocol === 'auto' && !isSecure))
-      return sendHttp1(backend, settings, attemptMs, end)
-    const protocols = protocol === 'h2' ? ['h2'] : ['h2', 'http/1.1']
+    const protocols = protocolsOf(endpoint)
+    if (!protocols.includes('h2')) return sendHttp1(backend, settings, attemptMs, end)
     const socket = connect(endpoint, { protocols }, attemptMs)
     const call = new Http2Call(socket, isSecure, callFor(backend, settings), clock, (result) =>
       end(typeof result === 'string' || result instanceof Error ? result : faultOf(result.status, settings)),
     )
     socket.once(isSecure ? 'secureConnect' : 'connect', () => {
-      if (hasChosenHttp2(socket, isSecure)) call.start()
+      if (hasChosenHttp2(socket, endpoint)) call.start()
       else if (protocol === 'h2') end("the backend does not offer HTTP/2 (ALPN); is its protocol 'http/1.1' or 'auto'?")
       else sendHttp1(backend, settings, attemptMs, end, socket)
     })

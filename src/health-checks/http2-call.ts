@@ -1,5 +1,4 @@
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { releaseOutput } from '../http2/frame-writer.ts'
 import { readResponse } from '../http2/heads.ts'
 import type { FieldBlock } from '../http2/hpack-decoder.ts'
@@ -31,11 +30,6 @@ export interface CallResponse {
 }
 
 const BOUNDS = { maxHeadBytes: 65_536, maxHeaders: 1000 }
-
-/** Whether a connection that was set up speaks HTTP/2; in clear text that is agreed beforehand. */
-export function hasChosenHttp2(socket: Socket, isSecure: boolean): boolean {
-  return !isSecure || (socket as TLSSocket).alpnProtocol === 'h2'
-}
 
 /** One request on a connection of its own, over HTTP/2. */
 export class Http2Call implements SessionHandler, StreamSink {
@@ -148,7 +142,6 @@ export class Http2Call implements SessionHandler, StreamSink {
 
   onRequest(): void {}
   onSettings(): void {}
-  onPong(): void {}
   onGoAway(): void {}
   onSent(): void {}
   onWritable(): void {}

@@ -8,7 +8,7 @@ export const COST = Object.freeze({
   answered: 1,
   /** DATA without data that does not end its stream. */
   emptyData: 1,
-  /** WINDOW_UPDATE of little use, PRIORITY, a type that we do not know. */
+  /** WINDOW_UPDATE of little use, PRIORITY, an ACK, a type that we do not know. */
   small: 0.25,
   /** A frame on a stream that is closed. */
   closed: 1,

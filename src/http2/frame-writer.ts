@@ -57,8 +57,6 @@ export interface FramePlace {
 /** Writes the frames of one direction of a connection into borrowed buffers. */
 export class FrameWriter {
   readonly encoder = new HpackEncoder()
-  /** The peer's SETTINGS_MAX_FRAME_SIZE. */
-  maxFrameBytes = MAX_FRAME_BYTES
   /** Grows whenever what was written can no longer be changed. */
   serial = 0
   #full: Output[] = []
@@ -130,7 +128,7 @@ export class FrameWriter {
   /** A header block: HEADERS, and CONTINUATION if it does not fit into a frame. @param list names in lower case, and values, by turns. */
   headers(id: number, isEnd: boolean, place: FramePlace, pseudo: readonly string[], list: readonly string[]): void {
     const most = HpackEncoder.mostBytes(pseudo) + HpackEncoder.mostBytes(list)
-    const frames = Math.ceil(most / this.maxFrameBytes)
+    const frames = Math.ceil(most / MAX_FRAME_BYTES)
     const out = this.#room(most + frames * FRAME_HEAD_BYTES)
     const start = this.#length
     const first = start + FRAME_HEAD_BYTES
@@ -157,7 +155,7 @@ export class FrameWriter {
 
   /** Cuts an encoded block of `length` bytes into frames. @returns the position after them. */
   #split(out: Buffer, start: number, length: number, id: number, isEnd: boolean): number {
-    const max = this.maxFrameBytes
+    const max = MAX_FRAME_BYTES
     const count = Math.max(1, Math.ceil(length / max))
     // From the end, so that nothing is overwritten.
     for (let i = count - 1; i >= 0; i--) {

@@ -30,8 +30,6 @@ export class Pieces {
   }
 
   shift(): Buffer {
-    // The block may be the one that is taken, whose bytes must not change any more.
-    if (this.#pieces.length === 1) this.#block = null
     return this.#pieces.shift() as Buffer
   }
 

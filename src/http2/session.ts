@@ -18,6 +18,7 @@ import {
   readUint32,
   SETTING,
 } from './protocol.ts'
+import { ResetStreams } from './reset-streams.ts'
 import { Http2Stream } from './stream.ts'
 
 /** Receives what concerns the whole connection. */
@@ -28,10 +29,8 @@ export interface SessionHandler {
   onRequest(stream: Http2Stream, block: FieldBlock, isEnd: boolean): void
   /** The peer's settings have come, or changed. */
   onSettings(isFirst: boolean): void
-  /** The peer has answered {@link Session.ping}. */
-  onPong(): void
-  /** The peer will not process streams after `lastId`; those are told by their sinks (REFUSED_STREAM). */
-  onGoAway(lastId: number, code: number): void
+  /** The peer takes no more streams; those that it will not process are told by their sinks (REFUSED_STREAM). */
+  onGoAway(): void
   /** The connection is over: a GOAWAY is in the output, and all streams have been told. */
   onFault(code: number, message: string): void
 }
@@ -73,7 +72,7 @@ const UPDATES_PER_FRAME = 2
 const MAX_EXCUSED = 16_384
 /** A list that exceeds its bound that many times ends the connection. */
 const FAR_TOO_LARGE = 4
-/** Streams that we have reset, whose frames may still be on their way; a client cancels those of all of its own clients. */
+/** {@link ResetStreams} of servers; a client cancels streams for all of its own clients. */
 const REMEMBERED = 256
 const REMEMBERED_BY_CLIENTS = 2048
 /** A late header block counts against the window of its stream as so many bytes. */
@@ -84,12 +83,8 @@ export class Session implements FrameHandler {
   readonly isServer: boolean
   /** The peer's limit of streams that we may have open. */
   peerMaxStreams = 100
-  /** The peer takes extended CONNECT (RFC 8441). */
-  peerTakesConnect = false
   /** The peer's settings have come. */
   hasSettings = false
-  /** The last stream that the peer will process; -1 while it takes all. */
-  peerLastId = -1
   isClosed = false
   /** Why the peer's frames could not be read; empty while they can. */
   fault = ''
@@ -102,10 +97,7 @@ export class Session implements FrameHandler {
   readonly #streams = new Map<number, Http2Stream>()
   /** Streams with data to send that have no window, or must wait for the connection; served by turns. */
   readonly #waiting = new Set<Http2Stream>()
-  readonly #reset: Int32Array
-  /** What each of them may still bring, bytes: so much may be on its way. */
-  readonly #lateBytes: Int32Array
-  #resets = 0
+  readonly #reset: ResetStreams
   /** WINDOW_UPDATE frames that may be small: they answer DATA of ours, which may have been small. */
   #excused = 0
   #nextId = 1
@@ -115,6 +107,10 @@ export class Session implements FrameHandler {
   #refused = 0
   #sendWindow = FIRST_WINDOW
   #peerFirstWindow = FIRST_WINDOW
+  /** The last stream that the peer will process; all while it has not said so. */
+  #peerLastId = LARGEST_ID
+  /** The peer takes extended CONNECT (RFC 8441). */
+  #peerTakesConnect = false
   readonly #windowBytes: number
   #receiveWindow: number
   /** Received, and not granted again, bytes. */
@@ -134,8 +130,7 @@ export class Session implements FrameHandler {
     this.#handler = handler
     this.#options = options
     this.isServer = options.isServer
-    this.#reset = new Int32Array(options.isServer ? REMEMBERED : REMEMBERED_BY_CLIENTS)
-    this.#lateBytes = new Int32Array(this.#reset.length)
+    this.#reset = new ResetStreams(options.isServer ? REMEMBERED : REMEMBERED_BY_CLIENTS)
     this.#reader = new FrameReader(this, options.isServer)
     this.#decoder = new HpackDecoder(options.bounds)
     this.#windowBytes = options.connectionWindow ?? CONNECTION_WINDOW
@@ -257,7 +252,7 @@ export class Session implements FrameHandler {
     const window = Math.min(to - from, stream.sendWindow, this.#sendWindow, MAX_UNWRITTEN - this.unwritten)
     let sent = 0
     while (sent < window) {
-      const take = Math.min(window - sent, this.#writer.maxFrameBytes, MAX_FRAME_BYTES, this.#writer.room)
+      const take = Math.min(window - sent, MAX_FRAME_BYTES, this.#writer.room)
       this.#writer.data(stream.id, chunk, from + sent, from + sent + take, stream)
       sent += take
     }
@@ -488,7 +483,7 @@ export class Session implements FrameHandler {
   /** Section 6.5. */
   #onSettings(flags: number, id: number, bytes: Buffer, from: number, to: number): number {
     if (id !== 0) return CODE.PROTOCOL_ERROR
-    if ((flags & FLAG.ACK) !== 0) return to > from ? CODE.FRAME_SIZE_ERROR : CODE.NO_ERROR
+    if ((flags & FLAG.ACK) !== 0) return to > from ? CODE.FRAME_SIZE_ERROR : this.#charge(COST.small)
     if ((to - from) % 6 !== 0) return CODE.FRAME_SIZE_ERROR
     for (let i = from; i < to; i += 6) {
       const code = this.#onSetting(((bytes[i] as number) << 8) | (bytes[i + 1] as number), readUint32(bytes, i + 2))
@@ -515,12 +510,11 @@ export class Session implements FrameHandler {
       case SETTING.INITIAL_WINDOW_SIZE:
         return this.#onFirstWindow(value)
       case SETTING.MAX_FRAME_SIZE:
-        if (value < MAX_FRAME_BYTES || value > LARGEST_FRAME_BYTES) return CODE.PROTOCOL_ERROR
-        this.#writer.maxFrameBytes = value
-        return CODE.NO_ERROR
+        // Our frames are of the size that every peer takes.
+        return value < MAX_FRAME_BYTES || value > LARGEST_FRAME_BYTES ? CODE.PROTOCOL_ERROR : CODE.NO_ERROR
       case SETTING.ENABLE_CONNECT_PROTOCOL:
-        if (value > 1 || (this.peerTakesConnect && value === 0)) return CODE.PROTOCOL_ERROR
-        this.peerTakesConnect = value === 1
+        if (value > 1 || (this.#peerTakesConnect && value === 0)) return CODE.PROTOCOL_ERROR
+        this.#peerTakesConnect = value === 1
         return CODE.NO_ERROR
       default:
         return CODE.NO_ERROR
@@ -544,10 +538,7 @@ export class Session implements FrameHandler {
   #onPing(flags: number, id: number, bytes: Buffer, from: number, to: number): number {
     if (id !== 0) return CODE.PROTOCOL_ERROR
     if (to - from !== 8) return CODE.FRAME_SIZE_ERROR
-    if ((flags & FLAG.ACK) !== 0) {
-      this.#handler.onPong()
-      return CODE.NO_ERROR
-    }
+    if ((flags & FLAG.ACK) !== 0) return this.#charge(COST.small)
     this.#writer.frame(FRAME.PING, FLAG.ACK, 0, 8)
     this.#writer.uint32(readUint32(bytes, from))
     this.#writer.uint32(readUint32(bytes, from + 4))
@@ -561,9 +552,9 @@ export class Session implements FrameHandler {
     if (to - from < 8) return CODE.FRAME_SIZE_ERROR
     const lastId = readUint31(bytes, from)
     // It may only become smaller.
-    if (this.peerLastId >= 0 && lastId > this.peerLastId) return CODE.PROTOCOL_ERROR
-    this.peerLastId = lastId
-    this.#handler.onGoAway(lastId, readUint32(bytes, from + 4))
+    if (lastId > this.#peerLastId) return CODE.PROTOCOL_ERROR
+    this.#peerLastId = lastId
+    this.#handler.onGoAway()
     if (!this.isServer) {
       for (const stream of [...this.#streams.values()]) {
         if (stream.id <= lastId) continue
@@ -616,13 +607,11 @@ export class Session implements FrameHandler {
     return this.#charge(COST.closed)
   }
 
-  /** A frame on a stream that we have reset is ignored: the peer may not know yet. @returns `null` if we have not reset it. */
+  /** A frame on a stream that we have reset is ignored. @returns `null` if we have not reset it. */
   #onLate(id: number, bytes: number): number | null {
-    const at = this.#reset.indexOf(id)
-    if (at < 0) return null
-    const left = (this.#lateBytes[at] as number) - bytes
-    this.#lateBytes[at] = Math.max(0, left)
-    return bytes > 0 && left >= 0 ? CODE.NO_ERROR : this.#charge(COST.small)
+    const lateness = this.#reset.take(id, bytes)
+    if (lateness === 'not reset') return null
+    return lateness === 'late' ? CODE.NO_ERROR : this.#charge(COST.small)
   }
 
   #resetById(id: number, code: number): number {
@@ -636,7 +625,6 @@ export class Session implements FrameHandler {
 
   /** A stream error (section 5.4.2). */
   #drop(stream: Http2Stream, code: number): number {
-    if (this.#dataStream === stream) this.#dataStream = null
     this.resetStream(stream, code)
     stream.sink?.onReset(code, true)
     return this.#charge(COST.fault)
@@ -693,9 +681,7 @@ export class Session implements FrameHandler {
   }
 
   #writeReset(id: number, code: number, lateBytes: number): void {
-    const at = this.#resets++ % this.#reset.length
-    this.#reset[at] = id
-    this.#lateBytes[at] = lateBytes
+    this.#reset.add(id, lateBytes)
     this.#writeUint32(FRAME.RST_STREAM, id, code)
   }
 

@@ -63,6 +63,17 @@ export function dial(backend: Backend, clock: Clock, dialled: Dialled): void {
   attempt(0)
 }
 
+/** Protocols to offer to a backend by ALPN, the best first. In clear text there is nothing to choose by: `auto` is HTTP/1.1. */
+export function protocolsOf({ protocol, isSecure }: Endpoint): readonly string[] {
+  if (protocol !== 'auto') return [protocol]
+  return isSecure ? ['h2', 'http/1.1'] : ['http/1.1']
+}
+
+/** Whether a connection that was set up speaks HTTP/2; in clear text that is agreed beforehand. */
+export function hasChosenHttp2(socket: net.Socket, { isSecure }: Endpoint): boolean {
+  return !isSecure || (socket as tls.TLSSocket).alpnProtocol === 'h2'
+}
+
 /** Opens a connection, whose first bytes are the PROXY header if the backend wants one. */
 export function connect(
   endpoint: Endpoint,

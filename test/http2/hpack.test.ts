@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { type FieldBlock, HpackDecoder } from '../../src/http2/hpack-decoder.ts'
 import { HpackEncoder } from '../../src/http2/hpack-encoder.ts'
+import { decodeHuffman } from '../../src/http2/huffman.ts'
 
 const BOUNDS = { maxHeadBytes: 16_384, maxHeaders: 100 }
 
@@ -273,4 +274,27 @@ describe('HpackDecoder: bounds', () => {
     decode(decoder, `400162 7fa01f ${'31'.repeat(4127)}`)
     assert.equal(decode(decoder, 'be'), null)
   })
+})
+
+test('a string of any length, by Huffman code', () => {
+  // Eight times `a`, which is 00011.
+  const eight = '18c6318c63'
+  for (const times of [1, 1_000, 3_000]) {
+    const bytes = Buffer.from(eight.repeat(times), 'hex')
+    const [found, length] = [decodeHuffman(bytes, 0, bytes.length), 8 * times]
+    assert.equal(found, 'a'.repeat(length))
+  }
+})
+
+test('the encoder tells of the smallest size that its table has had, and then of the last', () => {
+  for (const [sizes, wanted] of [
+    [[0, 4096], '203fe11f88'],
+    [[30, 0, 31, 4096], '203fe11f88'],
+    [[4096], '88'],
+    [[0], '2088'],
+  ] as const) {
+    const encoder = new HpackEncoder()
+    for (const bytes of sizes) encoder.resize(bytes)
+    assert.equal(encode(encoder, [[':status', '200']]).toString('hex'), wanted)
+  }
 })

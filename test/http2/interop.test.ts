@@ -14,7 +14,6 @@ function onSocket(socket: Socket, isServer: boolean, handler: Partial<SessionHan
       onOutput: () => setImmediate(write),
       onRequest: () => {},
       onSettings: () => {},
-      onPong: () => {},
       onGoAway: () => {},
       onFault: () => setImmediate(() => socket.end()),
       ...handler,

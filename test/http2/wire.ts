@@ -112,8 +112,7 @@ export class Bench {
       onSettings: (isFirst) => {
         if (isFirst) this.events.push('settings')
       },
-      onPong: () => void this.events.push('pong'),
-      onGoAway: (lastId, code) => void this.events.push(`goaway ${lastId} ${code}`),
+      onGoAway: () => void this.events.push('goaway'),
       onFault: (code) => void this.events.push(`fault ${code}`),
     }
     this.session = new Session(handler, {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
-import { describe, test } from 'node:test'
+import { describe, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FLAG, FRAME, SETTING } from '../../src/http2/protocol.ts'
+import { Session } from '../../src/http2/session.ts'
 import { data, frame, uint32 } from '../http2/wire.ts'
 import { greet, head, poolStats, runRaw } from './raw-backend.ts'
 
@@ -126,6 +127,19 @@ test('a connection on which nothing comes any more gets no more requests', async
   for (let i = 0; i < 4; i++) statuses.push((await fetch(raw.front.url)).status)
   assert.deepEqual(statuses, [200, 504, 200, 200])
   assert.equal(raw.backend.connections.length, 2)
+})
+
+test('a connection whose stream identifiers are used up gets no more requests', async () => {
+  await using raw = await runRaw(async (connection) => {
+    greet(connection)
+    for (;;) connection.send(head((await connection.request()).id, 200, [], true))
+  })
+  const isUsedUp = mock.getter(Session.prototype, 'isUsedUp', () => true)
+  for (let i = 1; i <= 3; i++) {
+    assert.equal((await fetch(raw.front.url)).status, 200)
+    assert.equal(raw.backend.connections.length, i)
+  }
+  isUsedUp.mock.restore()
 })
 
 test('heads do not pile up for a backend that does not read', async () => {

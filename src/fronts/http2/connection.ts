@@ -317,8 +317,6 @@ export class Http2Connection implements SessionHandler, Http2FrontOwner, Writer,
     if (isFirst && this.#exchanges === 0 && this.#state === 'open') this.#expect(this.#deps.keepAliveMs)
   }
 
-  onPong(): void {}
-
   onGoAway(): void {}
 
   onFault(_code: number, message: string): void {

@@ -4,13 +4,12 @@ import { otherProtocol } from '../../http1/other-protocol.ts'
 import { releaseOutput, writeOutput } from '../../http2/frame-writer.ts'
 import { CODE } from '../../http2/protocol.ts'
 import { MAX_UNREAD_OUTPUT, Session, type SessionHandler } from '../../http2/session.ts'
-import type { Http2Stream } from '../../http2/stream.ts'
 import type { Backend } from '../../model/backend.ts'
 import { isShortage, ProxyError, type ProxyErrorCode } from '../../model/errors.ts'
 import { type Timed, UNWATCHED } from '../../runtime/deadlines.ts'
 import { describeError } from '../../runtime/describe-error.ts'
 import { addToWriteBatch, type Writer } from '../../runtime/write-batch.ts'
-import { dial } from '../dial.ts'
+import { dial, hasChosenHttp2, protocolsOf } from '../dial.ts'
 import { ReadBuffer } from '../read-buffer.ts'
 import type { PoolSettings } from '../settings.ts'
 import { Http2Lease, type Http2LeaseOwner } from './lease.ts'
@@ -89,7 +88,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
       now: () => clock.now(),
     })
     dial(backend, clock, {
-      protocols: backend.endpoint.protocol === 'auto' ? ['h2', 'http/1.1'] : ['h2'],
+      protocols: protocolsOf(backend.endpoint),
       onread: { buffer: () => this.#buffer.next(), callback: (bytes) => this.#receive(bytes) },
       leftMs: () => (this.#failure === null ? this.deadline - clock.now() : -1),
       onSocket: (socket) => this.#attach(socket),
@@ -172,7 +171,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   }
 
   onStreamRefused(): void {
-    this.#refusedBeyond = Math.max(1, Math.min(this.#refusedBeyond, this.#leases - 1))
+    this.#refusedBeyond = Math.max(1, this.#leases - 1)
   }
 
   /** Such a connection gets no more requests, which would all wait in vain. Those on it may still be answered. */
@@ -254,19 +253,17 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     const { pingMs, clock, deadlines } = this.settings
     this.deadline = Number.POSITIVE_INFINITY
     if (pingMs === 0) return
-    this.#readAt = clock.now()
-    this.deadline = this.#readAt + pingMs
+    this.deadline = clock.now() + pingMs
     deadlines.add(this)
   }
 
   // Events of the socket:
 
   #connected(setup: SetupTimes): void {
-    const { isSecure, protocol } = this.backend.endpoint
+    const { endpoint } = this.backend
     this.#setup = setup
-    const chosen = isSecure ? (this.#socket as net.Socket & { alpnProtocol?: string | false }).alpnProtocol : 'h2'
-    if (chosen === 'h2') return this.session.start()
-    if (protocol === 'auto') {
+    if (hasChosenHttp2(this.#socket, endpoint)) return this.session.start()
+    if (endpoint.protocol === 'auto') {
       this.#state = 'retired'
       this.#owner.onHttp1(this)
       this.#leave()
@@ -325,10 +322,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     this.#socket.resume()
   }
 
-  /** Never: backends open no streams. */
-  onRequest(stream: Http2Stream): void {
-    stream.reset(CODE.REFUSED_STREAM)
-  }
+  onRequest(): void {}
 
   onSettings(isFirst: boolean): void {
     if (!isFirst) {
@@ -343,11 +337,8 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
     if (this.#state === 'ready' && this.#leased === 0) this.#becomeIdle()
   }
 
-  onPong(): void {}
-
   onGoAway(): void {
-    if (this.#state === 'connecting') this.#fail('ERR_PROXY_CONNECT', 'refused the connection (GOAWAY)')
-    else this.retire()
+    this.retire()
   }
 
   onFault(): void {
@@ -368,7 +359,7 @@ export class Http2Connection implements SessionHandler, Http2LeaseOwner, Timed, 
   #leave(): void {
     const { clock, deadlines } = this.settings
     this.#state = 'left'
-    if (this.#setup !== null && this.session.hasSettings) this.session.goAway(true)
+    if (this.session.hasSettings) this.session.goAway(true)
     this.session.abort(CODE.CANCEL)
     this.writeOut()
     this.#socket.end()

@@ -7,6 +7,7 @@ import { callEach, warnAbout } from '../../runtime/callbacks.ts'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { complete } from '../../runtime/complete.ts'
 import { Deadlines } from '../../runtime/deadlines.ts'
+import { protocolsOf } from '../dial.ts'
 import { Http1BackendPool } from '../http1/backend-pool.ts'
 import { Http2BackendPool } from '../http2/backend-pool.ts'
 import {
@@ -61,9 +62,8 @@ export function standardPool(options: PoolOptions = {}, deps: StandardPoolDeps =
   function poolOf(backend: Backend): BackendConnections {
     let pool = pools.get(backend)
     if (pool === undefined) {
-      const { protocol, isSecure } = backend.endpoint
-      const isHttp1 = protocol === 'http/1.1' || (protocol === 'auto' && !isSecure)
-      pool = isHttp1 ? new Http1BackendPool(backend, settings) : new TwoProtocols(backend, settings)
+      const mayBeHttp2 = protocolsOf(backend.endpoint).includes('h2')
+      pool = mayBeHttp2 ? new TwoProtocols(backend, settings) : new Http1BackendPool(backend, settings)
       pools.set(backend, pool)
     }
     return pool
