@@ -40,7 +40,9 @@ function get(lease: Lease, more: Partial<ResponseSink> = {}): Promise<number | s
     }
     lease.send({ method: 'GET', path: '/', authority: 'a', headers: [], upgrade: null }, null, {
       onInformational() {},
-      onHead: (response) => void (status = response.status),
+      onHead: (response) => {
+        status = response.status
+      },
       onData: () => true,
       onFlush() {},
       onEnd: () => settle(status),
